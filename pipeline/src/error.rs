@@ -1,0 +1,106 @@
+//! The one error type of this crate: variants by what the caller can do about it.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a run could not go on.
+///
+/// A bad row is not an error: it becomes a reject record. `Display` prints its own level only; causes are `source`s.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that cannot work, or settings that contradict each other.
+    #[error("{message}")]
+    Config {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// An input that is not there, or that we may not read.
+    #[error("could not read `{location}`")]
+    Unreadable {
+        /// The file or URL.
+        location: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An input whose bytes are not what its format promises.
+    #[error("`{location}` is damaged or not {format}: {message}")]
+    Corrupt {
+        /// The file or URL.
+        location: String,
+        /// The format it was read as, e.g. "a Parquet file".
+        format: &'static str,
+        /// What was found.
+        message: String,
+    },
+    /// A column that is not in the input, or has the wrong type.
+    #[error("{message}")]
+    Column {
+        /// What is missing or wrong, where.
+        message: String,
+        /// The nearest thing that would work.
+        hint: Option<String>,
+    },
+    /// An output that could not be written.
+    #[error("could not write `{location}`")]
+    Unwritable {
+        /// The file or URL.
+        location: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The memory limit is too small for what cannot spill.
+    #[error("{stage} needs {requested_bytes} bytes more, the memory limit of {limit_bytes} bytes is used up")]
+    OverBudget {
+        /// Who asked.
+        stage: &'static str,
+        /// How much.
+        requested_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Temporary files could not be written or read back.
+    #[error("temporary file in `{dir}`", dir = .dir.display())]
+    Spill {
+        /// The folder of the temporary files.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The user or the system asked us to stop.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+    /// Arrow refused an operation: a type we do not carry.
+    #[error("arrow operation failed")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The model failed.
+    #[error("the scorer failed")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The row accounting or another invariant of ours does not hold: a bug, or an input that changed while we read it.
+    #[error("{0}")]
+    Invariant(String),
+}
+
+impl Error {
+    /// A config error without a hint.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config { message: message.into(), hint: None }
+    }
+
+    /// What the user can do next, where we know it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config { hint, .. } | Self::Column { hint, .. } => hint.clone(),
+            Self::OverBudget { .. } => Some("raise --memory-limit".into()),
+            Self::Spill { .. } => Some("free space there, or set TMPDIR to a disk with more".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows come in: files, folders, globs, standard input and object-store URLs, in any supported format.
+//!
+//! ```text
+//! Inputs::discover -> files in a fixed order
+//!   survey(request)        -> Scan -> Block ... one read that also finds the types of all columns (Types)
+//!   resolve(types)         -> InputSchema
+//!   scan(schema, request)  -> Scan -> Block ... typed columns, all rows or a RowSet
+//! Block::decode (any thread) -> Decoded { batch, rejects, types }
+//! ```
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::{Result, RowSet};
+
+/// How the text of a row is made from its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextExpression {
+    /// Literal and column parts, in order; a single column for the common case.
+    pub parts: Vec<TextPart>,
+}
+
+/// A part of a [`TextExpression`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextPart {
+    /// Text as it is.
+    Literal(String),
+    /// The value of a column; nothing if it is null.
+    Column(String),
+}
+
+/// Where the id of a row comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdSource {
+    /// A column, as text; a row where it is null is named as under [`IdSource::Row`].
+    Column(String),
+    /// The column if the input has it, else the row.
+    ColumnIfPresent(String),
+    /// `<source>#<row>`: name of the file and ordinal of the row in it, from 0, rejected rows counted too.
+    Row,
+}
+
+/// What a scan hands out beside `tamis_row`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Input columns: all, or those named (in input order, whatever the order here).
+    pub columns: Columns,
+    /// Append `tamis_text`; rows of which every column part is null become rejects.
+    pub text: Option<TextExpression>,
+    /// Append `tamis_id`.
+    pub id: Option<IdSource>,
+    /// Only these rows; `None`: all.
+    pub rows: Option<Arc<RowSet>>,
+}
+
+/// Which input columns a scan hands out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Columns {
+    /// Every one.
+    All,
+    /// Those with these names.
+    Named(Vec<String>),
+}
+
+/// A row that could not be read, or that has no text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Index of the file in [`Inputs::files`].
+    pub file: usize,
+    /// Ordinal of the row in the file, from 0.
+    pub row: Option<u64>,
+    /// Where the row begins in the decompressed file.
+    pub byte_offset: Option<u64>,
+    /// Why, for people.
+    pub reason: String,
+    /// The bytes of the row, up to a limit.
+    pub raw: Vec<u8>,
+}
+
+/// Some rows of one file, decoded.
+#[derive(Debug)]
+pub struct Decoded {
+    /// `[input columns ...] tamis_row [tamis_text] [tamis_id]`, at most `Context::batch_rows` rows each.
+    pub batches: Vec<RecordBatch>,
+    /// Rows that were rejected here.
+    pub rejects: Vec<Reject>,
+}
+#[allow(unused)]
+fn _sketch(_: Result<()>, _: SchemaRef) {}

@@ -1,0 +1,380 @@
+//! Sorting more records than fit in memory: sorted runs in temporary files, merged when read.
+//!
+//! ```text
+//! push push push ... -> buffer --(budget refuses)--> sort -> run file 0, 1, 2 ...
+//! finish -> merge of buffer and run files, at most MERGE_FAN_IN files open at a time -> records in order
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::budget::{Budget, Reservation};
+use crate::context::Context;
+use crate::{Error, Result};
+
+/// Bytes by which a sorter asks for more memory.
+const GROW_BYTES: usize = 1 << 20;
+/// Run files merged at once; more are first merged into longer ones.
+const MERGE_FAN_IN: usize = 64;
+/// Buffer of one open run file.
+const FILE_BUFFER_BYTES: usize = 128 << 10;
+
+/// A folder of temporary files, removed with everything in it when dropped.
+#[derive(Debug)]
+pub struct SpillDir {
+    dir: tempfile::TempDir,
+    next_file: AtomicU64,
+}
+
+impl SpillDir {
+    /// Makes a folder of its own inside `parent`, or inside the system's temporary folder.
+    pub fn new(parent: Option<&Path>) -> Result<Self> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let dir = tempfile::Builder::new()
+            .prefix("tamis-")
+            .tempdir_in(&parent)
+            .map_err(|source| Error::Spill { dir: parent, source })?;
+        Ok(Self { dir, next_file: AtomicU64::new(0) })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in the folder that no one else was given.
+    pub fn new_path(&self) -> PathBuf {
+        self.path().join(self.next_file.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// An I/O error of a file in the folder.
+    pub fn error(&self, source: io::Error) -> Error {
+        Error::Spill { dir: self.path().to_path_buf(), source }
+    }
+}
+
+/// Something that can be sorted in a temporary file.
+pub trait Record: Ord + Sized {
+    /// Writes the record so that [`decode`](Self::decode) reads it back.
+    fn encode(&self, out: &mut impl Write) -> io::Result<()>;
+
+    /// Reads one record.
+    fn decode(input: &mut impl Read) -> io::Result<Self>;
+
+    /// Bytes held outside of the record itself.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+macro_rules! integer_record {
+    ($($integer:ty),*) => {$(
+        impl Record for $integer {
+            fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+                out.write_all(&self.to_le_bytes())
+            }
+
+            fn decode(input: &mut impl Read) -> io::Result<Self> {
+                let mut bytes = [0; size_of::<$integer>()];
+                input.read_exact(&mut bytes)?;
+                Ok(Self::from_le_bytes(bytes))
+            }
+        }
+    )*};
+}
+integer_record!(u16, u32, u64, u128);
+
+impl Record for Vec<u8> {
+    fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+        self.len().encode_len(out)?;
+        out.write_all(self)
+    }
+
+    fn decode(input: &mut impl Read) -> io::Result<Self> {
+        let mut bytes = vec![0; u64::decode(input)? as usize];
+        input.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.capacity()
+    }
+}
+
+trait EncodeLen {
+    fn encode_len(&self, out: &mut impl Write) -> io::Result<()>;
+}
+
+impl EncodeLen for usize {
+    fn encode_len(&self, out: &mut impl Write) -> io::Result<()> {
+        (*self as u64).encode(out)
+    }
+}
+
+macro_rules! tuple_record {
+    ($($name:ident . $index:tt),*) => {
+        impl<$($name: Record),*> Record for ($($name,)*) {
+            fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+                $(self.$index.encode(out)?;)*
+                Ok(())
+            }
+
+            fn decode(input: &mut impl Read) -> io::Result<Self> {
+                Ok(($($name::decode(input)?,)*))
+            }
+
+            fn heap_bytes(&self) -> usize {
+                0 $(+ self.$index.heap_bytes())*
+            }
+        }
+    };
+}
+tuple_record!(A.0, B.1);
+tuple_record!(A.0, B.1, C.2);
+tuple_record!(A.0, B.1, C.2, D.3);
+tuple_record!(A.0, B.1, C.2, D.3, E.4);
+
+/// Sorts any number of records within the budget.
+///
+/// # Determinism
+/// The order that comes out is that of `Ord`, whatever was spilled; equal records are equal in every byte.
+#[derive(Debug)]
+pub struct ExternalSorter<R> {
+    buffer: Vec<R>,
+    heap_bytes: usize,
+    reservation: Reservation,
+    most_bytes: usize,
+    runs: Vec<PathBuf>,
+    n_records: u64,
+}
+
+impl<R: Record> ExternalSorter<R> {
+    /// A sorter that never takes more than a quarter of the budget.
+    pub fn new(stage: &'static str, budget: &Budget) -> Self {
+        Self {
+            buffer: Vec::new(),
+            heap_bytes: 0,
+            reservation: budget.reserve(stage),
+            most_bytes: (budget.limit_bytes() / 4).max(GROW_BYTES),
+            runs: Vec::new(),
+            n_records: 0,
+        }
+    }
+
+    /// Number of records pushed.
+    pub fn len(&self) -> u64 {
+        self.n_records
+    }
+
+    /// Whether no record was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.n_records == 0
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: R, context: &Context) -> Result<()> {
+        self.n_records += 1;
+        self.heap_bytes += record.heap_bytes();
+        if self.buffer.len() == self.buffer.capacity() || self.held_bytes() > self.reservation.bytes().max(GROW_BYTES) {
+            self.make_room(context)?;
+        }
+        self.buffer.push(record);
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.buffer.capacity() * size_of::<R>() + self.heap_bytes
+    }
+
+    /// Grows the buffer if the budget grants it, else empties it into a run file.
+    fn make_room(&mut self, context: &Context) -> Result<()> {
+        let step_records = (GROW_BYTES / size_of::<R>()).max(1);
+        let is_first = self.buffer.capacity() == 0;
+        let wanted_bytes = self.held_bytes() + step_records * size_of::<R>();
+        let missing_bytes = wanted_bytes.saturating_sub(self.reservation.bytes());
+        let granted = wanted_bytes <= self.most_bytes && self.reservation.try_grow(missing_bytes);
+        if !granted && !is_first {
+            return self.spill(context);
+        }
+        if self.buffer.len() == self.buffer.capacity() {
+            self.buffer.reserve_exact(step_records.max(self.buffer.len() / 4));
+            let over_bytes = self.held_bytes().saturating_sub(self.reservation.bytes());
+            let _ = self.reservation.try_grow(over_bytes);
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, context: &Context) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.buffer.sort_unstable();
+        let path = context.spill.new_path();
+        write_run(&path, self.buffer.drain(..).map(Ok)).map_err(|error| context.spill.error(error))?;
+        self.runs.push(path);
+        self.heap_bytes = 0;
+        Ok(())
+    }
+
+    /// Sorts and hands the records out in order.
+    pub fn finish(mut self, context: &Context) -> Result<Sorted<R>> {
+        if self.runs.is_empty() {
+            self.buffer.sort_unstable();
+            return Ok(Sorted {
+                source: SortedSource::Memory(self.buffer.into_iter()),
+                _reservation: self.reservation,
+            });
+        }
+        self.spill(context)?;
+        self.buffer = Vec::new();
+        self.reservation.free();
+        let in_spill = |error| context.spill.error(error);
+        while self.runs.len() > MERGE_FAN_IN {
+            let merged: Vec<_> = self.runs.drain(..MERGE_FAN_IN).collect();
+            let path = context.spill.new_path();
+            write_run(&path, Merge::<R>::open(&merged).map_err(in_spill)?).map_err(in_spill)?;
+            self.runs.push(path);
+        }
+        let merge = Merge::open(&self.runs).map_err(in_spill)?;
+        Ok(Sorted {
+            source: SortedSource::Files(merge, context.spill.path().to_path_buf()),
+            _reservation: self.reservation,
+        })
+    }
+}
+
+fn write_run<R: Record>(path: &Path, records: impl Iterator<Item = io::Result<R>>) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(FILE_BUFFER_BYTES, File::create(path)?);
+    for record in records {
+        record?.encode(&mut out)?;
+    }
+    out.flush()
+}
+
+/// Records in order, from memory or from run files.
+#[derive(Debug)]
+pub struct Sorted<R: Record> {
+    source: SortedSource<R>,
+    _reservation: Reservation,
+}
+
+#[derive(Debug)]
+enum SortedSource<R: Record> {
+    Memory(std::vec::IntoIter<R>),
+    Files(Merge<R>, PathBuf),
+}
+
+impl<R: Record> Iterator for Sorted<R> {
+    type Item = Result<R>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.source {
+            SortedSource::Memory(records) => records.next().map(Ok),
+            SortedSource::Files(merge, dir) => {
+                merge.next().map(|record| record.map_err(|source| Error::Spill { dir: dir.clone(), source }))
+            }
+        }
+    }
+}
+
+/// Merge of sorted run files; a file is deleted when it is read to its end.
+#[derive(Debug)]
+struct Merge<R: Record> {
+    readers: Vec<RunReader>,
+    heads: BinaryHeap<Reverse<(R, usize)>>,
+}
+
+#[derive(Debug)]
+struct RunReader {
+    reader: BufReader<File>,
+    path: PathBuf,
+}
+
+impl RunReader {
+    fn read<R: Record>(&mut self) -> io::Result<Option<R>> {
+        if io::BufRead::fill_buf(&mut self.reader)?.is_empty() {
+            std::fs::remove_file(&self.path)?;
+            return Ok(None);
+        }
+        R::decode(&mut self.reader).map(Some)
+    }
+}
+
+impl<R: Record> Merge<R> {
+    fn open(paths: &[PathBuf]) -> io::Result<Self> {
+        let mut readers = Vec::with_capacity(paths.len());
+        let mut heads = BinaryHeap::with_capacity(paths.len());
+        for path in paths {
+            let reader = BufReader::with_capacity(FILE_BUFFER_BYTES, File::open(path)?);
+            let mut reader = RunReader { reader, path: path.clone() };
+            if let Some(record) = reader.read()? {
+                heads.push(Reverse((record, readers.len())));
+            }
+            readers.push(reader);
+        }
+        Ok(Self { readers, heads })
+    }
+}
+
+impl<R: Record> Iterator for Merge<R> {
+    type Item = io::Result<R>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut head = self.heads.peek_mut()?;
+        let index = head.0.1;
+        match self.readers[index].read() {
+            Ok(Some(record)) => Some(Ok(std::mem::replace(&mut head.0.0, record))),
+            Ok(None) => Some(Ok(PeekMut::pop(head).0.0)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::context::{Cancel, Resources};
+
+    fn check<R: Record + Clone + std::fmt::Debug>(limit_bytes: usize, mut records: Vec<R>, expect_runs: bool) {
+        let resources = Resources { memory_limit_bytes: limit_bytes, ..Resources::default() };
+        let context = Context::new(&resources, Cancel::default()).unwrap();
+        let mut sorter = ExternalSorter::new("test", &context.budget);
+        for record in &records {
+            sorter.push(record.clone(), &context).unwrap();
+        }
+        assert_eq!(!sorter.runs.is_empty(), expect_runs);
+        let sorted: Vec<R> = sorter.finish(&context).unwrap().map(Result::unwrap).collect();
+        records.sort();
+        assert_eq!(sorted, records);
+        assert_eq!(std::fs::read_dir(context.spill.path()).unwrap().count(), 0, "run files stay behind");
+        assert!(context.budget.reserve("test").try_grow(limit_bytes), "the reservation was not given back");
+    }
+
+    #[test]
+    fn sorts_in_memory_and_in_files() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let pairs: Vec<(u64, u32)> = (0..300_000).map(|_| (random.random_range(0..1000), random.random())).collect();
+        check(64 << 20, pairs.clone(), false);
+        check(1 << 20, pairs, true);
+        let texts: Vec<(Vec<u8>, u64)> = (0..60_000u64)
+            .map(|row| ((0..random.random_range(0..40)).map(|_| random.random::<u8>()).collect(), row))
+            .collect();
+        check(256 << 20, texts.clone(), false);
+        check(2 << 20, texts, true);
+        check::<u64>(1 << 20, Vec::new(), false);
+    }
+
+    #[test]
+    fn merges_more_runs_than_it_opens_at_once() {
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        check(1 << 20, (0..9_000_000).map(|_| random.random::<u64>()).collect(), true);
+    }
+}

@@ -1,0 +1,5 @@
+//! What tamis's data looks like: the columns it adds, the tables it writes, the config it reads, the manifest it leaves.
+//!
+//! This crate opens no file, starts no thread and hashes no text.
+
+pub mod columns;
