@@ -12,6 +12,7 @@ mod error;
 mod rows;
 pub mod score;
 pub mod select;
+pub mod sink;
 pub mod source;
 pub mod spill;
 pub mod stage;
