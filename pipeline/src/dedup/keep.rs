@@ -1,6 +1,6 @@
 //! The keep order of rows: which of two near-duplicates stays.
 
-use arrow::array::{Array, RecordBatch, UInt64Array};
+use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
 use arrow::row::{RowConverter, SortField};
