@@ -1,1 +1,53 @@
-//! dedup
+//! Near-duplicate removal: which rows say the same as a row that stays, with proof for each.
+//!
+//! ```text
+//! text -> normalize -> token -> shingle -> sketch -> band      Fingerprint, a map stage
+//!      -> identical -> candidates -> prune -> proof -> assign  NearDuplicates, a barrier
+//!      -> verdict, evidence, report
+//! ```
+//!
+//! A text is a set of shingles: hashes of a few consecutive tokens. Two texts are near-duplicates if the Jaccard
+//! similarity of their sets reaches the threshold. Sketches find the pairs and decide the clear ones; the exact sets
+//! decide the others. No row is dropped without a proven pair, and under star linkage that pair is with the row that stays.
+//!
+//! Read in this order: [`Settings`], [`Fingerprint`], [`NearDuplicates`], [`NearDuplicateResult`]. The kernels (from
+//! [`Normalizer`] to [`Bands`], and [`jaccard`]) know nothing of stages or files.
+
+mod assign;
+mod band;
+mod candidates;
+mod columns;
+mod edge;
+mod evidence;
+mod fingerprint;
+mod identical;
+mod keep;
+mod near_duplicates;
+mod normalize;
+mod proof;
+mod prune;
+mod report;
+mod settings;
+mod shingle;
+mod sketch;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod token;
+mod unicode;
+mod verdict;
+
+pub use assign::Rule;
+pub use band::Bands;
+pub use columns::{BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SHINGLES, SKETCH};
+pub use edge::Method;
+pub use evidence::{Evidence, EvidenceBatches};
+pub use fingerprint::{Fingerprint, Reader};
+pub use near_duplicates::NearDuplicates;
+pub use normalize::{Normalize, Normalizer};
+pub use report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
+pub use settings::{Direction, Gate, KeepOrder, Linkage, Search, Settings};
+pub use shingle::{Shingler, jaccard, to_set};
+pub use sketch::{N_SLOTS, Sketch, estimate, sketch};
+pub use token::tokenize;
+pub use verdict::{DropReason, Verdict};

@@ -1,0 +1,249 @@
+//! From proven pairs to verdicts: who is dropped, and for whom.
+
+use std::collections::HashMap;
+
+use super::edge::{Edge, Grouped, Method, Similarity, record_of_fields};
+use super::keep::Ranks;
+use super::settings::Linkage;
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::spill::{ExternalSorter, Record, Sorted};
+use crate::{Result, RowSet};
+
+const STAGE: &str = "near-duplicates: verdicts";
+
+/// By which rule a row is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Its normalized text is that of the kept row.
+    IdenticalText,
+    /// Its similarity to the kept row is proven to reach the threshold.
+    NearDuplicate,
+    /// A chain of proven pairs leads to the kept row.
+    Connected,
+}
+
+impl Rule {
+    /// The name in evidence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IdenticalText => "identical_text",
+            Self::NearDuplicate => "near_duplicate",
+            Self::Connected => "connected",
+        }
+    }
+}
+
+impl Record for Rule {
+    fn encode(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        out.write_all(&[*self as u8])
+    }
+
+    fn decode(input: &mut impl std::io::Read) -> std::io::Result<Self> {
+        let mut code = [0];
+        input.read_exact(&mut code)?;
+        [Self::IdenticalText, Self::NearDuplicate, Self::Connected]
+            .get(usize::from(code[0]))
+            .copied()
+            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
+    }
+}
+
+/// A dropped row and the row that stays for it, by position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Drop {
+    pub(super) kept: u64,
+    pub(super) dropped: u64,
+    pub(super) similarity: Similarity,
+    pub(super) method: Method,
+    pub(super) rule: Rule,
+    pub(super) n_shared_bands: u16,
+}
+
+record_of_fields!(Drop { kept, dropped, similarity, method, rule, n_shared_bands });
+
+/// Why a row is dropped: what a member of its group of identical texts inherits.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    /// Rank of the row that stays.
+    kept: u64,
+    similarity: Similarity,
+    method: Method,
+    rule: Rule,
+    n_shared_bands: u16,
+}
+
+/// All verdicts.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    /// One for each dropped row.
+    pub(super) drops: ExternalSorter<Drop>,
+    /// Edges that led to them.
+    pub(super) n_proven_pairs: u64,
+}
+
+/// Decides about every row that has an edge or an identical one.
+pub(super) fn assign(
+    edges: ExternalSorter<Edge>,
+    members: Sorted<(u64, u64)>,
+    linkage: Linkage,
+    ranks: &Ranks,
+    context: &Context,
+) -> Result<Verdicts> {
+    let mut walk = Walk {
+        members: Grouped::new(members)?,
+        ranks,
+        context,
+        verdicts: Verdicts { drops: ExternalSorter::new(STAGE, &context.budget), n_proven_pairs: edges.len() },
+    };
+    match linkage {
+        Linkage::Star => walk.star(edges)?,
+        Linkage::Connected => walk.connected(edges)?,
+    }
+    walk.decide_members_below(u64::MAX)?;
+    Ok(walk.verdicts)
+}
+
+struct Walk<'a> {
+    /// Rank of the first row of a group of identical texts, rank of another row of it.
+    members: Grouped<(u64, u64)>,
+    ranks: &'a Ranks,
+    context: &'a Context,
+    verdicts: Verdicts,
+}
+
+impl Walk<'_> {
+    /// In keep order: a row is dropped if and only if a kept row is among those that it has an edge to. It is dropped for
+    /// the most similar of them, the first one in keep order if several are.
+    fn star(&mut self, edges: ExternalSorter<Edge>) -> Result<()> {
+        let mut edges = Grouped::new(edges.finish(self.context)?)?;
+        let mut dropped = RowSet::new();
+        while let Some(row) = edges.peek().map(|edge| edge.later) {
+            self.context.cancel.check()?;
+            let mut best: Option<Edge> = None;
+            while let Some(edge) = edges.next_if(|edge| edge.later == row)? {
+                let is_better = best.is_none_or(|best| edge.similarity > best.similarity);
+                if is_better && !dropped.contains(edge.earlier) {
+                    best = Some(edge);
+                }
+            }
+            if let Some(edge) = best {
+                dropped.insert(row);
+                self.drop_group(row, edge.fate(edge.earlier, Rule::NearDuplicate))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of all rows that edges connect, the first in keep order stays.
+    fn connected(&mut self, edges: ExternalSorter<Edge>) -> Result<()> {
+        let mut forest = Forest::new(self.context);
+        let mut both_ways = ExternalSorter::new(STAGE, &self.context.budget);
+        for edge in edges.finish(self.context)? {
+            let edge = edge?;
+            self.context.cancel.check()?;
+            forest.join(edge.later, edge.earlier)?;
+            both_ways.push(edge, self.context)?;
+            both_ways.push(Edge { later: edge.earlier, earlier: edge.later, ..edge }, self.context)?;
+        }
+        let mut edges = Grouped::new(both_ways.finish(self.context)?)?;
+        while let Some(row) = edges.peek().map(|edge| edge.later) {
+            self.context.cancel.check()?;
+            let kept = forest.root(row);
+            let mut best: Option<Edge> = None;
+            let mut direct: Option<Edge> = None;
+            while let Some(edge) = edges.next_if(|edge| edge.later == row)? {
+                if best.is_none_or(|best| edge.similarity > best.similarity) {
+                    best = Some(edge);
+                }
+                if edge.earlier == kept {
+                    direct = Some(edge);
+                }
+            }
+            let fate = direct
+                .map(|edge| edge.fate(kept, Rule::NearDuplicate))
+                .or(best.map(|edge| edge.fate(kept, Rule::Connected)));
+            if let Some(fate) = fate.filter(|_| kept != row) {
+                self.drop_group(row, fate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a row and all whose text is identical.
+    fn drop_group(&mut self, row: u64, fate: Fate) -> Result<()> {
+        self.decide_members_below(row)?;
+        self.push(row, fate)?;
+        while let Some((_, member)) = self.members.next_if(|(first, _)| *first == row)? {
+            self.push(member, fate)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the rows identical to a kept row that comes before `row`.
+    fn decide_members_below(&mut self, row: u64) -> Result<()> {
+        while let Some((first, member)) = self.members.next_if(|(first, _)| *first < row)? {
+            let fate = Fate {
+                kept: first,
+                similarity: Similarity::ONE,
+                method: Method::Identical,
+                rule: Rule::IdenticalText,
+                n_shared_bands: 0,
+            };
+            self.push(member, fate)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, dropped: u64, fate: Fate) -> Result<()> {
+        let Fate { kept, similarity, method, rule, n_shared_bands } = fate;
+        let (kept, dropped) = (self.ranks.row(kept)?, self.ranks.row(dropped)?);
+        self.verdicts.drops.push(Drop { kept, dropped, similarity, method, rule, n_shared_bands }, self.context)
+    }
+}
+
+impl Edge {
+    fn fate(self, kept: u64, rule: Rule) -> Fate {
+        Fate { kept, similarity: self.similarity, method: self.method, rule, n_shared_bands: self.n_shared_bands }
+    }
+}
+
+/// Union-find over the rows with an edge; the root of a tree is its least row.
+///
+/// Held in memory, about 48 bytes for each row that is not a root: the one thing in the search that cannot spill.
+struct Forest {
+    parents: HashMap<u64, u64>,
+    reservation: Reservation,
+}
+
+impl Forest {
+    const BYTES_PER_ROW: usize = 48;
+    const GROW_ROWS: usize = 1 << 12;
+
+    fn new(context: &Context) -> Self {
+        Self { parents: HashMap::new(), reservation: context.budget.reserve(STAGE) }
+    }
+
+    fn root(&mut self, row: u64) -> u64 {
+        let mut at = row;
+        while let Some(&parent) = self.parents.get(&at) {
+            if let Some(&grandparent) = self.parents.get(&parent) {
+                self.parents.insert(at, grandparent);
+            }
+            at = parent;
+        }
+        at
+    }
+
+    fn join(&mut self, left: u64, right: u64) -> Result<()> {
+        let (left, right) = (self.root(left), self.root(right));
+        if left == right {
+            return Ok(());
+        }
+        if self.parents.len() * Self::BYTES_PER_ROW >= self.reservation.bytes() {
+            self.reservation.grow(Self::GROW_ROWS * Self::BYTES_PER_ROW)?;
+        }
+        self.parents.insert(left.max(right), left.min(right));
+        Ok(())
+    }
+}

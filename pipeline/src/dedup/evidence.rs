@@ -1,0 +1,175 @@
+//! Evidence: one row for each dropped row, with the row that stays for it and what proves it.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Builder, RecordBatch, StringArray, StringBuilder, UInt32Builder, UInt64Array, UInt64Builder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::assign::{Drop, Rule};
+use super::edge::{Grouped, Method, Similarity, record_of_fields};
+use crate::context::Context;
+use crate::spill::{ExternalSorter, Sorted};
+use crate::{Error, Result, RowSet};
+
+const STAGE: &str = "near-duplicates: evidence";
+
+/// Collects the ids of the rows that evidence names.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Sorted by kept row.
+    drops: Grouped<Drop>,
+    /// Kept row and number of rows in its cluster, sorted.
+    clusters: Grouped<(u64, u64)>,
+    dropped_rows: RowSet,
+    kept_rows: RowSet,
+    dropped_ids: ExternalSorter<(u64, Vec<u8>)>,
+    kept_ids: ExternalSorter<(u64, Vec<u8>)>,
+}
+
+impl Evidence {
+    pub(super) fn new(
+        drops: Sorted<Drop>,
+        clusters: Sorted<(u64, u64)>,
+        dropped_rows: RowSet,
+        kept_rows: RowSet,
+        context: &Context,
+    ) -> Result<Self> {
+        Ok(Self {
+            drops: Grouped::new(drops)?,
+            clusters: Grouped::new(clusters)?,
+            dropped_rows,
+            kept_rows,
+            dropped_ids: ExternalSorter::new(STAGE, &context.budget),
+            kept_ids: ExternalSorter::new(STAGE, &context.budget),
+        })
+    }
+
+    /// Columns of the evidence table.
+    pub fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("dropped_id", DataType::Utf8, false),
+            Field::new("kept_id", DataType::Utf8, false),
+            Field::new("similarity", DataType::Float64, false),
+            Field::new("method", DataType::Utf8, false),
+            Field::new("rule", DataType::Utf8, false),
+            Field::new("shared_bands", DataType::UInt32, false),
+            Field::new("cluster_id", DataType::Utf8, false),
+            Field::new("cluster_size", DataType::UInt64, false),
+        ]))
+    }
+
+    /// Sees the ids of rows; of the whole input, in any order, each row once.
+    pub fn observe_ids(&mut self, rows: &UInt64Array, ids: &StringArray, context: &Context) -> Result<()> {
+        for (&row, id) in rows.values().iter().zip(ids) {
+            let id = || id.unwrap_or_default().as_bytes().to_vec();
+            if self.dropped_rows.contains(row) {
+                self.dropped_ids.push((row, id()), context)?;
+            } else if self.kept_rows.contains(row) {
+                self.kept_ids.push((row, id()), context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins ids and verdicts. The batches come in order of the dropped row.
+    pub fn finish(mut self, context: &Context) -> Result<EvidenceBatches> {
+        let mut proofs = ExternalSorter::new(STAGE, &context.budget);
+        for kept_id in self.kept_ids.finish(context)? {
+            context.cancel.check()?;
+            let (kept, kept_id) = kept_id?;
+            let Some((_, n_rows)) = self.clusters.next_if(|(row, _)| *row == kept)? else {
+                return Err(unmatched(kept));
+            };
+            while let Some(drop) = self.drops.next_if(|drop| drop.kept == kept)? {
+                let Drop { dropped, similarity, method, rule, n_shared_bands, .. } = drop;
+                let kept_id = kept_id.clone();
+                proofs.push(Proof { dropped, kept_id, similarity, method, rule, n_shared_bands, n_rows }, context)?;
+            }
+        }
+        if let Some(drop) = self.drops.peek() {
+            return Err(unmatched(drop.kept));
+        }
+        Ok(EvidenceBatches {
+            proofs: Grouped::new(proofs.finish(context)?)?,
+            dropped_ids: self.dropped_ids.finish(context)?,
+            batch_rows: context.batch_rows,
+        })
+    }
+}
+
+fn unmatched(row: u64) -> Error {
+    Error::Invariant(format!("row {row} was seen in one pass over the input and not in another"))
+}
+
+/// A row of evidence, its own id aside.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Proof {
+    dropped: u64,
+    kept_id: Vec<u8>,
+    similarity: Similarity,
+    method: Method,
+    rule: Rule,
+    n_shared_bands: u16,
+    n_rows: u64,
+}
+
+record_of_fields!(Proof { dropped, kept_id, similarity, method, rule, n_shared_bands, n_rows });
+
+/// Evidence in batches of [`Evidence::schema`].
+#[derive(Debug)]
+pub struct EvidenceBatches {
+    proofs: Grouped<Proof>,
+    dropped_ids: Sorted<(u64, Vec<u8>)>,
+    batch_rows: usize,
+}
+
+impl EvidenceBatches {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let mut dropped_ids = StringBuilder::new();
+        let mut kept_ids = StringBuilder::new();
+        let mut similarities = Float64Builder::new();
+        let mut methods = StringBuilder::new();
+        let mut rules = StringBuilder::new();
+        let mut shared_bands = UInt32Builder::new();
+        let mut cluster_sizes = UInt64Builder::new();
+        let mut n_rows = 0;
+        while n_rows < self.batch_rows {
+            let Some(proof) = self.proofs.next()? else { break };
+            let (row, dropped_id) = self.dropped_ids.next().ok_or_else(|| unmatched(proof.dropped))??;
+            if row != proof.dropped {
+                return Err(unmatched(row.min(proof.dropped)));
+            }
+            dropped_ids.append_value(String::from_utf8_lossy(&dropped_id));
+            kept_ids.append_value(String::from_utf8_lossy(&proof.kept_id));
+            similarities.append_value(proof.similarity.value());
+            methods.append_value(proof.method.name());
+            rules.append_value(proof.rule.name());
+            shared_bands.append_value(u32::from(proof.n_shared_bands));
+            cluster_sizes.append_value(proof.n_rows);
+            n_rows += 1;
+        }
+        if n_rows == 0 {
+            return Ok(None);
+        }
+        let kept_ids: ArrayRef = Arc::new(kept_ids.finish());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(dropped_ids.finish()),
+            Arc::clone(&kept_ids),
+            Arc::new(similarities.finish()),
+            Arc::new(methods.finish()),
+            Arc::new(rules.finish()),
+            Arc::new(shared_bands.finish()),
+            kept_ids,
+            Arc::new(cluster_sizes.finish()),
+        ];
+        Ok(Some(RecordBatch::try_new(Evidence::schema(), columns)?))
+    }
+}
+
+impl Iterator for EvidenceBatches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_batch().transpose()
+    }
+}

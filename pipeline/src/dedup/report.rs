@@ -1,0 +1,72 @@
+//! What a search for near-duplicates hands back beside its verdicts.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::evidence::Evidence;
+use super::verdict::Verdict;
+use crate::{Error, Result};
+
+/// What was found, in numbers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NearDuplicateReport {
+    /// Bands of a sketch; 0 when the search was exhaustive.
+    pub n_bands: usize,
+    /// Slots of a band; 0 when the search was exhaustive.
+    pub rows_per_band: usize,
+    /// Similarity and probability that a pair so similar is found, from 0 to 1 in steps of 0.05.
+    pub s_curve: Vec<(f64, f64)>,
+    /// Rows seen.
+    pub n_rows: u64,
+    /// Rows without a token: only the exact rule applies to them.
+    pub n_without_tokens: u64,
+    /// Rows dropped because their normalized text is that of a kept row.
+    pub n_identical: u64,
+    /// Rows dropped for a similarity that their sets of shingles prove.
+    pub n_near_exact: u64,
+    /// Rows dropped for a similarity that is clear from their sketches.
+    pub n_near_estimated: u64,
+    /// Of the rows dropped, those without a proven similarity to the row that stays for them: a chain leads to it.
+    pub n_connected: u64,
+    /// Kept rows for which others are dropped.
+    pub n_clusters: u64,
+    /// Rows of the largest cluster, the kept one included; 0 without a cluster.
+    pub largest_cluster_rows: u64,
+    /// Pairs of rows compared.
+    pub n_candidate_pairs: u64,
+    /// Pairs whose similarity is proven to reach the threshold, where a verdict could depend on it.
+    pub n_proven_pairs: u64,
+    /// Pairs in hot buckets that were not compared; one that also meets elsewhere may have been.
+    pub n_untested_pairs: u64,
+    /// Buckets of more than 1,000 rows, in which comparisons are bounded.
+    pub n_hot_buckets: u64,
+}
+
+/// What a search for near-duplicates found.
+#[derive(Debug)]
+pub struct NearDuplicateResult {
+    /// The verdict on each row.
+    pub verdict: Verdict,
+    /// Collects ids in the final pass and gives the evidence table.
+    pub evidence: Evidence,
+    /// What was found, in numbers.
+    pub report: NearDuplicateReport,
+}
+
+/// Where the result of a search will be once its barrier is done.
+#[derive(Debug, Clone, Default)]
+pub struct ResultHandle(Arc<Mutex<Option<NearDuplicateResult>>>);
+
+impl ResultHandle {
+    pub(super) fn set(&self, result: NearDuplicateResult) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    }
+
+    /// Takes the result, once.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if the search is not done, or its result was taken before.
+    pub fn take(&self) -> Result<NearDuplicateResult> {
+        let result = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.ok_or_else(|| Error::Invariant("the search for near-duplicates has no result to take".into()))
+    }
+}

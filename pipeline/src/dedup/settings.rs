@@ -1,0 +1,147 @@
+//! What the user may choose about near-duplicates.
+
+use super::band::Bands;
+use super::normalize::Normalize;
+use super::sketch::N_SLOTS;
+use crate::{Error, Result};
+
+/// Standard errors of the estimate beyond which a pair counts as clear.
+const CLEAR_STANDARD_ERRORS: f64 = 4.0;
+
+/// What counts as a near-duplicate, and which of them stays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Least Jaccard similarity of a dropped row and its kept row, in `(0, 1]`.
+    pub threshold: f64,
+    /// Least probability that a pair at the threshold is found, in `(0, 1]`. At 1.0 every pair is found.
+    pub recall: f64,
+    /// Consecutive tokens of a shingle.
+    pub n_tokens: usize,
+    /// Seed of all shingle hashes: changes which pairs chance misses, never what is proven.
+    pub seed: u64,
+    /// What is evened out before texts are compared.
+    pub normalize: Normalize,
+    /// Which row stays.
+    pub keep: KeepOrder,
+    /// Which rows are dropped.
+    pub linkage: Linkage,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threshold: 0.8,
+            recall: 0.99,
+            n_tokens: 5,
+            seed: 0,
+            normalize: Normalize::default(),
+            keep: KeepOrder::First,
+            linkage: Linkage::Star,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks the settings and chooses how candidates are found.
+    ///
+    /// # Errors
+    /// `Error::Config` naming the setting that is out of range.
+    pub fn search(&self) -> Result<Search> {
+        let in_range = |name: &str, value: f64| match value {
+            value if value > 0.0 && value <= 1.0 => Ok(()),
+            _ => Err(Error::config(format!("{name} is {value}, but must be above 0 and at most 1"))),
+        };
+        in_range("threshold", self.threshold)?;
+        in_range("recall", self.recall)?;
+        if self.n_tokens == 0 {
+            return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
+        }
+        if self.recall >= 1.0 { Ok(Search::Exhaustive) } else { Bands::choose(self.threshold, self.recall).map(Search::Bands) }
+    }
+}
+
+/// How candidates are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// Pairs that share a band of their sketches.
+    Bands(Bands),
+    /// Pairs that share an element of their prefixes: no pair at or above the threshold is missed.
+    Exhaustive,
+}
+
+/// The order in which rows claim their place: of two near-duplicates the earlier one stays.
+///
+/// Ties are decided by row position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeepOrder {
+    /// By row position.
+    First,
+    /// More characters first.
+    Longest,
+    /// By the values of columns, the first one foremost; rows without a value come last.
+    Columns(Vec<(String, Direction)>),
+}
+
+/// Direction of a sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Least first.
+    Ascending,
+    /// Greatest first.
+    Descending,
+}
+
+/// Which rows of a group of near-duplicates are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linkage {
+    /// Those with a proven similarity to a kept row: every dropped row has a direct edge to the row that stays for it.
+    Star,
+    /// All but one of those connected by any chain of proven similarities.
+    Connected,
+}
+
+/// What a number of equal slots says about a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// Fewer equal slots: clearly below the threshold.
+    pub refuse_below: u32,
+    /// At least so many equal slots: clearly at or above the threshold. More than there are slots if nothing is clear.
+    pub accept_from: u32,
+}
+
+impl Gate {
+    /// The gate at a threshold: an estimate is clear beyond four standard errors, `sqrt(t (1 - t) / 256)` each.
+    pub fn new(threshold: f64) -> Self {
+        let n_slots = N_SLOTS as f64;
+        let margin = CLEAR_STANDARD_ERRORS * (threshold * (1.0 - threshold) / n_slots).sqrt();
+        let accept_from = if threshold < 1.0 { ((threshold + margin) * n_slots).ceil() } else { n_slots + 1.0 };
+        Self { refuse_below: ((threshold - margin) * n_slots).ceil() as u32, accept_from: accept_from as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_is_four_standard_errors_wide_on_each_side() {
+        assert_eq!(Gate::new(0.8), Gate { refuse_below: 180, accept_from: 231 });
+        assert_eq!(Gate::new(0.5), Gate { refuse_below: 96, accept_from: 160 });
+        assert_eq!(Gate::new(1.0), Gate { refuse_below: 256, accept_from: 257 });
+        assert!(Gate::new(0.95).accept_from > N_SLOTS as u32, "at 0.95 no estimate is clear enough");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let check = |settings: Settings, expect: &str| {
+            assert_eq!(settings.search().unwrap_err().to_string(), expect);
+        };
+        let base = Settings::default();
+        check(Settings { threshold: 0.0, ..base.clone() }, "threshold is 0, but must be above 0 and at most 1");
+        check(Settings { threshold: f64::NAN, ..base.clone() }, "threshold is NaN, but must be above 0 and at most 1");
+        check(Settings { recall: 1.5, ..base.clone() }, "recall is 1.5, but must be above 0 and at most 1");
+        check(Settings { n_tokens: 0, ..base.clone() }, "a shingle has 0 tokens, but must have at least 1");
+        assert_eq!(Settings { recall: 1.0, ..base.clone() }.search().unwrap(), Search::Exhaustive);
+        assert!(matches!(base.search().unwrap(), Search::Bands(_)));
+    }
+}

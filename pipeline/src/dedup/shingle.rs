@@ -1,0 +1,130 @@
+//! From token hashes to a set of shingles, and the exact similarity of two sets.
+
+/// Multiplier of the rolling polynomial: a prime next to 2^64 divided by the golden ratio.
+const BASE: u64 = 0x9e37_79b9_7f4a_7c55;
+
+/// How shingles are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shingler {
+    n_tokens: usize,
+    seed: u64,
+    /// `BASE` to the power of `n_tokens`.
+    leaving: u64,
+}
+
+impl Shingler {
+    /// Shingles of `n_tokens` consecutive tokens (at least 1). The seed changes every hash, never which shingles are equal.
+    pub fn new(n_tokens: usize, seed: u64) -> Self {
+        let leaving = (0..n_tokens).fold(1u64, |power, _| power.wrapping_mul(BASE));
+        Self { n_tokens: n_tokens.max(1), seed, leaving }
+    }
+
+    /// Replaces `shingles` by those of a text with these token hashes, in text order, repeats included.
+    ///
+    /// A shingle is a polynomial of its token hashes, finally mixed. Fewer tokens than a shingle takes: one shingle of
+    /// all of them. No token: no shingle.
+    pub fn shingle(&self, tokens: &[u64], shingles: &mut Vec<u64>) {
+        shingles.clear();
+        if tokens.is_empty() {
+            return;
+        }
+        let (head, entering) = tokens.split_at(self.n_tokens.min(tokens.len()));
+        let mut polynomial = head.iter().fold(0u64, |sum, &token| sum.wrapping_mul(BASE).wrapping_add(token));
+        shingles.push(mix(polynomial ^ self.seed));
+        shingles.extend(entering.iter().zip(tokens).map(|(&last, &first)| {
+            polynomial =
+                polynomial.wrapping_mul(BASE).wrapping_add(last).wrapping_sub(first.wrapping_mul(self.leaving));
+            mix(polynomial ^ self.seed)
+        }));
+    }
+}
+
+/// The finalizer of `SplitMix64` (Steele, Lea, Flood 2014): a bijection whose every output bit depends on every input bit.
+pub(super) fn mix(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+/// Sorts shingles and drops repeats: the form of a set.
+pub fn to_set(shingles: &mut Vec<u64>) {
+    shingles.sort_unstable();
+    shingles.dedup();
+}
+
+/// Exact Jaccard similarity of two sets (sorted, distinct): shared by all, in `0..=1`. Two empty sets: 0.
+pub fn jaccard(left: &[u64], right: &[u64]) -> f64 {
+    let n_shared = count_shared(left, right);
+    let n_all = left.len() + right.len() - n_shared;
+    if n_all == 0 { 0.0 } else { n_shared as f64 / n_all as f64 }
+}
+
+/// Number of elements in both sets (sorted, distinct).
+fn count_shared(left: &[u64], right: &[u64]) -> usize {
+    let (mut l, mut r, mut n_shared) = (0, 0, 0);
+    while let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) {
+        n_shared += usize::from(a == b);
+        l += usize::from(a <= b);
+        r += usize::from(b <= a);
+    }
+    n_shared
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn shingles_are_equal_where_token_runs_are() {
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        for n_tokens in 1..8 {
+            let shingler = Shingler::new(n_tokens, 0);
+            let tokens: Vec<u64> = (0..2000).map(|_| mix(random.random_range(1..4))).collect();
+            let mut shingles = Vec::new();
+            shingler.shingle(&tokens, &mut shingles);
+            assert_eq!(shingles.len(), tokens.len() - n_tokens + 1);
+            let distinct_runs: HashSet<&[u64]> = tokens.windows(n_tokens).collect();
+            let pairs: HashSet<(&[u64], u64)> = tokens.windows(n_tokens).zip(shingles.iter().copied()).collect();
+            to_set(&mut shingles);
+            assert_eq!((shingles.len(), pairs.len()), (distinct_runs.len(), distinct_runs.len()));
+        }
+    }
+
+    #[test]
+    fn short_texts_have_one_shingle_of_all() {
+        let shingler = Shingler::new(5, 7);
+        let shingle = |tokens: &[u64]| {
+            let mut shingles = vec![99];
+            shingler.shingle(tokens, &mut shingles);
+            shingles
+        };
+        assert!(shingle(&[]).is_empty());
+        let all: HashSet<Vec<u64>> = (1..=5).map(|n| shingle(&[11, 12, 13, 14, 15][..n])).collect();
+        assert_eq!(all.len(), 5);
+        assert!(all.iter().all(|shingles| shingles.len() == 1));
+        assert_ne!(shingle(&[1, 2]), shingle(&[2, 1]));
+    }
+
+    #[test]
+    fn jaccard_equals_hash_sets() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..200 {
+            let mut draw = || {
+                let mut set: Vec<u64> =
+                    (0..random.random_range(0..40)).map(|_| random.random_range(0..50)).collect();
+                to_set(&mut set);
+                set
+            };
+            let (left, right) = (draw(), draw());
+            let (l, r): (HashSet<_>, HashSet<_>) = (left.iter().collect(), right.iter().collect());
+            let n_all = l.union(&r).count();
+            let expect = if n_all == 0 { 0.0 } else { l.intersection(&r).count() as f64 / n_all as f64 };
+            assert_eq!(jaccard(&left, &right).to_bits(), expect.to_bits());
+        }
+    }
+}

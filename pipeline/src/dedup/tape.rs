@@ -1,0 +1,283 @@
+//! Data of rows, written once in sequence and read back anywhere: in memory while the budget grants it, else in a file.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use bytemuck::Pod;
+
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::{Error, Result};
+
+/// Bytes of memory asked for at a time.
+const PAGE_BYTES: usize = 1 << 20;
+/// No tape takes more than this share of the memory limit.
+const MOST_OF_BUDGET: usize = 4;
+
+/// Bytes in the making.
+#[derive(Debug)]
+struct TapeWriter {
+    storage: Storage,
+    n_bytes: u64,
+    reservation: Reservation,
+    most_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Memory(Vec<Box<[u8]>>),
+    File(BufWriter<File>),
+}
+
+impl TapeWriter {
+    fn new(stage: &'static str, context: &Context) -> Self {
+        Self {
+            storage: Storage::Memory(Vec::new()),
+            n_bytes: 0,
+            reservation: context.budget.reserve(stage),
+            most_bytes: context.budget.limit_bytes() / MOST_OF_BUDGET,
+        }
+    }
+
+    fn append(&mut self, mut bytes: &[u8], context: &Context) -> Result<()> {
+        while !bytes.is_empty() {
+            let used_of_page = self.n_bytes as usize % PAGE_BYTES;
+            if used_of_page == 0 {
+                self.make_room(context)?;
+            }
+            let n_bytes = bytes.len().min(PAGE_BYTES - used_of_page);
+            let (now, later) = bytes.split_at(n_bytes);
+            match &mut self.storage {
+                Storage::Memory(pages) => pages[self.n_bytes as usize / PAGE_BYTES][used_of_page..][..n_bytes].copy_from_slice(now),
+                Storage::File(file) => file.write_all(now).map_err(|error| context.spill.error(error))?,
+            }
+            self.n_bytes += n_bytes as u64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Appends zeros up to `n_bytes`.
+    fn pad(&mut self, n_bytes: u64, context: &Context) -> Result<()> {
+        const PAGE: u64 = PAGE_BYTES as u64;
+        while self.n_bytes < n_bytes {
+            if self.n_bytes.is_multiple_of(PAGE) {
+                self.make_room(context)?;
+            }
+            self.n_bytes = match &mut self.storage {
+                Storage::Memory(_) => n_bytes.min((self.n_bytes / PAGE + 1) * PAGE),
+                Storage::File(file) => {
+                    file.seek(SeekFrom::Start(n_bytes)).map_err(|error| context.spill.error(error))?
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Adds a page of zeros if the budget grants it, else moves everything into a file.
+    fn make_room(&mut self, context: &Context) -> Result<()> {
+        let Storage::Memory(pages) = &mut self.storage else { return Ok(()) };
+        let within_share = self.reservation.bytes() + PAGE_BYTES <= self.most_bytes;
+        if within_share && self.reservation.try_grow(PAGE_BYTES) {
+            pages.push(vec![0; PAGE_BYTES].into_boxed_slice());
+            return Ok(());
+        }
+        let write = |pages: &[Box<[u8]>]| -> io::Result<_> {
+            let mut file = BufWriter::with_capacity(PAGE_BYTES, tempfile::tempfile_in(context.spill.path())?);
+            for page in pages {
+                file.write_all(page)?;
+            }
+            Ok(file)
+        };
+        let file = write(pages).map_err(|error| context.spill.error(error))?;
+        self.storage = Storage::File(file);
+        self.reservation.free();
+        Ok(())
+    }
+
+    fn finish(self, context: &Context) -> Result<Tape> {
+        let pages = match self.storage {
+            Storage::Memory(pages) => Pages::Memory(pages, self.reservation),
+            Storage::File(file) => {
+                let seal = || -> io::Result<File> {
+                    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                    file.set_len(self.n_bytes)?;
+                    Ok(file)
+                };
+                Pages::File(seal().map_err(|error| context.spill.error(error))?, context.spill.path().to_path_buf())
+            }
+        };
+        Ok(Tape { pages, n_bytes: self.n_bytes })
+    }
+}
+
+/// Bytes that can be read anywhere, from any thread.
+#[derive(Debug)]
+struct Tape {
+    pages: Pages,
+    n_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Pages {
+    Memory(Vec<Box<[u8]>>, #[expect(dead_code, reason = "gives the memory back when dropped")] Reservation),
+    File(File, PathBuf),
+}
+
+impl Tape {
+    fn read(&self, offset: u64, mut out: &mut [u8]) -> Result<()> {
+        match &self.pages {
+            Pages::Memory(pages, _) => {
+                let mut at = offset as usize;
+                while !out.is_empty() {
+                    let page = &pages[at / PAGE_BYTES][at % PAGE_BYTES..];
+                    let (now, later) = out.split_at_mut(out.len().min(page.len()));
+                    now.copy_from_slice(&page[..now.len()]);
+                    at += now.len();
+                    out = later;
+                }
+                Ok(())
+            }
+            Pages::File(file, dir) => {
+                file.read_exact_at(out, offset).map_err(|source| Error::Spill { dir: dir.clone(), source })
+            }
+        }
+    }
+}
+
+/// A value for each row, in the making. Rows come in ascending order; rows left out have the value of zero bytes.
+#[derive(Debug)]
+pub(super) struct RowTableWriter<T> {
+    tape: TapeWriter,
+    kind: PhantomData<T>,
+}
+
+impl<T: Pod> RowTableWriter<T> {
+    /// An empty table.
+    pub(super) fn new(stage: &'static str, context: &Context) -> Self {
+        Self { tape: TapeWriter::new(stage, context), kind: PhantomData }
+    }
+
+    /// Sets the value of `row`, which must be above all earlier rows.
+    pub(super) fn push(&mut self, row: u64, value: &T, context: &Context) -> Result<()> {
+        self.tape.pad(row * size_of::<T>() as u64, context)?;
+        self.tape.append(bytemuck::bytes_of(value), context)
+    }
+
+    /// Ends writing.
+    pub(super) fn finish(self, context: &Context) -> Result<RowTable<T>> {
+        Ok(RowTable { tape: self.tape.finish(context)?, kind: PhantomData })
+    }
+}
+
+/// A value for each row.
+#[derive(Debug)]
+pub(super) struct RowTable<T> {
+    tape: Tape,
+    kind: PhantomData<T>,
+}
+
+impl<T: Pod> RowTable<T> {
+    /// The value of `row`.
+    pub(super) fn get(&self, row: u64) -> Result<T> {
+        let mut value = T::zeroed();
+        let offset = row * size_of::<T>() as u64;
+        if offset < self.tape.n_bytes {
+            self.tape.read(offset, bytemuck::bytes_of_mut(&mut value))?;
+        }
+        Ok(value)
+    }
+}
+
+/// A set of shingles for some rows, in the making.
+#[derive(Debug)]
+pub(super) struct SetTableWriter {
+    elements: TapeWriter,
+    index: RowTableWriter<[u64; 2]>,
+}
+
+impl SetTableWriter {
+    /// An empty table.
+    pub(super) fn new(stage: &'static str, context: &Context) -> Self {
+        Self { elements: TapeWriter::new(stage, context), index: RowTableWriter::new(stage, context) }
+    }
+
+    /// Sets the set of `row`, which must be above all earlier rows.
+    pub(super) fn push(&mut self, row: u64, set: &[u64], context: &Context) -> Result<()> {
+        self.index.push(row, &[self.elements.n_bytes, set.len() as u64], context)?;
+        self.elements.append(bytemuck::cast_slice(set), context)
+    }
+
+    /// Ends writing.
+    pub(super) fn finish(self, context: &Context) -> Result<SetTable> {
+        Ok(SetTable { elements: self.elements.finish(context)?, index: self.index.finish(context)? })
+    }
+}
+
+/// A set of shingles for some rows.
+#[derive(Debug)]
+pub(super) struct SetTable {
+    elements: Tape,
+    index: RowTable<[u64; 2]>,
+}
+
+impl SetTable {
+    /// The set of `row`; empty if the row has none.
+    pub(super) fn get(&self, row: u64) -> Result<Vec<u64>> {
+        let [offset, n_elements] = self.index.get(row)?;
+        let mut set = vec![0u64; n_elements as usize];
+        self.elements.read(offset, bytemuck::cast_slice_mut(&mut set))?;
+        Ok(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Cancel, Resources};
+
+    fn context(limit_bytes: usize) -> Context {
+        Context::new(&Resources { memory_limit_bytes: limit_bytes, ..Resources::default() }, Cancel::default()).unwrap()
+    }
+
+    #[test]
+    fn tables_hold_the_same_in_memory_and_in_a_file() {
+        for (limit_bytes, in_memory) in [(64 << 20, true), (8 << 20, false), (1 << 10, false)] {
+            let context = context(limit_bytes);
+            let mut writer = RowTableWriter::<[u64; 3]>::new("test", &context);
+            let rows: Vec<u64> = (0..100_000).filter(|row| row % 7 != 0 && !(500..90_000).contains(row)).collect();
+            for &row in &rows {
+                writer.push(row, &[row, !row, row * row], &context).unwrap();
+            }
+            let table = writer.finish(&context).unwrap();
+            assert_eq!(matches!(table.tape.pages, Pages::Memory(..)), in_memory);
+            for row in 0..100_100 {
+                let expect = if rows.binary_search(&row).is_ok() { [row, !row, row * row] } else { [0; 3] };
+                assert_eq!(table.get(row).unwrap(), expect);
+            }
+            drop(table);
+            assert!(context.budget.reserve("test").try_grow(limit_bytes), "the reservation was not given back");
+            assert_eq!(std::fs::read_dir(context.spill.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn sets_cross_pages() {
+        for limit_bytes in [256 << 20, 2 << 20] {
+            let context = context(limit_bytes);
+            let mut writer = SetTableWriter::new("test", &context);
+            let set = |row: u64| (0..row * 1000 % 77_777).collect::<Vec<u64>>();
+            for row in (3..60).step_by(3) {
+                writer.push(row, &set(row), &context).unwrap();
+            }
+            let table = writer.finish(&context).unwrap();
+            for row in 0..70 {
+                let expect = if (3..60).contains(&row) && row % 3 == 0 { set(row) } else { Vec::new() };
+                assert!(table.get(row).unwrap() == expect, "row {row} under {limit_bytes} bytes");
+            }
+        }
+    }
+}

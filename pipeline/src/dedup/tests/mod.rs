@@ -1,0 +1,210 @@
+//! Tests of the whole search, through a small driver that plays the executor.
+
+mod invariance;
+mod oracle;
+mod texts;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use tamis_schemas::columns::{REASON, ROW, TEXT};
+
+use super::columns::column;
+use super::*;
+use crate::RowSet;
+use crate::context::{Cancel, Context, Resources};
+use crate::stage::{BarrierStage, MapStage, Next};
+
+/// A document of a test.
+#[derive(Debug, Clone, PartialEq)]
+struct Document {
+    id: String,
+    text: String,
+    score: Option<i64>,
+}
+
+fn documents<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Document> {
+    texts
+        .into_iter()
+        .enumerate()
+        .map(|(row, text)| Document { id: format!("doc-{row}"), text: text.to_owned(), score: None })
+        .collect()
+}
+
+/// Documents of a file of `sample-data`.
+fn sample(name: &str) -> Vec<Document> {
+    read_documents(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-data").join(name))
+}
+
+fn read_documents(path: &Path) -> Vec<Document> {
+    let lines = std::fs::read_to_string(path).unwrap();
+    lines
+        .lines()
+        .map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let field = |name: &str| value[name].as_str().unwrap().to_owned();
+            Document { id: field("id"), text: field("text"), score: None }
+        })
+        .collect()
+}
+
+/// A row of the evidence table.
+#[derive(Debug, Clone, PartialEq)]
+struct EvidenceRow {
+    dropped_id: String,
+    kept_id: String,
+    similarity: f64,
+    method: String,
+    rule: String,
+    shared_bands: u32,
+    cluster_id: String,
+    cluster_size: u64,
+}
+
+/// What a run of the driver gives.
+#[derive(Debug, Clone, PartialEq)]
+struct Outcome {
+    /// Reason of each document, `None` if it stays.
+    reasons: Vec<Option<String>>,
+    evidence: Vec<EvidenceRow>,
+    report: NearDuplicateReport,
+}
+
+impl Outcome {
+    fn kept<'a>(&self, documents: &'a [Document]) -> Vec<&'a Document> {
+        documents.iter().zip(&self.reasons).filter(|(_, reason)| reason.is_none()).map(|(document, _)| document).collect()
+    }
+
+    fn n_dropped(&self) -> usize {
+        self.reasons.iter().flatten().count()
+    }
+}
+
+fn resources(n_threads: usize, memory_limit_bytes: usize, batch_rows: usize) -> Resources {
+    Resources { n_threads, memory_limit_bytes, batch_rows, temp_dir: None }
+}
+
+fn run(documents: &[Document], settings: &Settings) -> Outcome {
+    run_with(documents, settings, &Resources::default())
+}
+
+/// Runs all passes over `documents`. Row positions have gaps, as rejected rows leave them.
+fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) -> Outcome {
+    let context = Context::new(resources, Cancel::default()).unwrap();
+    let rows: Vec<u64> = (0..documents.len() as u64).map(|index| index + index / 10).collect();
+    let batches: Vec<RecordBatch> = rows
+        .chunks(resources.batch_rows)
+        .zip(documents.chunks(resources.batch_rows))
+        .map(|(rows, documents)| batch(rows, documents))
+        .collect();
+
+    let (barrier, handle) = NearDuplicates::new(settings, &context).unwrap();
+    let mut barrier: Box<dyn BarrierStage> = Box::new(barrier);
+    let mut map: Box<dyn MapStage> = Box::new(Fingerprint::new(settings).unwrap());
+    let mut wanted: Option<RowSet> = None;
+    let answer = loop {
+        for batch in &batches {
+            let batch = match &wanted {
+                Some(wanted) => only(batch, wanted),
+                None => batch.clone(),
+            };
+            let schema = map.output_schema(batch.schema_ref()).unwrap();
+            let mapped = map.apply(batch).unwrap();
+            assert_eq!(mapped.schema(), schema);
+            barrier.observe(&mapped, &context).unwrap();
+        }
+        match barrier.end_of_pass(&context).unwrap() {
+            Next::Again { rows, map: next_map, barrier: next_barrier } => {
+                assert!(!rows.is_empty());
+                (wanted, map, barrier) = (Some(rows), next_map, next_barrier);
+            }
+            Next::Done(answer) => break answer,
+        }
+    };
+
+    let NearDuplicateResult { verdict, mut evidence, report } = handle.take().unwrap();
+    let mut reasons = Vec::new();
+    for batch in &batches {
+        let marked = answer.apply(batch.clone()).unwrap();
+        assert_eq!(marked.schema(), answer.output_schema(batch.schema_ref()).unwrap());
+        let column_of_reasons: &StringArray = column(&marked, REASON).unwrap();
+        reasons.extend(column_of_reasons.iter().map(|reason| reason.map(str::to_owned)));
+        evidence.observe_ids(column(batch, ROW).unwrap(), column(batch, "id").unwrap(), &context).unwrap();
+    }
+    for (&row, reason) in rows.iter().zip(&reasons) {
+        assert_eq!(verdict.keeps(row), reason.is_none());
+    }
+    let evidence = evidence.finish(&context).unwrap().flat_map(|batch| evidence_rows(&batch.unwrap())).collect();
+    let outcome = Outcome { reasons, evidence, report };
+    check_consistency(documents, &outcome);
+    outcome
+}
+
+fn batch(rows: &[u64], documents: &[Document]) -> RecordBatch {
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(StringArray::from_iter_values(documents.iter().map(|document| &document.id))) as ArrayRef),
+        ("score", Arc::new(documents.iter().map(|document| document.score).collect::<Int64Array>())),
+        (ROW, Arc::new(UInt64Array::from(rows.to_vec()))),
+        (TEXT, Arc::new(StringArray::from_iter_values(documents.iter().map(|document| &document.text)))),
+    ])
+    .unwrap()
+}
+
+fn only(batch: &RecordBatch, wanted: &RowSet) -> RecordBatch {
+    let rows: &UInt64Array = column(batch, ROW).unwrap();
+    let mask = rows.values().iter().map(|&row| Some(wanted.contains(row))).collect();
+    arrow::compute::filter_record_batch(batch, &mask).unwrap()
+}
+
+fn evidence_rows(batch: &RecordBatch) -> Vec<EvidenceRow> {
+    assert_eq!(batch.schema(), Evidence::schema());
+    let text = |name: &str, index: usize| column::<StringArray>(batch, name).unwrap().value(index).to_owned();
+    (0..batch.num_rows())
+        .map(|index| EvidenceRow {
+            dropped_id: text("dropped_id", index),
+            kept_id: text("kept_id", index),
+            similarity: column::<Float64Array>(batch, "similarity").unwrap().value(index),
+            method: text("method", index),
+            rule: text("rule", index),
+            shared_bands: column::<UInt32Array>(batch, "shared_bands").unwrap().value(index),
+            cluster_id: text("cluster_id", index),
+            cluster_size: column::<UInt64Array>(batch, "cluster_size").unwrap().value(index),
+        })
+        .collect()
+}
+
+/// What must hold of every outcome: reasons, evidence and report say the same.
+fn check_consistency(documents: &[Document], outcome: &Outcome) {
+    let kept: HashSet<&str> = outcome.kept(documents).iter().map(|document| document.id.as_str()).collect();
+    let dropped: Vec<(&str, &str)> = documents
+        .iter()
+        .zip(&outcome.reasons)
+        .filter_map(|(document, reason)| Some((document.id.as_str(), reason.as_deref()?)))
+        .collect();
+    let evidence = &outcome.evidence;
+    assert_eq!(outcome.reasons.len(), documents.len());
+    assert_eq!(evidence.len(), dropped.len(), "one row of evidence for each dropped row");
+    for (row, (id, reason)) in evidence.iter().zip(dropped) {
+        assert_eq!(row.dropped_id, id, "in order of the dropped row");
+        assert!(kept.contains(row.kept_id.as_str()), "{row:?}");
+        assert_eq!(row.cluster_id, row.kept_id);
+        let n_dropped = evidence.iter().take(1000).filter(|other| other.kept_id == row.kept_id).count() as u64;
+        assert!(row.cluster_size > n_dropped.min(999) || evidence.len() > 1000);
+        assert_eq!(reason == "identical", row.rule == "identical_text");
+        assert_eq!(row.method == "identical", row.rule == "identical_text");
+        assert!(row.method != "identical" || row.similarity == 1.0);
+    }
+    let report = &outcome.report;
+    let count = |method: &str| evidence.iter().filter(|row| row.method == method).count() as u64;
+    assert_eq!(report.n_rows, documents.len() as u64);
+    assert_eq!(
+        (report.n_identical, report.n_near_exact, report.n_near_estimated),
+        (count("identical"), count("exact"), count("estimated"))
+    );
+    assert_eq!(report.n_connected, evidence.iter().filter(|row| row.rule == "connected").count() as u64);
+    let clusters: HashSet<&str> = evidence.iter().map(|row| row.cluster_id.as_str()).collect();
+    assert_eq!(report.n_clusters, clusters.len() as u64);
+    assert_eq!(report.largest_cluster_rows, evidence.iter().map(|row| row.cluster_size).max().unwrap_or(0));
+}
