@@ -1,9 +1,10 @@
 //! A config, understood: every setting parsed and checked before anything is read.
 
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, InputConfig, Table};
+use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, Table};
 
-use crate::dedup::{KeepOrder, NearDuplicateSettings};
+use crate::dedup::normalize::Normalize;
+use crate::dedup::{Direction, KeepOrder, Linkage, Settings};
 use crate::score::DeviceChoice;
 use crate::source::{IdSource, SourceOptions, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -14,7 +15,7 @@ pub(super) struct Plan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) source: SourceOptions,
-    pub(super) deduplicate: Option<NearDuplicateSettings>,
+    pub(super) deduplicate: Option<Settings>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -143,15 +144,55 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
-fn near_duplicate_settings(config: &tamis_schemas::config::DeduplicateConfig) -> Result<NearDuplicateSettings> {
-    let _ = config;
-    let _: KeepOrder;
-    todo_after_merge()
+fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+    let settings = Settings {
+        threshold: config.threshold,
+        recall: config.recall,
+        n_tokens: config.ngram,
+        seed: config.seed,
+        normalize: Normalize {
+            diacritics: config.ignore_diacritics,
+            digits: config.ignore_digits,
+            punctuation: config.ignore_punctuation,
+        },
+        keep: parse_keep(&config.keep)?,
+        linkage: match config.linkage {
+            tamis_schemas::config::Linkage::Star => Linkage::Star,
+            tamis_schemas::config::Linkage::Connected => Linkage::Connected,
+        },
+    };
+    if config.ngram == 0 {
+        return Err(Error::config("ngram is 0: a shingle has at least 1 token"));
+    }
+    settings.search()?;
+    Ok(settings)
 }
 
-fn source_options(input: &InputConfig) -> Result<SourceOptions> {
+/// `first`, `longest`, or `column:asc,other:desc`.
+fn parse_keep(keep: &str) -> Result<KeepOrder> {
+    match keep {
+        "first" => return Ok(KeepOrder::First),
+        "longest" => return Ok(KeepOrder::Longest),
+        _ => {}
+    }
+    let columns = keep.split(',').map(|part| {
+        let (name, direction) = part.trim().rsplit_once(':')?;
+        let direction = match direction {
+            "asc" => Direction::Ascending,
+            "desc" => Direction::Descending,
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| (name.to_owned(), direction))
+    });
+    columns.collect::<Option<Vec<_>>>().map(KeepOrder::Columns).ok_or_else(|| Error::Config {
+        message: format!("keep is `{keep}`, which is no order"),
+        hint: Some("write first, longest, or columns with a direction: score:desc,date:asc".into()),
+    })
+}
+
+pub(super) fn source_options(input: &InputConfig) -> Result<SourceOptions> {
     let _ = input;
-    todo_after_merge()
+    Err(Error::config("x"))
 }
 
 #[cfg(test)]
