@@ -10,6 +10,7 @@ use super::ensemble::{Ensemble, MEMBER_DIMENSIONS, Vocabulary};
 use super::features::FeatureHasher;
 use super::projection::Projection;
 use super::train::{Corpus, train_member};
+use crate::budget::Reservation;
 use crate::context::Context;
 use crate::{Error, Result};
 
@@ -34,7 +35,7 @@ impl Default for BuiltinSettings {
 }
 
 /// A text with the class that someone gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelledText {
     /// The text.
     pub text: String,
@@ -66,6 +67,8 @@ pub struct BuiltinScorer {
     pub(super) classes: Vec<String>,
     pub(super) max_features: usize,
     n_labelled: usize,
+    /// For the table of a trained model.
+    _reservation: Reservation,
 }
 
 impl BuiltinScorer {
@@ -76,8 +79,7 @@ impl BuiltinScorer {
     /// budget for up to 350 MB, for labelled texts that between them have every feature; most have a tenth of that.
     ///
     /// # Determinism
-    /// A function of the arguments, whatever the number of threads. The order of `labelled` counts: give it sorted by
-    /// something of the rows' own.
+    /// A function of the arguments, whatever the number of threads and the order of `labelled` and `sample`.
     ///
     /// # Errors
     /// `Error::OverBudget`, `Error::Interrupted`, `Error::Model` if the device fails.
@@ -92,7 +94,10 @@ impl BuiltinScorer {
         for (index, class) in classes.values_mut().enumerate() {
             *class = index;
         }
+        let mut labelled: Vec<&LabelledText> = labelled.iter().collect();
+        labelled.sort_unstable();
         let mut hasher = FeatureHasher::new(settings.max_features);
+        let mut reservation = context.budget.reserve("scorer");
         let model = match classes.len() {
             0 | 1 => {
                 let texts = sample.iter().map(String::as_str);
@@ -100,13 +105,14 @@ impl BuiltinScorer {
                 if classes.is_empty() { Model::Cold(projection) } else { Model::OneClass(projection) }
             }
             _ if settings.n_members == 0 => return Err(Error::config("a scorer needs at least one member")),
-            _ => Model::Trained(train(labelled, &classes, settings, &mut hasher, device, context)?),
+            _ => Model::Trained(train(&labelled, &classes, settings, &mut hasher, device, context, &mut reservation)?),
         };
         Ok(Self {
             model,
             classes: classes.into_keys().map(str::to_owned).collect(),
             max_features: settings.max_features,
             n_labelled: labelled.len(),
+            _reservation: reservation,
         })
     }
 
@@ -122,12 +128,13 @@ impl BuiltinScorer {
 }
 
 fn train(
-    labelled: &[LabelledText],
+    labelled: &[&LabelledText],
     classes: &BTreeMap<&str, usize>,
     settings: &BuiltinSettings,
     hasher: &mut FeatureHasher,
     device: &ResolvedDevice,
     context: &Context,
+    reservation: &mut Reservation,
 ) -> Result<Ensemble> {
     let mut buckets: Vec<u32> = Vec::new();
     for one in labelled {
@@ -150,7 +157,6 @@ fn train(
     }
     // A table and its squared gradients for each member, then the joined table instead of the squares.
     let table_bytes = vocabulary.len() * MEMBER_DIMENSIONS * size_of::<f32>();
-    let mut reservation = context.budget.reserve("scorer");
     reservation.grow(corpus.memory_bytes() + 2 * table_bytes * settings.n_members)?;
     let members = context.pool.install(|| {
         (0..settings.n_members as u64)
@@ -161,5 +167,8 @@ fn train(
             })
             .collect::<Result<Vec<_>>>()
     })?;
-    Ok(Ensemble::new(vocabulary, members, classes.len()))
+    let ensemble = Ensemble::new(vocabulary, members, classes.len());
+    reservation.free();
+    reservation.grow(table_bytes * settings.n_members)?;
+    Ok(ensemble)
 }

@@ -17,7 +17,7 @@ mod features;
 mod projection;
 mod stage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod train;
 
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};

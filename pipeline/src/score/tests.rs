@@ -122,12 +122,14 @@ fn columns_agree_with_the_probabilities() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
+fn the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_in_any_order() {
     let labelled = labelled(60);
     let of_one_thread = check_stage(&fit(&labelled, 1));
     for n_threads in [2, 8] {
         assert_eq!(check_stage(&fit(&labelled, n_threads)), of_one_thread);
     }
+    let reversed: Vec<_> = labelled.iter().rev().cloned().collect();
+    assert_eq!(check_stage(&fit(&reversed, 2)), of_one_thread);
     let settings = BuiltinSettings { seed: 1, ..BuiltinSettings::default() };
     let other = BuiltinScorer::fit(&labelled, &[], &settings, &ResolvedDevice::cpu(), &context(1)).unwrap();
     assert_ne!(check_stage(&other), of_one_thread);
