@@ -30,7 +30,15 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "TAMIS_TEMP_DIR", value_name = "DIR", help_heading = "Resources")]
     pub(crate) temp_dir: Option<PathBuf>,
     /// Rows that travel together between stages
-    #[arg(long, global = true, env = "TAMIS_BATCH_ROWS", value_name = "N", default_value_t = 8192, hide_short_help = true, help_heading = "Resources")]
+    #[arg(
+        long,
+        global = true,
+        env = "TAMIS_BATCH_ROWS",
+        value_name = "N",
+        default_value_t = 8192,
+        hide_short_help = true,
+        help_heading = "Resources"
+    )]
     pub(crate) batch_rows: usize,
     /// How the summary is printed
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Output")]
@@ -273,10 +281,12 @@ fn strategy() -> impl TypedValueParser<Value = Strategy> {
 
 /// A parser of the given names. The config types know nothing of clap, so their names are said again here; a test holds
 /// the two against each other.
-fn one_of<T: Copy + Send + Sync + 'static>(
-    names: &'static [(&'static str, T)],
-) -> impl TypedValueParser<Value = T> {
+fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).map(move |typed| {
-        names.iter().find(|(name, _)| *name == typed).map(|(_, value)| *value).expect("clap lets only these names through")
+        names
+            .iter()
+            .find(|(name, _)| *name == typed)
+            .map(|(_, value)| *value)
+            .expect("clap lets only these names through")
     })
 }

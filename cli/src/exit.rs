@@ -17,9 +17,8 @@ pub(crate) enum Exit {
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let is_interrupted = error
-            .chain()
-            .any(|cause| matches!(cause.downcast_ref(), Some(tamis_pipeline::Error::Interrupted)));
+        let is_interrupted =
+            error.chain().any(|cause| matches!(cause.downcast_ref(), Some(tamis_pipeline::Error::Interrupted)));
         if is_interrupted { Self::Interrupted } else { Self::Failed }
     }
 }

@@ -55,14 +55,19 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         bytes(stored),
         finished.n_threads,
     )?;
-    let row = |name: &str, n: u64, note: &str| format!("  {name:<10}{:>14}  {:>7}  {note}", count(n), percent(n, rows.rows_in));
-    let reasons: Vec<String> =
-        dropped_by_reason.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
+    let row = |name: &str, n: u64, note: &str| {
+        format!("  {name:<10}{:>14}  {:>7}  {note}", count(n), percent(n, rows.rows_in))
+    };
+    let reasons: Vec<String> = dropped_by_reason.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
     let text = if rows.text_bytes > 0 { format!("{} of text", bytes(rows.text_bytes)) } else { String::new() };
     writeln!(out, "{}", row("rows in", rows.rows_in, &text).trim_end())?;
     writeln!(out, "{}", row("kept", rows.kept, "").trim_end())?;
     writeln!(out, "{}", row("dropped", rows.dropped, &reasons.join(", ")).trim_end())?;
-    writeln!(out, "{}", row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end())?;
+    writeln!(
+        out,
+        "{}",
+        row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end()
+    )?;
     if let Some(record) = &finished.manifest.near_duplicates {
         write_near_duplicates(out, finished.manifest, record)?;
     }

@@ -6,9 +6,7 @@ use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{
-    Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table,
-};
+use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
 
 use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
 use crate::machine;
@@ -90,7 +88,7 @@ pub(crate) fn existing(args: Overwrite) -> Existing {
 
 /// Object stores with the credentials of the environment.
 pub(crate) fn stores() -> Stores {
-    Stores::new(std::env::vars().collect())
+    Stores::new(std::env::vars())
 }
 
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.

@@ -34,11 +34,18 @@ pub struct Snapshot {
 }
 
 impl Progress {
-    /// Begins a step that counts what it reads in `bytes_read`.
-    pub fn begin(&self, name: &'static str, bytes_total: Option<u64>, bytes_read: Arc<AtomicU64>) {
+    /// Begins a step.
+    pub fn begin(&self, name: &'static str) {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        *step = Step { number: step.number + 1, name, bytes_total, bytes_read };
+        *step = Step { number: step.number + 1, name, ..Step::default() };
         self.rows.store(0, Ordering::Relaxed);
+    }
+
+    /// Tells what the step reads: so many stored bytes, counted in `bytes_read`.
+    pub fn watch(&self, bytes_total: u64, bytes_read: Arc<AtomicU64>) {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        step.bytes_total = Some(bytes_total);
+        step.bytes_read = bytes_read;
     }
 
     /// Counts rows.

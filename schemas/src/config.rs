@@ -292,8 +292,7 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 6] =
-        [Self::Kept, Self::Dropped, Self::Batch, Self::Scores, Self::Evidence, Self::Rejected];
+    pub const ALL: [Self; 6] = [Self::Kept, Self::Dropped, Self::Batch, Self::Scores, Self::Evidence, Self::Rejected];
 
     /// Folder of the table.
     pub fn name(self) -> &'static str {

@@ -139,6 +139,9 @@ pub struct SelectionRecord {
     pub strategy: String,
     /// Why that one.
     pub why: String,
+    /// Why fewer rows were chosen than asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<String>,
     /// Unlabelled rows to choose from.
     pub pool_rows: u64,
     /// Rows chosen.

@@ -51,18 +51,33 @@ fn many_lines() -> String {
 
 #[test]
 fn broken_rows_become_rejects() {
-    rejects("a.jsonl", b"{\"text\":\"one\"}\n{\"text\":\"t\xffwo\"}\n{\"text\":\"three\"}\n", &["one", "three"], &["UTF-8"]);
+    rejects(
+        "a.jsonl",
+        b"{\"text\":\"one\"}\n{\"text\":\"t\xffwo\"}\n{\"text\":\"three\"}\n",
+        &["one", "three"],
+        &["UTF-8"],
+    );
     rejects("a.jsonl", b"{\"text\":\"one\"}\n{\"text\":\n[1]\n", &["one"], &["JSON", "object"]);
-    rejects("a.jsonl", br#"{"text":"one"}
+    rejects(
+        "a.jsonl",
+        br#"{"text":"one"}
 {"text":"\ud800"}
 {"text":"two","x":"\udfff \ud83d\ude00"}
-{"text":"\ud83d\ude00"}"#, &["one", "\u{1f600}"], &["surrogate", "surrogate"]);
+{"text":"\ud83d\ude00"}"#,
+        &["one", "\u{1f600}"],
+        &["surrogate", "surrogate"],
+    );
     rejects("a.jsonl", b"{\"text\":\"one\"}\n{\"text\":null}\n{\"other\":1}\n", &["one"], &["text", "text"]);
     rejects("a.csv", b"text,n\none,1\ntwo\nthr\xffee,3\n\"fo\nur\",4\n", &["one", "fo\nur"], &["field", "UTF-8"]);
     rejects("a.jsonl", b"{\"text\":\"a\\u0000b\"}\n", &["a\0b"], &[]);
     rejects("a.jsonl", b"", &[], &[]);
     rejects("a.csv", b"text,n\n", &[], &[]);
-    rejects("a.jsonl", b"{\"text\":\"one\",\"v\":1}\n{\"text\":\"two\",\"v\":\"x\"}\n{\"text\":\"three\",\"v\":{\"a\":1}}\n", &["one", "two", "three"], &[]);
+    rejects(
+        "a.jsonl",
+        b"{\"text\":\"one\",\"v\":1}\n{\"text\":\"two\",\"v\":\"x\"}\n{\"text\":\"three\",\"v\":{\"a\":1}}\n",
+        &["one", "two", "three"],
+        &[],
+    );
 }
 
 #[test]
@@ -89,9 +104,10 @@ fn mixed_types_lose_nothing() {
 
 #[test]
 fn half_a_compressed_file_gives_its_whole_rows() {
-    for (name, bytes) in
-        [("a.jsonl.gz", gzip(many_lines().as_bytes())), ("a.jsonl.zst", zstd::encode_all(many_lines().as_bytes(), 3).unwrap())]
-    {
+    for (name, bytes) in [
+        ("a.jsonl.gz", gzip(many_lines().as_bytes())),
+        ("a.jsonl.zst", zstd::encode_all(many_lines().as_bytes(), 3).unwrap()),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), &bytes[..bytes.len() / 2]).unwrap();
         tamis(dir.path(), &format!("dedup {name} -o out --recall 0.9")).expect_code(1);

@@ -56,7 +56,8 @@ fn unspaced_scripts_are_compared_by_character() {
 
 #[test]
 fn short_and_wordless_documents() {
-    let texts = ["Yes", "yes", "no", "", "", " ", "!!!", "!!!", "???", "a b c d", "a b c e", "A b c d", "👍", "👍", "👎"];
+    let texts =
+        ["Yes", "yes", "no", "", "", " ", "!!!", "!!!", "???", "a b c d", "a b c e", "A b c d", "👍", "👍", "👎"];
     let rows: Vec<_> = texts.iter().enumerate().map(|(n, text)| json!({"id": n, "text": text})).collect();
     let (kept, dropped, of) = dedup(&rows, "");
     assert_eq!(kept, ["Yes", "no", "", " ", "!!!", "???", "a b c d", "a b c e", "👍", "👎"]);
@@ -66,8 +67,11 @@ fn short_and_wordless_documents() {
 
 #[test]
 fn ten_thousand_copies_and_a_template() {
-    let mut rows: Vec<_> = (0..10_000).map(|n| json!({"id": format!("copy-{n}"), "text": "the same words over and over again in every row"})).collect();
-    let filler = "the terms of this agreement shall apply to all parties and be governed by the law of the land ".repeat(4);
+    let mut rows: Vec<_> = (0..10_000)
+        .map(|n| json!({"id": format!("copy-{n}"), "text": "the same words over and over again in every row"}))
+        .collect();
+    let filler =
+        "the terms of this agreement shall apply to all parties and be governed by the law of the land ".repeat(4);
     rows.extend((0..3000).map(|n| json!({"id": format!("template-{n}"), "text": format!("{filler} signed by person {n} on day {}", n * 7 % 365)})));
     let (kept, dropped, _) = dedup(&rows, "");
     assert_eq!(kept.len() + dropped.len(), 13_000);

@@ -37,10 +37,13 @@ fn labelled_rows_are_not_chosen_again() {
         .step_by(23)
         .map(|row| (row["id"].as_str().unwrap().to_owned(), row["label"].as_str().unwrap().to_owned()))
         .collect();
-    let lines: String = labels.iter().map(|(id, label)| format!("{}\n", serde_json::json!({"id": id, "label": label}))).collect();
+    let lines: String =
+        labels.iter().map(|(id, label)| format!("{}\n", serde_json::json!({"id": id, "label": label}))).collect();
     std::fs::write(dir.path().join("labels.jsonl"), lines + "{\"id\":\"elsewhere\",\"label\":\"x\"}\n").unwrap();
     for strategy in ["auto", "margin", "entropy", "least-confidence", "random", "typiclust"] {
-        let args = format!("select {pool} -o out --overwrite --budget 30 --labels labels.jsonl --strategy {strategy} --format json");
+        let args = format!(
+            "select {pool} -o out --overwrite --budget 30 --labels labels.jsonl --strategy {strategy} --format json"
+        );
         let ended = tamis(dir.path(), &args).expect_code(0);
         let (_, batch) = table(&dir.path().join("out"), "batch");
         let chosen = strings(&batch, "tamis_id");
@@ -86,6 +89,8 @@ fn labels_that_contradict_each_other() {
     std::fs::write(dir.path().join("labels.csv"), format!("id,label\n{id},a\n{id},b\n")).unwrap();
     let ended = tamis(dir.path(), &format!("select {pool} -o out --budget 5 --labels labels.csv")).expect_code(2);
     assert!(ended.stderr.contains(&id), "{}", ended.stderr);
-    let ended = tamis(dir.path(), &format!("select {pool} -o out --budget 5 --labels labels.csv --label-column intent")).expect_code(2);
+    let ended =
+        tamis(dir.path(), &format!("select {pool} -o out --budget 5 --labels labels.csv --label-column intent"))
+            .expect_code(2);
     assert!(ended.stderr.contains("intent"), "{}", ended.stderr);
 }

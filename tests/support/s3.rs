@@ -24,7 +24,8 @@ pub struct S3Server {
 impl S3Server {
     /// Starts the server and waits until it takes an object.
     pub fn start(bucket: &str) -> Self {
-        let peers = std::env::var("TAMIS_TEST_PEERS").expect("run the tests with `bash tests/run.sh`, which brings an S3 server");
+        let peers = std::env::var("TAMIS_TEST_PEERS")
+            .expect("run the tests with `bash tests/run.sh`, which brings an S3 server");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let identities = format!(
             r#"{{"identities":[{{"name":"t","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
@@ -39,7 +40,8 @@ impl S3Server {
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]);
         command.arg(format!("-dir={}", data.display())).arg(format!("-s3.config={}", config.display()));
         command.arg(format!("-bucket={bucket}"));
-        let flags = ["s3.port", "master.port", "volume.port", "filer.port", "admin.port", "s3.port.iceberg", "s3.port.lance"];
+        let flags =
+            ["s3.port", "master.port", "volume.port", "filer.port", "admin.port", "s3.port.iceberg", "s3.port.lance"];
         command.args(flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
         let mut server = Self { child, port: ports[0], bucket: bucket.to_owned(), _folder: folder };

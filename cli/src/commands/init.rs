@@ -46,7 +46,11 @@ fn config_text(inputs: &[String], summary: &InputSummary) -> String {
         number::count(summary.n_files),
         number::bytes(summary.size_bytes),
         number::count(summary.rows),
-        if summary.rejected > 0 { format!(", {} of them unreadable", number::count(summary.rejected)) } else { String::new() },
+        if summary.rejected > 0 {
+            format!(", {} of them unreadable", number::count(summary.rejected))
+        } else {
+            String::new()
+        },
     );
     for column in &summary.columns {
         out += &format!("#   {}: {}\n", column.name, column.data_type);

@@ -19,9 +19,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
-        Command::Convert(args) => {
-            pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global)
-        }
+        Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),

@@ -10,7 +10,12 @@ use crate::progress::Display;
 use crate::report::{self, Finished};
 use crate::settings;
 
-pub(crate) fn run(command: &'static str, config: &Config, overwrite: Overwrite, global: &Global) -> anyhow::Result<Exit> {
+pub(crate) fn run(
+    command: &'static str,
+    config: &Config,
+    overwrite: Overwrite,
+    global: &Global,
+) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let context = settings::context(global)?;
     let display = Display::start(global);

@@ -245,7 +245,9 @@ impl Comparison<'_> {
             for earlier_block in blocks(0..block.end) {
                 let earlier_sets = self.sets(table, &ranks[earlier_block.clone()])?;
                 for (later, left) in block.clone().zip(&later_sets) {
-                    for (earlier, right) in earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later) {
+                    for (earlier, right) in
+                        earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later)
+                    {
                         findings.judge_sets(task.key, (ranks[later], left), (ranks[earlier], right), threshold);
                     }
                 }
@@ -307,7 +309,13 @@ impl Findings {
     }
 
     /// What the sets say about a pair, if `key` is the least element they share.
-    fn judge_sets(&mut self, key: u64, (later, left): (u64, &Vec<u64>), (earlier, right): (u64, &Vec<u64>), threshold: f64) {
+    fn judge_sets(
+        &mut self,
+        key: u64,
+        (later, left): (u64, &Vec<u64>),
+        (earlier, right): (u64, &Vec<u64>),
+        threshold: f64,
+    ) {
         let (n_fewer, n_more) = (left.len().min(right.len()), left.len().max(right.len()));
         if (n_fewer as f64 / n_more as f64) < threshold || first_shared(left, right) != Some(key) {
             return;

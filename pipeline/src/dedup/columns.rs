@@ -25,7 +25,8 @@ pub(super) fn column_by_name<'a>(batch: &'a RecordBatch, name: &str) -> Result<&
 /// The column `name` as an array of type `A`.
 pub(super) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
     let array = column_by_name(batch, name)?;
-    array.as_any().downcast_ref().ok_or_else(|| {
-        Error::Invariant(format!("column `{name}` has type {} between two stages", array.data_type()))
-    })
+    array
+        .as_any()
+        .downcast_ref()
+        .ok_or_else(|| Error::Invariant(format!("column `{name}` has type {} between two stages", array.data_type())))
 }

@@ -143,11 +143,9 @@ impl BarrierStage for NearDuplicates {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
         let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => Features::Sketches {
-                table: table.finish(context)?,
-                bands,
-                gate: Gate::new(self.settings.threshold),
-            },
+            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
+                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
+            }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
             }

@@ -27,8 +27,10 @@ pub(super) fn prune(
 ) -> Result<Pruned> {
     let mut edges = Grouped::new(edges.finish(context)?)?;
     let mut grey = Grouped::new(grey.finish(context)?)?;
-    let mut pruned =
-        Pruned { edges: ExternalSorter::new(STAGE, &context.budget), grey: ExternalSorter::new(STAGE, &context.budget) };
+    let mut pruned = Pruned {
+        edges: ExternalSorter::new(STAGE, &context.budget),
+        grey: ExternalSorter::new(STAGE, &context.budget),
+    };
     let mut dropped = RowSet::new();
     let mut open = RowSet::new();
     let mut edges_of_row: Vec<Edge> = Vec::new();

@@ -56,7 +56,11 @@ impl Settings {
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
-        if self.recall >= 1.0 { Ok(Search::Exhaustive) } else { Bands::choose(self.threshold, self.recall).map(Search::Bands) }
+        if self.recall >= 1.0 {
+            Ok(Search::Exhaustive)
+        } else {
+            Bands::choose(self.threshold, self.recall).map(Search::Bands)
+        }
     }
 }
 
@@ -80,6 +84,16 @@ pub enum KeepOrder {
     Longest,
     /// By the values of columns, the first one foremost; rows without a value come last.
     Columns(Vec<(String, Direction)>),
+}
+
+impl KeepOrder {
+    /// Columns whose values decide.
+    pub fn columns(&self) -> Vec<String> {
+        match self {
+            Self::Columns(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
+            Self::First | Self::Longest => Vec::new(),
+        }
+    }
 }
 
 /// Direction of a sort.

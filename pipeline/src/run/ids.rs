@@ -15,7 +15,12 @@ pub(super) type IdKey = (u128, u64);
 /// Hashes of the ids of a batch.
 pub(super) fn id_keys(batch: &RecordBatch) -> Result<Vec<IdKey>> {
     let (rows, ids) = (rows_of(batch)?, ids_of(batch)?);
-    Ok(rows.values().iter().zip(ids.iter()).map(|(&row, id)| (xxh3_128(id.unwrap_or_default().as_bytes()), row)).collect())
+    Ok(rows
+        .values()
+        .iter()
+        .zip(ids.iter())
+        .map(|(&row, id)| (xxh3_128(id.unwrap_or_default().as_bytes()), row))
+        .collect())
 }
 
 /// The first two rows that share an id, in the order of the second.

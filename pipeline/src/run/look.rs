@@ -1,6 +1,6 @@
 //! A look at inputs without a config: what `tamis init` needs to know.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::DataType;
 use tamis_schemas::config::InputConfig;
@@ -50,10 +50,12 @@ pub struct ColumnSummary {
 /// Reads the whole input once for its types, and its first rows for their values.
 pub fn look(input: &InputConfig, stores: &Stores, context: &Context, progress: &Progress) -> Result<InputSummary> {
     let inputs = Inputs::discover(&input.paths, &source_options(input)?, stores, context)?;
-    progress.begin("reading", inputs.total_bytes(), inputs.bytes_read());
+    progress.begin("reading");
     let nothing = Request { columns: Columns::Named(Vec::new()), text: None, id: None, rows: None };
     let mut types = Types::default();
-    pass::for_each(inputs.survey(nothing.clone())?, context, Ok, |decoded| {
+    let survey = inputs.survey(&nothing)?;
+    progress.watch(inputs.total_bytes(), survey.bytes_read());
+    pass::for_each(survey, context, Ok, |decoded| {
         types.merge(decoded.types);
         Ok(())
     })?;
@@ -61,7 +63,7 @@ pub fn look(input: &InputConfig, stores: &Stores, context: &Context, progress: &
     let sample_rows = (0..schema.n_rows().min(SAMPLE_ROWS)).collect();
     let sample = Request { columns: Columns::All, rows: Some(std::sync::Arc::new(sample_rows)), ..nothing };
     let mut batches = Vec::new();
-    pass::for_each(inputs.scan(&schema, sample)?, context, Ok, |decoded| {
+    pass::for_each(inputs.scan(&schema, &sample)?, context, Ok, |decoded| {
         batches.extend(decoded.batches);
         Ok(())
     })?;

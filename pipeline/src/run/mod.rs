@@ -23,7 +23,7 @@ pub use look::{ColumnSummary, InputSummary, look};
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::sink::{Existing, Output, hex};
-use crate::source::Inputs;
+use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
 use crate::store::Stores;
 use crate::{Error, Result};
 
@@ -54,10 +54,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Begins a step of the progress display that reads the whole input.
+    /// Begins a step of the progress display.
     fn begin(&self, name: &'static str) {
-        self.progress.begin(name, self.inputs.total_bytes(), self.inputs.bytes_read());
+        self.progress.begin(name);
         tracing::info!(step = name, "step started");
+    }
+
+    /// Starts a pass for types, with text and ids on the way.
+    fn survey(&self, request: &Request) -> Result<Scan> {
+        Ok(self.watch(self.inputs.survey(request)?))
+    }
+
+    /// Starts a pass with final types.
+    fn scan(&self, schema: &InputSchema, request: &Request) -> Result<Scan> {
+        Ok(self.watch(self.inputs.scan(schema, request)?))
+    }
+
+    fn watch(&self, scan: Scan) -> Scan {
+        self.progress.watch(self.inputs.total_bytes(), scan.bytes_read());
+        scan
     }
 }
 
@@ -79,10 +94,10 @@ pub fn run(
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 
-    let survey = survey::survey(run, &mut output)?;
+    let mut survey = survey::survey(run, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
     let fitted = select::fit(run, &survey, stores)?;
-    let written = write::write(run, &survey, fitted, &mut output)?;
+    let written = write::write(run, &mut survey, fitted, &mut output)?;
 
     let mut rows = survey.rows;
     rows.kept = written.kept;
@@ -102,7 +117,7 @@ pub fn run(
         skipped_files: inputs.skipped().to_vec(),
         rows,
         dropped_by_reason: written.dropped_by_reason,
-        near_duplicates: survey.near_duplicates.as_ref().map(write::near_duplicate_record),
+        near_duplicates: written.near_duplicates,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),
@@ -131,10 +146,34 @@ fn input_records(inputs: &Inputs, file_rows: &[u64]) -> Vec<InputRecord> {
     files
         .map(|(file, &rows)| InputRecord {
             name: file.name.clone(),
-            format: file.format_name(),
+            format: format_name(file),
             size_bytes: file.size_bytes,
-            version: file.version.clone(),
+            version: version(file),
             rows,
         })
         .collect()
+}
+
+/// Version or entity tag of an object. What the local file system gives depends on time and place, not on content.
+fn version(file: &InputFile) -> Option<String> {
+    let is_remote = file.url.contains("://") && !file.url.starts_with("file:");
+    is_remote.then(|| file.version.clone().or_else(|| file.e_tag.clone())).flatten()
+}
+
+/// `jsonl`, `csv.gz`.
+fn format_name(file: &InputFile) -> String {
+    let format = match file.format {
+        Format::JsonLines => "jsonl",
+        Format::Csv => "csv",
+        Format::Tsv => "tsv",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
+        Format::Text => "text",
+    };
+    let compression = match file.compression {
+        Some(Compression::Gzip) => ".gz",
+        Some(Compression::Zstd) => ".zst",
+        None => "",
+    };
+    format!("{format}{compression}")
 }

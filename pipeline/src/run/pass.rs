@@ -61,7 +61,8 @@ pub(super) fn for_each<T: Send>(
                     window.push_back(result);
                 }
                 let Some(result) = window.pop_front() else { return Ok(()) };
-                let result = result.recv().map_err(|_| Error::Invariant("a worker stopped without an answer".into()))?;
+                let result =
+                    result.recv().map_err(|_| Error::Invariant("a worker stopped without an answer".into()))?;
                 consume(result?)?;
             }
         })

@@ -1,12 +1,15 @@
 //! A config, understood: every setting parsed and checked before anything is read.
 
-use tamis_schemas::columns;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, Table};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::dedup::normalize::Normalize;
-use crate::dedup::{Direction, KeepOrder, Linkage, Settings};
-use crate::score::DeviceChoice;
-use crate::source::{IdSource, SourceOptions, TextExpression, TextPart};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tamis_schemas::columns;
+use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+
+use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::score::device::DeviceChoice;
+use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
 
 /// What a run will do.
@@ -73,7 +76,11 @@ impl Plan {
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Error::config(format!("{name} is {value}, not between 0 and 1"))) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::config(format!("{name} is {value}, not between 0 and 1")))
+    }
 }
 
 /// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
@@ -139,7 +146,10 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         .collect();
     let Some(wanted) = &config.output.tables else { return Ok(made) };
     if let Some(table) = wanted.iter().find(|table| !made.contains(table)) {
-        return Err(Error::config(format!("output.tables asks for `{}`, which no stage of this config makes", table.name())));
+        return Err(Error::config(format!(
+            "output.tables asks for `{}`, which no stage of this config makes",
+            table.name()
+        )));
     }
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
@@ -191,8 +201,59 @@ fn parse_keep(keep: &str) -> Result<KeepOrder> {
 }
 
 pub(super) fn source_options(input: &InputConfig) -> Result<SourceOptions> {
-    let _ = input;
-    Err(Error::config("x"))
+    let format = input.format.map(|format| match format {
+        InputFormat::Jsonl => Format::JsonLines,
+        InputFormat::Csv => Format::Csv,
+        InputFormat::Tsv => Format::Tsv,
+        InputFormat::Parquet => Format::Parquet,
+        InputFormat::Arrow => Format::Arrow,
+        InputFormat::Text => Format::Text,
+    });
+    let text_documents = match input.text_documents {
+        tamis_schemas::config::TextDocuments::Line => TextDocuments::Lines,
+        tamis_schemas::config::TextDocuments::File => TextDocuments::Files,
+    };
+    let schema = input.schema.as_ref().map(parse_schema).transpose()?;
+    Ok(SourceOptions {
+        format,
+        text_documents,
+        schema,
+        max_row_bytes: input.max_row.0 as usize,
+        ..SourceOptions::default()
+    })
+}
+
+/// Types by their Arrow names, the simple ones in any case: `int64`, `utf8`, `Timestamp(Microsecond, None)`.
+fn parse_schema(columns: &BTreeMap<String, String>) -> Result<SchemaRef> {
+    const SIMPLE: [&str; 16] = [
+        "Boolean",
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+        "Float32",
+        "Float64",
+        "Utf8",
+        "LargeUtf8",
+        "Binary",
+        "Date32",
+        "Date64",
+    ];
+    let fields = columns.iter().map(|(name, text)| {
+        let simple = SIMPLE.iter().find(|simple| simple.eq_ignore_ascii_case(text)).copied();
+        let data_type: DataType = simple.unwrap_or(text).parse().map_err(|_| Error::Config {
+            message: format!("input.schema: `{text}` of column `{name}` is not a type"),
+            hint: Some(
+                "write Arrow types: int64, float64, boolean, utf8, date32, \"Timestamp(Microsecond, None)\"".into(),
+            ),
+        })?;
+        Ok(Field::new(name, data_type, true))
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
 }
 
 #[cfg(test)]

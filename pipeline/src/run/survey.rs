@@ -10,7 +10,7 @@ use tamis_schemas::tables::rejected_schema;
 
 use super::ids::{IdKey, first_repeated, id_keys, ids_of};
 use super::{Run, pass, rejects};
-use crate::dedup::{Fingerprint, Found, NearDuplicates};
+use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 pub(super) struct Survey {
     pub(super) schema: InputSchema,
     pub(super) rows: RowCounts,
-    pub(super) near_duplicates: Option<Found>,
+    pub(super) near_duplicates: Option<NearDuplicateResult>,
 }
 
 /// Reads every row once, and those in doubt once more.
@@ -37,35 +37,42 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let settings = run.plan.deduplicate.as_ref();
     let keep_columns = settings.map_or_else(Vec::new, |settings| settings.keep.columns());
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
-    let mut barrier = settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?;
-    let mut writer = run.plan.writes(Table::Rejected).then(|| output.table(Table::Rejected, rejected_schema())).transpose()?;
+    let (mut barrier, result) =
+        settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
+    let mut writer =
+        run.plan.writes(Table::Rejected).then(|| output.table(Table::Rejected, rejected_schema())).transpose()?;
     let mut ids = ExternalSorter::new("id check", &run.context.budget);
     let mut rows = RowCounts::default();
     let mut types = Types::default();
 
     run.begin("reading");
-    let scan = run.inputs.survey(request.clone())?;
+    let scan = run.survey(&request)?;
     let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
-    pass::for_each(scan, run.context, |decoded| Work::new(decoded, map, checks_ids), |work| {
-        if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
-            writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
-        }
-        rows.rows_in += work.decoded_rows + work.rejects.len() as u64;
-        rows.rejected += work.rejects.len() as u64;
-        rows.text_bytes += work.text_bytes;
-        for key in work.ids {
-            ids.push(key, run.context)?;
-        }
-        types.merge(work.types);
-        match (&mut barrier, map) {
-            (Some(barrier), Some(_)) => observe(barrier, &work.mapped, run),
-            _ => {
-                run.progress.add_rows(work.decoded_rows);
-                Ok(())
+    pass::for_each(
+        scan,
+        run.context,
+        |decoded| Work::new(decoded, map, checks_ids),
+        |work| {
+            if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
+                writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
             }
-        }
-    })?;
+            rows.rows_in += work.decoded_rows + work.rejects.len() as u64;
+            rows.rejected += work.rejects.len() as u64;
+            rows.text_bytes += work.text_bytes;
+            for key in work.ids {
+                ids.push(key, run.context)?;
+            }
+            types.merge(work.types);
+            match (&mut barrier, map) {
+                (Some(barrier), Some(_)) => observe(barrier, &work.mapped, run),
+                _ => {
+                    run.progress.add_rows(work.decoded_rows);
+                    Ok(())
+                }
+            }
+        },
+    )?;
     if let Some(writer) = writer {
         output.finish_table(Table::Rejected, writer)?;
     }
@@ -76,12 +83,16 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
         run.begin("fingerprinting");
         let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
-        let scan = run.inputs.scan(&schema, request)?;
-        pass::for_each(scan, run.context, |decoded| Work::new(decoded, Some(fingerprint), false), |work| {
-            observe(barrier, &work.mapped, run)
-        })?;
+        let scan = run.scan(&schema, &request)?;
+        pass::for_each(
+            scan,
+            run.context,
+            |decoded| Work::new(decoded, Some(fingerprint), false),
+            |work| observe(barrier, &work.mapped, run),
+        )?;
     }
-    let near_duplicates = barrier.map(|barrier| prove(run, &schema, barrier)).transpose()?;
+    let near_duplicates =
+        barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
     Ok(Survey { schema, rows, near_duplicates })
 }
 
@@ -96,7 +107,7 @@ fn check_ids(run: Run<'_>, schema: &InputSchema, ids: ExternalSorter<IdKey>) -> 
         rows: Some(Arc::new([first, second].into_iter().collect())),
     };
     let mut id = String::new();
-    pass::for_each(run.inputs.scan(schema, request)?, run.context, Ok, |decoded| {
+    pass::for_each(run.scan(schema, &request)?, run.context, Ok, |decoded| {
         for batch in &decoded.batches {
             id = ids_of(batch)?.iter().flatten().next_back().unwrap_or_default().to_owned();
         }
@@ -125,15 +136,16 @@ fn place(run: Run<'_>, schema: &InputSchema, position: u64) -> String {
 }
 
 /// Hands the barrier what it asks for until it has an answer.
-fn prove(run: Run<'_>, schema: &InputSchema, barrier: NearDuplicates) -> Result<Found> {
-    let found = barrier.found();
+fn prove(
+    run: Run<'_>,
+    schema: &InputSchema,
+    barrier: NearDuplicates,
+    result: &ResultHandle,
+) -> Result<NearDuplicateResult> {
     let mut next = Box::new(barrier).end_of_pass(run.context)?;
     loop {
         match next {
-            Next::Done(_) => {
-                let found = found.get().cloned();
-                return found.ok_or_else(|| Error::Invariant("near-duplicate removal ended without an answer".into()));
-            }
+            Next::Done(_) => return result.take(),
             Next::Again { rows, map, mut barrier } => {
                 run.begin("proving");
                 let request = Request {
@@ -142,10 +154,13 @@ fn prove(run: Run<'_>, schema: &InputSchema, barrier: NearDuplicates) -> Result<
                     id: None,
                     rows: Some(Arc::new(rows)),
                 };
-                let scan = run.inputs.scan(schema, request)?;
-                pass::for_each(scan, run.context, |decoded| Work::new(decoded, Some(map.as_ref()), false), |work| {
-                    observe(barrier.as_mut(), &work.mapped, run)
-                })?;
+                let scan = run.scan(schema, &request)?;
+                pass::for_each(
+                    scan,
+                    run.context,
+                    |decoded| Work::new(decoded, Some(map.as_ref()), false),
+                    |work| observe(barrier.as_mut(), &work.mapped, run),
+                )?;
                 next = barrier.end_of_pass(run.context)?;
             }
         }

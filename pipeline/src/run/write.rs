@@ -14,7 +14,7 @@ use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::survey::Survey;
 use super::{Run, pass};
-use crate::dedup::{Evidence, Found, MarkDropped};
+use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Request};
@@ -27,19 +27,20 @@ pub(super) struct Written {
     pub(super) kept: u64,
     pub(super) dropped: u64,
     pub(super) dropped_by_reason: BTreeMap<String, u64>,
+    pub(super) near_duplicates: Option<NearDuplicateRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
 
 /// Reads every row with its final type and writes the tables.
-pub(super) fn write(run: Run<'_>, survey: &Survey, fitted: Option<Fitted>, output: &mut Output) -> Result<Written> {
+pub(super) fn write(run: Run<'_>, survey: &mut Survey, fitted: Option<Fitted>, output: &mut Output) -> Result<Written> {
     let schema = survey.schema.schema();
     let has_ids = run.plan.needs_text(run.config);
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
     let kept = carried_by(&[id_field()]);
     let dropped = carried_by(&[id_field(), reason_field()]);
     let router = Router {
-        verdict: survey.near_duplicates.as_ref().map(|found| MarkDropped::new(Arc::clone(&found.verdicts))),
+        verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
         scorer: fitted.as_ref().map(|fitted| &fitted.scorer),
         kept: &kept,
         dropped: &dropped,
@@ -47,10 +48,15 @@ pub(super) fn write(run: Run<'_>, survey: &Survey, fitted: Option<Fitted>, outpu
     };
     let scores = fitted.as_ref().map(|fitted| score_table(&fitted.scorer)).transpose()?;
     let mut tables = Tables::open(run, &kept, &dropped, scores.as_ref(), output)?;
-    let mut evidence = survey.near_duplicates.as_ref().map(|found| Evidence::new(found, run.context)).transpose()?;
     let mut chooser = fitted.as_ref().map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
-    let mut written =
-        Written { kept: 0, dropped: 0, dropped_by_reason: BTreeMap::new(), scorer: None, selection: None };
+    let mut written = Written {
+        kept: 0,
+        dropped: 0,
+        dropped_by_reason: BTreeMap::new(),
+        near_duplicates: None,
+        scorer: None,
+        selection: None,
+    };
 
     run.begin("writing");
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(chooser_columns(run)) };
@@ -60,31 +66,34 @@ pub(super) fn write(run: Run<'_>, survey: &Survey, fitted: Option<Fitted>, outpu
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
-    let scan = run.inputs.scan(&survey.schema, request)?;
-    pass::for_each(scan, run.context, |decoded| router.route(decoded), |routed: Vec<Routed>| {
-        for routed in routed {
-            run.progress.add_rows(routed.n_kept + routed.n_dropped);
-            written.kept += routed.n_kept;
-            written.dropped += routed.n_dropped;
-            for (reason, n_rows) in routed.reasons {
-                *written.dropped_by_reason.entry(reason).or_default() += n_rows;
+    let scan = run.scan(&survey.schema, &request)?;
+    let mut found = survey.near_duplicates.as_mut();
+    pass::for_each(
+        scan,
+        run.context,
+        |decoded| router.route(decoded),
+        |routed: Vec<Routed>| {
+            for routed in routed {
+                run.progress.add_rows(routed.n_kept + routed.n_dropped);
+                written.kept += routed.n_kept;
+                written.dropped += routed.n_dropped;
+                for (reason, n_rows) in &routed.reasons {
+                    *written.dropped_by_reason.entry(reason.clone()).or_default() += n_rows;
+                }
+                if let (Some(found), Some((rows, ids))) = (&mut found, &routed.ids) {
+                    found.evidence.observe_ids(rows, ids, run.context)?;
+                }
+                tables.write(&routed)?;
+                if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
+                    chooser.observe(scored)?;
+                }
             }
-            if let (Some(evidence), Some((rows, ids))) = (&mut evidence, &routed.ids) {
-                evidence.observe_ids(rows, ids, run.context)?;
-            }
-            tables.write(&routed)?;
-            if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
-                chooser.observe(scored)?;
-            }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     tables.finish(output)?;
-    if let Some(evidence) = evidence
-        && run.plan.writes(Table::Evidence)
-    {
-        write_evidence(evidence, run, output)?;
-    }
+    written.near_duplicates =
+        survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
     written.scorer = fitted.as_ref().map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
@@ -95,19 +104,22 @@ fn chooser_columns(run: Run<'_>) -> Vec<String> {
     run.config.select.iter().filter_map(|select| select.stratum_column.clone()).collect()
 }
 
-fn write_evidence(evidence: Evidence, run: Run<'_>, output: &mut Output) -> Result<()> {
-    let mut writer = output.table(Table::Evidence, tamis_schemas::tables::evidence_schema())?;
-    for batch in evidence.finish(run.context)? {
-        run.context.cancel.check()?;
-        writer.write(&batch?)?;
+fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output) -> Result<NearDuplicateRecord> {
+    if run.plan.writes(Table::Evidence) {
+        let mut writer = output.table(Table::Evidence, Evidence::schema())?;
+        for batch in found.evidence.finish(run.context)? {
+            run.context.cancel.check()?;
+            writer.write(&batch?)?;
+        }
+        output.finish_table(Table::Evidence, writer)?;
     }
-    output.finish_table(Table::Evidence, writer)
+    Ok(near_duplicate_record(&found.report))
 }
 
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
-    verdict: Option<MarkDropped>,
+    verdict: Option<Verdict>,
     scorer: Option<&'a BuiltinScorer>,
     kept: &'a Carried,
     dropped: &'a Carried,
@@ -233,8 +245,7 @@ impl<'a> Tables<'a> {
 }
 
 /// What near-duplicate removal did, for the manifest.
-pub(super) fn near_duplicate_record(found: &Found) -> NearDuplicateRecord {
-    let report = &found.report;
+fn near_duplicate_record(report: &NearDuplicateReport) -> NearDuplicateRecord {
     let points = report.s_curve.iter().filter(|(similarity, _)| 0.29 < *similarity);
     NearDuplicateRecord {
         bands: report.n_bands as u32,
@@ -242,9 +253,9 @@ pub(super) fn near_duplicate_record(found: &Found) -> NearDuplicateRecord {
         s_curve: points.step_by(2).map(|&(similarity, probability)| SCurvePoint { similarity, probability }).collect(),
         rows_without_tokens: report.n_without_tokens,
         identical_rows: report.n_identical,
-        exact_rows: report.n_exact,
-        estimated_rows: report.n_estimated,
-        indirect_rows: report.n_indirect,
+        exact_rows: report.n_near_exact,
+        estimated_rows: report.n_near_estimated,
+        indirect_rows: report.n_connected,
         clusters: report.n_clusters,
         largest_cluster_rows: report.largest_cluster_rows,
         candidate_pairs: report.n_candidate_pairs,

@@ -114,8 +114,7 @@ fn add_row_bytes(array: &ArrayRef, bytes: &mut [u64]) {
         }
         DataType::FixedSizeList(_, width) => {
             let list = array.as_fixed_size_list();
-            let offsets: Vec<i32> =
-                (0..=list.len() as i32).map(|row| row * width).collect();
+            let offsets: Vec<i32> = (0..=list.len() as i32).map(|row| row * width).collect();
             add_children(&offsets, list.values(), bytes);
         }
         DataType::Struct(_) => {

@@ -43,7 +43,9 @@ fn column_properties(
             let statistics =
                 if field.name() == columns::ID { EnabledStatistics::Page } else { EnabledStatistics::None };
             let column = ColumnPath::new(path);
-            builder.set_column_dictionary_enabled(column.clone(), false).set_column_statistics_enabled(column, statistics)
+            builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, statistics)
         }
         DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)
             if matches!(item.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64) =>

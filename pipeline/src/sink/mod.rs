@@ -73,7 +73,8 @@ impl Output {
     ) -> Result<Self> {
         let home_url = &config.output.path;
         let default = config.tiers.get(DEFAULT_TIER).cloned().unwrap_or_default();
-        let home = Arc::new(Tier::resolve(DEFAULT_TIER, &TierConfig { url: None, ..default.clone() }, home_url, stores)?);
+        let home =
+            Arc::new(Tier::resolve(DEFAULT_TIER, &TierConfig { url: None, ..default.clone() }, home_url, stores)?);
         let mut tiers = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for &table in tables {
@@ -136,7 +137,8 @@ impl Output {
             self.forget_manifest()?;
             for folder in self.places().iter().filter_map(|place| place.folder.clone()) {
                 for table in Table::ALL {
-                    remove_folder(&folder.join(table.name())).map_err(|error| self.home.unwritable(table.name(), error))?;
+                    remove_folder(&folder.join(table.name()))
+                        .map_err(|error| self.home.unwritable(table.name(), error))?;
                 }
             }
         }
@@ -282,7 +284,8 @@ fn refuse_overlap(output: &str, inputs: &[String]) -> Result<()> {
                 output.starts_with(&input) || input.starts_with(&output)
             }
             (false, false) => {
-                let (output, input) = (with_slash(output), with_slash(input.split(['*', '?', '[']).next().unwrap_or(input)));
+                let (output, input) =
+                    (with_slash(output), with_slash(input.split(['*', '?', '[']).next().unwrap_or(input)));
                 output.starts_with(&input) || input.starts_with(&output)
             }
             _ => false,

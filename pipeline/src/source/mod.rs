@@ -71,8 +71,8 @@ pub enum TextPart {
 pub enum IdSource {
     /// A column, as text; a row where it is null is named as under [`IdSource::Row`].
     Column(String),
-    /// The column if the input has it, else the row.
-    ColumnIfPresent(String),
+    /// The first of these columns that has a value, else the row.
+    FirstPresent(Vec<String>),
     /// `<source>#<row>`: name of the file and ordinal of the row in it, from 0, rejected rows counted too.
     Row,
 }

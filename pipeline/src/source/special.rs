@@ -21,8 +21,8 @@ pub(super) struct Special {
     /// Those among the columns that an input must have.
     pub(super) is_required: Vec<bool>,
     text: Option<Vec<Part>>,
-    /// Index in `columns`; `None`: by row.
-    id: Option<usize>,
+    /// Indices in `columns`: the first one with a value counts. None: by row.
+    id: Vec<usize>,
     has_id: bool,
 }
 
@@ -62,9 +62,9 @@ impl Special {
         }
         special.has_id = request.id.is_some();
         special.id = match &request.id {
-            Some(IdSource::Column(name)) => Some(special.column(name, true)),
-            Some(IdSource::ColumnIfPresent(name)) => Some(special.column(name, false)),
-            Some(IdSource::Row) | None => None,
+            Some(IdSource::Column(name)) => vec![special.column(name, true)],
+            Some(IdSource::FirstPresent(names)) => names.iter().map(|name| special.column(name, false)).collect(),
+            Some(IdSource::Row) | None => Vec::new(),
         };
         Ok(special)
     }
@@ -187,7 +187,7 @@ impl<'a> SpecialBuilder<'a> {
             self.text.append_value("");
         }
         if self.special.has_id {
-            match self.special.id.and_then(|index| cells[index]) {
+            match self.special.id.iter().find_map(|&index| cells[index]) {
                 Some(cell) => cell.write_to(&mut self.id),
                 None => write_row_id(&mut self.id, self.file_name, row),
             }

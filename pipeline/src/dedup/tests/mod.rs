@@ -74,7 +74,12 @@ struct Outcome {
 
 impl Outcome {
     fn kept<'a>(&self, documents: &'a [Document]) -> Vec<&'a Document> {
-        documents.iter().zip(&self.reasons).filter(|(_, reason)| reason.is_none()).map(|(document, _)| document).collect()
+        documents
+            .iter()
+            .zip(&self.reasons)
+            .filter(|(_, reason)| reason.is_none())
+            .map(|(document, _)| document)
+            .collect()
     }
 
     fn n_dropped(&self) -> usize {

@@ -21,7 +21,10 @@ fn check(texts: &[&str], expect_dropped: &[(usize, &str)]) {
 #[test]
 fn short_texts_are_one_shingle() {
     check(&["a", "b", "a b", "b a", "a b c d", "a b c e"], &[]);
-    check(&["one", "ONE", "one!", " one", "one two"], &[(1, "identical"), (2, "near_duplicate"), (3, "near_duplicate")]);
+    check(
+        &["one", "ONE", "one!", " one", "one two"],
+        &[(1, "identical"), (2, "near_duplicate"), (3, "near_duplicate")],
+    );
     check(&["a b c", "a, b, c", "a b c d"], &[(1, "near_duplicate")]);
 }
 
@@ -38,14 +41,38 @@ fn every_script_is_compared_by_its_tokens() {
     // The sixth article of the Universal Declaration of Human Rights, roughly; the second of a pair has one token changed
     // at its end, the third is another sentence.
     let sentences = [
-        ("Everyone has the right to recognition everywhere as a person before the law", "always", "No one shall be held in slavery"),
-        ("Каждый человек где бы он ни находился имеет право на признание его правосубъектности", "всегда", "Никто не должен содержаться в рабстве"),
-        ("لكل إنسان أينما وجد الحق في أن يعترف بشخصيته القانونية دائما وفي كل مكان", "أبدا", "لا يجوز استرقاق أو استعباد أي شخص"),
-        ("प्रत्येक व्यक्ति को हर कहीं कानून के समक्ष व्यक्ति के रूप में मान्यता पाने का अधिकार है", "सदा", "किसी को भी दासता में नहीं रखा जाएगा"),
+        (
+            "Everyone has the right to recognition everywhere as a person before the law",
+            "always",
+            "No one shall be held in slavery",
+        ),
+        (
+            "Каждый человек где бы он ни находился имеет право на признание его правосубъектности",
+            "всегда",
+            "Никто не должен содержаться в рабстве",
+        ),
+        (
+            "لكل إنسان أينما وجد الحق في أن يعترف بشخصيته القانونية دائما وفي كل مكان",
+            "أبدا",
+            "لا يجوز استرقاق أو استعباد أي شخص",
+        ),
+        (
+            "प्रत्येक व्यक्ति को हर कहीं कानून के समक्ष व्यक्ति के रूप में मान्यता पाने का अधिकार है",
+            "सदा",
+            "किसी को भी दासता में नहीं रखा जाएगा",
+        ),
         ("人人在任何地方有权被承认在法律前的人格", "权", "任何人不得使为奴隶或奴役"),
-        ("すべて人は、いかなる場所においても、法の下において、人として認められる", "権", "何人も、奴隷にされ、又は苦役に服することはない"),
+        (
+            "すべて人は、いかなる場所においても、法の下において、人として認められる",
+            "権",
+            "何人も、奴隷にされ、又は苦役に服することはない",
+        ),
         ("ทุกคนมีสิทธิที่จะได้รับการยอมรับว่าเป็นบุคคลตามกฎหมายทุกแห่งหน", "ก", "บุคคลใดจะถูกบังคับให้เป็นทาสไม่ได้"),
-        ("모든 사람은 어디에서나 법 앞에 인간으로서 인정받을 권리를 가진다 그리고 언제나 그러하다", "항상", "어느 누구도 노예 상태에 놓여지지 아니한다"),
+        (
+            "모든 사람은 어디에서나 법 앞에 인간으로서 인정받을 권리를 가진다 그리고 언제나 그러하다",
+            "항상",
+            "어느 누구도 노예 상태에 놓여지지 아니한다",
+        ),
     ];
     for (sentence, word, other) in sentences {
         let first = [sentence; 4].join(" ");
@@ -85,19 +112,13 @@ fn members_of_a_dropped_group_go_where_its_first_row_went() {
     let near = format!("{long} more");
     let texts = [long.as_str(), &near, "unrelated words stand here all alone", &near];
     let outcome = run(&documents(texts), &Settings::default());
-    let evidence: Vec<(&str, &str, &str)> = outcome
-        .evidence
-        .iter()
-        .map(|row| (row.dropped_id.as_str(), row.kept_id.as_str(), row.rule.as_str()))
-        .collect();
+    let evidence: Vec<(&str, &str, &str)> =
+        outcome.evidence.iter().map(|row| (row.dropped_id.as_str(), row.kept_id.as_str(), row.rule.as_str())).collect();
     assert_eq!(evidence, [("doc-1", "doc-0", "near_duplicate"), ("doc-3", "doc-0", "near_duplicate")]);
     assert_eq!(outcome.evidence[0].similarity.to_bits(), outcome.evidence[1].similarity.to_bits());
     let longest = run(&documents(texts), &Settings { keep: KeepOrder::Longest, ..Settings::default() });
-    let evidence: Vec<(&str, &str, &str)> = longest
-        .evidence
-        .iter()
-        .map(|row| (row.dropped_id.as_str(), row.kept_id.as_str(), row.rule.as_str()))
-        .collect();
+    let evidence: Vec<(&str, &str, &str)> =
+        longest.evidence.iter().map(|row| (row.dropped_id.as_str(), row.kept_id.as_str(), row.rule.as_str())).collect();
     assert_eq!(evidence, [("doc-0", "doc-1", "near_duplicate"), ("doc-3", "doc-1", "identical_text")]);
 }
 
