@@ -103,11 +103,13 @@ fn auto_takes_what_the_labels_allow() {
     }
 }
 
+type ScoreOf = fn(&super::PoolRow) -> f64;
+
 /// One row without limits: the one that the strategy's definition puts first.
 #[test]
 fn scores_are_those_of_the_strategy() {
     let rows = pool(200, 14);
-    let by_definition: [(Strategy, fn(&super::PoolRow) -> f64); 3] = [
+    let by_definition: [(Strategy, ScoreOf); 3] = [
         (Strategy::Margin, |row| 1.0 - f64::from(row.margin)),
         (Strategy::Entropy, |row| f64::from(row.entropy)),
         (Strategy::LeastConfidence, |row| 1.0 - f64::from(row.probabilities.iter().copied().fold(0.0, f32::max))),
