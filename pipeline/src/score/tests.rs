@@ -115,8 +115,10 @@ fn columns_agree_with_the_probabilities() {
         let entropy = -probabilities.iter().map(|p| f64::from(*p) * f64::from(*p).ln()).sum::<f64>()
             / (classes.len() as f64).ln();
         let label = column(columns::LABEL).as_string::<i32>().value(row);
-        assert_eq!(probabilities[classes.iter().position(|class| class == label).unwrap()], sorted[0]);
-        assert_eq!(column(columns::MARGIN).as_primitive::<Float32Type>().value(row), sorted[0] - sorted[1]);
+        let of_label = probabilities[classes.iter().position(|class| class == label).unwrap()];
+        assert_eq!(of_label.to_bits(), sorted[0].to_bits());
+        let margin = column(columns::MARGIN).as_primitive::<Float32Type>().value(row);
+        assert_eq!(margin.to_bits(), (sorted[0] - sorted[1]).to_bits());
         assert!((f64::from(column(columns::ENTROPY).as_primitive::<Float32Type>().value(row)) - entropy).abs() < 1e-5);
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Corpus {
 impl Corpus {
     /// An empty corpus.
     pub(super) fn new(n_rows: usize, n_classes: usize) -> Self {
-        Self { n_rows, n_classes, ..Self::default() }
+        Self { n_classes, n_rows, ..Self::default() }
     }
 
     /// Adds a text; its features are rows of the vocabulary in ascending order, with repetitions.

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// The scorer's columns of one batch.
 pub(super) struct Scores<'a> {
-    scores: Option<&'a Float32Array>,
+    uncertainties: Option<&'a Float32Array>,
     probabilities: Option<&'a [f32]>,
     n_classes: usize,
     embeddings: &'a [f16],
@@ -24,7 +24,7 @@ impl<'a> Scores<'a> {
     pub(super) fn of(batch: &'a RecordBatch, strategy: Strategy, n_classes: usize, dimensions: usize) -> Result<Self> {
         let float =
             |name| Ok::<_, Error>(required_column(batch, name, &DataType::Float32)?.as_primitive::<Float32Type>());
-        let scores = match strategy {
+        let uncertainties = match strategy {
             Strategy::Margin => Some(float(columns::MARGIN)?),
             Strategy::Entropy => Some(float(columns::ENTROPY)?),
             _ => None,
@@ -41,7 +41,7 @@ impl<'a> Scores<'a> {
                 .as_primitive::<Float16Type>()
                 .values(),
         };
-        Ok(Self { scores, probabilities, n_classes, embeddings, dimensions })
+        Ok(Self { uncertainties, probabilities, n_classes, embeddings, dimensions })
     }
 
     /// The embedding of a row.
@@ -60,7 +60,7 @@ impl<'a> Scores<'a> {
 
     /// Place of a row in the order of a strategy: lower is sooner; a row without a score comes last.
     pub(super) fn order(&self, strategy: Strategy, index: usize) -> f32 {
-        let score = self.scores.map(|scores| if scores.is_null(index) { f32::NAN } else { scores.value(index) });
+        let score = self.uncertainties.map(|values| if values.is_null(index) { f32::NAN } else { values.value(index) });
         let order = match strategy {
             Strategy::Margin => score.unwrap_or(f32::NAN),
             Strategy::Entropy => -score.unwrap_or(f32::NAN),

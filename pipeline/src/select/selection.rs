@@ -21,11 +21,11 @@ use crate::score::append::required_column;
 use crate::stage::{BarrierStage, MapStage, Next};
 use crate::{Error, Result, RowSet};
 
-/// Candidates for each row that is to be chosen: what Cluster-Margin (NeurIPS 2021, section 4) uses.
+/// Candidates for each row that is to be chosen: what Cluster-Margin (2021, section 4) uses.
 const CANDIDATES_PER_ROW: usize = 10;
 /// Candidates of an uncertainty strategy beyond twice the budget, at most.
 const MAX_UNCERTAIN_CANDIDATES: usize = 100_000;
-/// Rows of the pool that typiclust parts, at most: what UHerding (ICLR 2025) caps its candidates at.
+/// Rows of the pool that typiclust parts, at most: what `UHerding` (ICLR 2025) caps its candidates at.
 const MAX_TYPICAL_CANDIDATES: usize = 35_000;
 /// Labelled rows that typiclust counts in its clusters, at most.
 const MAX_LABELLED_CANDIDATES: usize = 10_000;

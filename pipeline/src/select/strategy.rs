@@ -53,7 +53,7 @@ pub(super) fn round_robin(turns: &Turns, n: usize, mut admit: impl FnMut(usize) 
 /// Candidates that the model is unsure of, parted by what they are about; small clusters come first.
 ///
 /// # Source
-/// Citovsky et al.: Batch Active Learning at Scale (Cluster-Margin), NeurIPS 2021; k-means in place of their
+/// Citovsky et al.: Batch Active Learning at Scale (Cluster-Margin), `NeurIPS` 2021; k-means in place of their
 /// hierarchical clustering, and over the candidates only.
 pub(super) fn cluster_margin(
     candidates: &Finished,
@@ -78,7 +78,7 @@ pub(super) fn cluster_margin(
 /// first, of those the largest, and in each the most typical row.
 ///
 /// # Source
-/// Hacohen, Dekel, Weinshall: Active Learning on a Budget (TypiClust), ICML 2022, and their code: 500 clusters at most,
+/// Hacohen, Dekel, Weinshall: Active Learning on a Budget (`TypiClust`), ICML 2022, and their code: 500 clusters at most,
 /// 20 neighbors. Where we differ: no least size of a cluster; typicality is computed once.
 pub(super) fn typiclust(
     candidates: &Finished,

@@ -61,7 +61,7 @@ fn pool(n: usize, seed: u64) -> Vec<PoolRow> {
                 margin: sorted[0] - sorted[1],
                 entropy: 1.0 - sorted[0],
                 embedding: raw.map(|x| f16::from_f32(x / length)),
-                source: (0 < source).then(|| format!("source-{}", 31 - (source * 4).leading_zeros())),
+                source: (0 < source).then(|| format!("source-{}", source.ilog2())),
                 cluster: (index % 3 != 0).then(|| format!("{cluster}")),
             }
         })
