@@ -55,7 +55,9 @@ impl Fits {
     fn of(value: &str) -> Self {
         let bytes = value.as_bytes();
         match bytes.first() {
-            Some(b'0'..=b'9') if bytes.get(4) == Some(&b'-') && bytes[..4].iter().all(u8::is_ascii_digit) => Self::of_time(value),
+            Some(b'0'..=b'9') if bytes.get(4) == Some(&b'-') && bytes[..4].iter().all(u8::is_ascii_digit) => {
+                Self::of_time(value)
+            }
             Some(b'0'..=b'9' | b'-') => Self::of_number(value),
             Some(b't' | b'T' | b'f' | b'F') => {
                 let is_bool = matches!(value, "true" | "True" | "TRUE" | "false" | "False" | "FALSE");
