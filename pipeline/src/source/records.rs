@@ -150,6 +150,14 @@ impl RecordReader {
         self.reader.position()
     }
 
+    /// The first byte that is not white space, if it is in the first bytes of the file.
+    pub(super) fn first_byte(&mut self) -> Result<Option<u8>> {
+        if self.state == State::Start {
+            self.fill(BLOCK_BYTES)?;
+        }
+        Ok(self.buffer.trim_ascii_start().first().copied())
+    }
+
     /// Fills `block` with the next records; `false` at the end of the file.
     pub(super) fn next(&mut self, block: &mut RecordBlock) -> Result<bool> {
         if let Some(rest) = self.after_header.take().filter(|rest| !rest.records.is_empty()) {
@@ -328,7 +336,7 @@ mod tests {
 
     #[test]
     fn lines() {
-        assert_eq!(scan(Framing::Lines, "a\r\n\n \t\n b \nc"), (vec!["a", " b "], 12, false));
+        assert_eq!(scan(Framing::Lines, "a\r\n\n \t\n b \nc"), (vec!["a", " b "], 11, false));
         assert_eq!(scan(Framing::Lines, ""), (vec![], 0, false));
     }
 
@@ -338,12 +346,12 @@ mod tests {
         let check = |text: &'static str, records: &[&str], cut, open| {
             assert_eq!(scan(framing, text), (records.to_vec(), cut, open), "{text:?}");
         };
-        check("a,\"x\ny\"\r\nb\n", &["a,\"x\ny\"", "b"], 13, false);
+        check("a,\"x\ny\"\r\nb\n", &["a,\"x\ny\"", "b"], 11, false);
         check("5\" disk,b\nc", &["5\" disk,b"], 10, false);
-        check("\"a\"\"\n\"\n", &["\"a\"\"\n\""], 8, false);
+        check("\"a\"\"\n\"\n", &["\"a\"\"\n\""], 7, false);
         check("x\n\"a\n", &["x"], 2, true);
         check("\"\"\n\"\"", &["\"\""], 3, false);
         check(" \n\n", &[" "], 3, false);
-        check("\"a\"b\"\nc\n", &["\"a\"b\"", "c"], 9, false);
+        check("\"a\"b\"\nc\n", &["\"a\"b\"", "c"], 8, false);
     }
 }

@@ -176,7 +176,11 @@ impl OpenFile {
                 let schema = reader.schema();
                 (Reader::Ipc(Box::new(reader)), table(schema)?)
             }
-            Format::JsonLines => (record_reader(file, stored, Framing::Lines, plan)?, FileFormat::Json),
+            Format::JsonLines => {
+                let mut reader = record_reader(file, stored, Framing::Lines, plan)?;
+                check_lines(&mut reader, &file.name)?;
+                (Reader::Records(reader), FileFormat::Json)
+            }
             Format::Csv => csv_reader(file, stored, b',', plan)?,
             Format::Tsv => csv_reader(file, stored, b'\t', plan)?,
             Format::Text => {
@@ -185,7 +189,7 @@ impl OpenFile {
                     TextDocuments::Lines => Framing::Lines,
                     TextDocuments::Files => Framing::File,
                 };
-                (record_reader(file, stored, framing, plan)?, FileFormat::Text)
+                (Reader::Records(record_reader(file, stored, framing, plan)?), FileFormat::Text)
             }
         };
         Ok(Self { context: Arc::new(FileContext { facts, format }), reader, n_rows: 0, spare: RecordBlock::default() })
@@ -250,14 +254,27 @@ impl Reader {
     }
 }
 
-fn record_reader(file: &InputFile, stored: &Arc<StoredFile>, framing: Framing, plan: &Plan) -> Result<Reader> {
+fn record_reader(file: &InputFile, stored: &Arc<StoredFile>, framing: Framing, plan: &Plan) -> Result<RecordReader> {
     let reader = TextReader::open(stored.clone(), file.compression)?;
-    Ok(Reader::Records(RecordReader::new(reader, framing, &stored.location, &plan.options)))
+    Ok(RecordReader::new(reader, framing, &stored.location, &plan.options))
+}
+
+/// `.json` files are often one array; every line of it would be rejected.
+fn check_lines(reader: &mut RecordReader, name: &str) -> Result<()> {
+    let name_in_folder = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let is_json = name_in_folder.ends_with(".json") || name_in_folder.contains(".json.");
+    if !is_json || reader.first_byte()? != Some(b'[') {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        location: name.to_owned(),
+        format: "JSON Lines",
+        message: "it is a JSON array; write an object on each line, e.g., with jq -c '.[]'".into(),
+    })
 }
 
 fn csv_reader(file: &InputFile, stored: &Arc<StoredFile>, delimiter: u8, plan: &Plan) -> Result<(Reader, FileFormat)> {
-    let reader = TextReader::open(stored.clone(), file.compression)?;
-    let mut reader = RecordReader::new(reader, Framing::Quoted { delimiter }, &stored.location, &plan.options);
+    let mut reader = record_reader(file, stored, Framing::Quoted { delimiter }, plan)?;
     let header = reader.take_header()?.map(|header| Header::parse(&header, delimiter, &stored.location)).transpose()?;
     if let Some(header) = &header {
         let fields: Vec<Field> = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();

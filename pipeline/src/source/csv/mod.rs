@@ -188,6 +188,7 @@ impl Columns {
 }
 
 fn typed(text: Option<ArrayRef>, column: &FieldRef, n_rows: usize, file: &str) -> Result<ArrayRef> {
+    let text = text.filter(|text| text.null_count() < n_rows);
     let Some(text) = text else { return Ok(new_null_array(column.data_type(), n_rows)) };
     let array = cast(&text, column.data_type())?;
     if array.logical_null_count() != text.null_count() {
