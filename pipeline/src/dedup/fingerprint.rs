@@ -221,7 +221,8 @@ impl Features {
             let hint = Some("a smaller batch of rows".into());
             return Err(Error::Config { message, hint });
         }
-        let lengths = std::iter::once(0).chain(self.ends.iter().copied()).zip(&self.ends).map(|(start, &end)| end - start);
+        let lengths =
+            std::iter::once(0).chain(self.ends.iter().copied()).zip(&self.ends).map(|(start, &end)| end - start);
         let offsets = OffsetBuffer::from_lengths(lengths);
         let lists = Arc::new(UInt64Array::from(self.lists));
         let lists: ArrayRef = Arc::new(ListArray::try_new(item(DataType::UInt64), offsets, lists, None)?);
@@ -240,7 +241,10 @@ fn item(kind: DataType) -> Arc<Field> {
 
 /// Number of characters: bytes that do not continue one.
 fn count_chars(text: &str) -> u64 {
-    text.as_bytes().chunks(255).map(|chunk| u64::from(chunk.iter().map(|&byte| u8::from(byte as i8 >= -64)).sum::<u8>())).sum()
+    text.as_bytes()
+        .chunks(255)
+        .map(|chunk| u64::from(chunk.iter().map(|&byte| u8::from(byte as i8 >= -64)).sum::<u8>()))
+        .sum()
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub(super) fn row_converter(columns: &[(String, Direction)], schema: &Schema) ->
             if RowConverter::supports_fields(std::slice::from_ref(&sort_field)) {
                 return Ok(sort_field);
             }
-            let message = format!("the keep order names column `{name}` of type {}, which has no order", field.data_type());
+            let message =
+                format!("the keep order names column `{name}` of type {}, which has no order", field.data_type());
             Err(Error::Column { message, hint: None })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -79,10 +80,8 @@ impl KeepKeys {
                     Some(converter) => converter,
                     none => none.insert(row_converter(columns, batch.schema_ref())?),
                 };
-                let arrays = columns
-                    .iter()
-                    .map(|(name, _)| column_by_name(batch, name).cloned())
-                    .collect::<Result<Vec<_>>>()?;
+                let arrays =
+                    columns.iter().map(|(name, _)| column_by_name(batch, name).cloned()).collect::<Result<Vec<_>>>()?;
                 for (key, &row) in converter.convert_columns(&arrays)?.iter().zip(rows.values()) {
                     self.keys.push((key.as_ref().to_vec(), row), context)?;
                 }

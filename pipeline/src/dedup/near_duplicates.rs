@@ -143,11 +143,9 @@ impl BarrierStage for NearDuplicates {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
         let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => Features::Sketches {
-                table: table.finish(context)?,
-                bands,
-                gate: Gate::new(self.settings.threshold),
-            },
+            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
+                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
+            }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
             }
@@ -241,9 +239,9 @@ fn report(search: Search, n_rows: u64, n_without_tokens: u64, counts: Counts) ->
         s_curve,
         n_rows,
         n_without_tokens,
-        n_candidate_pairs: counts.n_candidate_pairs,
-        n_untested_pairs: counts.n_untested_pairs,
-        n_hot_buckets: counts.n_hot_buckets,
+        n_candidate_pairs: counts.candidate_pairs,
+        n_untested_pairs: counts.untested_pairs,
+        n_hot_buckets: counts.hot_buckets,
         ..NearDuplicateReport::default()
     }
 }

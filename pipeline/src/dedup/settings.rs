@@ -56,7 +56,11 @@ impl Settings {
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
-        if self.recall >= 1.0 { Ok(Search::Exhaustive) } else { Bands::choose(self.threshold, self.recall).map(Search::Bands) }
+        if self.recall >= 1.0 {
+            Ok(Search::Exhaustive)
+        } else {
+            Bands::choose(self.threshold, self.recall).map(Search::Bands)
+        }
     }
 }
 

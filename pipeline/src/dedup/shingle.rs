@@ -115,8 +115,7 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(5);
         for _ in 0..200 {
             let mut draw = || {
-                let mut set: Vec<u64> =
-                    (0..random.random_range(0..40)).map(|_| random.random_range(0..50)).collect();
+                let mut set: Vec<u64> = (0..random.random_range(0..40)).map(|_| random.random_range(0..50)).collect();
                 to_set(&mut set);
                 set
             };

@@ -84,6 +84,7 @@ fn fill(shingles: &[u64], slots: &mut Sketch) {
     }
 }
 
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn permuted_minima_body(shingles: &[u64], factors: &[u32], addends: &[u32], minima: &mut [u32]) {
     let lanes = factors.as_chunks::<LANES>().0.iter().zip(addends.as_chunks::<LANES>().0);
@@ -99,6 +100,7 @@ fn permuted_minima_body(shingles: &[u64], factors: &[u32], addends: &[u32], mini
     }
 }
 
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn count_equal_body(left: &Sketch, right: &Sketch) -> u32 {
     left.iter().zip(right).map(|(l, r)| u32::from(l == r)).sum()
@@ -149,11 +151,8 @@ widest! {
 }
 
 /// Seed and odd factor of each round.
-const ROUND_PARAMETERS: [(u64, u64); N_ROUNDS as usize] = [
-    (0, 1),
-    (0xd6e8_feb8_6659_fd93, 0xff51_afd7_ed55_8ccd),
-    (0xa076_1d64_78bd_642f, 0xc4ce_b9fe_1a85_ec53),
-];
+const ROUND_PARAMETERS: [(u64, u64); N_ROUNDS as usize] =
+    [(0, 1), (0xd6e8_feb8_6659_fd93, 0xff51_afd7_ed55_8ccd), (0xa076_1d64_78bd_642f, 0xc4ce_b9fe_1a85_ec53)];
 
 /// Odd factor and addend of each slot's permutation: outputs of `SplitMix64`.
 static FILL_PARAMETERS: [(u32, u32); N_SLOTS] = {
@@ -277,7 +276,8 @@ mod tests {
             assert_eq!(minima, expect);
             let slot_by_slot: Vec<u32> = (0..N_SLOTS)
                 .map(|slot| {
-                    let permute = |shingle: &u64| factors[slot].wrapping_mul(*shingle as u32).wrapping_add(addends[slot]);
+                    let permute =
+                        |shingle: &u64| factors[slot].wrapping_mul(*shingle as u32).wrapping_add(addends[slot]);
                     shingles.iter().map(permute).min().unwrap()
                 })
                 .collect();
@@ -290,7 +290,8 @@ mod tests {
         }
         // Frozen: a change of these bits is a change of every result and of every stored index.
         let shingles: Vec<u64> = (1..=40u64).map(super::super::shingle::mix).collect();
-        let digest = sketch(&shingles).iter().fold(0u64, |sum, &slot| super::super::shingle::mix(sum ^ u64::from(slot)));
+        let digest =
+            sketch(&shingles).iter().fold(0u64, |sum, &slot| super::super::shingle::mix(sum ^ u64::from(slot)));
         assert_eq!(digest, 14_680_111_378_712_563_248);
     }
 }

@@ -51,7 +51,9 @@ impl TapeWriter {
             let n_bytes = bytes.len().min(PAGE_BYTES - used_of_page);
             let (now, later) = bytes.split_at(n_bytes);
             match &mut self.storage {
-                Storage::Memory(pages) => pages[self.n_bytes as usize / PAGE_BYTES][used_of_page..][..n_bytes].copy_from_slice(now),
+                Storage::Memory(pages) => {
+                    pages[self.n_bytes as usize / PAGE_BYTES][used_of_page..][..n_bytes].copy_from_slice(now);
+                }
                 Storage::File(file) => file.write_all(now).map_err(|error| context.spill.error(error))?,
             }
             self.n_bytes += n_bytes as u64;

@@ -5,7 +5,9 @@ use super::*;
 /// Runs under very different resources; all must give the same outcome, evidence included.
 fn check(documents: &[Document], settings: &Settings) {
     let expect = run_with(documents, settings, &resources(1, 4 << 30, 8192));
-    for other in [resources(8, 4 << 30, 7), resources(2, 1 << 20, 8192), resources(8, 16 << 20, 1), resources(1, 1 << 10, 64)] {
+    for other in
+        [resources(8, 4 << 30, 7), resources(2, 1 << 20, 8192), resources(8, 16 << 20, 1), resources(1, 1 << 10, 64)]
+    {
         let outcome = run_with(documents, settings, &other);
         assert!(outcome == expect, "{other:?} changes the result under {settings:?}");
     }

@@ -12,7 +12,8 @@ struct Oracle {
 
 impl Oracle {
     fn new(documents: &[Document]) -> Self {
-        let sets: Vec<HashSet<String>> = documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
+        let sets: Vec<HashSet<String>> =
+            documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
         let mut pairs = BTreeMap::new();
         for (right, right_set) in sets.iter().enumerate() {
             for (left, left_set) in sets.iter().enumerate().take(right) {
@@ -85,7 +86,8 @@ fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_sh
             _ => {}
         }
     }
-    let at_threshold: Vec<_> = oracle.pairs.iter().filter(|(_, similarity)| **similarity >= settings.threshold).collect();
+    let at_threshold: Vec<_> =
+        oracle.pairs.iter().filter(|(_, similarity)| **similarity >= settings.threshold).collect();
     let n_missed = at_threshold
         .iter()
         .filter(|((left, right), _)| outcome.reasons[*left].is_none() && outcome.reasons[*right].is_none())
@@ -133,10 +135,10 @@ fn star_by_definition(documents: &[Document], oracle: &Oracle, threshold: f64) -
     let mut dropped_for: Vec<Option<usize>> = Vec::new();
     for row in 0..documents.len() {
         let mut best: Option<(usize, f64)> = None;
-        for earlier in 0..row {
+        for (earlier, fate) in dropped_for.iter().enumerate() {
             let similarity = oracle.pairs.get(&(earlier, row)).copied().unwrap_or(0.0);
             let is_better = best.is_none_or(|(_, best)| similarity > best);
-            if dropped_for[earlier].is_none() && similarity >= threshold && is_better {
+            if fate.is_none() && similarity >= threshold && is_better {
                 best = Some((earlier, similarity));
             }
         }
