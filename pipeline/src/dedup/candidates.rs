@@ -18,11 +18,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::band::Bands;
-use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
+use super::compare::{Findings, first_shared};
+use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::settings::Gate;
-use super::shingle::jaccard;
-use super::sketch::{N_SLOTS, Sketch, count_equal};
+use super::sketch::Sketch;
 use super::tape::{RowTable, SetTable};
 use crate::context::Context;
 use crate::spill::ExternalSorter;
@@ -182,13 +182,6 @@ enum Task {
     Bucket { key: u64, bucket: Arc<[u64]>, later: Range<usize> },
     /// Pairs of small buckets: later rank, earlier rank.
     Pairs(Vec<(u64, u64)>),
-}
-
-#[derive(Debug, Default)]
-struct Findings {
-    edges: Vec<Edge>,
-    grey: Vec<GreyPair>,
-    n_pairs: u64,
 }
 
 struct Comparison<'a> {
@@ -383,63 +376,9 @@ impl Comparison<'_> {
     }
 }
 
-impl Findings {
-    /// What the sketches say about a pair.
-    fn judge(&mut self, later: u64, earlier: u64, left: &Sketch, right: &Sketch, bands: Bands, gate: Gate) {
-        self.n_pairs += 1;
-        let n_equal = count_equal(left, right);
-        if n_equal < gate.refuse_below {
-            return;
-        }
-        let n_shared_bands = bands.shared(left, right).count() as u16;
-        if n_equal < gate.accept_from {
-            return self.grey.push(GreyPair { later, earlier, n_shared_bands });
-        }
-        let similarity = Similarity::new(f64::from(n_equal) / N_SLOTS as f64);
-        self.edges.push(Edge { later, earlier, similarity, method: Method::Estimated, n_shared_bands });
-    }
-
-    /// What the sets say about a pair.
-    fn judge_sets(&mut self, (later, left): (u64, &Vec<u64>), (earlier, right): (u64, &Vec<u64>), threshold: f64) {
-        let (n_fewer, n_more) = (left.len().min(right.len()), left.len().max(right.len()));
-        if (n_fewer as f64) < threshold * n_more as f64 - 1e-6 {
-            return;
-        }
-        self.n_pairs += 1;
-        let similarity = jaccard(left, right);
-        if similarity >= threshold {
-            let similarity = Similarity::new(similarity);
-            self.edges.push(Edge { later, earlier, similarity, method: Method::Exact, n_shared_bands: 0 });
-        }
-    }
-}
-
-/// The least element of both sets (sorted).
-fn first_shared(left: &[u64], right: &[u64]) -> Option<u64> {
-    let (mut l, mut r) = (0, 0);
-    while let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) {
-        match a.cmp(&b) {
-            std::cmp::Ordering::Equal => return Some(a),
-            std::cmp::Ordering::Less => l += 1,
-            std::cmp::Ordering::Greater => r += 1,
-        }
-    }
-    None
-}
-
 /// Cuts a range of rows into pieces whose sets are held at once.
 fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     const BLOCK_ROWS: usize = 64;
     let end = range.end;
     range.step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(end))
-}
-
-/// Length of the prefix of a set that a set at least `threshold` similar to it must reach into with its own.
-///
-/// A pair of similarity t shares at least `t |x|` elements, so that of the `|x| - ceil(t |x|) + 1` least elements of x at
-/// least one is shared and among the as many of y. (Chaudhuri, Ganti, Kaushik 2006; Bayardo, Ma, Srikant 2007.)
-pub(super) fn prefix_len(n_elements: usize, threshold: f64) -> usize {
-    // What rounding adds to the product must not add an element to the overlap.
-    let least_overlap = (threshold * n_elements as f64 - 1e-9).ceil().max(1.0) as usize;
-    n_elements - least_overlap.min(n_elements) + usize::from(n_elements > 0)
 }

@@ -17,6 +17,7 @@ mod assign;
 mod band;
 mod candidates;
 mod columns;
+mod compare;
 mod edge;
 mod evidence;
 mod fingerprint;

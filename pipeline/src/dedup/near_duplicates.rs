@@ -4,8 +4,9 @@ use arrow::array::{Array, FixedSizeBinaryArray, FixedSizeListArray, ListArray, R
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
-use super::candidates::{Counts, Features, compare, prefix_len};
+use super::candidates::{Counts, Features, compare};
 use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, column};
+use super::compare::prefix_len;
 use super::edge::{Edge, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
