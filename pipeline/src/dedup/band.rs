@@ -67,8 +67,10 @@ impl Bands {
 
     /// Appends the key of each band: a 64-bit hash of its slots and its number.
     pub fn push_keys(self, sketch: &Sketch, keys: &mut Vec<u64>) {
-        let bytes = to_bytes(sketch);
-        keys.extend((0..self.n_bands).map(|band| self.key_of(&bytes, band)));
+        let mut bytes = [0; 4 * N_SLOTS];
+        copy_bytes(sketch, &mut bytes);
+        let bands = bytes.chunks_exact(4 * self.rows_per_band).take(self.n_bands);
+        keys.extend(bands.zip(0..).map(|(bytes, band)| xxh3_64_with_seed(bytes, band)));
     }
 
     /// The bands in which two sketches are equal, first one first.
@@ -79,21 +81,17 @@ impl Bands {
 
     /// The key of one band.
     pub(super) fn key(self, sketch: &Sketch, band: usize) -> u64 {
-        self.key_of(&to_bytes(sketch), band)
-    }
-
-    fn key_of(self, bytes: &[u8; 4 * N_SLOTS], band: usize) -> u64 {
-        let n_bytes = 4 * self.rows_per_band;
-        xxh3_64_with_seed(&bytes[band * n_bytes..][..n_bytes], band as u64)
+        let mut bytes = [0; 4 * N_SLOTS];
+        let bytes = &mut bytes[..4 * self.rows_per_band];
+        copy_bytes(&sketch[band * self.rows_per_band..], bytes);
+        xxh3_64_with_seed(bytes, band as u64)
     }
 }
 
-fn to_bytes(sketch: &Sketch) -> [u8; 4 * N_SLOTS] {
-    let mut bytes = [0; 4 * N_SLOTS];
-    for (bytes, slot) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(sketch) {
+fn copy_bytes(slots: &[u32], bytes: &mut [u8]) {
+    for (bytes, slot) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(slots) {
         *bytes = slot.to_le_bytes();
     }
-    bytes
 }
 
 #[cfg(test)]

@@ -1,36 +1,44 @@
 //! From keys to pairs worth a look, and the first look at them.
 //!
 //! ```text
-//! (key, row) sorted -> buckets of 2 rows and more -> (key, rank) sorted -> per bucket: pairs -> clear ones: edges
-//!                                                                                          \-> others: grey pairs
+//! (key, row) sorted -> buckets of 2 rows and more -> (key, rank) sorted -> small: pairs sorted, each once -> compare
+//!                                                                      \-> large: compare in the bucket
+//!                                                                      \-> hot:   walk the bucket
+//! compare -> clear pairs: edges
+//!        \-> others: grey pairs
 //! ```
 //!
-//! A pair meets in every bucket that it shares. It is handled in one of them only, that of the first band (or the least
-//! shingle) that the two rows share, hot buckets aside: those are walked each by itself.
+//! A pair meets in every bucket that it shares. In a large one it is compared only if that is the bucket of the first band
+//! (or the least shingle) that the two rows share, hot buckets aside.
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::band::Bands;
-use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
+use super::compare::{Findings, first_shared};
+use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::settings::Gate;
-use super::shingle::jaccard;
-use super::sketch::{N_SLOTS, Sketch, count_equal};
+use super::sketch::Sketch;
 use super::tape::{RowTable, SetTable};
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::{Result, RowSet};
 
 const STAGE: &str = "near-duplicates: candidates";
+/// A bucket of more rows is large: its pairs are many, and compared where they are rather than sorted first.
+const LARGE_ROWS: usize = 16;
 /// A bucket of more rows is hot: its work is bounded, its untested pairs are counted.
 const HOT_ROWS: u64 = 1000;
 /// In a hot bucket, a row is compared with so many of the rows kept so far at its head, and as many at its tail.
 const HOT_REACH: usize = 500;
 /// Pairs looked at before what was found is handed on.
 const WAVE_PAIRS: u64 = 1 << 17;
+/// Pairs of small buckets that a thread takes at once.
+const TASK_PAIRS: usize = 1 << 11;
 
 /// What is compared of a row.
 #[derive(Debug)]
@@ -68,11 +76,11 @@ pub(super) struct Found {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Pairs compared.
-    pub(super) n_candidate_pairs: u64,
+    pub(super) candidate_pairs: u64,
     /// Pairs of hot buckets not compared, where not known to be of no use.
-    pub(super) n_untested_pairs: u64,
+    pub(super) untested_pairs: u64,
     /// Buckets above [`HOT_ROWS`].
-    pub(super) n_hot_buckets: u64,
+    pub(super) hot_buckets: u64,
 }
 
 /// Compares the rows that share a key, `collapsed` ranks aside.
@@ -91,6 +99,7 @@ pub(super) fn compare(
     let (mut buckets, hot_keys) = shared_keys(keys, ranks, collapsed, context)?;
     let hot_keys = if matches!(features, Features::Sketches { .. }) { hot_keys } else { HashSet::new() };
     let mut comparison = Comparison { features, ranks, hot_keys, context, found, wave: Vec::new(), n_wave_pairs: 0 };
+    let mut pairs = ExternalSorter::new(STAGE, &context.budget);
     while let Some(&(key, _)) = buckets.peek() {
         context.cancel.check()?;
         if comparison.hot_keys.contains(&key) {
@@ -101,61 +110,78 @@ pub(super) fn compare(
         while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
             bucket.push(rank);
         }
-        comparison.add_bucket(key, bucket)?;
+        if bucket.len() > LARGE_ROWS {
+            comparison.add_bucket(key, bucket)?;
+            continue;
+        }
+        for (index, &later) in bucket.iter().enumerate() {
+            for &earlier in &bucket[..index] {
+                pairs.push((later, earlier), context)?;
+            }
+        }
     }
+    std::mem::drop(buckets);
+    comparison.add_pairs(pairs)?;
     comparison.run_wave()?;
     Ok(comparison.found)
 }
 
-/// Buckets of two rows and more as (key, rank), and the keys of the hot ones.
+/// Rows that share a key with another: (key, rank), sorted.
+type Buckets = Grouped<(u64, u64)>;
+
+/// The buckets of two rows and more, and the keys of the hot ones.
 fn shared_keys(
     keys: ExternalSorter<(u64, u64)>,
     ranks: &Ranks,
     collapsed: &RowSet,
     context: &Context,
-) -> Result<(Grouped<(u64, u64)>, HashSet<u64>)> {
+) -> Result<(Buckets, HashSet<u64>)> {
     let mut shared = ExternalSorter::new(STAGE, &context.budget);
     let mut hot_keys = HashSet::new();
-    let mut bucket: Option<(u64, u64, u64)> = None; // key, first rank, rows
-    for (index, record) in keys.finish(context)?.enumerate() {
-        if index % 4096 == 0 {
+    let mut records = Grouped::new(keys.finish(context)?)?;
+    let mut n_records = 0u64;
+    while let Some((key, first_row)) = records.next()? {
+        n_records += 1;
+        if n_records.is_multiple_of(4096) {
             context.cancel.check()?;
         }
-        let (key, row) = record?;
-        let rank = ranks.rank(row)?;
-        if collapsed.contains(rank) {
+        let mut next_row = records.next_if(|(next_key, _)| *next_key == key)?;
+        if next_row.is_none() {
             continue;
         }
-        match &mut bucket {
-            Some((bucket_key, first, n_rows)) if *bucket_key == key => {
-                if *n_rows == 1 {
-                    shared.push((key, *first), context)?;
+        let first = ranks.rank(first_row)?;
+        // A row waits here until a second one shows that the bucket has two.
+        let mut waiting = (!collapsed.contains(first)).then_some(first);
+        let mut n_rows = u64::from(waiting.is_some());
+        while let Some((_, row)) = next_row {
+            let rank = ranks.rank(row)?;
+            if !collapsed.contains(rank) {
+                n_rows += 1;
+                match waiting.take() {
+                    None if n_rows == 1 => waiting = Some(rank),
+                    first => {
+                        for rank in first.into_iter().chain([rank]) {
+                            shared.push((key, rank), context)?;
+                        }
+                    }
                 }
-                shared.push((key, rank), context)?;
-                *n_rows += 1;
-                if *n_rows == HOT_ROWS + 1 {
+                if n_rows == HOT_ROWS + 1 {
                     hot_keys.insert(key);
                 }
             }
-            _ => bucket = Some((key, rank, 1)),
+            next_row = records.next_if(|(next_key, _)| *next_key == key)?;
         }
     }
     Ok((Grouped::new(shared.finish(context)?)?, hot_keys))
 }
 
-/// Part of the pairs of a bucket: each row of `later` with all rows before it.
+/// Work for one thread.
 #[derive(Debug)]
-struct Task {
-    key: u64,
-    bucket: std::sync::Arc<[u64]>,
-    later: Range<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Findings {
-    edges: Vec<Edge>,
-    grey: Vec<GreyPair>,
-    n_pairs: u64,
+enum Task {
+    /// Part of the pairs of a large bucket: each row of `later` with all rows before it.
+    Bucket { key: u64, bucket: Arc<[u64]>, later: Range<usize> },
+    /// Pairs of small buckets: later rank, earlier rank.
+    Pairs(Vec<(u64, u64)>),
 }
 
 struct Comparison<'a> {
@@ -171,7 +197,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     /// Cuts the pairs of a bucket into tasks, and runs the tasks when there are enough.
     fn add_bucket(&mut self, key: u64, bucket: Vec<u64>) -> Result<()> {
-        let bucket: std::sync::Arc<[u64]> = bucket.into();
+        let bucket: Arc<[u64]> = bucket.into();
         let mut start = 1;
         while start < bucket.len() {
             let mut end = start;
@@ -180,14 +206,33 @@ impl Comparison<'_> {
                 n_pairs += end as u64;
                 end += 1;
             }
-            self.wave.push(Task { key, bucket: bucket.clone(), later: start..end });
-            self.n_wave_pairs += n_pairs;
-            if self.n_wave_pairs >= WAVE_PAIRS {
-                self.run_wave()?;
-            }
+            self.add_task(Task::Bucket { key, bucket: Arc::clone(&bucket), later: start..end }, n_pairs)?;
             start = end;
         }
         Ok(())
+    }
+
+    /// Cuts the pairs of small buckets into tasks, each pair once.
+    fn add_pairs(&mut self, pairs: ExternalSorter<(u64, u64)>) -> Result<()> {
+        let mut part = Vec::new();
+        let mut pairs = Grouped::new(pairs.finish(self.context)?)?;
+        while let Some(pair) = pairs.next()? {
+            if pairs.peek() == Some(&pair) {
+                continue;
+            }
+            part.push(pair);
+            if part.len() == TASK_PAIRS || pairs.peek().is_none() {
+                let n_pairs = part.len() as u64;
+                self.add_task(Task::Pairs(std::mem::take(&mut part)), n_pairs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_task(&mut self, task: Task, n_pairs: u64) -> Result<()> {
+        self.wave.push(task);
+        self.n_wave_pairs += n_pairs;
+        if self.n_wave_pairs >= WAVE_PAIRS { self.run_wave() } else { Ok(()) }
     }
 
     fn run_wave(&mut self) -> Result<()> {
@@ -200,7 +245,7 @@ impl Comparison<'_> {
     }
 
     fn keep(&mut self, findings: Findings) -> Result<()> {
-        self.found.counts.n_candidate_pairs += findings.n_pairs;
+        self.found.counts.candidate_pairs += findings.n_pairs;
         for edge in findings.edges {
             self.found.edges.push(edge, self.context)?;
         }
@@ -212,24 +257,58 @@ impl Comparison<'_> {
 
     fn run(&self, task: &Task) -> Result<Findings> {
         self.context.cancel.check()?;
-        match self.features {
-            Features::Sketches { table, bands, gate } => self.compare_sketches(task, table, *bands, *gate),
-            Features::Sets { table, threshold } => self.compare_sets(task, table, *threshold),
+        match (task, self.features) {
+            (Task::Bucket { key, bucket, later }, Features::Sketches { table, bands, gate }) => {
+                self.compare_sketches(*key, &bucket[..later.end], later.clone(), table, *bands, *gate)
+            }
+            (Task::Bucket { key, bucket, later }, Features::Sets { table, threshold }) => {
+                self.compare_sets(*key, &bucket[..later.end], later.clone(), table, *threshold)
+            }
+            (Task::Pairs(pairs), _) => self.compare_pairs(pairs),
         }
     }
 
-    fn compare_sketches(&self, task: &Task, table: &RowTable<Sketch>, bands: Bands, gate: Gate) -> Result<Findings> {
+    fn compare_pairs(&self, pairs: &[(u64, u64)]) -> Result<Findings> {
         let mut findings = Findings::default();
-        let ranks = &task.bucket[..task.later.end];
+        for pairs in pairs.chunk_by(|left, right| left.0 == right.0) {
+            let later = pairs[0].0;
+            match self.features {
+                Features::Sketches { table, bands, gate } => {
+                    let left = table.get(self.ranks.row(later)?)?;
+                    for &(_, earlier) in pairs {
+                        let right = table.get(self.ranks.row(earlier)?)?;
+                        findings.judge(later, earlier, &left, &right, *bands, *gate);
+                    }
+                }
+                Features::Sets { table, threshold } => {
+                    let left = table.get(self.ranks.row(later)?)?;
+                    for &(_, earlier) in pairs {
+                        let right = table.get(self.ranks.row(earlier)?)?;
+                        findings.judge_sets((later, &left), (earlier, &right), *threshold);
+                    }
+                }
+            }
+        }
+        Ok(findings)
+    }
+
+    fn compare_sketches(
+        &self,
+        key: u64,
+        ranks: &[u64],
+        later: Range<usize>,
+        table: &RowTable<Sketch>,
+        bands: Bands,
+        gate: Gate,
+    ) -> Result<Findings> {
+        let mut findings = Findings::default();
         let sketches: Vec<Sketch> =
             ranks.iter().map(|&rank| table.get(self.ranks.row(rank)?)).collect::<Result<_>>()?;
-        let band_here = (0..bands.n_bands).find(|&band| bands.key(&sketches[0], band) == task.key);
-        for later in task.later.clone() {
+        for later in later {
             for earlier in 0..later {
                 let (left, right) = (&sketches[later], &sketches[earlier]);
-                let is_hot = |band| !self.hot_keys.is_empty() && self.hot_keys.contains(&bands.key(left, band));
-                let first_band = bands.shared(left, right).find(|&band| !is_hot(band));
-                if first_band.is_some() && first_band == band_here {
+                let mut keys = bands.shared(left, right).map(|band| bands.key(left, band));
+                if keys.find(|key| !self.hot_keys.contains(key)) == Some(key) {
                     findings.judge(ranks[later], ranks[earlier], left, right, bands, gate);
                 }
             }
@@ -237,18 +316,23 @@ impl Comparison<'_> {
         Ok(findings)
     }
 
-    fn compare_sets(&self, task: &Task, table: &SetTable, threshold: f64) -> Result<Findings> {
+    fn compare_sets(
+        &self,
+        key: u64,
+        ranks: &[u64],
+        later: Range<usize>,
+        table: &SetTable,
+        threshold: f64,
+    ) -> Result<Findings> {
         let mut findings = Findings::default();
-        let ranks = &task.bucket[..task.later.end];
-        for block in blocks(task.later.clone()) {
+        for block in blocks(later) {
             let later_sets = self.sets(table, &ranks[block.clone()])?;
             for earlier_block in blocks(0..block.end) {
                 let earlier_sets = self.sets(table, &ranks[earlier_block.clone()])?;
                 for (later, left) in block.clone().zip(&later_sets) {
-                    for (earlier, right) in
-                        earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later)
-                    {
-                        findings.judge_sets(task.key, (ranks[later], left), (ranks[earlier], right), threshold);
+                    let earlier = earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later);
+                    for (earlier, right) in earlier.filter(|(_, right)| first_shared(left, right) == Some(key)) {
+                        findings.judge_sets((ranks[later], left), (ranks[earlier], right), threshold);
                     }
                 }
             }
@@ -262,19 +346,19 @@ impl Comparison<'_> {
 
     /// Compares each row of a hot bucket with the first and the last rows of those that nothing before them in the bucket
     /// clearly drops. An edge to a row so dropped could only matter if that row were kept after all.
-    fn walk_hot_bucket(&mut self, key: u64, buckets: &mut Grouped<(u64, u64)>) -> Result<()> {
+    fn walk_hot_bucket(&mut self, key: u64, buckets: &mut Buckets) -> Result<()> {
         let Features::Sketches { table, bands, gate } = self.features else { return Ok(()) };
         let mut leaders: Vec<(u64, Sketch)> = Vec::new();
         let mut n_leaders = 0u64;
         let mut findings = Findings::default();
-        self.found.counts.n_hot_buckets += 1;
+        self.found.counts.hot_buckets += 1;
         while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
             let sketch = table.get(self.ranks.row(rank)?)?;
             let n_edges = findings.edges.len();
             for (leader, leader_sketch) in &leaders {
                 findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
             }
-            self.found.counts.n_untested_pairs += n_leaders - leaders.len() as u64;
+            self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
             if findings.edges.len() == n_edges {
                 if leaders.len() < 2 * HOT_REACH {
                     leaders.push((rank, sketch));
@@ -292,69 +376,9 @@ impl Comparison<'_> {
     }
 }
 
-impl Findings {
-    /// What the sketches say about a pair.
-    fn judge(&mut self, later: u64, earlier: u64, left: &Sketch, right: &Sketch, bands: Bands, gate: Gate) {
-        self.n_pairs += 1;
-        let n_equal = count_equal(left, right);
-        if n_equal < gate.refuse_below {
-            return;
-        }
-        let n_shared_bands = bands.shared(left, right).count() as u16;
-        if n_equal < gate.accept_from {
-            return self.grey.push(GreyPair { later, earlier, n_shared_bands });
-        }
-        let similarity = Similarity::new(f64::from(n_equal) / N_SLOTS as f64);
-        self.edges.push(Edge { later, earlier, similarity, method: Method::Estimated, n_shared_bands });
-    }
-
-    /// What the sets say about a pair, if `key` is the least element they share.
-    fn judge_sets(
-        &mut self,
-        key: u64,
-        (later, left): (u64, &Vec<u64>),
-        (earlier, right): (u64, &Vec<u64>),
-        threshold: f64,
-    ) {
-        let (n_fewer, n_more) = (left.len().min(right.len()), left.len().max(right.len()));
-        if (n_fewer as f64 / n_more as f64) < threshold || first_shared(left, right) != Some(key) {
-            return;
-        }
-        self.n_pairs += 1;
-        let similarity = jaccard(left, right);
-        if similarity >= threshold {
-            let similarity = Similarity::new(similarity);
-            self.edges.push(Edge { later, earlier, similarity, method: Method::Exact, n_shared_bands: 0 });
-        }
-    }
-}
-
-/// The least element of both sets (sorted).
-fn first_shared(left: &[u64], right: &[u64]) -> Option<u64> {
-    let (mut l, mut r) = (0, 0);
-    while let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) {
-        match a.cmp(&b) {
-            std::cmp::Ordering::Equal => return Some(a),
-            std::cmp::Ordering::Less => l += 1,
-            std::cmp::Ordering::Greater => r += 1,
-        }
-    }
-    None
-}
-
 /// Cuts a range of rows into pieces whose sets are held at once.
 fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     const BLOCK_ROWS: usize = 64;
     let end = range.end;
     range.step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(end))
-}
-
-/// Length of the prefix of a set that a set at least `threshold` similar to it must reach into with its own.
-///
-/// A pair of similarity t shares at least `t |x|` elements, so that of the `|x| - ceil(t |x|) + 1` least elements of x at
-/// least one is shared and among the as many of y. (Chaudhuri, Ganti, Kaushik 2006; Bayardo, Ma, Srikant 2007.)
-pub(super) fn prefix_len(n_elements: usize, threshold: f64) -> usize {
-    // What rounding adds to the product must not add an element to the overlap.
-    let least_overlap = (threshold * n_elements as f64 - 1e-9).ceil().max(1.0) as usize;
-    n_elements - least_overlap.min(n_elements) + usize::from(n_elements > 0)
 }

@@ -4,17 +4,17 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 
 use crate::{Error, Result};
 
-/// Hash of the whole normalized text. FixedSizeBinary(16).
+/// Hash of the whole normalized text. `FixedSizeBinary(16)`.
 pub const EXACT_KEY: &str = "tamis_exact_key";
-/// Shingles of the text, repeats counted; 0: no token. UInt32.
+/// Shingles of the text, repeats counted; 0: no token. `UInt32`.
 pub const N_SHINGLES: &str = "tamis_n_shingles";
-/// Characters of the text. UInt64.
+/// Characters of the text. `UInt64`.
 pub const LENGTH: &str = "tamis_length";
-/// Sketch of the shingles. FixedSizeList<UInt32, 256>.
+/// Sketch of the shingles. `FixedSizeList<UInt32, 256>`.
 pub const SKETCH: &str = "tamis_sketch";
-/// Keys of the sketch's bands; none without a token. List<UInt64>.
+/// Keys of the sketch's bands; none without a token. `List<UInt64>`.
 pub const BAND_KEYS: &str = "tamis_band_keys";
-/// The set of shingles, sorted. List<UInt64>.
+/// The set of shingles, sorted. `List<UInt64>`.
 pub const SHINGLES: &str = "tamis_shingles";
 
 /// The column `name`, whatever its type.

@@ -4,8 +4,9 @@ use arrow::array::{Array, FixedSizeBinaryArray, FixedSizeListArray, ListArray, R
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
-use super::candidates::{Counts, Features, compare, prefix_len};
+use super::candidates::{Counts, Features, compare};
 use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, column};
+use super::compare::prefix_len;
 use super::edge::{Edge, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
@@ -183,6 +184,11 @@ pub(super) struct Closing {
 }
 
 impl Closing {
+    /// Takes the edges found so far.
+    pub(super) fn take_edges(&mut self, context: &Context) -> ExternalSorter<Edge> {
+        std::mem::replace(&mut self.edges, ExternalSorter::new(STAGE, &context.budget))
+    }
+
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
         let Self { settings, ranks, edges, identical, mut report, result } = self;
@@ -239,9 +245,9 @@ fn report(search: Search, n_rows: u64, n_without_tokens: u64, counts: Counts) ->
         s_curve,
         n_rows,
         n_without_tokens,
-        n_candidate_pairs: counts.n_candidate_pairs,
-        n_untested_pairs: counts.n_untested_pairs,
-        n_hot_buckets: counts.n_hot_buckets,
+        n_candidate_pairs: counts.candidate_pairs,
+        n_untested_pairs: counts.untested_pairs,
+        n_hot_buckets: counts.hot_buckets,
         ..NearDuplicateReport::default()
     }
 }

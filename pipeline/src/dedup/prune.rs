@@ -68,3 +68,74 @@ pub(super) fn prune(
     }
     Ok(pruned)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::assign::assign;
+    use super::super::edge::{Method, Similarity};
+    use super::super::keep::Ranks;
+    use super::*;
+    use crate::context::{Cancel, Resources};
+
+    /// Dropped rows and the rows they are dropped for.
+    fn stars(edges: impl IntoIterator<Item = Edge>, context: &Context) -> BTreeMap<u64, u64> {
+        let no_members = ExternalSorter::new(STAGE, &context.budget).finish(context).unwrap();
+        let verdicts = assign(sorter(edges, context), no_members, Linkage::Star, &Ranks::ByRow, context).unwrap();
+        let drops = verdicts.drops.finish(context).unwrap().map(Result::unwrap);
+        drops.map(|drop| (drop.dropped, drop.kept)).collect()
+    }
+
+    fn sorter<R: crate::spill::Record>(records: impl IntoIterator<Item = R>, context: &Context) -> ExternalSorter<R> {
+        let mut sorter = ExternalSorter::new(STAGE, &context.budget);
+        records.into_iter().for_each(|record| sorter.push(record, context).unwrap());
+        sorter
+    }
+
+    #[test]
+    fn who_is_dropped_does_not_depend_on_pruned_pairs() {
+        let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(31);
+        let (mut n_open, mut n_proven) = (0, 0);
+        for _ in 0..300 {
+            let n_rows = random.random_range(2..30u64);
+            let density = random.random_range(0.02..0.5);
+            let (mut edges, mut grey, mut proven) = (Vec::new(), Vec::new(), Vec::new());
+            for later in 0..n_rows {
+                for earlier in 0..later {
+                    if !random.random_bool(density) {
+                        continue;
+                    }
+                    let similarity = Similarity::new(random.random_range(0.8..1.0));
+                    let edge = Edge { later, earlier, similarity, method: Method::Estimated, n_shared_bands: 1 };
+                    if random.random_bool(0.5) {
+                        edges.push(edge);
+                        continue;
+                    }
+                    grey.push(GreyPair { later, earlier, n_shared_bands: 1 });
+                    if random.random_bool(0.5) {
+                        proven.push(Edge { method: Method::Exact, ..edge });
+                    }
+                }
+            }
+            let expect = stars(edges.iter().chain(&proven).copied(), &context);
+
+            let twice = edges.iter().chain(&edges).copied();
+            let pruned =
+                prune(sorter(twice, &context), sorter(grey.clone(), &context), Linkage::Star, &context).unwrap();
+            let left: Vec<GreyPair> = pruned.grey.finish(&context).unwrap().map(Result::unwrap).collect();
+            (n_open, n_proven) = (n_open + grey.len(), n_proven + left.len());
+            let is_left =
+                |edge: &&Edge| left.iter().any(|pair| (pair.later, pair.earlier) == (edge.later, edge.earlier));
+            let edges_left = pruned.edges.finish(&context).unwrap().map(Result::unwrap);
+            let found = stars(edges_left.chain(proven.iter().filter(is_left).copied()), &context);
+            assert!(found.keys().eq(expect.keys()));
+            assert!(found.values().all(|kept| !found.contains_key(kept)));
+        }
+        assert!(n_proven * 3 < n_open * 2, "{n_proven} of {n_open} open pairs are left: pruning does little");
+    }
+}

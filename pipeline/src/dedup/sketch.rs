@@ -84,6 +84,7 @@ fn fill(shingles: &[u64], slots: &mut Sketch) {
     }
 }
 
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn permuted_minima_body(shingles: &[u64], factors: &[u32], addends: &[u32], minima: &mut [u32]) {
     let lanes = factors.as_chunks::<LANES>().0.iter().zip(addends.as_chunks::<LANES>().0);
@@ -99,6 +100,7 @@ fn permuted_minima_body(shingles: &[u64], factors: &[u32], addends: &[u32], mini
     }
 }
 
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn count_equal_body(left: &Sketch, right: &Sketch) -> u32 {
     left.iter().zip(right).map(|(l, r)| u32::from(l == r)).sum()

@@ -52,7 +52,7 @@ impl TapeWriter {
             let (now, later) = bytes.split_at(n_bytes);
             match &mut self.storage {
                 Storage::Memory(pages) => {
-                    pages[self.n_bytes as usize / PAGE_BYTES][used_of_page..][..n_bytes].copy_from_slice(now)
+                    pages[self.n_bytes as usize / PAGE_BYTES][used_of_page..][..n_bytes].copy_from_slice(now);
                 }
                 Storage::File(file) => file.write_all(now).map_err(|error| context.spill.error(error))?,
             }

@@ -135,10 +135,10 @@ fn star_by_definition(documents: &[Document], oracle: &Oracle, threshold: f64) -
     let mut dropped_for: Vec<Option<usize>> = Vec::new();
     for row in 0..documents.len() {
         let mut best: Option<(usize, f64)> = None;
-        for earlier in 0..row {
+        for (earlier, fate) in dropped_for.iter().enumerate() {
             let similarity = oracle.pairs.get(&(earlier, row)).copied().unwrap_or(0.0);
             let is_better = best.is_none_or(|(_, best)| similarity > best);
-            if dropped_for[earlier].is_none() && similarity >= threshold && is_better {
+            if fate.is_none() && similarity >= threshold && is_better {
                 best = Some((earlier, similarity));
             }
         }

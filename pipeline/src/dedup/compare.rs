@@ -1,0 +1,132 @@
+//! The first look at a pair: what its sketches or its sets say.
+
+use super::band::Bands;
+use super::edge::{Edge, GreyPair, Method, Similarity};
+use super::settings::Gate;
+use super::shingle::jaccard;
+use super::sketch::{N_SLOTS, Sketch, count_equal};
+
+/// What came out of some pairs.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Pairs proven.
+    pub(super) edges: Vec<Edge>,
+    /// Pairs left open.
+    pub(super) grey: Vec<GreyPair>,
+    /// Pairs looked at.
+    pub(super) n_pairs: u64,
+}
+
+impl Findings {
+    /// What the sketches say about a pair.
+    pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Sketch, right: &Sketch, bands: Bands, gate: Gate) {
+        self.n_pairs += 1;
+        let n_equal = count_equal(left, right);
+        if n_equal < gate.refuse_below {
+            return;
+        }
+        let n_shared_bands = bands.shared(left, right).count() as u16;
+        if n_equal < gate.accept_from {
+            return self.grey.push(GreyPair { later, earlier, n_shared_bands });
+        }
+        let similarity = Similarity::new(f64::from(n_equal) / N_SLOTS as f64);
+        self.edges.push(Edge { later, earlier, similarity, method: Method::Estimated, n_shared_bands });
+    }
+
+    /// What the sets say about a pair.
+    pub(super) fn judge_sets(
+        &mut self,
+        (later, left): (u64, &Vec<u64>),
+        (earlier, right): (u64, &Vec<u64>),
+        threshold: f64,
+    ) {
+        let (n_fewer, n_more) = (left.len().min(right.len()), left.len().max(right.len()));
+        if (n_fewer as f64) < threshold * n_more as f64 - 1e-6 {
+            return;
+        }
+        self.n_pairs += 1;
+        let similarity = jaccard(left, right);
+        if similarity >= threshold {
+            let similarity = Similarity::new(similarity);
+            self.edges.push(Edge { later, earlier, similarity, method: Method::Exact, n_shared_bands: 0 });
+        }
+    }
+}
+
+/// The least element of both sets (sorted).
+pub(super) fn first_shared(left: &[u64], right: &[u64]) -> Option<u64> {
+    let (mut l, mut r) = (0, 0);
+    while let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) {
+        match a.cmp(&b) {
+            std::cmp::Ordering::Equal => return Some(a),
+            std::cmp::Ordering::Less => l += 1,
+            std::cmp::Ordering::Greater => r += 1,
+        }
+    }
+    None
+}
+
+/// Length of the prefix of a set that a set at least `threshold` similar to it must reach into with its own.
+///
+/// A pair of similarity t shares at least `t |x|` elements, so that of the `|x| - ceil(t |x|) + 1` least elements of x at
+/// least one is shared and among the as many of y. (Chaudhuri, Ganti, Kaushik 2006; Bayardo, Ma, Srikant 2007.)
+pub(super) fn prefix_len(n_elements: usize, threshold: f64) -> usize {
+    // What rounding adds to the product must not add an element to the overlap.
+    let least_overlap = (threshold * n_elements as f64 - 1e-9).ceil().max(1.0) as usize;
+    n_elements - least_overlap.min(n_elements) + usize::from(n_elements > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::shingle::to_set;
+    use super::*;
+
+    #[test]
+    fn pairs_at_the_threshold_share_an_element_of_their_prefixes() {
+        let mut random = ChaCha8Rng::seed_from_u64(41);
+        let mut n_near = 0;
+        for _ in 0..20_000 {
+            let n_elements = random.random_range(1..30);
+            let mut left: Vec<u64> = (0..n_elements).map(|_| random.random_range(0..100)).collect();
+            let mut right: Vec<u64> = left.iter().copied().filter(|_| random.random_bool(0.85)).collect();
+            right.push(random.random_range(0..100));
+            to_set(&mut left);
+            to_set(&mut right);
+            let similarity = jaccard(&left, &right);
+            // Thresholds that are met exactly are the hard ones.
+            for threshold in [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, similarity] {
+                if similarity >= threshold && threshold > 0.0 {
+                    n_near += 1;
+                    let left_prefix = &left[..prefix_len(left.len(), threshold)];
+                    let right_prefix = &right[..prefix_len(right.len(), threshold)];
+                    let shared = first_shared(left_prefix, right_prefix);
+                    assert!(shared.is_some(), "{left:?} {right:?} {threshold}");
+                    assert_eq!(shared, first_shared(&left, &right));
+                }
+            }
+        }
+        assert!(n_near > 10_000);
+        assert_eq!(prefix_len(0, 0.8), 0);
+    }
+
+    #[test]
+    fn sketches_far_from_the_threshold_are_decided() {
+        let bands = Bands { n_bands: 26, rows_per_band: 8 };
+        let gate = Gate { refuse_below: 180, accept_from: 231 };
+        let left: Sketch = std::array::from_fn(|slot| slot as u32);
+        for (n_equal, expect) in
+            [(0, (0, 0)), (179, (0, 0)), (180, (0, 1)), (230, (0, 1)), (231, (1, 0)), (256, (1, 0))]
+        {
+            let right: Sketch = std::array::from_fn(|slot| if slot < n_equal { slot as u32 } else { 9999 });
+            let mut findings = Findings::default();
+            findings.judge(7, 3, &left, &right, bands, gate);
+            assert_eq!((findings.edges.len(), findings.grey.len(), findings.n_pairs), (expect.0, expect.1, 1));
+            let n_shared_bands = (n_equal / 8).min(26) as u16;
+            assert!(findings.edges.iter().all(|edge| edge.n_shared_bands == n_shared_bands && edge.later == 7));
+            assert!(findings.grey.iter().all(|pair| pair.n_shared_bands == n_shared_bands && pair.earlier == 3));
+        }
+    }
+}
