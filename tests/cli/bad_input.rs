@@ -184,7 +184,7 @@ fn settings_that_cannot_work() {
         ("--recall 2", "recall"),
         ("--ngram 0", "ngram"),
         ("--keep score", "keep"),
-        ("--threshold 0.05 --recall 0.999", "recall"),
+        ("--threshold 0.01 --recall 0.99", "recall"),
         ("--text-column {a", "brace"),
     ] {
         fails(dir.path(), &format!("dedup a.txt -o out {flags}"), &[expect]);

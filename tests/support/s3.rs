@@ -35,8 +35,8 @@ impl S3Server {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).expect("the folder is made");
         let ports = free_ports(8);
-        let mut command = Command::new("python3");
-        command.arg(Path::new(&peers).join("bin/weed")).env("PYTHONPATH", &peers).arg("mini");
+        let mut command = Command::new(Path::new(&peers).join("bin/weed"));
+        command.arg("mini").current_dir(folder.path());
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]);
         command.arg(format!("-dir={}", data.display())).arg(format!("-s3.config={}", config.display()));
         command.arg(format!("-bucket={bucket}"));

@@ -88,7 +88,7 @@ fn check(name: &str, bytes: &[u8], text: bool, batch_rows: usize) {
     let mut folder = Folder::with_batch_rows(batch_rows);
     folder.options.max_row_bytes = 150;
     folder.write(name, bytes);
-    let id = Some(IdSource::ColumnIfPresent("other".into()));
+    let id = Some(IdSource::FirstPresent(vec!["other".into()]));
     let request = if text { Request { id, ..request("text", "") } } else { Request { id, ..everything() } };
     let inputs = folder.all();
     let (surveyed, types) = survey(&inputs, &request).unwrap();

@@ -215,7 +215,7 @@ fn lines_and_files_of_text() {
     folder.write("b.md.gz", gzip("# title\n\nbody\n".as_bytes()));
     folder.write("c.txt", " \n ");
     let read = |folder: &Folder| {
-        let request = Request { id: Some(IdSource::ColumnIfPresent("id".into())), ..request("text", "") };
+        let request = Request { id: Some(IdSource::FirstPresent(vec!["id".into()])), ..request("text", "") };
         let (survey, _, scan) = folder.read(&request).unwrap();
         assert_eq!(texts(&survey.rows, "tamis_text"), texts(&scan.rows, "text"));
         texts(&scan.rows, "text").into_iter().flatten().collect::<Vec<_>>()
@@ -230,7 +230,7 @@ fn rows_without_an_id_are_named_by_file_and_row() {
     let folder = Folder::new();
     folder.write("a.jsonl", "{\"text\":\"x\",\"id\":null}\nbad\n{\"text\":\"y\",\"id\":7}\n{\"text\":\"z\"}\n");
     folder.write("b.csv", "text\nu\n");
-    let request = Request { id: Some(IdSource::ColumnIfPresent("id".into())), ..request("text", "") };
+    let request = Request { id: Some(IdSource::FirstPresent(vec!["id".into()])), ..request("text", "") };
     let (survey, _, scan) = folder.read(&request).unwrap();
     let dir = folder.dir.path().to_str().unwrap();
     let expected = [format!("{dir}/a.jsonl#0"), "7".into(), format!("{dir}/a.jsonl#3"), format!("{dir}/b.csv#0")];
