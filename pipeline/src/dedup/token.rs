@@ -77,26 +77,63 @@ fn word_bits(bytes: u64) -> u64 {
 /// Pushes the tokens of a run of bytes that [`word_mask`] did not part.
 #[inline]
 fn push_run(text: &[u8], start: usize, end: usize, hashes: &mut Vec<u64>) {
-    const HIGH_BITS: u128 = u128::from_le_bytes([0x80; 16]);
-    let n_bytes = end - start;
-    if n_bytes <= SHORT_BYTES {
-        let bytes = load(text, start) & u128::MAX >> (u128::BITS - 8 * n_bytes as u32);
+    const HIGH_BITS: u128 = u128::from_le_bytes([0x80; SHORT_BYTES]);
+    if end - start <= SHORT_BYTES {
+        let bytes = load(text, start, end);
         if bytes & HIGH_BITS == 0 {
             return hashes.push(hash_short(bytes));
         }
+    } else if text[start..end].is_ascii() {
+        return hashes.push(xxh3_64(&text[start..end]));
     }
-    push_long_run(&text[start..end], hashes);
+    push_unicode_run(text, start, end, hashes);
 }
 
-/// 16 bytes from `start` on, zeros after the end.
-#[inline]
-fn load(text: &[u8], start: usize) -> u128 {
-    if let Some(bytes) = text[start..].first_chunk() {
-        return u128::from_le_bytes(*bytes);
+#[inline(never)]
+fn push_unicode_run(text: &[u8], start: usize, end: usize, hashes: &mut Vec<u64>) {
+    let mut token_start = None;
+    let mut is_alone = false;
+    let mut at = start;
+    while at < end {
+        if text[at].is_ascii() && token_start.is_some() && !is_alone {
+            at += 1;
+            continue;
+        }
+        let (c, n_bytes) = decode(&text[at..end]);
+        let class = Class::of(c);
+        let continues = token_start.is_some() && (class.is_mark() || class.is_word() && !class.is_alone() && !is_alone);
+        if !continues {
+            if let Some(token_start) = token_start.take() {
+                hashes.push(hash(text, token_start, at));
+            }
+            if class.is_word() {
+                token_start = Some(at);
+                is_alone = class.is_alone();
+            }
+        }
+        at += n_bytes;
     }
-    let mut bytes = [0; SHORT_BYTES];
-    bytes[..text.len() - start].copy_from_slice(&text[start..]);
-    u128::from_le_bytes(bytes)
+    if let Some(token_start) = token_start {
+        hashes.push(hash(text, token_start, end));
+    }
+}
+
+#[inline]
+fn hash(text: &[u8], start: usize, end: usize) -> u64 {
+    if end - start <= SHORT_BYTES { hash_short(load(text, start, end)) } else { xxh3_64(&text[start..end]) }
+}
+
+/// The 1 to 16 bytes from `start` to `end`, zeros after them.
+#[inline]
+fn load(text: &[u8], start: usize, end: usize) -> u128 {
+    let bytes = if let Some(bytes) = text[start..].first_chunk() {
+        u128::from_le_bytes(*bytes)
+    } else {
+        let mut bytes = [0; SHORT_BYTES];
+        bytes[..end - start].copy_from_slice(&text[start..end]);
+        u128::from_le_bytes(bytes)
+    };
+    bytes & u128::MAX >> (u128::BITS - 8 * (end - start) as u32)
 }
 
 /// Hash of a token of up to 16 bytes, zeros after it: no token has a zero byte, so its length need not be mixed in.
@@ -111,43 +148,6 @@ fn hash_short(bytes: u128) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-fn hash(token: &[u8]) -> u64 {
-    if token.len() <= SHORT_BYTES { hash_short(load(token, 0)) } else { xxh3_64(token) }
-}
-
-#[inline(never)]
-fn push_long_run(run: &[u8], hashes: &mut Vec<u64>) {
-    if run.is_ascii() {
-        hashes.push(xxh3_64(run));
-    } else {
-        push_unicode_run(run, hashes);
-    }
-}
-
-fn push_unicode_run(run: &[u8], hashes: &mut Vec<u64>) {
-    let mut token_start = None;
-    let mut is_alone = false;
-    let mut at = 0;
-    while at < run.len() {
-        let (c, n_bytes) = decode(&run[at..]);
-        let class = Class::of(c);
-        let continues = token_start.is_some() && (class.is_mark() || class.is_word() && !class.is_alone() && !is_alone);
-        if !continues {
-            if let Some(start) = token_start.take() {
-                hashes.push(hash(&run[start..at]));
-            }
-            if class.is_word() {
-                token_start = Some(at);
-                is_alone = class.is_alone();
-            }
-        }
-        at += n_bytes;
-    }
-    if let Some(start) = token_start {
-        hashes.push(hash(&run[start..]));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand::seq::IndexedRandom;
@@ -159,7 +159,7 @@ mod tests {
     fn check(text: &str, expect: &[&str]) {
         let mut hashes = Vec::new();
         tokenize(text.as_bytes(), &mut hashes);
-        let expect_hashes: Vec<u64> = expect.iter().map(|token| hash(token.as_bytes())).collect();
+        let expect_hashes: Vec<u64> = expect.iter().map(|token| hash(token.as_bytes(), 0, token.len())).collect();
         assert_eq!(hashes, expect_hashes, "{text:?} should be {expect:?}");
     }
 
