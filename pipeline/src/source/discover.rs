@@ -212,7 +212,7 @@ impl Search<'_> {
             return self.add_url_glob(argument);
         }
         let (store, path) = self.stores.resolve(argument)?;
-        if !argument.ends_with('/') {
+        if !argument.ends_with('/') && !path.is_root() {
             match self.context.runtime.block_on(store.head(&path)) {
                 Ok(meta) => {
                     let (name, url) = (argument.to_owned(), argument.to_owned());

@@ -18,7 +18,7 @@ use super::fetch::StoredFile;
 use crate::{Error, Result};
 
 /// Bytes of all windows of a file together; as much again may be ahead.
-const WINDOWS_BYTES: u64 = 16 << 20;
+const WINDOWS_BYTES: u64 = 8 << 20;
 /// Bytes of a window, however many columns there are.
 const MIN_WINDOW_BYTES: u64 = 64 << 10;
 /// Bytes of a window, however few columns there are.

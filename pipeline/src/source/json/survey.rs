@@ -16,7 +16,9 @@ pub(in crate::source) fn decode_survey(
 ) -> Result<()> {
     let (plan, file) = (output.plan, output.file);
     let mut reader = LineReader::new(&plan.special);
-    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row);
+    // All of the block, unless only some rows are asked for.
+    let text_bytes = if plan.rows.is_none() { block.data.len() } else { 0 };
+    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row, text_bytes);
     let mut types = matches!(plan.mode, Mode::Survey).then(SurveyTypes::default);
     let misfits = match (&types, &plan.options.schema) {
         (Some(_), Some(schema)) => typed::misfits(output, block, schema)?,
