@@ -19,9 +19,9 @@ use crate::{Error, Result};
 
 /// Time that one request may take. We ask for ranges and parts of a few MiB, never for whole files, so this is for a
 /// connection that hangs; the store's own default of 30 s fails on slow lines.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time that the retries of one request may take together.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 /// Variables that a store may be configured by. Without the prefix, keys like `REGION` or `TOKEN` would be taken for ours.
 const VARIABLE_PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
@@ -161,8 +161,8 @@ fn local_path(location: &str, file: &FilePath) -> Result<Path> {
 struct Explained(String);
 
 /// The error of an input at `location`.
-pub(crate) fn unreadable(location: &str, error: object_store::Error) -> Error {
-    Error::Unreadable { location: location.to_owned(), source: Box::new(explain(&error)) }
+pub(crate) fn unreadable(location: &str, error: &object_store::Error) -> Error {
+    Error::Unreadable { location: location.to_owned(), source: Box::new(explain(error)) }
 }
 
 fn explain(error: &object_store::Error) -> Explained {
@@ -214,6 +214,8 @@ fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::GetOptions;
+
     use super::*;
 
     #[test]
@@ -243,7 +245,8 @@ mod tests {
             let url = Url::from_file_path(&file).unwrap();
             for location in [file.to_str().unwrap(), url.as_str()] {
                 let (store, path) = stores.resolve(location).unwrap();
-                let read = runtime.block_on(async { store.get_opts(&path, Default::default()).await?.bytes().await });
+                let read =
+                    runtime.block_on(async { store.get_opts(&path, GetOptions::default()).await?.bytes().await });
                 assert_eq!(read.unwrap(), name, "{location}");
             }
         }

@@ -26,7 +26,10 @@ const MAX_EXACT_FLOAT: u64 = 1 << 53;
 
 /// The type that holds the values of both types, if there is one.
 pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
-    use DataType::*;
+    use DataType::{
+        Binary, BinaryView, Date32, Date64, Decimal128, Dictionary, FixedSizeList, Float16, Float32, Float64,
+        LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Timestamp, Utf8, Utf8View,
+    };
     if left == right {
         return Some(left.clone());
     }
@@ -65,7 +68,7 @@ pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType>
 }
 
 fn common_integer(left: &DataType, right: &DataType) -> Option<DataType> {
-    use DataType::*;
+    use DataType::{Int16, Int32, Int64, UInt16, UInt32, UInt64};
     let bits = |data_type: &DataType| data_type.primitive_width().map_or(64, |bytes| bytes * 8);
     let (left_signed, right_signed) = (left.is_signed_integer(), right.is_signed_integer());
     // A signed type needs one bit more than the unsigned values it is to hold.
@@ -108,7 +111,7 @@ fn common_fields(left: &Fields, right: &Fields) -> Option<Fields> {
 /// # Errors
 /// `Error::Arrow` if a value does not fit: an integer beyond 2^53 as a float, a time beyond the range of the finer unit.
 pub(super) fn adapt(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
-    use DataType::*;
+    use DataType::{FixedSizeList, Float64, Int64, LargeList, List, Null, Struct, UInt64};
     if array.data_type() == target {
         return Ok(array.clone());
     }

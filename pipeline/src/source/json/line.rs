@@ -107,8 +107,9 @@ impl<'a> LineReader<'a> {
         {
             return index;
         }
-        let index = *self.index_of.entry(name.into()).or_insert_with(|| {
+        let index = self.index_of.get(name).copied().unwrap_or_else(|| {
             let special = self.special.columns.iter().position(|column| column == name);
+            self.index_of.insert(name.into(), self.keys.len());
             self.keys.push(Key { name: name.into(), line: 0, special });
             self.keys.len() - 1
         });

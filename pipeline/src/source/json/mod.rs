@@ -1,6 +1,6 @@
 //! JSON Lines: an object on each line.
 //!
-//! The survey walks each line once with serde_json, without building values: it checks all that makes a row a reject, adds
+//! The survey walks each line once with `serde_json`, without building values: it checks all that makes a row a reject, adds
 //! the types of the values, and takes text and id on the way. The typed scan skips the rows that the survey rejected and
 //! gives the rest to arrow-json, which is laxer but right for what is left.
 
