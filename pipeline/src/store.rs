@@ -19,9 +19,9 @@ use crate::{Error, Result};
 
 /// Time that one request may take. We ask for ranges and parts of a few MiB, never for whole files, so this is for a
 /// connection that hangs; the store's own default of 30 s fails on slow lines.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time that the retries of one request may take together.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 /// Variables that a store may be configured by. Without the prefix, keys like `REGION` or `TOKEN` would be taken for ours.
 const VARIABLE_PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
@@ -154,37 +154,51 @@ fn local_path(location: &str, file: &FilePath) -> Result<Path> {
     Path::from_absolute_path(normalized(&absolute)).map_err(|error| unusable(Box::new(error)))
 }
 
-/// What went wrong in a store, in words that say what to do.
+/// What went wrong in a store. It stands for a chain of causes of which each repeats the text of the next, with URLs and
+/// the XML of the answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-struct Explained {
-    message: &'static str,
-    source: object_store::Error,
-}
+#[error("{0}")]
+struct Explained(String);
 
 /// The error of an input at `location`.
-pub(crate) fn unreadable(location: &str, error: object_store::Error) -> Error {
-    Error::Unreadable { location: location.to_owned(), source: explain(error) }
+pub(crate) fn unreadable(location: &str, error: &object_store::Error) -> Error {
+    Error::Unreadable { location: location.to_owned(), source: Box::new(explain(error)) }
 }
 
-fn explain(source: object_store::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn explain(error: &object_store::Error) -> Explained {
     use object_store::Error as Store;
-    let text = source.to_string();
+    let text = error.to_string();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let message = match &source {
+    let words = match error {
+        // The address that machines in a cloud get their credentials from, asked last.
+        _ if has(&["169.254.169.254", "metadata.google.internal"]) => {
+            "there are no credentials: set the AWS_*, GOOGLE_* or AZURE_* variables"
+        }
         _ if has(&["NoSuchBucket", "ContainerNotFound", "bucket does not exist"]) => "there is no such bucket",
         Store::NotFound { .. } => "there is no such file",
-        Store::Unauthenticated { .. } => "the store does not know these credentials",
+        _ if has(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "ExpiredToken"]) => {
+            "the store refuses the credentials: check the AWS_*, GOOGLE_* or AZURE_* variables"
+        }
+        Store::Unauthenticated { .. } => "the store wants credentials: set the AWS_*, GOOGLE_* or AZURE_* variables",
         Store::PermissionDenied { .. } if has(&["InvalidObjectState"]) => "the object is archived: restore it first",
-        Store::PermissionDenied { .. } => "access denied: check the credentials and the permissions of the bucket",
-        _ => match io_kind(&source) {
+        Store::PermissionDenied { .. } => "access denied: check the credentials and what they may read",
+        _ => match io_kind(error) {
             Some(std::io::ErrorKind::NotFound) => "there is no such file",
             Some(std::io::ErrorKind::PermissionDenied) => "permission denied",
             Some(std::io::ErrorKind::IsADirectory) => "it is a folder",
-            _ => return Box::new(source),
+            _ => return Explained(with_root_cause(error, text)),
         },
     };
-    Box::new(Explained { message, source })
+    Explained(words.to_owned())
+}
+
+fn with_root_cause(error: &object_store::Error, text: String) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    let root = root.to_string();
+    if text.contains(&root) { text } else { format!("{text}: {root}") }
 }
 
 fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
@@ -200,6 +214,8 @@ fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::GetOptions;
+
     use super::*;
 
     #[test]
@@ -229,7 +245,8 @@ mod tests {
             let url = Url::from_file_path(&file).unwrap();
             for location in [file.to_str().unwrap(), url.as_str()] {
                 let (store, path) = stores.resolve(location).unwrap();
-                let read = runtime.block_on(async { store.get_opts(&path, Default::default()).await?.bytes().await });
+                let read =
+                    runtime.block_on(async { store.get_opts(&path, GetOptions::default()).await?.bytes().await });
                 assert_eq!(read.unwrap(), name, "{location}");
             }
         }

@@ -21,7 +21,7 @@ pub(super) struct TextReader {
 
 enum Decoder {
     Plain(RangeReader),
-    Gzip(MultiGzDecoder<RangeReader>),
+    Gzip(Box<MultiGzDecoder<RangeReader>>),
     Zstd(zstd::Decoder<'static, RangeReader>),
 }
 
@@ -38,7 +38,7 @@ impl TextReader {
         };
         let decoder = match compression {
             None => Decoder::Plain(reader),
-            Some(Compression::Gzip) => Decoder::Gzip(MultiGzDecoder::new(reader)),
+            Some(Compression::Gzip) => Decoder::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Some(Compression::Zstd) => {
                 let decoder = zstd::Decoder::with_buffer(reader).and_then(|mut decoder| {
                     decoder.window_log_max(MAX_WINDOW_LOG)?;

@@ -157,7 +157,10 @@ impl Search<'_> {
             .map_err(|error| Error::config(format!("`{argument}` is not a glob: {error}")))?;
         let mut is_empty = true;
         for path in paths {
-            let path = path.map_err(|error| unreadable_path(&error.path().to_path_buf(), error.into()))?;
+            let path = path.map_err(|error| {
+                let location = error.path().display().to_string();
+                Error::Unreadable { location, source: Box::new(error) }
+            })?;
             is_empty = false;
             if path.is_dir() { self.add_folder(&path)? } else { self.add_file(&path, true)? }
         }
@@ -201,7 +204,7 @@ impl Search<'_> {
         let absolute = std::path::absolute(path).map_err(|error| unreadable_path(path, error))?;
         let url = Url::from_file_path(normalized(&absolute)).map_or_else(|()| name.clone(), String::from);
         let (store, location) = self.stores.resolve(&name)?;
-        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(&name, error))?;
+        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(&name, &error))?;
         self.add(Candidate { name, url, store, meta, is_named });
         Ok(())
     }
@@ -212,7 +215,7 @@ impl Search<'_> {
             return self.add_url_glob(argument);
         }
         let (store, path) = self.stores.resolve(argument)?;
-        if !argument.ends_with('/') {
+        if !argument.ends_with('/') && !path.is_root() {
             match self.context.runtime.block_on(store.head(&path)) {
                 Ok(meta) => {
                     let (name, url) = (argument.to_owned(), argument.to_owned());
@@ -220,7 +223,7 @@ impl Search<'_> {
                     return Ok(());
                 }
                 Err(object_store::Error::NotFound { .. }) if !is_web => {}
-                Err(error) => return Err(unreadable(argument, error)),
+                Err(error) => return Err(unreadable(argument, &error)),
             }
         }
         let folder = argument.trim_end_matches('/');
@@ -261,7 +264,7 @@ impl Search<'_> {
             .context
             .runtime
             .block_on(store.list(Some(prefix)).try_collect())
-            .map_err(|error| unreadable(argument, error))?;
+            .map_err(|error| unreadable(argument, &error))?;
         let below = |meta: ObjectMeta| {
             let relative = meta.location.as_ref().strip_prefix(prefix.as_ref())?.trim_start_matches('/').to_owned();
             (!relative.is_empty()).then_some((relative, meta))
@@ -308,7 +311,7 @@ impl Search<'_> {
             std::io::copy(&mut input, &mut file).map_err(unusable)?;
         }
         let (store, location) = self.stores.resolve(&path.to_string_lossy())?;
-        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(STDIN, error))?;
+        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(STDIN, &error))?;
         Ok(Candidate { name: STDIN.into(), url: STDIN.into(), store, meta, is_named: true })
     }
 }

@@ -61,7 +61,7 @@ impl StoredFile {
             Ok(_) | Err(object_store::Error::Precondition { .. }) => {
                 Err(Error::Invariant(format!("`{}` changed while it was read", self.location)))
             }
-            Err(error) => Err(unreadable(&self.location, error)),
+            Err(error) => Err(unreadable(&self.location, &error)),
         }
     }
 }
@@ -100,12 +100,12 @@ impl RangeReader {
 
 impl BufRead for RangeReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.is_empty() {
-            if let Some(request) = self.ahead.pop_front() {
-                self.current = self.file.wait(request).map_err(io::Error::other)?;
-                self.current_end += self.current.len() as u64;
-                self.request();
-            }
+        if self.current.is_empty()
+            && let Some(request) = self.ahead.pop_front()
+        {
+            self.current = self.file.wait(request).map_err(io::Error::other)?;
+            self.current_end += self.current.len() as u64;
+            self.request();
         }
         Ok(&self.current)
     }

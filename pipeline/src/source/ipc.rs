@@ -25,7 +25,7 @@ const TRAILER_BYTES: u64 = 10;
 /// An Arrow IPC file or stream while it is read.
 pub(super) enum IpcReader {
     File(IpcFile),
-    Stream(IpcStream),
+    Stream(Box<IpcStream>),
 }
 
 impl IpcReader {
@@ -37,7 +37,7 @@ impl IpcReader {
             [b'F', b'E', b'A', b'1', ..] => {
                 Err(corrupt(&file.location, "it is Feather version 1; write it as version 2".into()))
             }
-            _ => IpcStream::open(file, plan).map(Self::Stream),
+            _ => IpcStream::open(file, plan).map(|stream| Self::Stream(Box::new(stream))),
         }
     }
 
@@ -147,12 +147,11 @@ impl IpcFile {
                 (None, true) => Some(self.read_ahead(range.clone())?),
                 _ => None,
             };
-            let n_rows = match &whole {
-                Some(data) => n_rows(&self.file.location, data)?,
-                None => {
-                    let header = range.start..(range.start + block.metaDataLength().max(0) as u64).min(range.end);
-                    n_rows(&self.file.location, &self.file.read(header)?)?
-                }
+            let n_rows = if let Some(data) = &whole {
+                n_rows(&self.file.location, data)?
+            } else {
+                let header = range.start..(range.start + block.metaDataLength().max(0) as u64).min(range.end);
+                n_rows(&self.file.location, &self.file.read(header)?)?
             };
             let first_row = self.next_row;
             self.next_row += n_rows;
@@ -191,9 +190,8 @@ fn block_range(file: &StoredFile, block: &Block) -> Result<std::ops::Range<u64>>
 /// Rows of the batch whose message `data` begins with.
 fn n_rows(location: &str, data: &[u8]) -> Result<u64> {
     // Since version 0.15, the length comes after a marker.
-    let message = match data {
-        [0xff, 0xff, 0xff, 0xff, _, _, _, _, message @ ..] | [_, _, _, _, message @ ..] => message,
-        _ => return Err(corrupt(location, "a block is too short".into())),
+    let ([0xff, 0xff, 0xff, 0xff, _, _, _, _, message @ ..] | [_, _, _, _, message @ ..]) = data else {
+        return Err(corrupt(location, "a block is too short".into()));
     };
     let message = root_as_message(message).map_err(|error| corrupt(location, error.to_string()))?;
     let batch = message.header_as_record_batch();

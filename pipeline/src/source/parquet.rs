@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy,
 };
 
 use super::batch::{Body, needed_columns};
@@ -123,6 +124,8 @@ impl ParquetFile {
                 let start = (run[0] - first_row) as usize;
                 start..start + run.len()
             });
+            // The other policy decodes what lies between the rows and drops it: with long texts, much memory.
+            builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges, n_rows as usize));
         }
         let reader = builder.build().map_err(|error| failure(&self.windows, &self.location, &error))?;

@@ -144,7 +144,7 @@ impl<'a> Output<'a> {
 
     /// Adds a batch of input columns and [added columns](Special::fields).
     pub(super) fn push(&mut self, mut columns: Vec<ArrayRef>, added: Vec<ArrayRef>) -> Result<()> {
-        let n_rows = added.first().map_or(0, |rows| rows.len());
+        let n_rows = added.first().map_or(0, Array::len);
         if n_rows == 0 {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl<'a> Output<'a> {
         let plan = self.plan;
         // Logical: the values of a dictionary may be null too.
         let nulls: Vec<Option<NullBuffer>> =
-            special.iter().map(|column| column.as_ref().and_then(|column| column.logical_nulls())).collect();
+            special.iter().map(|column| column.as_ref().and_then(Array::logical_nulls)).collect();
         let is_present = |index: usize, column: usize| {
             special[column].is_some() && nulls[column].as_ref().is_none_or(|nulls| nulls.is_valid(index))
         };

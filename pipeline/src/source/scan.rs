@@ -73,7 +73,7 @@ struct OpenFile {
 }
 
 enum Reader {
-    Records(RecordReader),
+    Records(Box<RecordReader>),
     Parquet(Box<ParquetFile>),
     Ipc(Box<IpcReader>),
     Done,
@@ -179,7 +179,7 @@ impl OpenFile {
             Format::JsonLines => {
                 let mut reader = record_reader(file, stored, Framing::Lines, plan)?;
                 check_lines(&mut reader, &file.name)?;
-                (Reader::Records(reader), FileFormat::Json)
+                (Reader::Records(Box::new(reader)), FileFormat::Json)
             }
             Format::Csv => csv_reader(file, stored, b',', plan)?,
             Format::Tsv => csv_reader(file, stored, b'\t', plan)?,
@@ -189,7 +189,7 @@ impl OpenFile {
                     TextDocuments::Lines => Framing::Lines,
                     TextDocuments::Files => Framing::File,
                 };
-                (Reader::Records(record_reader(file, stored, framing, plan)?), FileFormat::Text)
+                (Reader::Records(Box::new(record_reader(file, stored, framing, plan)?)), FileFormat::Text)
             }
         };
         Ok(Self { context: Arc::new(FileContext { facts, format }), reader, n_rows: 0, spare: RecordBlock::default() })
@@ -261,8 +261,8 @@ fn record_reader(file: &InputFile, stored: &Arc<StoredFile>, framing: Framing, p
 
 /// `.json` files are often one array; every line of it would be rejected.
 fn check_lines(reader: &mut RecordReader, name: &str) -> Result<()> {
-    let name_in_folder = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    let is_json = name_in_folder.ends_with(".json") || name_in_folder.contains(".json.");
+    let extensions = name.rsplit('/').next().unwrap_or(name).split('.').skip(1);
+    let is_json = extensions.into_iter().any(|extension| extension.eq_ignore_ascii_case("json"));
     if !is_json || reader.first_byte()? != Some(b'[') {
         return Ok(());
     }
@@ -280,7 +280,7 @@ fn csv_reader(file: &InputFile, stored: &Arc<StoredFile>, delimiter: u8, plan: &
         let fields: Vec<Field> = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         check_special_columns(&plan.special, &Arc::new(Schema::new(fields)), &file.name)?;
     }
-    Ok((Reader::Records(reader), FileFormat::Csv(header)))
+    Ok((Reader::Records(Box::new(reader)), FileFormat::Csv(header)))
 }
 
 fn check_names(schema: &SchemaRef, file: &str) -> Result<()> {

@@ -207,10 +207,10 @@ struct Found<'a> {
 pub(super) fn resolve(files: &[InputFile], types: Types, given: Option<&SchemaRef>) -> Result<InputSchema> {
     let special = &types.special;
     let json: IndexMap<Box<str>, Kind> = types.json.into_iter().map(|(name, kind)| (name, kind.resolved())).collect();
-    let field = |(name, data_type): (&Box<str>, DataType)| Arc::new(Field::new(name.as_ref(), data_type, true));
+    let field = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
     // Files of one text format share their types, as if they were one file.
-    let mut json_columns: Vec<FieldRef> = json.iter().map(|(name, kind)| field((name, json_type(kind)))).collect();
-    let mut csv_columns: Vec<FieldRef> = types.csv.iter().map(|(name, fits)| field((name, csv_type(*fits)))).collect();
+    let mut json_columns: Vec<FieldRef> = json.iter().map(|(name, kind)| field(name, json_type(kind))).collect();
+    let mut csv_columns: Vec<FieldRef> = types.csv.iter().map(|(name, fits)| field(name, csv_type(*fits))).collect();
     let mut found: IndexMap<String, Found<'_>> = IndexMap::new();
     for (index, file) in files.iter().enumerate() {
         let Some(file_types) = types.files.get(&index) else { continue };

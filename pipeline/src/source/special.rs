@@ -127,14 +127,15 @@ impl Special {
             let column = columns[index].as_ref();
             column.map(|column| Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())).transpose()
         };
-        let mut builder = SpecialBuilder::new(self, name, base_row);
-        if let (Some([Part::Column(text)]), false) = (self.text.as_deref(), self.has_id)
-            && let Some(text) = as_text(*text)?
-        {
-            let rows = rows.iter().map(|row| base_row + row).collect::<Vec<_>>();
-            return Ok(vec![Arc::new(UInt64Array::from(rows)), Arc::new(text)]);
-        }
         let texts = (0..self.columns.len()).map(as_text).collect::<Result<Vec<_>>>()?;
+        // A text that is a column as it is, is not copied.
+        let column = match self.text.as_deref() {
+            Some([Part::Column(index)]) => texts[*index].clone(),
+            _ => None,
+        };
+        let parts = if column.is_some() { None } else { self.text.clone() };
+        let rest = Self { text: parts, ..self.clone() };
+        let mut builder = SpecialBuilder::new(&rest, name, base_row, 0);
         let mut cells: Vec<Option<Cell<'_>>> = Vec::with_capacity(texts.len());
         for (index, &row) in rows.iter().enumerate() {
             cells.clear();
@@ -143,7 +144,11 @@ impl Special {
             }));
             builder.push(row, &cells);
         }
-        Ok(builder.finish())
+        let mut added = builder.finish();
+        if let Some(column) = column {
+            added.insert(1, Arc::new(column));
+        }
+        Ok(added)
     }
 }
 
@@ -160,8 +165,12 @@ pub(super) struct SpecialBuilder<'a> {
 
 impl<'a> SpecialBuilder<'a> {
     /// `base_row`: position of the file's first row in the whole input.
-    pub(super) fn new(special: &'a Special, file_name: &'a str, base_row: u64) -> Self {
-        let (text, id) = (StringBuilder::new(), StringBuilder::new());
+    ///
+    /// `text_bytes`: about as many as the texts will have.
+    pub(super) fn new(special: &'a Special, file_name: &'a str, base_row: u64, text_bytes: usize) -> Self {
+        let text =
+            if special.text.is_some() { StringBuilder::with_capacity(0, text_bytes) } else { StringBuilder::new() };
+        let id = StringBuilder::new();
         Self { special, file_name, base_row, rows: Vec::new(), text, id }
     }
 

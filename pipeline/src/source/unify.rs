@@ -17,7 +17,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, LargeListArray, ListArray, StructArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, Fields, Int64Type, TimeUnit, UInt64Type};
+use arrow::datatypes::{DataType, FieldRef, Fields, Int64Type, UInt64Type};
 
 use crate::{Error, Result};
 
@@ -26,7 +26,10 @@ const MAX_EXACT_FLOAT: u64 = 1 << 53;
 
 /// The type that holds the values of both types, if there is one.
 pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
-    use DataType::*;
+    use DataType::{
+        Binary, BinaryView, Date32, Date64, Decimal128, Dictionary, FixedSizeList, Float16, Float32, Float64,
+        LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Timestamp, Utf8, Utf8View,
+    };
     if left == right {
         return Some(left.clone());
     }
@@ -41,8 +44,8 @@ pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType>
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => LargeBinary,
         (left, right) if left.is_integer() && right.is_integer() => common_integer(left, right)?,
         (Float16, Float32) | (Float32, Float16) => Float32,
-        (left, right) if left.is_floating() && right.is_numeric() && !is_decimal(right) => Float64,
-        (left, right) if right.is_floating() && left.is_numeric() && !is_decimal(left) => Float64,
+        (left, right) if left.is_floating() && right.is_numeric() && !right.is_decimal() => Float64,
+        (left, right) if right.is_floating() && left.is_numeric() && !left.is_decimal() => Float64,
         (List(left), List(right)) => List(common_field(left, right)?),
         (List(left) | LargeList(left), List(right) | LargeList(right)) => LargeList(common_field(left, right)?),
         (FixedSizeList(left, left_size), FixedSizeList(right, right_size)) if left_size == right_size => {
@@ -53,7 +56,8 @@ pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType>
         }
         (Struct(left), Struct(right)) => Struct(common_fields(left, right)?),
         (Timestamp(left, left_zone), Timestamp(right, right_zone)) if left_zone == right_zone => {
-            Timestamp(finer(*left, *right), left_zone.clone())
+            // Units are ordered from the coarsest to the finest.
+            Timestamp(*left.max(right), left_zone.clone())
         }
         (Date32, Date64) | (Date64, Date32) => Date64,
         (Decimal128(left, left_scale), Decimal128(right, right_scale)) if left_scale == right_scale => {
@@ -63,12 +67,8 @@ pub(super) fn common_type(left: &DataType, right: &DataType) -> Option<DataType>
     })
 }
 
-fn is_decimal(data_type: &DataType) -> bool {
-    data_type.is_decimal()
-}
-
 fn common_integer(left: &DataType, right: &DataType) -> Option<DataType> {
-    use DataType::*;
+    use DataType::{Int16, Int32, Int64, UInt16, UInt32, UInt64};
     let bits = |data_type: &DataType| data_type.primitive_width().map_or(64, |bytes| bytes * 8);
     let (left_signed, right_signed) = (left.is_signed_integer(), right.is_signed_integer());
     // A signed type needs one bit more than the unsigned values it is to hold.
@@ -87,11 +87,6 @@ fn common_integer(left: &DataType, right: &DataType) -> Option<DataType> {
     })
 }
 
-fn finer(left: TimeUnit, right: TimeUnit) -> TimeUnit {
-    // Declared from the coarsest to the finest.
-    left.max(right)
-}
-
 fn common_field(left: &FieldRef, right: &FieldRef) -> Option<FieldRef> {
     let data_type = common_type(left.data_type(), right.data_type())?;
     let is_nullable = left.is_nullable() || right.is_nullable();
@@ -101,18 +96,14 @@ fn common_field(left: &FieldRef, right: &FieldRef) -> Option<FieldRef> {
 fn common_fields(left: &Fields, right: &Fields) -> Option<Fields> {
     let mut fields: Vec<FieldRef> = Vec::with_capacity(left.len());
     for field in left {
-        fields.push(match find(right, field.name()) {
+        fields.push(match right.find(field.name()) {
             Some((_, other)) => common_field(field, other)?,
             None => Arc::new(field.as_ref().clone().with_nullable(true)),
         });
     }
-    let missing = right.iter().filter(|field| find(left, field.name()).is_none());
+    let missing = right.iter().filter(|field| left.find(field.name()).is_none());
     fields.extend(missing.map(|field| Arc::new(field.as_ref().clone().with_nullable(true))));
     Some(fields.into())
-}
-
-fn find<'a>(fields: &'a Fields, name: &str) -> Option<(usize, &'a FieldRef)> {
-    fields.find(name)
 }
 
 /// Casts a column to a type that [`common_type`] found for it.
@@ -120,7 +111,7 @@ fn find<'a>(fields: &'a Fields, name: &str) -> Option<(usize, &'a FieldRef)> {
 /// # Errors
 /// `Error::Arrow` if a value does not fit: an integer beyond 2^53 as a float, a time beyond the range of the finer unit.
 pub(super) fn adapt(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
-    use DataType::*;
+    use DataType::{FixedSizeList, Float64, Int64, LargeList, List, Null, Struct, UInt64};
     if array.data_type() == target {
         return Ok(array.clone());
     }
@@ -153,7 +144,7 @@ pub(super) fn adapt(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
 }
 
 fn adapt_struct(array: &StructArray, fields: &Fields) -> Result<ArrayRef> {
-    let columns = fields.iter().map(|field| match find(array.fields(), field.name()) {
+    let columns = fields.iter().map(|field| match array.fields().find(field.name()) {
         Some((index, _)) => adapt(array.column(index), field.data_type()),
         None => Ok(new_null_array(field.data_type(), array.len())),
     });
@@ -192,7 +183,7 @@ fn check_exact(array: &ArrayRef) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray};
-    use arrow::datatypes::{Field, Int32Type};
+    use arrow::datatypes::{Field, Int32Type, TimeUnit};
 
     use super::*;
 

@@ -18,7 +18,7 @@ use super::fetch::StoredFile;
 use crate::{Error, Result};
 
 /// Bytes of all windows of a file together; as much again may be ahead.
-const WINDOWS_BYTES: u64 = 16 << 20;
+const WINDOWS_BYTES: u64 = 8 << 20;
 /// Bytes of a window, however many columns there are.
 const MIN_WINDOW_BYTES: u64 = 64 << 10;
 /// Bytes of a window, however few columns there are.
@@ -40,7 +40,7 @@ struct Inner {
 struct Window {
     /// The column chunk.
     range: Range<u64>,
-    window_bytes: u64,
+    read_bytes: u64,
     /// Where `data` begins.
     start: u64,
     data: Bytes,
@@ -60,7 +60,8 @@ impl Windows {
         let file = &self.0.file;
         let window = |range: Range<u64>| {
             let range = range.start..range.end.min(file.size_bytes);
-            let mut window = Window { start: range.start, range, window_bytes, data: Bytes::new(), ahead: None };
+            let mut window =
+                Window { start: range.start, range, read_bytes: window_bytes, data: Bytes::new(), ahead: None };
             window.request(file, window.start);
             window
         };
@@ -111,7 +112,7 @@ impl Windows {
 
 impl Window {
     fn at_hand(&self, start: u64) -> u64 {
-        (self.start..=self.end()).contains(&start).then(|| self.end() - start).unwrap_or(0)
+        if (self.start..=self.end()).contains(&start) { self.end() - start } else { 0 }
     }
 
     fn end(&self) -> u64 {
@@ -119,21 +120,22 @@ impl Window {
     }
 
     fn request(&mut self, file: &StoredFile, start: u64) {
-        let end = (start + self.window_bytes).min(self.range.end);
+        let end = (start + self.read_bytes).min(self.range.end);
         self.ahead = (start < end).then(|| (start, file.start(start..end)));
     }
 
     fn read(&mut self, file: &StoredFile, start: u64, n_bytes: u64) -> Result<Bytes> {
-        let mut data = match (self.start..=self.end()).contains(&start) {
-            true => self.data.slice((start - self.start) as usize..),
-            false => Bytes::new(),
+        let mut data = if (self.start..=self.end()).contains(&start) {
+            self.data.slice((start - self.start) as usize..)
+        } else {
+            Bytes::new()
         };
         while (data.len() as u64) < n_bytes {
             let next = start + data.len() as u64;
             let more = match self.ahead.take() {
                 Some((ahead, request)) if ahead == next => file.wait(request)?,
                 _ => {
-                    let end = next + (n_bytes - data.len() as u64).max(self.window_bytes);
+                    let end = next + (n_bytes - data.len() as u64).max(self.read_bytes);
                     file.read(next..end.min(self.range.end))?
                 }
             };

@@ -27,7 +27,7 @@ pub(super) fn split<'a>(record: &'a str, delimiter: u8, fields: &mut Vec<Field<'
     loop {
         let end = if bytes.get(start) == Some(&b'"') {
             let (text, end) = quoted(record, start + 1).ok_or("a quote is not closed")?;
-            if !matches!(bytes.get(end), None) && bytes[end] != delimiter {
+            if bytes.get(end).is_some_and(|&next| next != delimiter) {
                 return Err("text after a closing quote");
             }
             fields.push(Field { text, is_quoted: true });

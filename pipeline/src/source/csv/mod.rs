@@ -76,7 +76,9 @@ pub(super) fn decode_survey(
 ) -> Result<()> {
     let (plan, file) = (output.plan, output.file);
     let special_fields = header.special_fields(&plan.special);
-    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row);
+    // All of the block, unless only some rows are asked for.
+    let text_bytes = if plan.rows.is_none() { block.data.len() } else { 0 };
+    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row, text_bytes);
     let mut fits = vec![Fits::ALL; header.names.len()];
     let mut fields = Vec::new();
     let given = plan.options.schema.as_ref().filter(|_| matches!(plan.mode, Mode::Survey));

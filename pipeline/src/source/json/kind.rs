@@ -30,6 +30,7 @@ pub(in crate::source) enum Kind {
 }
 
 /// What the numbers of one place are.
+#[expect(clippy::struct_excessive_bools, reason = "facts that are merged one by one")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::source) struct Numbers {
     has_negative: bool,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use super::value::{has_lone_surrogate, try_for_each_entry};
@@ -17,6 +18,7 @@ pub(super) struct LineReader<'a> {
     /// Key at each place of the line before: lines mostly have the same keys in the same order.
     last_line: Vec<usize>,
     n_lines: u64,
+    unicode_escape: Finder<'static>,
     /// Key and value of each entry of the line.
     pub(super) entries: Vec<(usize, &'a RawValue)>,
     /// Values of the columns of [`Special::columns`]; `None`: null or missing.
@@ -40,6 +42,7 @@ impl<'a> LineReader<'a> {
             index_of: HashMap::new(),
             last_line: Vec::new(),
             n_lines: 0,
+            unicode_escape: Finder::new("\\u"),
             entries: Vec::new(),
             cells: Vec::new(),
         }
@@ -91,7 +94,7 @@ impl<'a> LineReader<'a> {
         if let Some(index) = duplicate {
             return Err(format!("the key `{}` is there twice", self.key(index)));
         }
-        if has_lone_surrogate(line) {
+        if self.unicode_escape.find(line.as_bytes()).is_some() && has_lone_surrogate(line) {
             return Err("a \\u escape is half of a surrogate pair".into());
         }
         Ok(())
@@ -104,8 +107,9 @@ impl<'a> LineReader<'a> {
         {
             return index;
         }
-        let index = *self.index_of.entry(name.into()).or_insert_with(|| {
+        let index = self.index_of.get(name).copied().unwrap_or_else(|| {
             let special = self.special.columns.iter().position(|column| column == name);
+            self.index_of.insert(name.into(), self.keys.len());
             self.keys.push(Key { name: name.into(), line: 0, special });
             self.keys.len() - 1
         });

@@ -16,7 +16,9 @@ pub(in crate::source) fn decode_survey(
 ) -> Result<()> {
     let (plan, file) = (output.plan, output.file);
     let mut reader = LineReader::new(&plan.special);
-    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row);
+    // All of the block, unless only some rows are asked for.
+    let text_bytes = if plan.rows.is_none() { block.data.len() } else { 0 };
+    let mut builder = SpecialBuilder::new(&plan.special, &file.name, file.base_row, text_bytes);
     let mut types = matches!(plan.mode, Mode::Survey).then(SurveyTypes::default);
     let misfits = match (&types, &plan.options.schema) {
         (Some(_), Some(schema)) => typed::misfits(output, block, schema)?,
@@ -30,8 +32,8 @@ pub(in crate::source) fn decode_survey(
         if let Err(reason) = reader.read(line) {
             return Ok(Some(reason));
         }
-        if let Some(types) = &mut types {
-            types.observe_keys(output, &reader);
+        if types.is_some() {
+            observe_keys(output, &reader);
         }
         if !reader.has_text() {
             return Ok(Some(plan.special.no_text_reason()));
@@ -55,6 +57,23 @@ pub(in crate::source) fn decode_survey(
     Ok(())
 }
 
+/// Notes which of the columns of text and id a line has.
+fn observe_keys(output: &mut Output<'_>, reader: &LineReader<'_>) {
+    let types = output.decoded.types.files.entry(output.file.index).or_default();
+    types.n_readable += 1;
+    types.has_special.resize(reader.cells.len(), false);
+    // The usual case: nothing new to say.
+    if types.n_readable > 1 && types.has_special.iter().all(|&has| has) {
+        return;
+    }
+    for &(key, _) in &reader.entries {
+        types.add_key(reader.key(key));
+        if let Some(special) = reader.special(key) {
+            types.has_special[special] = true;
+        }
+    }
+}
+
 /// Types of the columns of a block.
 #[derive(Debug, Default)]
 struct SurveyTypes {
@@ -65,22 +84,6 @@ struct SurveyTypes {
 }
 
 impl SurveyTypes {
-    fn observe_keys(&mut self, output: &mut Output<'_>, reader: &LineReader<'_>) {
-        let types = output.decoded.types.files.entry(output.file.index).or_default();
-        types.n_readable += 1;
-        types.has_special.resize(reader.cells.len(), false);
-        // The usual case: nothing new to say.
-        if types.n_readable > 1 && types.has_special.iter().all(|&has| has) {
-            return;
-        }
-        for &(key, _) in &reader.entries {
-            types.add_key(reader.key(key));
-            if let Some(special) = reader.special(key) {
-                types.has_special[special] = true;
-            }
-        }
-    }
-
     fn observe(&mut self, reader: &LineReader<'_>) {
         self.kinds.resize(reader.n_keys(), None);
         for &(key, value) in &reader.entries {

@@ -29,15 +29,36 @@ pub(super) fn for_each_element<'a>(text: &'a str, visit: impl FnMut(&'a RawValue
     serde_json::Deserializer::from_str(text).deserialize_seq(Elements(visit)).expect("a part of valid JSON is valid");
 }
 
-/// Calls `visit` with the string in `text`, known to be a valid JSON string.
-pub(super) fn with_string<T>(text: &str, visit: impl FnOnce(&str) -> T) -> T {
-    let inner = &text[1..text.len() - 1];
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return visit(inner);
+/// Writes the text of a JSON string, known to be valid and without lone surrogates, in pieces.
+pub(super) fn write_string(string: &str, mut write: impl FnMut(&str)) {
+    let inner = &string[1..string.len() - 1];
+    let unit = |at: usize| u32::from_str_radix(&inner[at..at + 4], 16).unwrap_or(0);
+    let mut position = 0;
+    while let Some(length) = memchr::memchr(b'\\', &inner.as_bytes()[position..]) {
+        let at = position + length;
+        write(&inner[position..at]);
+        position = at + 2;
+        match inner.as_bytes()[at + 1] {
+            b'n' => write("\n"),
+            b't' => write("\t"),
+            b'r' => write("\r"),
+            b'b' => write("\u{8}"),
+            b'f' => write("\u{c}"),
+            b'u' => {
+                let mut code = unit(at + 2);
+                position += 4;
+                if (0xd800..0xdc00).contains(&code) {
+                    code = 0x1_0000 + ((code - 0xd800) << 10) + (unit(at + 8) - 0xdc00);
+                    position += 6;
+                }
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                write(character.encode_utf8(&mut [0; 4]));
+            }
+            // A quote, a slash or a backslash stands for itself.
+            _ => write(&inner[at + 1..at + 2]),
+        }
     }
-    serde_json::Deserializer::from_str(text)
-        .deserialize_str(Text(visit))
-        .expect("a valid string without lone surrogates")
+    write(&inner[position..]);
 }
 
 /// Whether a string in valid JSON has an escape that stands for half a character.
@@ -100,24 +121,6 @@ impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
     }
 }
 
-struct Text<F>(F);
-
-impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
-    type Value = T;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
-        Ok((self.0)(text))
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<T, E> {
-        Err(E::custom("bytes"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,12 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_unescaped() {
-        for text in ["", "plain", "é\n\"\\\u{0}\u{1F600}"] {
-            let json = serde_json::to_string(text).unwrap();
-            assert_eq!(with_string(&json, str::to_owned), text);
+    fn strings_are_unescaped_as_serde_json_does() {
+        let all: String = (0..0x2_0000).step_by(7).filter_map(char::from_u32).collect();
+        let escaped: Vec<String> = all.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        let plain = ["", "plain", "é\n\"\\\u{0}\u{1F600}", "\\", "\\\\u0041", "\u{8}\u{c}\r\t", all.as_str()];
+        let cases = plain.iter().map(|text| serde_json::to_string(text).unwrap());
+        let escapes = [r#""\ud83d\ude00\/\u00e9x""#.to_owned(), format!("\"{}\"", escaped.concat())];
+        for json in cases.chain(escapes) {
+            let mut text = String::new();
+            write_string(&json, |piece| text.push_str(piece));
+            assert_eq!(text, serde_json::from_str::<String>(&json).unwrap());
         }
-        assert_eq!(with_string(r#""\ud83d\ude00\/""#, str::to_owned), "😀/");
     }
 
     #[test]

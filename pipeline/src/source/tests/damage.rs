@@ -10,7 +10,8 @@ use crate::Error;
 use crate::source::{Request, TextDocuments};
 
 fn lines(n_lines: usize) -> String {
-    (0..n_lines).map(|line| format!("{{\"text\":\"line {line} {}\"}}\n", "x".repeat(line % 50))).collect()
+    let line = |line: usize| format!("{{\"text\":\"line {line} {}\"}}\n", "x".repeat(line % 50));
+    (0..n_lines).map(line).collect::<Vec<_>>().concat()
 }
 
 fn text_only() -> Request {
@@ -26,14 +27,11 @@ fn check_damage(name: &str, bytes: &[u8], plain: &str, reason: &str) {
     let [reject] = &scan.rejects[..] else { panic!("{:?}", scan.rejects) };
     let n_rows = scan.rows.num_rows();
     assert_eq!((reject.row, schema.n_rows()), (n_rows as u64, n_rows as u64 + 1), "{name}");
-    let read: String = texts(&scan.rows, "tamis_text")
-        .into_iter()
-        .flatten()
-        .map(|text| format!("{{\"text\":\"{text}\"}}\n"))
-        .collect();
+    let read = texts(&scan.rows, "tamis_text").into_iter().flatten();
+    let read = read.map(|text| format!("{{\"text\":\"{text}\"}}\n")).collect::<Vec<_>>().concat();
     let offset = reject.byte_offset.unwrap() as usize;
     assert!(n_rows > 0 && plain.starts_with(&read) && offset == read.len(), "{name}");
-    assert!(plain[offset..].as_bytes().starts_with(&reject.raw), "{name}");
+    assert!(plain.as_bytes()[offset..].starts_with(&reject.raw), "{name}");
     assert!(reject.reason.starts_with(reason), "{}", reject.reason);
     let n_before = reject.reason.split("; ").nth(1).unwrap().replace(',', "");
     assert_eq!(n_before, format!("{n_rows} rows before it were read"));
@@ -70,7 +68,7 @@ fn a_damaged_stream_ends_a_file_of_each_text_format() {
         let mut folder = Folder::new();
         folder.options.text_documents = if whole_file { TextDocuments::Files } else { TextDocuments::Lines };
         // Blocks of zstd are 128 KiB: the first ones are whole.
-        let plain = format!("text\n{}", (0..100_000).map(|line| format!("row {line}\n")).collect::<String>());
+        let plain = (0..100_000).fold(String::from("text\n"), |text, line| text + &format!("row {line}\n"));
         folder.write(name, cut(&plain));
         let (survey, _, scan) = folder.read(&text_only()).unwrap();
         assert_eq!(survey.rejects, scan.rejects);

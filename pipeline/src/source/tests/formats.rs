@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 use arrow::compute::take_record_batch;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::ZstdLevel;
 use parquet::file::properties::WriterProperties;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -71,7 +72,7 @@ fn parquet(rows: &RecordBatch) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(700))
         .set_data_page_row_count_limit(100)
-        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .set_compression(parquet::basic::Compression::ZSTD(ZstdLevel::default()))
         .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).unwrap();
     writer.write(rows).unwrap();
@@ -194,9 +195,9 @@ fn files_of_all_formats_are_one_input() {
     assert_eq!(schema.schema(), &rows.schema());
     assert_eq!(full.rows.num_rows(), 50 * names.len());
     assert_eq!(survey_pass.rows, full.rows.project(&[5, 6, 7]).unwrap());
-    for file in 0..names.len() {
+    for (file, name) in names.iter().enumerate() {
         let part = full.rows.slice(file * 50, 50);
-        assert_eq!(part.project(&[0, 1, 2, 3, 4]).unwrap(), rows, "{}", names[file]);
+        assert_eq!(part.project(&[0, 1, 2, 3, 4]).unwrap(), rows, "{name}");
     }
     // The order of the arguments and files given twice change nothing.
     let mut arguments: Vec<&str> = names.iter().copied().chain(["x.csv", "./x.arrow", "."]).collect();
