@@ -67,6 +67,8 @@ impl S3Server {
 
     /// Keys under a prefix with their storage class, as another client lists them.
     pub fn list(&self, prefix: &str) -> Vec<(String, String)> {
+        // curl signs the query as it stands: a slash must come encoded.
+        let prefix = prefix.replace('/', "%2F");
         let url = format!("http://127.0.0.1:{}/{}?list-type=2&prefix={prefix}", self.port, self.bucket);
         let listing = self.curl(&["-s", "--fail", &url]).expect("the server lists");
         listing
