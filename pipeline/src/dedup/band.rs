@@ -38,7 +38,7 @@ impl Bands {
     /// `Error::Config` if 256 slots cannot reach the recall; it says what they can.
     pub fn choose(threshold: f64, recall: f64) -> Result<Self> {
         let reaching = |aim: f64| {
-            let all = (1..=N_SLOTS).flat_map(|rows_per_band| {
+            let all = (1..=N_SLOTS).filter_map(|rows_per_band| {
                 let reaches = move |bands: &Self| bands.probability(threshold) >= aim;
                 (1..=N_SLOTS / rows_per_band).map(move |n_bands| Self { n_bands, rows_per_band }).find(reaches)
             });
