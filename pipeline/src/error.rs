@@ -80,6 +80,9 @@ pub enum Error {
     /// Arrow refused an operation: a type we do not carry.
     #[error("arrow operation failed")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// A dataframe operation failed.
+    #[error("dataframe operation failed")]
+    Frame(#[from] polars::error::PolarsError),
     /// The model failed.
     #[error("the scorer failed")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),

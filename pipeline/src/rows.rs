@@ -45,6 +45,16 @@ impl RowSet {
             })
     }
 
+    /// The rows, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pages.iter().flat_map(|(&page, words)| {
+            words.iter().enumerate().flat_map(move |(index, &word)| {
+                let base = (page << PAGE_BITS) + index as u64 * 64;
+                (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| base + bit)
+            })
+        })
+    }
+
     /// Number of rows in the set.
     pub fn len(&self) -> u64 {
         self.pages.values().flat_map(|page| page.iter()).map(|word| u64::from(word.count_ones())).sum()

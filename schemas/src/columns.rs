@@ -14,3 +14,15 @@ pub const REASON: &str = "tamis_reason";
 pub const RANK: &str = "tamis_rank";
 /// Acquisition score of a row, higher is sooner. Float64.
 pub const SCORE: &str = "tamis_score";
+/// Label that the scorer predicts. Utf8; null while there are no labels to learn from.
+pub const LABEL: &str = "tamis_label";
+/// Probability of each class. `FixedSizeList<Float32>`, the classes' names under [`CLASSES_KEY`]; absent without labels.
+pub const PROBABILITIES: &str = "tamis_probabilities";
+/// Key in the metadata of [`PROBABILITIES`]: names of the classes, in order, as a JSON list.
+pub const CLASSES_KEY: &str = "tamis.classes";
+/// Highest probability less the second highest, 0..=1: small is uncertain. Float32; null without labels.
+pub const MARGIN: &str = "tamis_margin";
+/// Entropy of the probabilities over that of the uniform distribution, 0..=1: large is uncertain. Float32; null without labels.
+pub const ENTROPY: &str = "tamis_entropy";
+/// Direction of the text in the scorer's space, length 1 (0 if nothing is known of it). `FixedSizeList<Float16>`.
+pub const EMBEDDING: &str = "tamis_embedding";

@@ -3,3 +3,7 @@
 //! This crate opens no file, starts no thread and hashes no text.
 
 pub mod columns;
+pub mod config;
+pub mod manifest;
+pub mod size;
+pub mod tables;

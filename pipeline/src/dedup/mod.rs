@@ -48,7 +48,7 @@ pub use near_duplicates::NearDuplicates;
 pub use normalize::{Normalize, Normalizer};
 pub use report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 pub use settings::{Direction, Gate, KeepOrder, Linkage, Search, Settings};
-pub use shingle::{Shingler, jaccard, to_set};
+pub use shingle::{Shingler, jaccard, jaccard_reaching, to_set};
 pub use sketch::{N_SLOTS, Sketch, estimate, sketch};
 pub use token::tokenize;
 pub use verdict::{DropReason, Verdict};

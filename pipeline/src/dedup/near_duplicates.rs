@@ -184,6 +184,11 @@ pub(super) struct Closing {
 }
 
 impl Closing {
+    /// Takes the edges found so far.
+    pub(super) fn take_edges(&mut self, context: &Context) -> ExternalSorter<Edge> {
+        std::mem::replace(&mut self.edges, ExternalSorter::new(STAGE, &context.budget))
+    }
+
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
         let Self { settings, ranks, edges, identical, mut report, result } = self;

@@ -1,5 +1,7 @@
 //! The second pass: exact similarity of the pairs that sketches left open.
 
+use std::cmp::Reverse;
+
 use arrow::array::{RecordBatch, UInt64Array};
 use rayon::prelude::*;
 use tamis_schemas::columns::ROW;
@@ -7,7 +9,8 @@ use tamis_schemas::columns::ROW;
 use super::columns::{SHINGLES, column};
 use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
 use super::near_duplicates::{Closing, lists};
-use super::shingle::jaccard;
+use super::settings::Linkage;
+use super::shingle::jaccard_reaching;
 use super::tape::{SetTable, SetTableWriter};
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
@@ -17,6 +20,8 @@ use crate::{Error, Result, RowSet};
 const STAGE: &str = "near-duplicates: proof";
 /// Pairs compared before the edges among them are handed on.
 const WAVE_PAIRS: usize = 1 << 14;
+/// Pairs of a row compared on one thread before the others are asked to help.
+const PAIRS_ALONE: usize = 32;
 
 /// Barrier stage: observes the shingle sets of the rows in open pairs, and compares them exactly.
 #[derive(Debug)]
@@ -65,23 +70,95 @@ impl BarrierStage for Proof {
             return Err(Error::Invariant(message));
         }
         let sets = sets.finish(context)?;
-        let mut grey = Grouped::new(grey)?;
-        loop {
-            context.cancel.check()?;
-            let mut wave = Vec::with_capacity(WAVE_PAIRS);
-            while wave.len() < WAVE_PAIRS {
-                let Some(pair) = grey.next()? else { break };
-                wave.push(pair);
-            }
-            if wave.is_empty() {
-                break;
-            }
-            for edge in prove(&wave, &sets, &closing, context)? {
-                closing.edges.push(edge, context)?;
-            }
-        }
+        closing.edges = match closing.settings.linkage {
+            Linkage::Star => prove_for_star(grey, &sets, &mut closing, context)?,
+            Linkage::Connected => prove_all(grey, &sets, closing.take_edges(context), &closing, context)?,
+        };
         std::mem::drop(sets);
         closing.close(context)
+    }
+}
+
+/// Compares open pairs in keep order, until a row is known to be dropped.
+///
+/// A row with a clear edge to a kept row needs no proof. Any other row's open pairs with kept rows are compared, those that
+/// share the most bands first, up to the first that reaches the threshold: so a row that is dropped costs about one
+/// comparison, whatever the size of its cluster.
+fn prove_for_star(
+    grey: Sorted<GreyPair>,
+    sets: &SetTable,
+    closing: &mut Closing,
+    context: &Context,
+) -> Result<ExternalSorter<Edge>> {
+    let mut proven = ExternalSorter::new(STAGE, &context.budget);
+    let mut edges = Grouped::new(closing.take_edges(context).finish(context)?)?;
+    let mut grey = Grouped::new(grey)?;
+    let mut dropped = RowSet::new();
+    let mut open: Vec<GreyPair> = Vec::new();
+    loop {
+        let heads = [edges.peek().map(|edge| edge.later), grey.peek().map(|pair| pair.later)];
+        let Some(row) = heads.into_iter().flatten().min() else { return Ok(proven) };
+        context.cancel.check()?;
+        let mut is_dropped = false;
+        while let Some(edge) = edges.next_if(|edge| edge.later == row)? {
+            if !dropped.contains(edge.earlier) {
+                is_dropped = true;
+                proven.push(edge, context)?;
+            }
+        }
+        open.clear();
+        while let Some(pair) = grey.next_if(|pair| pair.later == row)? {
+            if !is_dropped && !dropped.contains(pair.earlier) {
+                open.push(pair);
+            }
+        }
+        if !open.is_empty() {
+            open.sort_by_key(|pair| (Reverse(pair.n_shared_bands), pair.earlier));
+            if let Some(edge) = first_edge(&open, sets, closing, context)? {
+                is_dropped = true;
+                proven.push(edge, context)?;
+            }
+        }
+        if is_dropped {
+            dropped.insert(row);
+        }
+    }
+}
+
+/// The first of a row's open pairs that reaches the threshold.
+fn first_edge(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &Context) -> Result<Option<Edge>> {
+    let set = sets.get(closing.ranks.row(pairs[0].later)?)?;
+    let prove = |pair: &GreyPair| prove_pair(pair, &set, sets, closing).transpose();
+    let (first, others) = pairs.split_at(pairs.len().min(PAIRS_ALONE));
+    if let Some(edge) = first.iter().find_map(prove) {
+        return edge.map(Some);
+    }
+    // Many misses mean many more comparisons, most likely: they are worth all threads.
+    context.pool.install(|| others.par_iter().find_map_first(prove)).transpose()
+}
+
+/// Compares every open pair.
+fn prove_all(
+    grey: Sorted<GreyPair>,
+    sets: &SetTable,
+    mut edges: ExternalSorter<Edge>,
+    closing: &Closing,
+    context: &Context,
+) -> Result<ExternalSorter<Edge>> {
+    let mut grey = Grouped::new(grey)?;
+    loop {
+        context.cancel.check()?;
+        let mut wave = Vec::with_capacity(WAVE_PAIRS);
+        while wave.len() < WAVE_PAIRS {
+            let Some(pair) = grey.next()? else { break };
+            wave.push(pair);
+        }
+        if wave.is_empty() {
+            return Ok(edges);
+        }
+        for edge in prove(&wave, sets, closing, context)? {
+            edges.push(edge, context)?;
+        }
     }
 }
 
@@ -97,13 +174,18 @@ fn prove(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &Conte
 fn prove_row(pairs: &[GreyPair], sets: &SetTable, closing: &Closing) -> Result<Vec<Edge>> {
     let Some(first) = pairs.first() else { return Ok(Vec::new()) };
     let set = sets.get(closing.ranks.row(first.later)?)?;
-    let mut edges = Vec::new();
-    for &GreyPair { later, earlier, n_shared_bands } in pairs {
-        let similarity = jaccard(&set, &sets.get(closing.ranks.row(earlier)?)?);
-        if similarity >= closing.settings.threshold {
-            let similarity = Similarity::new(similarity);
-            edges.push(Edge { later, earlier, similarity, method: Method::Exact, n_shared_bands });
-        }
-    }
-    Ok(edges)
+    pairs.iter().filter_map(|pair| prove_pair(pair, &set, sets, closing).transpose()).collect()
+}
+
+/// The edge of an open pair, if it is one; `set` is that of its later row.
+fn prove_pair(pair: &GreyPair, set: &[u64], sets: &SetTable, closing: &Closing) -> Result<Option<Edge>> {
+    let &GreyPair { later, earlier, n_shared_bands } = pair;
+    let other = sets.get(closing.ranks.row(earlier)?)?;
+    Ok(jaccard_reaching(set, &other, closing.settings.threshold).map(|similarity| Edge {
+        later,
+        earlier,
+        similarity: Similarity::new(similarity),
+        method: Method::Exact,
+        n_shared_bands,
+    }))
 }

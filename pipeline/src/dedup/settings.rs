@@ -86,6 +86,16 @@ pub enum KeepOrder {
     Columns(Vec<(String, Direction)>),
 }
 
+impl KeepOrder {
+    /// Columns whose values decide.
+    pub fn columns(&self) -> Vec<String> {
+        match self {
+            Self::Columns(columns) => columns.iter().map(|(name, _)| name.clone()).collect(),
+            Self::First | Self::Longest => Vec::new(),
+        }
+    }
+}
+
 /// Direction of a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

@@ -59,6 +59,31 @@ pub fn jaccard(left: &[u64], right: &[u64]) -> f64 {
     if n_all == 0 { 0.0 } else { n_shared as f64 / n_all as f64 }
 }
 
+/// Exact Jaccard similarity if it reaches `threshold`; a pair that cannot is given up as soon as that is clear.
+pub fn jaccard_reaching(left: &[u64], right: &[u64], threshold: f64) -> Option<f64> {
+    /// Elements passed over between two looks at whether the pair can still reach the threshold.
+    const STRIDE: usize = 64;
+    let n_both = left.len() + right.len();
+    // J >= t needs |A n B| >= t / (1 + t) * (|A| + |B|); one less, so that rounding refuses nothing.
+    let n_needed = ((threshold / (1.0 + threshold) * n_both as f64) as usize).saturating_sub(1);
+    let (mut l, mut r, mut n_shared) = (0, 0, 0);
+    loop {
+        if n_shared + (left.len() - l).min(right.len() - r) < n_needed {
+            return None;
+        }
+        for _ in 0..STRIDE {
+            let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) else {
+                let n_all = n_both - n_shared;
+                let similarity = if n_all == 0 { 0.0 } else { n_shared as f64 / n_all as f64 };
+                return (similarity >= threshold).then_some(similarity);
+            };
+            n_shared += usize::from(a == b);
+            l += usize::from(a <= b);
+            r += usize::from(b <= a);
+        }
+    }
+}
+
 /// Number of elements in both sets (sorted, distinct).
 fn count_shared(left: &[u64], right: &[u64]) -> usize {
     let (mut l, mut r, mut n_shared) = (0, 0, 0);
@@ -124,6 +149,10 @@ mod tests {
             let n_all = l.union(&r).count();
             let expect = if n_all == 0 { 0.0 } else { l.intersection(&r).count() as f64 / n_all as f64 };
             assert_eq!(jaccard(&left, &right).to_bits(), expect.to_bits());
+            for threshold in [0.01, 0.1, 0.25, 0.5, expect.max(0.01), 0.9, 1.0] {
+                let reached = (expect >= threshold).then_some(expect);
+                assert_eq!(jaccard_reaching(&left, &right, threshold), reached, "{left:?} {right:?} {threshold}");
+            }
         }
     }
 }

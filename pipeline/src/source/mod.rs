@@ -7,19 +7,54 @@
 //!   scan(schema, request)  -> Scan -> Block ... typed columns, all rows or a RowSet
 //! Block::decode (any thread) -> Decoded { batch, rejects, types }
 //! ```
+//!
+//! A survey decides once which rows are rejected; later scans reject the same. A row is what stands in the file, rejected
+//! or not: a line that is not blank, a record, a table row, and the place where a damaged stream breaks off.
+
+mod batch;
+mod csv;
+mod decompress;
+mod discover;
+mod fetch;
+mod format;
+mod inputs;
+mod ipc;
+mod json;
+mod parquet;
+mod plan;
+mod records;
+mod scan;
+mod schema;
+mod special;
+#[cfg(test)]
+mod tests;
+mod text;
+mod unify;
+mod windows;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 
-use crate::{Result, RowSet};
+pub use format::{Compression, Format, SourceOptions, TextDocuments};
+pub use inputs::{InputFile, Inputs};
+pub use scan::{Block, Scan};
+pub use schema::{InputSchema, Types};
+
+use crate::RowSet;
 
 /// How the text of a row is made from its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextExpression {
     /// Literal and column parts, in order; a single column for the common case.
     pub parts: Vec<TextPart>,
+}
+
+impl TextExpression {
+    /// The text of one column.
+    pub fn column(name: impl Into<String>) -> Self {
+        Self { parts: vec![TextPart::Column(name.into())] }
+    }
 }
 
 /// A part of a [`TextExpression`].
@@ -36,8 +71,8 @@ pub enum TextPart {
 pub enum IdSource {
     /// A column, as text; a row where it is null is named as under [`IdSource::Row`].
     Column(String),
-    /// The column if the input has it, else the row.
-    ColumnIfPresent(String),
+    /// The first of these columns that has a value, else the row.
+    FirstPresent(Vec<String>),
     /// `<source>#<row>`: name of the file and ordinal of the row in it, from 0, rejected rows counted too.
     Row,
 }
@@ -45,7 +80,7 @@ pub enum IdSource {
 /// What a scan hands out beside `tamis_row`.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Input columns: all, or those named (in input order, whatever the order here).
+    /// Input columns: all, or those named (in input order, whatever the order here). A survey hands out none.
     pub columns: Columns,
     /// Append `tamis_text`; rows of which every column part is null become rejects.
     pub text: Option<TextExpression>,
@@ -70,22 +105,22 @@ pub struct Reject {
     /// Index of the file in [`Inputs::files`].
     pub file: usize,
     /// Ordinal of the row in the file, from 0.
-    pub row: Option<u64>,
-    /// Where the row begins in the decompressed file.
+    pub row: u64,
+    /// Where the row begins in the decompressed file; `None` in formats that are tables.
     pub byte_offset: Option<u64>,
     /// Why, for people.
     pub reason: String,
-    /// The bytes of the row, up to a limit.
+    /// The bytes of the row, up to a limit; of a table row, the columns at hand as JSON.
     pub raw: Vec<u8>,
 }
 
 /// Some rows of one file, decoded.
 #[derive(Debug)]
 pub struct Decoded {
-    /// `[input columns ...] tamis_row [tamis_text] [tamis_id]`, at most `Context::batch_rows` rows each.
+    /// `[input columns ...] tamis_row [tamis_text] [tamis_id]`, at most `Context::batch_rows` rows each, none empty.
     pub batches: Vec<RecordBatch>,
     /// Rows that were rejected here.
     pub rejects: Vec<Reject>,
+    /// What a survey found out about the columns; merge them in block order.
+    pub types: Types,
 }
-#[allow(unused)]
-fn _sketch(_: Result<()>, _: SchemaRef) {}

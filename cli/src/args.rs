@@ -1,0 +1,292 @@
+//! What the user typed.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tamis_schemas::config::{InputFormat, Linkage, Strategy, TextDocuments};
+use tamis_schemas::size::ByteSize;
+
+/// Sieves a dataset down to what is worth training on and worth labelling.
+#[derive(Debug, Parser)]
+#[command(name = "tamis", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What must not change the output.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Worker threads [default: the processors granted to this process]
+    #[arg(long, global = true, env = "TAMIS_THREADS", value_name = "N", help_heading = "Resources")]
+    pub(crate) threads: Option<usize>,
+    /// Memory to use at most, e.g. 512MiB [default: half of what is granted]
+    #[arg(long, global = true, env = "TAMIS_MEMORY_LIMIT", value_name = "BYTES", help_heading = "Resources")]
+    pub(crate) memory_limit: Option<ByteSize>,
+    /// Folder for temporary files [default: the system's]
+    #[arg(long, global = true, env = "TAMIS_TEMP_DIR", value_name = "DIR", help_heading = "Resources")]
+    pub(crate) temp_dir: Option<PathBuf>,
+    /// Rows that travel together between stages
+    #[arg(
+        long,
+        global = true,
+        env = "TAMIS_BATCH_ROWS",
+        value_name = "N",
+        default_value_t = 8192,
+        hide_short_help = true,
+        help_heading = "Resources"
+    )]
+    pub(crate) batch_rows: usize,
+    /// How the summary is printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Output")]
+    pub(crate) format: Format,
+    /// Log to stderr; twice for more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub(crate) verbose: u8,
+    /// No progress bar
+    #[arg(long, global = true, env = "TAMIS_NO_PROGRESS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
+    pub(crate) no_progress: bool,
+}
+
+/// How the summary is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run what a config file describes
+    Run(Run),
+    /// Remove near-duplicates, with proof
+    Dedup(Dedup),
+    /// Choose the rows to label next
+    Select(Select),
+    /// Read any input and write it as Parquet
+    Convert(Convert),
+    /// Write a config file for given inputs
+    Init(Init),
+    /// Show, check or describe config files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print shell completions
+    Completions(Completions),
+}
+
+/// `tamis run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Config file; `tamis init` writes one
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
+}
+
+/// Whether an earlier run may be replaced.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Overwrite {
+    /// Replace an earlier run in the output folder
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// What is read and where the result goes.
+#[derive(Debug, Args)]
+pub(crate) struct Data {
+    /// Files, folders, globs, URLs (s3://, gs://, az://), or - for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// Folder or URL for the result
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+/// How inputs are read.
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
+    /// Column with the text, or a template: "{title} {body}"
+    #[arg(long, value_name = "COLUMN", default_value = "text", help_heading = "Input")]
+    pub(crate) text_column: String,
+    /// Column with unique ids; "" numbers the rows [default: id, if there]
+    #[arg(long, value_name = "COLUMN", help_heading = "Input")]
+    pub(crate) id_column: Option<String>,
+    /// Format of all inputs [default: found out for each file]
+    #[arg(long, value_name = "FORMAT", value_parser = input_format(), help_heading = "Input")]
+    pub(crate) input_format: Option<InputFormat>,
+    /// What a document is in plain text
+    #[arg(long, value_name = "UNIT", value_parser = text_documents(), default_value = "line", help_heading = "Input")]
+    pub(crate) text_documents: TextDocuments,
+}
+
+/// `tamis dedup`.
+#[derive(Debug, Args)]
+pub(crate) struct Dedup {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Jaccard similarity from which rows are near-duplicates, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Near-duplicates")]
+    pub(crate) threshold: f64,
+    /// Share of the pairs at the threshold to find; 1 is exhaustive
+    #[arg(long, value_name = "RATIO", default_value_t = 0.99, help_heading = "Near-duplicates")]
+    pub(crate) recall: f64,
+    /// Tokens per shingle
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Near-duplicates")]
+    pub(crate) ngram: usize,
+    /// Who stays: first, longest, or COL:asc|desc[,...]
+    #[arg(long, value_name = "ORDER", default_value = "first", help_heading = "Near-duplicates")]
+    pub(crate) keep: String,
+    /// star: a dropped row has a proven edge to a kept one; connected: a path
+    #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
+    pub(crate) linkage: Linkage,
+    /// Compare without diacritics
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_diacritics: bool,
+    /// Compare with every digit as 0
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_digits: bool,
+    /// Compare without punctuation
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_punctuation: bool,
+    /// Seed of the sketch
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis select`.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Rows to choose
+    #[arg(long, value_name = "N", help_heading = "Selection")]
+    pub(crate) budget: u64,
+    /// Files with the labels so far: the id column and the label column
+    #[arg(long, value_name = "FILE", help_heading = "Selection")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the label, in the label files
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Selection")]
+    pub(crate) label_column: String,
+    /// Acquisition function
+    #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
+    pub(crate) strategy: Strategy,
+    /// Share of the batch chosen at random, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.1, help_heading = "Selection")]
+    pub(crate) random_ratio: f64,
+    /// Spread the batch over the values of this column
+    #[arg(long, value_name = "COLUMN", requires = "stratum_max_ratio", help_heading = "Selection")]
+    pub(crate) stratum_column: Option<String>,
+    /// Share of the batch that one such value may take, 0 to 1
+    #[arg(long, value_name = "RATIO", requires = "stratum_column", help_heading = "Selection")]
+    pub(crate) stratum_max_ratio: Option<f64>,
+    /// Jaccard similarity from which only one of two rows is chosen
+    #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Selection")]
+    pub(crate) threshold: f64,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Selection")]
+    pub(crate) device: String,
+    /// Seed of the scorer and of random choices
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis convert`.
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    #[command(flatten)]
+    pub(crate) data: Data,
+}
+
+/// `tamis init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Files, folders, globs or URLs
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// File to write; - prints it
+    #[arg(short, long, value_name = "FILE", default_value = "tamis.toml")]
+    pub(crate) output: PathBuf,
+    /// Replace the file
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `tamis config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the config with every default, and where each value comes from
+    Show(ConfigFile),
+    /// Check a config file without running it
+    Check(ConfigFile),
+    /// Print the JSON Schema of config files
+    Schema,
+}
+
+/// A config file.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// Config file
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// `tamis completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+fn input_format() -> impl TypedValueParser<Value = InputFormat> {
+    one_of(&[
+        ("jsonl", InputFormat::Jsonl),
+        ("csv", InputFormat::Csv),
+        ("tsv", InputFormat::Tsv),
+        ("parquet", InputFormat::Parquet),
+        ("arrow", InputFormat::Arrow),
+        ("text", InputFormat::Text),
+    ])
+}
+
+fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
+    one_of(&[("line", TextDocuments::Line), ("file", TextDocuments::File)])
+}
+
+fn linkage() -> impl TypedValueParser<Value = Linkage> {
+    one_of(&[("star", Linkage::Star), ("connected", Linkage::Connected)])
+}
+
+fn strategy() -> impl TypedValueParser<Value = Strategy> {
+    one_of(&[
+        ("auto", Strategy::Auto),
+        ("random", Strategy::Random),
+        ("least-confidence", Strategy::LeastConfidence),
+        ("margin", Strategy::Margin),
+        ("entropy", Strategy::Entropy),
+        ("typiclust", Strategy::Typiclust),
+    ])
+}
+
+/// A parser of the given names. The config types know nothing of clap, so their names are said again here; a test holds
+/// the two against each other.
+fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).map(move |typed| {
+        names
+            .iter()
+            .find(|(name, _)| *name == typed)
+            .map(|(_, value)| *value)
+            .expect("clap lets only these names through")
+    })
+}

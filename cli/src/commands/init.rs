@@ -1,0 +1,112 @@
+//! `tamis init`: a commented config from what the inputs hold.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use tamis_pipeline::run::{InputSummary, look};
+use tamis_schemas::config::InputConfig;
+
+use crate::args::{Global, Init};
+use crate::exit::Exit;
+use crate::number;
+use crate::progress::Display;
+use crate::settings;
+
+/// Names under which people keep the text, the likeliest first.
+const TEXT_NAMES: [&str; 8] = ["text", "content", "body", "document", "raw_content", "sentence", "question", "message"];
+/// Names under which people keep an id.
+const ID_NAMES: [&str; 8] = ["tamis_id", "id", "_id", "uuid", "doc_id", "document_id", "url", "path"];
+
+pub(crate) fn run(args: &Init, global: &Global) -> anyhow::Result<Exit> {
+    let to_stdout = args.output.as_os_str() == "-";
+    if !to_stdout && args.output.exists() && !args.overwrite {
+        anyhow::bail!("`{}` is there already; pass --overwrite to replace it", args.output.display());
+    }
+    let context = settings::context(global)?;
+    let display = Display::start(global);
+    let summary = look(&InputConfig::new(args.inputs.clone()), &settings::stores(), &context, display.progress());
+    drop(display);
+    let text = config_text(&args.inputs, &summary?);
+    if to_stdout {
+        std::io::stdout().write_all(text.as_bytes())?;
+    } else {
+        std::fs::write(&args.output, text).with_context(|| format!("could not write `{}`", args.output.display()))?;
+        writeln!(std::io::stdout(), "wrote {0}; next: tamis run {0}", args.output.display())?;
+    }
+    Ok(Exit::Clean)
+}
+
+fn config_text(inputs: &[String], summary: &InputSummary) -> String {
+    let text = text_column(summary);
+    let id = summary.columns.iter().find(|column| column.is_unique && ID_NAMES.contains(&column.name.as_str()));
+    let quoted = |value: &str| toml::Value::from(value).to_string();
+    let paths: Vec<String> = inputs.iter().map(|input| quoted(input)).collect();
+    let mut out = format!(
+        "# {} files, {}, {} rows{}. Columns:\n",
+        number::count(summary.n_files),
+        number::bytes(summary.size_bytes),
+        number::count(summary.rows),
+        if summary.rejected > 0 {
+            format!(", {} of them unreadable", number::count(summary.rejected))
+        } else {
+            String::new()
+        },
+    );
+    for column in &summary.columns {
+        out += &format!("#   {}: {}\n", column.name, column.data_type);
+    }
+    let text_line = match text {
+        Some(name) => format!("text = {}", quoted(name)),
+        None => "text = \"text\"  # no column looks like text: name one".to_owned(),
+    };
+    let id_line = match id {
+        Some(column) => format!("id = {}", quoted(&column.name)),
+        None => "# id = \"id\"        # a column of unique ids; without it rows are named <file>#<row>".to_owned(),
+    };
+    out += &format!(
+        "
+[input]
+paths = [{}]
+{text_line}
+{id_line}
+
+[deduplicate]
+threshold = 0.8     # Jaccard similarity of shingle sets from which rows are near-duplicates
+recall = 0.99       # share of the pairs at the threshold to find; 1.0 compares exhaustively
+ngram = 5           # tokens per shingle
+keep = \"first\"      # who stays: \"first\", \"longest\", or columns: \"score:desc,date:asc\"
+linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"connected\" is transitive
+",
+        paths.join(", ")
+    );
+    out += "
+# [score]
+# device = \"auto\"     # \"cpu\" or \"cuda:0\"
+
+# Choose the next rows to label:
+# [select]
+# budget = 100
+# labels = [\"labels.csv\"]   # id and label of what is labelled already; without it the batch is a cold start
+# label_column = \"label\"
+
+[output]
+path = \"tamis-out\"   # a folder, or s3://bucket/prefix
+
+# Where tables go, and how they are stored. Tables: kept, dropped, evidence, rejected, scores, batch.
+# [tiers.cold]
+# url = \"s3://bucket/cold\"
+# class = \"cold\"      # hot, warm, cold, archive, in the provider's words by `native`
+# zstd = 9
+# [routes]
+# dropped = \"cold\"
+";
+    out
+}
+
+/// The column that people would call the text: by name, else the one with the longest values.
+fn text_column(summary: &InputSummary) -> Option<&str> {
+    let texts = || summary.columns.iter().filter(|column| column.is_text);
+    let by_name = TEXT_NAMES.iter().find_map(|name| texts().find(|column| column.name == *name));
+    let longest = || texts().max_by(|a, b| a.mean_length.total_cmp(&b.mean_length));
+    by_name.or_else(longest).map(|column| column.name.as_str())
+}

@@ -1,0 +1,27 @@
+//! One file per subcommand.
+
+mod completions;
+mod config;
+mod init;
+mod pipeline;
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+use crate::settings;
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => {
+            let (config, _) = settings::load(&args.config)?;
+            pipeline::run("tamis run", &config, args.overwrite, global)
+        }
+        Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
+        Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
+        Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
+        Command::Init(args) => init::run(args, global),
+        Command::Config(args) => config::run(args),
+        Command::Completions(args) => completions::run(args),
+    }
+}

@@ -1,0 +1,81 @@
+//! What this process may use: processors and memory that the cgroup grants.
+
+use std::path::{Path, PathBuf};
+
+/// Processors granted by affinity and cgroup quota.
+pub(crate) fn n_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Bytes of memory granted: the smallest limit of the process's cgroups, or the machine's memory.
+pub(crate) fn memory_bytes() -> u64 {
+    memory_bytes_under(Path::new("/"))
+}
+
+fn memory_bytes_under(root: &Path) -> u64 {
+    let total = std::fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    });
+    let limit = cgroup_files(root).iter().filter_map(|file| read_number(file)).min();
+    total.into_iter().chain(limit).min().unwrap_or(2 << 30)
+}
+
+/// The memory limit files of the process's cgroup and of those above it, version 1 and 2.
+fn cgroup_files(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default().lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (base, file) = if controllers.is_empty() {
+            (root.join("sys/fs/cgroup"), "memory.max")
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            (root.join("sys/fs/cgroup/memory"), "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        let group = Path::new(path.trim_start_matches('/'));
+        files.extend(group.ancestors().map(|group| base.join(group).join(file)));
+    }
+    files
+}
+
+fn read_number(file: &Path) -> Option<u64> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// Highest resident memory of this process so far, where the system tells.
+pub(crate) fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(files: &[(&str, &str)], expect_bytes: u64) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        assert_eq!(memory_bytes_under(root.path()), expect_bytes, "{files:?}");
+    }
+
+    #[test]
+    fn the_smallest_limit_counts() {
+        let meminfo = ("proc/meminfo", "MemTotal:       8388608 kB\nMemFree: 1 kB\n");
+        check(&[], 2 << 30);
+        check(&[meminfo], 8 << 30);
+        let second = ("proc/self/cgroup", "0::/a/b\n");
+        check(&[meminfo, second, ("sys/fs/cgroup/a/b/memory.max", "max\n")], 8 << 30);
+        check(&[meminfo, second, ("sys/fs/cgroup/a/memory.max", "1073741824\n")], 1 << 30);
+        let first = ("proc/self/cgroup", "4:cpu:/x\n3:memory:/job\n");
+        check(&[meminfo, first, ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "536870912\n")], 1 << 29);
+        let none = ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+        check(&[meminfo, first, none], 8 << 30);
+    }
+}

@@ -1,0 +1,156 @@
+//! What goes to stdout when a run has ended.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::json;
+use tamis_schemas::manifest::{Manifest, NearDuplicateRecord};
+
+use crate::args::Format;
+use crate::machine;
+use crate::number::{bytes, count, percent};
+
+/// What the manifest does not hold, because it differs from run to run.
+#[derive(Debug)]
+pub(crate) struct Finished<'a> {
+    pub(crate) command: &'static str,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) output: &'a str,
+    pub(crate) elapsed: Duration,
+    pub(crate) n_threads: usize,
+}
+
+/// Prints the summary of a run.
+pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => {
+            let summary = json!({
+                "command": finished.command,
+                "output": finished.output,
+                "seconds": finished.elapsed.as_secs_f64(),
+                "threads": finished.n_threads,
+                "peak_memory_bytes": machine::peak_memory_bytes(),
+                "manifest": finished.manifest,
+            });
+            serde_json::to_writer_pretty(&mut out, &summary)?;
+            writeln!(out)?;
+        }
+        Format::Text => write_text(&mut out, finished)?,
+    }
+    out.flush()
+}
+
+fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
+    let Manifest { rows, inputs, dropped_by_reason, .. } = finished.manifest;
+    let stored: u64 = inputs.iter().map(|input| input.size_bytes).sum();
+    let seconds = finished.elapsed.as_secs_f64();
+    let memory = machine::peak_memory_bytes().map_or_else(String::new, |peak| format!(", peak memory {}", bytes(peak)));
+    let files = if inputs.len() == 1 { "1 file".to_owned() } else { format!("{} files", count(inputs.len() as u64)) };
+    writeln!(
+        out,
+        "{}: {} rows from {files} ({}) in {seconds:.1} s, {} threads{memory}\n",
+        finished.command,
+        count(rows.rows_in),
+        bytes(stored),
+        finished.n_threads,
+    )?;
+    let row = |name: &str, n: u64, note: &str| {
+        format!("  {name:<10}{:>14}  {:>7}  {note}", count(n), percent(n, rows.rows_in))
+    };
+    let reasons: Vec<String> = dropped_by_reason.iter().map(|(reason, n)| format!("{} {reason}", count(*n))).collect();
+    let text = if rows.text_bytes > 0 { format!("{} of text", bytes(rows.text_bytes)) } else { String::new() };
+    writeln!(out, "{}", row("rows in", rows.rows_in, &text).trim_end())?;
+    writeln!(out, "{}", row("kept", rows.kept, "").trim_end())?;
+    writeln!(out, "{}", row("dropped", rows.dropped, &reasons.join(", ")).trim_end())?;
+    writeln!(
+        out,
+        "{}",
+        row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end()
+    )?;
+    if let Some(record) = &finished.manifest.near_duplicates {
+        write_near_duplicates(out, finished.manifest, record)?;
+    }
+    write_selection(out, finished.manifest)?;
+    writeln!(out, "\nwritten to {}", finished.output)?;
+    for (table, record) in &finished.manifest.tables {
+        let size: u64 = record.files.iter().map(|file| file.bytes).sum();
+        let class = record.storage_class.as_ref().map_or_else(String::new, |class| format!(", {class}"));
+        let place = if record.tier == "default" { String::new() } else { format!(", tier {}", record.tier) };
+        writeln!(out, "  {:<10}{:>14} rows  {:>9}{place}{class}", table.name(), count(record.rows), bytes(size))?;
+    }
+    if !finished.manifest.skipped_files.is_empty() {
+        writeln!(
+            out,
+            "\n{} files were passed over: their format is unknown (first: {})",
+            count(finished.manifest.skipped_files.len() as u64),
+            finished.manifest.skipped_files[0]
+        )?;
+    }
+    Ok(())
+}
+
+fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &NearDuplicateRecord) -> io::Result<()> {
+    let setting = |key: &str| manifest.config["deduplicate"][key].clone();
+    let plan = if record.bands == 0 {
+        "every pair that shares a shingle".to_owned()
+    } else {
+        format!("{} bands of {}", record.bands, record.rows_per_band)
+    };
+    writeln!(
+        out,
+        "\nnear-duplicates: Jaccard >= {} of {}-token shingles, {plan}",
+        setting("threshold"),
+        setting("ngram"),
+    )?;
+    let cells = |value: fn(f64, f64) -> String| {
+        record.s_curve.iter().map(|point| value(point.similarity, point.probability)).collect::<String>()
+    };
+    writeln!(out, "  similarity  {}", cells(|similarity, _| format!("{similarity:>7.2}")))?;
+    writeln!(out, "  compared    {}", cells(|_, probability| format!("{:>6.1}%", 100.0 * probability)))?;
+    writeln!(
+        out,
+        "  {} candidate pairs, {} proven exactly, {} untested; {} clusters, the largest of {} rows",
+        count(record.candidate_pairs),
+        count(record.proven_pairs),
+        count(record.untested_pairs),
+        count(record.clusters),
+        count(record.largest_cluster_rows),
+    )?;
+    if record.rows_without_tokens > 0 {
+        writeln!(out, "  {} rows without a word: only equal text drops them", count(record.rows_without_tokens))?;
+    }
+    if record.indirect_rows > 0 {
+        writeln!(out, "  {} rows dropped without a direct proof (linkage connected)", count(record.indirect_rows))?;
+    }
+    Ok(())
+}
+
+fn write_selection(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> {
+    if let Some(scorer) = &manifest.scorer {
+        let knows = if scorer.classes.is_empty() {
+            "no labels yet".to_owned()
+        } else {
+            format!("{} labelled rows in {} classes", count(scorer.labelled_rows), scorer.classes.len())
+        };
+        writeln!(out, "\nscorer: {} on {}, {knows}", scorer.name, scorer.device)?;
+        if let Some(note) = &scorer.device_note {
+            writeln!(out, "  {note}")?;
+        }
+    }
+    if let Some(selection) = &manifest.selection {
+        writeln!(
+            out,
+            "batch: {} of {} unlabelled rows by {} ({}), {} of them at random",
+            count(selection.batch_rows),
+            count(selection.pool_rows),
+            selection.strategy,
+            selection.why,
+            count(selection.random_rows),
+        )?;
+        if selection.unknown_labels > 0 {
+            writeln!(out, "  {} labels are of ids that are not in the pool", count(selection.unknown_labels))?;
+        }
+    }
+    Ok(())
+}

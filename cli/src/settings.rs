@@ -1,0 +1,111 @@
+//! What we will do: flags, environment, config file and defaults, checked.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tamis_pipeline::context::{Cancel, Context, Resources};
+use tamis_pipeline::sink::Existing;
+use tamis_pipeline::store::Stores;
+use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+
+use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
+use crate::machine;
+
+/// The config of `tamis dedup`.
+pub(crate) fn dedup(args: &Dedup) -> Config {
+    let deduplicate = DeduplicateConfig {
+        threshold: args.threshold,
+        recall: args.recall,
+        ngram: args.ngram,
+        keep: args.keep.clone(),
+        linkage: args.linkage,
+        seed: args.seed,
+        ignore_diacritics: args.ignore_diacritics,
+        ignore_digits: args.ignore_digits,
+        ignore_punctuation: args.ignore_punctuation,
+    };
+    Config { deduplicate: Some(deduplicate), ..base(&args.data, None) }
+}
+
+/// The config of `tamis select`: near-duplicates are found so that only one of each cluster is chosen.
+pub(crate) fn select(args: &Select) -> Config {
+    let select = SelectConfig {
+        strategy: args.strategy,
+        random_ratio: args.random_ratio,
+        labels: args.labels.clone(),
+        label_column: args.label_column.clone(),
+        stratum_column: args.stratum_column.clone(),
+        stratum_max_ratio: args.stratum_max_ratio.unwrap_or(1.0),
+        seed: args.seed,
+        ..SelectConfig::new(args.budget)
+    };
+    Config {
+        deduplicate: Some(DeduplicateConfig { threshold: args.threshold, ..DeduplicateConfig::default() }),
+        score: Some(ScoreConfig { device: args.device.clone(), seed: args.seed }),
+        select: Some(select),
+        ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))
+    }
+}
+
+/// The config of `tamis convert`.
+pub(crate) fn convert(args: &Convert) -> Config {
+    base(&args.data, None)
+}
+
+fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
+    Config {
+        input: input(data.inputs.clone(), &data.reading),
+        deduplicate: None,
+        score: None,
+        select: None,
+        output: OutputConfig { path: data.output.clone(), tables },
+        tiers: Default::default(),
+        routes: Default::default(),
+    }
+}
+
+fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
+    InputConfig {
+        text: reading.text_column.clone(),
+        id: reading.id_column.clone(),
+        format: reading.input_format,
+        text_documents: reading.text_documents,
+        ..InputConfig::new(paths)
+    }
+}
+
+/// Reads a config file.
+pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
+    let config = toml::from_str(&text).with_context(|| format!("`{}` is not a config file", path.display()))?;
+    Ok((config, text))
+}
+
+/// Whether an earlier run may be replaced.
+pub(crate) fn existing(args: Overwrite) -> Existing {
+    if args.overwrite { Existing::Overwrite } else { Existing::Refuse }
+}
+
+/// Object stores with the credentials of the environment.
+pub(crate) fn stores() -> Stores {
+    Stores::new(std::env::vars())
+}
+
+/// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.
+pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
+    let cancel = Cancel::default();
+    let handler = cancel.clone();
+    ctrlc::set_handler(move || handler.cancel()).context("could not listen for Ctrl-C")?;
+    let resources = Resources {
+        n_threads: n_threads(global),
+        memory_limit_bytes: global.memory_limit.map_or(machine::memory_bytes() / 2, |size| size.0) as usize,
+        batch_rows: global.batch_rows,
+        temp_dir: global.temp_dir.clone(),
+    };
+    Ok(Context::new(&resources, cancel)?)
+}
+
+/// Worker threads to use.
+pub(crate) fn n_threads(global: &Global) -> usize {
+    global.threads.unwrap_or_else(machine::n_threads).max(1)
+}

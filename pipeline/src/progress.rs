@@ -1,0 +1,67 @@
+//! What a run is doing right now, for whoever shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Shared counters; written by the executor, read by a progress bar at its own pace.
+#[derive(Debug, Default)]
+pub struct Progress {
+    step: Mutex<Step>,
+    rows: AtomicU64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Step {
+    number: u32,
+    name: &'static str,
+    bytes_total: Option<u64>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+/// A look at [`Progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Ordinal of the step, from 1; 0 before the first.
+    pub step: u32,
+    /// What is being done.
+    pub name: &'static str,
+    /// Rows that went through in this step.
+    pub rows: u64,
+    /// Stored bytes read in this step.
+    pub bytes_read: u64,
+    /// Stored bytes to read in this step, if known.
+    pub bytes_total: Option<u64>,
+}
+
+impl Progress {
+    /// Begins a step.
+    pub fn begin(&self, name: &'static str) {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        *step = Step { number: step.number + 1, name, ..Step::default() };
+        self.rows.store(0, Ordering::Relaxed);
+    }
+
+    /// Tells what the step reads: so many stored bytes, counted in `bytes_read`.
+    pub fn watch(&self, bytes_total: u64, bytes_read: Arc<AtomicU64>) {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        step.bytes_total = Some(bytes_total);
+        step.bytes_read = bytes_read;
+    }
+
+    /// Counts rows.
+    pub fn add_rows(&self, n_rows: u64) {
+        self.rows.fetch_add(n_rows, Ordering::Relaxed);
+    }
+
+    /// What is going on.
+    pub fn snapshot(&self) -> Snapshot {
+        let step = self.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot {
+            step: step.number,
+            name: step.name,
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes_read: step.bytes_read.load(Ordering::Relaxed),
+            bytes_total: step.bytes_total,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The executor: reads the input as often as the stages need, in the only place that knows their order.
+//!
+//! ```text
+//! survey (types, rejects, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! ```
+
+mod ids;
+mod look;
+mod pass;
+mod plan;
+mod rejects;
+mod route;
+mod select;
+mod survey;
+mod write;
+
+use sha2::{Digest, Sha256};
+use tamis_schemas::config::Config;
+use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
+
+pub use look::{ColumnSummary, InputSummary, look};
+
+use crate::context::Context;
+use crate::progress::Progress;
+use crate::sink::{Existing, Output, hex};
+use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
+use crate::store::Stores;
+use crate::{Error, Result};
+
+use plan::Plan;
+
+/// Checks a config without reading anything.
+///
+/// # Errors
+/// `Error::Config` for the first setting that cannot work.
+pub fn check(config: &Config) -> Result<()> {
+    Plan::new(config)?;
+    for tier in config.routes.values() {
+        if tier != "default" && !config.tiers.contains_key(tier) {
+            return Err(Error::config(format!("routes name tier `{tier}`, which is not defined")));
+        }
+    }
+    Ok(())
+}
+
+/// What all passes of a run share.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    config: &'a Config,
+    plan: &'a Plan,
+    inputs: &'a Inputs,
+    context: &'a Context,
+    progress: &'a Progress,
+}
+
+impl Run<'_> {
+    /// Begins a step of the progress display.
+    fn begin(&self, name: &'static str) {
+        self.progress.begin(name);
+        tracing::info!(step = name, "step started");
+    }
+
+    /// Starts a pass for types, with text and ids on the way.
+    fn survey(&self, request: &Request) -> Result<Scan> {
+        Ok(self.watch(self.inputs.survey(request)?))
+    }
+
+    /// Starts a pass with final types.
+    fn scan(&self, schema: &InputSchema, request: &Request) -> Result<Scan> {
+        Ok(self.watch(self.inputs.scan(schema, request)?))
+    }
+
+    fn watch(&self, scan: Scan) -> Scan {
+        self.progress.watch(self.inputs.total_bytes(), scan.bytes_read());
+        scan
+    }
+}
+
+/// Runs what `config` describes.
+///
+/// # Errors
+/// Whatever stops the run; nothing is visible at the output then.
+pub fn run(
+    config: &Config,
+    existing: Existing,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Manifest> {
+    check(config)?;
+    let plan = Plan::new(config)?;
+    let runtime = context.runtime.handle();
+    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, stores, runtime)?;
+    let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
+    let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
+
+    let mut survey = survey::survey(run, &mut output)?;
+    check_reject_ratio(run, &survey.rows)?;
+    let fitted = select::fit(run, &survey, stores)?;
+    let written = write::write(run, &mut survey, fitted, &mut output)?;
+
+    let mut rows = survey.rows;
+    rows.kept = written.kept;
+    rows.dropped = written.dropped;
+    if rows.rows_in != rows.kept + rows.dropped + rows.rejected {
+        return Err(Error::Invariant(format!(
+            "the rows do not add up: {} read, {} kept, {} dropped, {} rejected; did an input change?",
+            rows.rows_in, rows.kept, rows.dropped, rows.rejected
+        )));
+    }
+    let manifest = Manifest {
+        manifest_version: MANIFEST_VERSION,
+        tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_sha256: sha256_of(&config_for_manifest(config)),
+        config: config_for_manifest(config),
+        inputs: input_records(&inputs, survey.schema.file_rows()),
+        skipped_files: inputs.skipped().to_vec(),
+        rows,
+        dropped_by_reason: written.dropped_by_reason,
+        near_duplicates: written.near_duplicates,
+        scorer: written.scorer,
+        selection: written.selection,
+        tables: output.records().clone(),
+    };
+    output.commit(&manifest)?;
+    Ok(manifest)
+}
+
+fn check_reject_ratio(run: Run<'_>, rows: &RowCounts) -> Result<()> {
+    let most = run.config.input.max_reject_ratio * rows.rows_in as f64;
+    if rows.rejected as f64 > most {
+        return Err(Error::Config {
+            message: format!("{} of {} rows were rejected", rows.rejected, rows.rows_in),
+            hint: Some("look at the input, or raise input.max_reject_ratio to see them in the table `rejected`".into()),
+        });
+    }
+    Ok(())
+}
+
+fn sha256_of(config: &serde_json::Value) -> String {
+    hex(&Sha256::digest(config.to_string().as_bytes()))
+}
+
+fn input_records(inputs: &Inputs, file_rows: &[u64]) -> Vec<InputRecord> {
+    let files = inputs.files().iter().zip(file_rows);
+    files
+        .map(|(file, &rows)| InputRecord {
+            name: file.name.clone(),
+            format: format_name(file),
+            size_bytes: file.size_bytes,
+            version: version(file),
+            rows,
+        })
+        .collect()
+}
+
+/// Version or entity tag of an object. What the local file system gives depends on time and place, not on content.
+fn version(file: &InputFile) -> Option<String> {
+    let is_remote = file.url.contains("://") && !file.url.starts_with("file:");
+    is_remote.then(|| file.version.clone().or_else(|| file.e_tag.clone())).flatten()
+}
+
+/// `jsonl`, `csv.gz`.
+fn format_name(file: &InputFile) -> String {
+    let format = match file.format {
+        Format::JsonLines => "jsonl",
+        Format::Csv => "csv",
+        Format::Tsv => "tsv",
+        Format::Parquet => "parquet",
+        Format::Arrow => "arrow",
+        Format::Text => "text",
+    };
+    let compression = match file.compression {
+        Some(Compression::Gzip) => ".gz",
+        Some(Compression::Zstd) => ".zst",
+        None => "",
+    };
+    format!("{format}{compression}")
+}

@@ -1,0 +1,275 @@
+//! A config, understood: every setting parsed and checked before anything is read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tamis_schemas::columns;
+use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+
+use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::score::device::DeviceChoice;
+use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
+use crate::{Error, Result};
+
+/// What a run will do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) text: TextExpression,
+    pub(super) id: IdSource,
+    pub(super) source: SourceOptions,
+    pub(super) deduplicate: Option<Settings>,
+    pub(super) device: DeviceChoice,
+    pub(super) tables: Vec<Table>,
+}
+
+impl Plan {
+    /// # Errors
+    /// `Error::Config` for the first setting that cannot work.
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        check_ratio("input.max_reject_ratio", config.input.max_reject_ratio)?;
+        for (name, tier) in &config.tiers {
+            if !(1..=22).contains(&tier.zstd) {
+                return Err(Error::config(format!("tiers.{name}.zstd is {}, not between 1 and 22", tier.zstd)));
+            }
+        }
+        if let Some(select) = &config.select {
+            check_ratio("select.random_ratio", select.random_ratio)?;
+            check_ratio("select.stratum_max_ratio", select.stratum_max_ratio)?;
+            if select.budget == 0 {
+                return Err(Error::config("select.budget is 0: there is nothing to choose"));
+            }
+        }
+        let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
+        Ok(Self {
+            text: parse_text(&config.input.text)?,
+            id: id_source(&config.input),
+            source: source_options(&config.input)?,
+            deduplicate: config.deduplicate.as_ref().map(near_duplicate_settings).transpose()?,
+            device,
+            tables: tables(config)?,
+        })
+    }
+
+    /// Whether any stage looks at the text.
+    pub(super) fn needs_text(&self, config: &Config) -> bool {
+        self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
+    }
+
+    pub(super) fn writes(&self, table: Table) -> bool {
+        self.tables.contains(&table)
+    }
+
+    /// Columns of long texts that hardly ever repeat.
+    pub(super) fn unique_columns(&self) -> Vec<String> {
+        let columns = self.text.parts.iter().filter_map(|part| match part {
+            TextPart::Column(name) => Some(name.clone()),
+            TextPart::Literal(_) => None,
+        });
+        let id = match &self.id {
+            IdSource::Column(name) => vec![name.clone()],
+            IdSource::FirstPresent(names) => names.clone(),
+            IdSource::Row => Vec::new(),
+        };
+        columns.chain(id).collect()
+    }
+}
+
+fn check_ratio(name: &str, value: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::config(format!("{name} is {value}, not between 0 and 1")))
+    }
+}
+
+/// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
+fn parse_text(text: &str) -> Result<TextExpression> {
+    if !text.contains(['{', '}']) {
+        return Ok(TextExpression { parts: vec![TextPart::Column(text.to_owned())] });
+    }
+    let bad = |what: &str| Error::Config {
+        message: format!("the text template `{text}` {what}"),
+        hint: Some("name columns in braces: \"{title} {body}\"; write {{ and }} for braces themselves".into()),
+    };
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(char) = rest.next() {
+        match (char, rest.peek()) {
+            ('{', Some('{')) | ('}', Some('}')) => literal.extend(rest.next()),
+            ('{', _) => {
+                let mut name = String::new();
+                loop {
+                    match rest.next() {
+                        Some('}') => break,
+                        Some(char) => name.push(char),
+                        None => return Err(bad("has a brace that is not closed")),
+                    }
+                }
+                if !literal.is_empty() {
+                    parts.push(TextPart::Literal(std::mem::take(&mut literal)));
+                }
+                parts.push(TextPart::Column(name));
+            }
+            ('}', _) => return Err(bad("has a brace that was not opened")),
+            (char, _) => literal.push(char),
+        }
+    }
+    if !literal.is_empty() {
+        parts.push(TextPart::Literal(literal));
+    }
+    if parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
+        return Err(bad("names no column"));
+    }
+    Ok(TextExpression { parts })
+}
+
+fn id_source(input: &InputConfig) -> IdSource {
+    match input.id.as_deref() {
+        Some("") => IdSource::Row,
+        Some(name) => IdSource::Column(name.to_owned()),
+        None => IdSource::FirstPresent(vec![columns::ID.to_owned(), "id".to_owned()]),
+    }
+}
+
+fn tables(config: &Config) -> Result<Vec<Table>> {
+    let (has_scores, has_batch) = (config.score.is_some() || config.select.is_some(), config.select.is_some());
+    let made: Vec<Table> = Table::ALL
+        .into_iter()
+        .filter(|table| match table {
+            Table::Kept | Table::Rejected => true,
+            Table::Dropped | Table::Evidence => config.deduplicate.is_some(),
+            Table::Scores => has_scores,
+            Table::Batch => has_batch,
+        })
+        .collect();
+    let Some(wanted) = &config.output.tables else { return Ok(made) };
+    if let Some(table) = wanted.iter().find(|table| !made.contains(table)) {
+        return Err(Error::config(format!(
+            "output.tables asks for `{}`, which no stage of this config makes",
+            table.name()
+        )));
+    }
+    Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
+}
+
+fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+    let settings = Settings {
+        threshold: config.threshold,
+        recall: config.recall,
+        n_tokens: config.ngram,
+        seed: config.seed,
+        normalize: Normalize {
+            diacritics: config.ignore_diacritics,
+            digits: config.ignore_digits,
+            punctuation: config.ignore_punctuation,
+        },
+        keep: parse_keep(&config.keep)?,
+        linkage: match config.linkage {
+            tamis_schemas::config::Linkage::Star => Linkage::Star,
+            tamis_schemas::config::Linkage::Connected => Linkage::Connected,
+        },
+    };
+    if config.ngram == 0 {
+        return Err(Error::config("ngram is 0: a shingle has at least 1 token"));
+    }
+    settings.search()?;
+    Ok(settings)
+}
+
+/// `first`, `longest`, or `column:asc,other:desc`.
+fn parse_keep(keep: &str) -> Result<KeepOrder> {
+    match keep {
+        "first" => return Ok(KeepOrder::First),
+        "longest" => return Ok(KeepOrder::Longest),
+        _ => {}
+    }
+    let columns = keep.split(',').map(|part| {
+        let (name, direction) = part.trim().rsplit_once(':')?;
+        let direction = match direction {
+            "asc" => Direction::Ascending,
+            "desc" => Direction::Descending,
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| (name.to_owned(), direction))
+    });
+    columns.collect::<Option<Vec<_>>>().map(KeepOrder::Columns).ok_or_else(|| Error::Config {
+        message: format!("keep is `{keep}`, which is no order"),
+        hint: Some("write first, longest, or columns with a direction: score:desc,date:asc".into()),
+    })
+}
+
+pub(super) fn source_options(input: &InputConfig) -> Result<SourceOptions> {
+    let format = input.format.map(|format| match format {
+        InputFormat::Jsonl => Format::JsonLines,
+        InputFormat::Csv => Format::Csv,
+        InputFormat::Tsv => Format::Tsv,
+        InputFormat::Parquet => Format::Parquet,
+        InputFormat::Arrow => Format::Arrow,
+        InputFormat::Text => Format::Text,
+    });
+    let text_documents = match input.text_documents {
+        tamis_schemas::config::TextDocuments::Line => TextDocuments::Lines,
+        tamis_schemas::config::TextDocuments::File => TextDocuments::Files,
+    };
+    let schema = input.schema.as_ref().map(parse_schema).transpose()?;
+    Ok(SourceOptions {
+        format,
+        text_documents,
+        schema,
+        max_row_bytes: input.max_row.0 as usize,
+        ..SourceOptions::default()
+    })
+}
+
+/// Types by their Arrow names, the simple ones in any case: `int64`, `utf8`, `Timestamp(Microsecond, None)`.
+fn parse_schema(columns: &BTreeMap<String, String>) -> Result<SchemaRef> {
+    const SIMPLE: [&str; 16] = [
+        "Boolean",
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+        "Float32",
+        "Float64",
+        "Utf8",
+        "LargeUtf8",
+        "Binary",
+        "Date32",
+        "Date64",
+    ];
+    let fields = columns.iter().map(|(name, text)| {
+        let simple = SIMPLE.iter().find(|simple| simple.eq_ignore_ascii_case(text)).copied();
+        let data_type: DataType = simple.unwrap_or(text).parse().map_err(|_| Error::Config {
+            message: format!("input.schema: `{text}` of column `{name}` is not a type"),
+            hint: Some(
+                "write Arrow types: int64, float64, boolean, utf8, date32, \"Timestamp(Microsecond, None)\"".into(),
+            ),
+        })?;
+        Ok(Field::new(name, data_type, true))
+    });
+    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_templates() {
+        let column = |name: &str| TextPart::Column(name.into());
+        let literal = |text: &str| TextPart::Literal(text.into());
+        let check = |text: &str, parts: Vec<TextPart>| assert_eq!(parse_text(text).unwrap().parts, parts, "{text}");
+        check("text", vec![column("text")]);
+        check("{title}\n{body}", vec![column("title"), literal("\n"), column("body")]);
+        check("{{{a}}}", vec![literal("{"), column("a"), literal("}")]);
+        for bad in ["{a", "a}", "{{a}}"] {
+            assert!(parse_text(bad).is_err(), "{bad}");
+        }
+    }
+}

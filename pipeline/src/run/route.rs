@@ -1,0 +1,79 @@
+//! Where the columns of a row go: into `kept` or `dropped`, with what tamis adds.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tamis_schemas::columns;
+
+use super::ids::column;
+use crate::{Error, Result};
+
+/// A table that carries the input's columns and some of tamis's.
+///
+/// An input column that has the name of one of these is replaced: `kept` of an earlier run, read again, has the same
+/// columns as before.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    schema: SchemaRef,
+}
+
+impl Carried {
+    /// `input` with `added` after it.
+    pub(super) fn new(input: &Schema, added: &[Field]) -> Self {
+        let mut fields: Vec<Arc<Field>> = input
+            .fields()
+            .iter()
+            .filter(|field| added.iter().all(|added| added.name() != field.name()))
+            .cloned()
+            .collect();
+        fields.extend(added.iter().cloned().map(Arc::new));
+        Self { schema: Arc::new(Schema::new_with_metadata(fields, input.metadata().clone())) }
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The table's columns of `batch`. Where two columns share a name, the last one is tamis's.
+    pub(super) fn project(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let schema = batch.schema_ref();
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| {
+                let index = schema.fields().iter().rposition(|candidate| candidate.name() == field.name());
+                index.map(|index| Arc::clone(batch.column(index))).ok_or_else(|| {
+                    Error::Invariant(format!("no column `{}` for the table that must hold it", field.name()))
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+/// The id that every carried row gets.
+pub(super) fn id_field() -> Field {
+    Field::new(columns::ID, DataType::Utf8, false)
+}
+
+/// Why a row was dropped or chosen.
+pub(super) fn reason_field() -> Field {
+    Field::new(columns::REASON, DataType::Utf8, false)
+}
+
+/// Splits a batch by whether `column_name` is null: (null, not null).
+pub(super) fn split_by_null(batch: &RecordBatch, column_name: &str) -> Result<(RecordBatch, RecordBatch)> {
+    let marks = column(batch, column_name)?;
+    match marks.null_count() {
+        n if n == marks.len() => Ok((batch.clone(), batch.slice(0, 0))),
+        0 => Ok((batch.slice(0, 0), batch.clone())),
+        _ => {
+            let nulls: BooleanArray = (0..marks.len()).map(|row| Some(marks.is_null(row))).collect();
+            let others: BooleanArray = (0..marks.len()).map(|row| Some(marks.is_valid(row))).collect();
+            Ok((filter_record_batch(batch, &nulls)?, filter_record_batch(batch, &others)?))
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The first pass: the types of all columns, ids, rejects, and the fingerprints that near-duplicates are found by.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use tamis_schemas::columns;
+use tamis_schemas::config::Table;
+use tamis_schemas::manifest::RowCounts;
+use tamis_schemas::tables::rejected_schema;
+
+use super::ids::{IdKey, first_repeated, id_keys, ids_of};
+use super::{Run, pass, rejects};
+use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
+use crate::sink::Output;
+use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
+use crate::spill::ExternalSorter;
+use crate::stage::{BarrierStage, MapStage, Next};
+use crate::{Error, Result};
+
+/// What the first pass found.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) schema: InputSchema,
+    pub(super) rows: RowCounts,
+    pub(super) near_duplicates: Option<NearDuplicateResult>,
+}
+
+/// Reads every row once, and those in doubt once more.
+pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
+    let needs_text = run.plan.needs_text(run.config);
+    let request = Request {
+        columns: Columns::Named(Vec::new()),
+        text: needs_text.then(|| run.plan.text.clone()),
+        id: needs_text.then(|| run.plan.id.clone()),
+        rows: None,
+    };
+    let settings = run.plan.deduplicate.as_ref();
+    let keep_columns = settings.map_or_else(Vec::new, |settings| settings.keep.columns());
+    let fingerprint = settings.map(Fingerprint::new).transpose()?;
+    let (mut barrier, result) =
+        settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
+    let mut writer =
+        run.plan.writes(Table::Rejected).then(|| output.table(Table::Rejected, rejected_schema())).transpose()?;
+    let mut ids = ExternalSorter::new("id check", &run.context.budget);
+    let mut rows = RowCounts::default();
+    let mut types = Types::default();
+
+    run.begin("reading");
+    let scan = run.survey(&request)?;
+    let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
+    let checks_ids = needs_text && run.plan.id != IdSource::Row;
+    pass::for_each(
+        scan,
+        run.context,
+        |decoded| Work::new(decoded, map, checks_ids),
+        |work| {
+            if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
+                writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
+            }
+            rows.rows_in += work.decoded_rows + work.rejects.len() as u64;
+            rows.rejected += work.rejects.len() as u64;
+            rows.text_bytes += work.text_bytes;
+            for key in work.ids {
+                ids.push(key, run.context)?;
+            }
+            types.merge(work.types);
+            match (&mut barrier, map) {
+                (Some(barrier), Some(_)) => observe(barrier, &work.mapped, run),
+                _ => {
+                    run.progress.add_rows(work.decoded_rows);
+                    Ok(())
+                }
+            }
+        },
+    )?;
+    if let Some(writer) = writer {
+        output.finish_table(Table::Rejected, writer)?;
+    }
+    let schema = run.inputs.resolve(types)?;
+    check_ids(run, &schema, ids)?;
+
+    // A keep order by columns needs their types, which only now are known.
+    if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
+        run.begin("fingerprinting");
+        let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
+        let scan = run.scan(&schema, &request)?;
+        pass::for_each(
+            scan,
+            run.context,
+            |decoded| Work::new(decoded, Some(fingerprint), false),
+            |work| observe(barrier, &work.mapped, run),
+        )?;
+    }
+    let near_duplicates =
+        barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
+    Ok(Survey { schema, rows, near_duplicates })
+}
+
+/// # Errors
+/// `Error::Config` naming an id that two rows have, and the rows.
+fn check_ids(run: Run<'_>, schema: &InputSchema, ids: ExternalSorter<IdKey>) -> Result<()> {
+    let Some((first, second)) = first_repeated(ids, run.context)? else { return Ok(()) };
+    let request = Request {
+        columns: Columns::Named(Vec::new()),
+        text: None,
+        id: Some(run.plan.id.clone()),
+        rows: Some(Arc::new([first, second].into_iter().collect())),
+    };
+    let mut id = String::new();
+    pass::for_each(run.scan(schema, &request)?, run.context, Ok, |decoded| {
+        for batch in &decoded.batches {
+            id = ids_of(batch)?.iter().flatten().next_back().unwrap_or_default().to_owned();
+        }
+        Ok(())
+    })?;
+    Err(Error::Config {
+        message: format!(
+            "the id `{id}` is not unique: {} and {} have it",
+            place(run, schema, first),
+            place(run, schema, second)
+        ),
+        hint: Some("name a column of unique ids with --id-column, or pass --id-column \"\" to number the rows".into()),
+    })
+}
+
+/// File and row of a row position, for people.
+fn place(run: Run<'_>, schema: &InputSchema, position: u64) -> String {
+    let mut first = 0;
+    for (file, &n_rows) in run.inputs.files().iter().zip(schema.file_rows()) {
+        if position < first + n_rows {
+            return format!("row {} of `{}`", position - first, file.name);
+        }
+        first += n_rows;
+    }
+    format!("row {position}")
+}
+
+/// Hands the barrier what it asks for until it has an answer.
+fn prove(
+    run: Run<'_>,
+    schema: &InputSchema,
+    barrier: NearDuplicates,
+    result: &ResultHandle,
+) -> Result<NearDuplicateResult> {
+    let mut next = Box::new(barrier).end_of_pass(run.context)?;
+    loop {
+        match next {
+            Next::Done(_) => return result.take(),
+            Next::Again { rows, map, mut barrier } => {
+                run.begin("proving");
+                let request = Request {
+                    columns: Columns::Named(Vec::new()),
+                    text: Some(run.plan.text.clone()),
+                    id: None,
+                    rows: Some(Arc::new(rows)),
+                };
+                let scan = run.scan(schema, &request)?;
+                pass::for_each(
+                    scan,
+                    run.context,
+                    |decoded| Work::new(decoded, Some(map.as_ref()), false),
+                    |work| observe(barrier.as_mut(), &work.mapped, run),
+                )?;
+                next = barrier.end_of_pass(run.context)?;
+            }
+        }
+    }
+}
+
+fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>) -> Result<()> {
+    for batch in batches {
+        run.progress.add_rows(batch.num_rows() as u64);
+        barrier.observe(batch, run.context)?;
+    }
+    Ok(())
+}
+
+/// What the workers make of a block.
+#[derive(Debug)]
+struct Work {
+    mapped: Vec<RecordBatch>,
+    ids: Vec<IdKey>,
+    text_bytes: u64,
+    decoded_rows: u64,
+    rejects: Vec<Reject>,
+    types: Types,
+}
+
+impl Work {
+    fn new(decoded: Decoded, map: Option<&dyn MapStage>, wants_ids: bool) -> Result<Self> {
+        let mut work = Self {
+            mapped: Vec::with_capacity(decoded.batches.len()),
+            ids: Vec::new(),
+            text_bytes: 0,
+            decoded_rows: 0,
+            rejects: decoded.rejects,
+            types: decoded.types,
+        };
+        for batch in decoded.batches {
+            work.decoded_rows += batch.num_rows() as u64;
+            if wants_ids {
+                work.ids.extend(id_keys(&batch)?);
+            }
+            if let Some(texts) = batch.column_by_name(columns::TEXT).and_then(|texts| texts.as_string_opt::<i32>()) {
+                let offsets = texts.value_offsets();
+                work.text_bytes += (offsets[offsets.len() - 1] - offsets[0]) as u64;
+            }
+            if let Some(map) = map {
+                work.mapped.push(map.apply(batch)?);
+            }
+        }
+        Ok(work)
+    }
+}

@@ -1,0 +1,184 @@
+//! Clusters of embeddings, by seeded k-means.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::context::Context;
+
+/// Training stops here if clusters still change.
+const MAX_ITERATIONS: usize = 20;
+/// Points for each cluster that centroids are trained on; the others are only assigned.
+const TRAINING_POINTS_PER_CLUSTER: usize = 64;
+/// Points that a thread takes at once.
+const BLOCK_POINTS: usize = 256;
+
+/// Vectors of one length, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Points<'a> {
+    values: &'a [f32],
+    dimensions: usize,
+}
+
+impl<'a> Points<'a> {
+    /// # Shape
+    /// `values`: whole vectors of `dimensions`, which is not 0.
+    pub(super) fn new(values: &'a [f32], dimensions: usize) -> Self {
+        Self { values, dimensions }
+    }
+
+    /// Number of vectors.
+    pub(super) fn len(&self) -> usize {
+        self.values.len() / self.dimensions
+    }
+
+    /// A vector.
+    pub(super) fn get(&self, index: usize) -> &'a [f32] {
+        &self.values[index * self.dimensions..][..self.dimensions]
+    }
+
+    fn first(&self, n: usize) -> Self {
+        Self { values: &self.values[..n * self.dimensions], ..*self }
+    }
+}
+
+/// Centroids, and the nearest one of each point.
+#[derive(Debug)]
+pub(super) struct Clusters {
+    centroids: Vec<f32>,
+    dimensions: usize,
+    /// Number of the cluster of each point.
+    pub(super) assignment: Vec<u32>,
+}
+
+impl Clusters {
+    /// Number of clusters; some may be empty.
+    pub(super) fn len(&self) -> usize {
+        self.centroids.len() / self.dimensions
+    }
+
+    /// The nearest cluster of each point.
+    pub(super) fn assign(&self, points: Points, context: &Context) -> Vec<u32> {
+        nearest(points, Points::new(&self.centroids, self.dimensions), context)
+    }
+}
+
+/// Finds at most `k` clusters: fewer if there are fewer distinct points.
+///
+/// The points' order must say nothing about them (the order of a hash): the first 64 for each cluster are those that
+/// centroids are trained on.
+///
+/// # Cost
+/// `20 * 64 * k^2 * dimensions` operations for training, `n * k * dimensions` for the assignment.
+///
+/// # Determinism
+/// A function of points, their order and the seed, on every platform: sums are taken in the order of the points.
+///
+/// # Source
+/// Arthur, Vassilvitskii: k-means++, SODA 2007 (the first centroids); Lloyd 1982.
+pub(super) fn k_means(points: Points, k: usize, seed: u64, context: &Context) -> Result<Clusters> {
+    let dimensions = points.dimensions;
+    let training = points.first(points.len().min(k.saturating_mul(TRAINING_POINTS_PER_CLUSTER)));
+    let mut centroids = first_centroids(training, k, seed, context)?;
+    let mut assignment = Vec::new();
+    for _ in 0..MAX_ITERATIONS {
+        context.cancel.check()?;
+        let next = nearest(training, Points::new(&centroids, dimensions), context);
+        if next == assignment {
+            break;
+        }
+        assignment = next;
+        move_to_means(&mut centroids, training, &assignment);
+    }
+    let assignment = nearest(points, Points::new(&centroids, dimensions), context);
+    Ok(Clusters { centroids, dimensions, assignment })
+}
+
+/// Points drawn with a probability in proportion to the squared distance to the nearest one drawn before.
+fn first_centroids(points: Points, k: usize, seed: u64, context: &Context) -> Result<Vec<f32>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut centroids = Vec::new();
+    let mut distances = vec![f32::INFINITY; points.len()];
+    let mut next = (0 < points.len()).then(|| random.random_range(0..points.len()));
+    while let Some(index) = next {
+        context.cancel.check()?;
+        let centroid = points.get(index);
+        centroids.extend_from_slice(centroid);
+        context.pool.install(|| {
+            distances.par_iter_mut().with_min_len(BLOCK_POINTS).enumerate().for_each(|(index, distance)| {
+                *distance = distance.min(squared_distance(points.get(index), centroid));
+            });
+        });
+        let sum: f64 = distances.iter().map(|&distance| f64::from(distance)).sum();
+        if centroids.len() == k * points.dimensions || sum <= 0.0 {
+            break;
+        }
+        let mut rest = random.random_range(0.0..sum);
+        next = distances.iter().position(|&distance| {
+            rest -= f64::from(distance);
+            rest < 0.0
+        });
+    }
+    Ok(centroids)
+}
+
+fn nearest(points: Points, centroids: Points, context: &Context) -> Vec<u32> {
+    let half_squares: Vec<f32> =
+        (0..centroids.len()).map(|index| dot(centroids.get(index), centroids.get(index)) / 2.0).collect();
+    let of = |index: usize| {
+        let point = points.get(index);
+        let mut best = (f32::INFINITY, 0);
+        for (number, half_square) in half_squares.iter().enumerate() {
+            let distance = half_square - dot(point, centroids.get(number));
+            if distance < best.0 {
+                best = (distance, number as u32);
+            }
+        }
+        best.1
+    };
+    context.pool.install(|| (0..points.len()).into_par_iter().with_min_len(BLOCK_POINTS).map(of).collect())
+}
+
+/// Moves each centroid to the mean of its points; one without points stays.
+fn move_to_means(centroids: &mut [f32], points: Points, assignment: &[u32]) {
+    let mut sums = vec![0.0f64; centroids.len()];
+    let mut counts = vec![0u32; centroids.len() / points.dimensions];
+    for (index, &number) in assignment.iter().enumerate() {
+        counts[number as usize] += 1;
+        let sum = &mut sums[number as usize * points.dimensions..][..points.dimensions];
+        for (sum, &x) in sum.iter_mut().zip(points.get(index)) {
+            *sum += f64::from(x);
+        }
+    }
+    let means = centroids.chunks_exact_mut(points.dimensions).zip(sums.chunks_exact(points.dimensions)).zip(counts);
+    for ((centroid, sum), count) in means.filter(|(_, count)| 0 < *count) {
+        for (x, sum) in centroid.iter_mut().zip(sum) {
+            *x = (sum / f64::from(count)) as f32;
+        }
+    }
+}
+
+/// Inner product.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_of(a, b, |x, y| x * y)
+}
+
+/// Squared Euclidean distance.
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum_of(a, b, |x, y| (x - y) * (x - y))
+}
+
+/// Sums in eight lanes: it can be vectorized, and the order of the additions is fixed all the same.
+fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a_blocks, a_rest) = a.as_chunks::<8>();
+    let (b_blocks, b_rest) = b.as_chunks::<8>();
+    let mut lanes = [0.0f32; 8];
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..8 {
+            lanes[lane] += term(a[lane], b[lane]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(&x, &y)| term(x, y)).sum::<f32>();
+    lanes.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,142 @@
+//! One table: chunks go into row groups, row groups into files.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use tamis_schemas::config::Table;
+use tamis_schemas::manifest::{FileRecord, TableRecord};
+use tokio::runtime::Handle;
+
+use super::chunk::{Chunk, Chunker};
+use super::encoding::writer_properties;
+use super::object::ObjectWriter;
+use super::tier::Tier;
+use crate::{Error, Result};
+
+/// Writes the rows of one table, in the order they come.
+///
+/// # Determinism
+/// The bytes of every file depend on the rows, the schema and the tier's settings alone.
+#[derive(Debug)]
+pub struct TableWriter {
+    table: Table,
+    tier: Arc<Tier>,
+    schema: SchemaRef,
+    properties: WriterProperties,
+    runtime: Handle,
+    chunker: Chunker,
+    open: Option<OpenFile>,
+    files: Vec<FileRecord>,
+    rows: u64,
+}
+
+struct OpenFile {
+    writer: ArrowWriter<ObjectWriter>,
+    rows: u64,
+    group_bytes: u64,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenFile").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl TableWriter {
+    /// A writer for rows of `schema`; `unique_columns` hold texts that hardly ever repeat.
+    pub(super) fn new(
+        table: Table,
+        tier: Arc<Tier>,
+        schema: SchemaRef,
+        unique_columns: &[String],
+        runtime: Handle,
+    ) -> Result<Self> {
+        let properties = writer_properties(&schema, unique_columns, tier.config.zstd)?;
+        let chunker = Chunker::new(Arc::clone(&schema));
+        Ok(Self { table, tier, schema, properties, runtime, chunker, open: None, files: Vec::new(), rows: 0 })
+    }
+
+    /// Schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        self.chunker.push(batch)?;
+        while let Some(chunk) = self.chunker.pop() {
+            self.write_chunk(&chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left. A table without a row still has one file, so that its columns can be read.
+    pub(super) fn finish(mut self) -> Result<TableRecord> {
+        if let Some(chunk) = self.chunker.finish()? {
+            self.write_chunk(&chunk)?;
+        }
+        if self.files.is_empty() && self.open.is_none() {
+            self.open = Some(self.create()?);
+        }
+        self.close()?;
+        Ok(TableRecord {
+            tier: self.tier.name.clone(),
+            storage_class: self.tier.storage_class.map(str::to_owned),
+            rows: self.rows,
+            files: std::mem::take(&mut self.files),
+        })
+    }
+
+    fn write_chunk(&mut self, chunk: &Chunk) -> Result<()> {
+        let mut file = match self.open.take() {
+            Some(file) => file,
+            None => self.create()?,
+        };
+        file.rows += chunk.batch.num_rows() as u64;
+        file.group_bytes += chunk.bytes;
+        let mut written = file.writer.write(&chunk.batch);
+        let is_group_full = file.group_bytes >= self.tier.config.row_group.0;
+        if written.is_ok() && is_group_full {
+            file.group_bytes = 0;
+            written = file.writer.flush();
+        }
+        let is_file_full = is_group_full && file.writer.bytes_written() as u64 >= self.tier.config.file_size.0;
+        self.open = Some(file);
+        written.map_err(|error| self.parquet_error(error))?;
+        if is_file_full { self.close() } else { Ok(()) }
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}/part-{:05}.parquet", self.table.name(), self.files.len())
+    }
+
+    fn path(&self) -> Path {
+        self.tier.writing_path(&self.file_name())
+    }
+
+    fn create(&self) -> Result<OpenFile> {
+        let object = ObjectWriter::create(&self.tier.store, &self.path(), self.tier.storage_class, &self.runtime)
+            .map_err(|error| self.tier.unwritable(&self.file_name(), error))?;
+        let writer = ArrowWriter::try_new(object, Arc::clone(&self.schema), Some(self.properties.clone()))
+            .map_err(|error| Error::config(format!("Parquet cannot hold a column of this table: {error}")))?;
+        Ok(OpenFile { writer, rows: 0, group_bytes: 0 })
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(file) = self.open.take() else { return Ok(()) };
+        let object = file.writer.into_inner().map_err(|error| self.parquet_error(error))?;
+        let name = self.file_name();
+        let (bytes, sha256) = object.finish().map_err(|error| self.tier.unwritable(&name, error))?;
+        self.files.push(FileRecord { path: self.tier.public_name(&name), rows: file.rows, bytes, sha256 });
+        Ok(())
+    }
+
+    fn parquet_error(&self, error: parquet::errors::ParquetError) -> Error {
+        self.tier.unwritable(&self.file_name(), error)
+    }
+}

@@ -1,0 +1,123 @@
+//! The files of a run, in their order, and the passes over them.
+
+use std::sync::Arc;
+
+use super::Request;
+use super::discover::{Found, discover};
+use super::fetch::StoredFile;
+use super::format::{Compression, Format, SourceOptions};
+use super::plan::Plan;
+use super::scan::Scan;
+use super::schema::{InputSchema, Types, resolve};
+use crate::Result;
+use crate::context::{Cancel, Context};
+use crate::store::Stores;
+
+/// A file that rows are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// Path as the user gave it, without `.` and empty parts; of files in a folder, the folder's and theirs; URLs as they
+    /// are; `-` for standard input.
+    pub name: String,
+    /// Where it is, whatever the working folder; `-` for standard input.
+    pub url: String,
+    /// Bytes as stored, compressed.
+    pub size_bytes: u64,
+    /// Tag that changes with the content, if the store has one.
+    pub e_tag: Option<String>,
+    /// Version, if the store has one.
+    pub version: Option<String>,
+    /// Format.
+    pub format: Format,
+    /// Compression that the name promises; the first bytes decide where it promises none.
+    pub compression: Option<Compression>,
+}
+
+/// The files of a run: sorted by name, each once.
+#[derive(Debug)]
+pub struct Inputs {
+    shared: Arc<Shared>,
+    skipped: Vec<String>,
+    total_bytes: u64,
+}
+
+/// What the scans of one set of inputs have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) files: Vec<InputFile>,
+    /// Of each file, how it is read.
+    pub(super) stored: Vec<Arc<StoredFile>>,
+    pub(super) cancel: Cancel,
+    options: SourceOptions,
+    batch_rows: usize,
+}
+
+impl Inputs {
+    /// Finds the files that `arguments` stand for: files, folders, globs, URLs of files or folders, `-`.
+    ///
+    /// In folders, names that begin with `.` or `_` are passed over, and files of unknown extension are
+    /// [skipped](Self::skipped). Standard input is copied to a temporary file, since every pass reads it again.
+    ///
+    /// # Determinism
+    /// The order of the arguments and of the listings changes nothing.
+    /// # Errors
+    /// `Error::Unreadable` for what is not there or not ours to read, `Error::Config` for no files, an unknown format or
+    /// a URL that no store understands.
+    pub fn discover(arguments: &[String], options: &SourceOptions, stores: &Stores, context: &Context) -> Result<Self> {
+        let Found { files, stored, skipped } = discover(arguments, options, stores, context)?;
+        Ok(Self {
+            total_bytes: files.iter().map(|file| file.size_bytes).sum(),
+            shared: Arc::new(Shared {
+                files,
+                stored,
+                cancel: context.cancel.clone(),
+                options: options.clone(),
+                batch_rows: context.batch_rows,
+            }),
+            skipped,
+        })
+    }
+
+    /// The files, in the order in which they are read.
+    pub fn files(&self) -> &[InputFile] {
+        &self.shared.files
+    }
+
+    /// Names of the files in folders that were skipped for their extension, sorted.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// Bytes of all files as stored: what a pass reads, for progress.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Starts the pass that finds the types of all columns and hands out text and id on the way, no input columns.
+    pub fn survey(&self, request: &Request) -> Result<Scan> {
+        self.start(None, request)
+    }
+
+    /// One type for each column of the whole input, from what the blocks of a survey found, merged in block order.
+    ///
+    /// # Errors
+    /// `Error::Column` if types do not go together, or if a file lacks a column that text or id need.
+    pub fn resolve(&self, types: Types) -> Result<InputSchema> {
+        resolve(&self.shared.files, types, self.shared.options.schema.as_ref())
+    }
+
+    /// Starts a pass that hands out typed columns.
+    ///
+    /// Rows that the survey rejected are rejected for the same reason, whatever is asked for.
+    ///
+    /// # Errors
+    /// `Error::Column` if the request names a column that is not there.
+    pub fn scan(&self, schema: &InputSchema, request: &Request) -> Result<Scan> {
+        self.start(Some(schema.clone()), request)
+    }
+
+    fn start(&self, schema: Option<InputSchema>, request: &Request) -> Result<Scan> {
+        let plan = Plan::new(schema, request, &self.shared.options, self.shared.batch_rows)?;
+        Ok(Scan::new(self.shared.clone(), plan))
+    }
+}

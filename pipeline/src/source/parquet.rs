@@ -1,0 +1,155 @@
+//! Parquet: row group by row group, only the columns and rows that are needed.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy,
+};
+
+use super::batch::{Body, needed_columns};
+use super::fetch::StoredFile;
+use super::plan::{FileFacts, Plan};
+use super::windows::Windows;
+use crate::{Error, Result};
+
+/// Uncompressed bytes of a batch, about: long texts make batches of fewer rows.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// A Parquet file while it is read.
+pub(super) struct ParquetFile {
+    windows: Windows,
+    metadata: ArrowReaderMetadata,
+    location: String,
+    projection: ProjectionMask,
+    has_columns: bool,
+    next_group: usize,
+    /// Ordinal of the first row of the next row group.
+    next_row: u64,
+    group: Option<Group>,
+    /// Compressed bytes of the row groups that are done.
+    position: u64,
+}
+
+struct Group {
+    reader: ParquetRecordBatchReader,
+    /// Ordinals of the rows that the reader gives, from `n_read` on still to come.
+    rows: Vec<u64>,
+    n_read: usize,
+}
+
+impl ParquetFile {
+    /// Opens a file and reads its footer; leaves out the columns that the plan does not need.
+    pub(super) fn open(file: &Arc<StoredFile>, plan: &Plan) -> Result<Self> {
+        let windows = Windows::new(file.clone());
+        let location = file.location.clone();
+        let metadata = ArrowReaderMetadata::load(&windows, ArrowReaderOptions::new())
+            .map_err(|error| failure(&windows, &location, &error))?;
+        let columns = needed_columns(plan, metadata.schema());
+        Ok(Self {
+            windows,
+            has_columns: !columns.is_empty(),
+            projection: ProjectionMask::roots(metadata.parquet_schema(), columns),
+            metadata,
+            location,
+            next_group: 0,
+            next_row: 0,
+            group: None,
+            position: 0,
+        })
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
+    /// Rows of the row groups that are done.
+    pub(super) fn n_rows(&self) -> u64 {
+        self.next_row
+    }
+
+    /// Compressed bytes of the row groups that are done.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next rows; `None` at the end.
+    pub(super) fn next(&mut self, plan: &Plan, facts: &FileFacts) -> Result<Option<Body>> {
+        loop {
+            if let Some(group) = &mut self.group {
+                match group.reader.next() {
+                    Some(Ok(batch)) => return group.body(batch, &self.location).map(Some),
+                    Some(Err(error)) => return Err(failure(&self.windows, &self.location, &error)),
+                    None => self.group = None,
+                }
+            }
+            let Some(group) = self.metadata.metadata().row_groups().get(self.next_group) else { return Ok(None) };
+            let first_row = self.next_row;
+            let n_rows = group.num_rows() as u64;
+            self.position += group.compressed_size() as u64;
+            self.next_row += n_rows;
+            self.next_group += 1;
+            let first_position = facts.base_row + first_row;
+            if !plan.wants_any(first_position, first_position + n_rows) {
+                continue;
+            }
+            if !self.has_columns {
+                return Ok(Some(Body::Rows(first_row..first_row + n_rows)));
+            }
+            self.group = Some(self.open_group(self.next_group - 1, first_row, n_rows, plan, facts)?);
+        }
+    }
+
+    fn open_group(&self, index: usize, first_row: u64, n_rows: u64, plan: &Plan, facts: &FileFacts) -> Result<Group> {
+        let group = self.metadata.metadata().row_group(index);
+        let chunks: Vec<_> = (0..group.num_columns()).filter(|&leaf| self.projection.leaf_included(leaf)).collect();
+        let n_bytes: u64 = chunks.iter().map(|&leaf| group.column(leaf).uncompressed_size().max(0) as u64).sum();
+        self.windows.set_chunks(chunks.iter().map(|&leaf| {
+            let (start, length) = group.column(leaf).byte_range();
+            start..start.saturating_add(length)
+        }));
+        let row_bytes = n_bytes / n_rows.max(1) + 1;
+        let batch_rows = (BATCH_BYTES / row_bytes).clamp(1, plan.batch_rows as u64) as usize;
+        let rows: Vec<u64> = (first_row..first_row + n_rows).filter(|row| plan.wants(facts.base_row + row)).collect();
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.windows.clone(), self.metadata.clone())
+                .with_row_groups(vec![index])
+                .with_projection(self.projection.clone())
+                .with_batch_size(batch_rows);
+        if (rows.len() as u64) < n_rows {
+            let ranges = rows.chunk_by(|row, next| row + 1 == *next).map(|run| {
+                let start = (run[0] - first_row) as usize;
+                start..start + run.len()
+            });
+            // The other policy decodes what lies between the rows and drops it: with long texts, much memory.
+            builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges, n_rows as usize));
+        }
+        let reader = builder.build().map_err(|error| failure(&self.windows, &self.location, &error))?;
+        Ok(Group { reader, rows, n_read: 0 })
+    }
+}
+
+impl Group {
+    fn body(&mut self, batch: RecordBatch, location: &str) -> Result<Body> {
+        let end = self.n_read + batch.num_rows();
+        let rows = self.rows.get(self.n_read..end).ok_or_else(|| Error::Corrupt {
+            location: location.to_owned(),
+            format: "a Parquet file",
+            message: "a row group has more rows than its footer says".into(),
+        })?;
+        self.n_read = end;
+        Ok(Body::Batch { batch, rows: rows.to_vec() })
+    }
+}
+
+fn failure(windows: &Windows, location: &str, error: &dyn std::fmt::Display) -> Error {
+    windows.take_failure().unwrap_or_else(|| Error::Corrupt {
+        location: location.to_owned(),
+        format: "a Parquet file",
+        message: error.to_string(),
+    })
+}

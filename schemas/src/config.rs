@@ -1,0 +1,361 @@
+//! The configuration of a run: everything that changes its output, and nothing that must not.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::size::ByteSize;
+
+/// What a run does. A stage runs if its section is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is read.
+    pub input: InputConfig,
+    /// Near-duplicate removal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplicate: Option<DeduplicateConfig>,
+    /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreConfig>,
+    /// The choice of the next labelling batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<SelectConfig>,
+    /// Where tables are written.
+    pub output: OutputConfig,
+    /// Storage tiers by name; `default` may be redefined.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tiers: BTreeMap<String, TierConfig>,
+    /// Table to tier; a table that is not named goes to `default`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<Table, String>,
+}
+
+/// What is read, and what its columns mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputConfig {
+    /// Files, folders, globs, object-store URLs, or `-` for standard input. Their order does not matter.
+    pub paths: Vec<String>,
+    /// The column that holds the text, or a template of several: `"{title}\n\n{body}"`.
+    #[serde(default = "default_text")]
+    pub text: String,
+    /// The column that holds a unique id. Default: `id` if there is one, else rows are named `<file>#<row>`. Empty: always `<file>#<row>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Format of all inputs; found out for each file by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<InputFormat>,
+    /// What a document is in a plain text file.
+    #[serde(default)]
+    pub text_documents: TextDocuments,
+    /// Column types that are known: name to type, for instance `{ id = "int64", text = "utf8" }`. Default: inferred over the whole input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<BTreeMap<String, String>>,
+    /// A longer row is rejected.
+    #[serde(default = "default_max_row")]
+    pub max_row: ByteSize,
+    /// The run stops if a larger share of the rows is rejected, 0 to 1.
+    #[serde(default = "one")]
+    pub max_reject_ratio: f64,
+}
+
+fn default_text() -> String {
+    "text".into()
+}
+
+fn default_max_row() -> ByteSize {
+    ByteSize(64 << 20)
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl InputConfig {
+    /// The defaults over `paths`.
+    pub fn new(paths: Vec<String>) -> Self {
+        Self {
+            paths,
+            text: default_text(),
+            id: None,
+            format: None,
+            text_documents: TextDocuments::default(),
+            schema: None,
+            max_row: default_max_row(),
+            max_reject_ratio: one(),
+        }
+    }
+}
+
+/// Formats that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InputFormat {
+    /// A JSON object per line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// Tab-separated values with a header.
+    Tsv,
+    /// Apache Parquet.
+    Parquet,
+    /// Arrow IPC, file or stream.
+    Arrow,
+    /// Plain text.
+    Text,
+}
+
+/// What a document is in a plain text file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TextDocuments {
+    /// Every line that is not blank.
+    #[default]
+    Line,
+    /// The whole file.
+    File,
+}
+
+/// Near-duplicate removal: no row is dropped without a proven edge to a kept one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeduplicateConfig {
+    /// Jaccard similarity of shingle sets from which two rows are near-duplicates, above 0 to 1.
+    pub threshold: f64,
+    /// Share of the pairs at the threshold that must become candidates, above 0 to 1; 1 compares exhaustively.
+    pub recall: f64,
+    /// Tokens per shingle.
+    pub ngram: usize,
+    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`.
+    pub keep: String,
+    /// How edges become clusters.
+    pub linkage: Linkage,
+    /// Seed of the sketch.
+    pub seed: u64,
+    /// Compare without diacritics.
+    pub ignore_diacritics: bool,
+    /// Compare with every digit replaced by 0.
+    pub ignore_digits: bool,
+    /// Compare without punctuation.
+    pub ignore_punctuation: bool,
+}
+
+impl Default for DeduplicateConfig {
+    fn default() -> Self {
+        Self {
+            threshold: 0.8,
+            recall: 0.99,
+            ngram: 5,
+            keep: "first".into(),
+            linkage: Linkage::Star,
+            seed: 0,
+            ignore_diacritics: false,
+            ignore_digits: false,
+            ignore_punctuation: false,
+        }
+    }
+}
+
+/// How proven edges become clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Linkage {
+    /// A dropped row has a proven edge to the kept one.
+    #[default]
+    Star,
+    /// A dropped row is connected to the kept one through proven edges.
+    Connected,
+}
+
+/// The built-in scorer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreConfig {
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// Seed of the training.
+    pub seed: u64,
+}
+
+impl Default for ScoreConfig {
+    fn default() -> Self {
+        Self { device: "auto".into(), seed: 0 }
+    }
+}
+
+/// The choice of the next labelling batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelectConfig {
+    /// Rows to choose.
+    pub budget: u64,
+    /// Acquisition function.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Share of the batch that is chosen at random, 0 to 1.
+    #[serde(default = "default_random_ratio")]
+    pub random_ratio: f64,
+    /// Files with the labels given so far: an id column and a label column. Default: `label_column` of the input, where it has one and `labels_in_input` is set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The column of the label.
+    #[serde(default = "default_label")]
+    pub label_column: String,
+    /// The column of the id in the label files. Default: the one of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_id_column: Option<String>,
+    /// At most `stratum_max_ratio` of the batch for each value of this column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stratum_column: Option<String>,
+    /// See `stratum_column`, above 0 to 1.
+    #[serde(default = "one")]
+    pub stratum_max_ratio: f64,
+    /// Seed of the random slice and of ties.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl SelectConfig {
+    /// The defaults for a budget of `budget` rows.
+    pub fn new(budget: u64) -> Self {
+        Self {
+            budget,
+            strategy: Strategy::Auto,
+            random_ratio: default_random_ratio(),
+            labels: Vec::new(),
+            label_column: default_label(),
+            label_id_column: None,
+            stratum_column: None,
+            stratum_max_ratio: one(),
+            seed: 0,
+        }
+    }
+}
+
+fn default_random_ratio() -> f64 {
+    0.1
+}
+
+fn default_label() -> String {
+    "label".into()
+}
+
+/// Acquisition functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Typicality and coverage without labels, margin with them.
+    #[default]
+    Auto,
+    /// Every row alike.
+    Random,
+    /// The smallest probability of the likeliest class first.
+    LeastConfidence,
+    /// The smallest distance between the two likeliest classes first, spread over clusters.
+    Margin,
+    /// The largest entropy first, spread over clusters.
+    Entropy,
+    /// The most typical rows of clusters.
+    Typiclust,
+}
+
+/// Where tables are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputConfig {
+    /// Folder or object-store URL of the manifest, and of every tier that names no URL of its own.
+    pub path: String,
+    /// Tables to write; all that the stages make by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<Table>>,
+}
+
+/// Tables that a run writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
+    /// Rows that stay.
+    Kept,
+    /// Rows that were removed.
+    Dropped,
+    /// The labelling batch.
+    Batch,
+    /// What the scorer said of every kept row.
+    Scores,
+    /// Why each dropped row was dropped.
+    Evidence,
+    /// Rows that could not be read.
+    Rejected,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 6] = [Self::Kept, Self::Dropped, Self::Batch, Self::Scores, Self::Evidence, Self::Rejected];
+
+    /// Folder of the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Batch => "batch",
+            Self::Scores => "scores",
+            Self::Evidence => "evidence",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A storage tier: where, in which storage class, how compressed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TierConfig {
+    /// Folder or object-store URL; the output's by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Storage class by temperature, put into the provider's words.
+    pub class: TierClass,
+    /// Storage class in the provider's own words, instead of `class`: `STANDARD_IA`, `NEARLINE`, `Cool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
+    /// zstd level, 1 to 22.
+    pub zstd: i32,
+    /// Uncompressed bytes of a row group.
+    pub row_group: ByteSize,
+    /// Compressed bytes from which the next file is begun.
+    pub file_size: ByteSize,
+}
+
+impl Default for TierConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            class: TierClass::Hot,
+            native: None,
+            zstd: 3,
+            row_group: ByteSize(128 << 20),
+            file_size: ByteSize(512 << 20),
+        }
+    }
+}
+
+/// Temperature of a storage class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TierClass {
+    /// Read often.
+    #[default]
+    Hot,
+    /// Read now and then.
+    Warm,
+    /// Kept in case, readable at once.
+    Cold,
+    /// Kept in case, readable after hours.
+    Archive,
+}
+
+/// JSON Schema of [`Config`].
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}

@@ -1,0 +1,194 @@
+//! The manifest: what a run read, decided and wrote. Written last; without it there is no run.
+//!
+//! It holds nothing that differs between two runs of the same version over the same inputs with the same config.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Table};
+
+/// Version of the manifest's own layout.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// Record of one finished run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`].
+    pub manifest_version: u32,
+    /// Version of tamis.
+    pub tamis_version: String,
+    /// SHA-256 of the config as JSON, locations excepted.
+    pub config_sha256: String,
+    /// The config, locations excepted.
+    pub config: serde_json::Value,
+    /// What was read, in order.
+    pub inputs: Vec<InputRecord>,
+    /// Files that were passed over because their format is unknown.
+    pub skipped_files: Vec<String>,
+    /// Where each row went: `rows_in == kept + dropped + rejected`.
+    pub rows: RowCounts,
+    /// Dropped rows by reason.
+    pub dropped_by_reason: BTreeMap<String, u64>,
+    /// What near-duplicate removal did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near_duplicates: Option<NearDuplicateRecord>,
+    /// What scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<ScorerRecord>,
+    /// How the batch was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionRecord>,
+    /// What was written.
+    pub tables: BTreeMap<Table, TableRecord>,
+}
+
+/// One input file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Its name, as in `<name>#<row>`.
+    pub name: String,
+    /// Format and compression, e.g. `jsonl.gz`.
+    pub format: String,
+    /// Stored bytes.
+    pub size_bytes: u64,
+    /// Entity tag or version of the object; local files have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Rows, rejected ones counted too.
+    pub rows: u64,
+}
+
+/// Where each row went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows that stay.
+    pub kept: u64,
+    /// Rows removed.
+    pub dropped: u64,
+    /// Rows that could not be read.
+    pub rejected: u64,
+    /// Bytes of text in the rows read, where text was needed.
+    pub text_bytes: u64,
+}
+
+/// What near-duplicate removal did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NearDuplicateRecord {
+    /// Bands of the sketch; 0 if every pair that shares a shingle could be compared (recall 1).
+    pub bands: u32,
+    /// Slots per band.
+    pub rows_per_band: u32,
+    /// Probability of becoming a candidate, by similarity.
+    pub s_curve: Vec<SCurvePoint>,
+    /// Rows without any token: equal text is their only rule.
+    pub rows_without_tokens: u64,
+    /// Rows dropped for equal text.
+    pub identical_rows: u64,
+    /// Rows dropped with an exact similarity.
+    pub exact_rows: u64,
+    /// Rows dropped with a similarity estimated beyond doubt.
+    pub estimated_rows: u64,
+    /// Rows dropped without a direct proven edge (linkage `connected` only).
+    pub indirect_rows: u64,
+    /// Kept rows that stand for others.
+    pub clusters: u64,
+    /// Rows of the largest cluster.
+    pub largest_cluster_rows: u64,
+    /// Pairs that shared a band.
+    pub candidate_pairs: u64,
+    /// Candidate pairs whose similarity was computed exactly.
+    pub proven_pairs: u64,
+    /// Buckets too large for all pairs.
+    pub hot_buckets: u64,
+    /// Pairs in those that were not compared.
+    pub untested_pairs: u64,
+}
+
+/// A point of the S-curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SCurvePoint {
+    /// Jaccard similarity.
+    pub similarity: f64,
+    /// Probability that such a pair is compared.
+    pub probability: f64,
+}
+
+/// What scored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScorerRecord {
+    /// Name of the scorer.
+    pub name: String,
+    /// Device it ran on.
+    pub device: String,
+    /// Why not on another, if `auto` fell back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_note: Option<String>,
+    /// Classes it knows; none in a cold start.
+    pub classes: Vec<String>,
+    /// Labelled rows it learned from.
+    pub labelled_rows: u64,
+}
+
+/// How the batch was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelectionRecord {
+    /// Acquisition function that ran.
+    pub strategy: String,
+    /// Why that one.
+    pub why: String,
+    /// Why fewer rows were chosen than asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<String>,
+    /// Unlabelled rows to choose from.
+    pub pool_rows: u64,
+    /// Rows chosen.
+    pub batch_rows: u64,
+    /// Of these, chosen at random.
+    pub random_rows: u64,
+    /// Pool rows that have a label already.
+    pub labelled_rows: u64,
+    /// Labels of ids that are not in the pool.
+    pub unknown_labels: u64,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// Tier it went to.
+    pub tier: String,
+    /// Storage class, in the provider's words; local files have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Rows of the table.
+    pub rows: u64,
+    /// Files of the table.
+    pub files: Vec<FileRecord>,
+}
+
+/// One file of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Path relative to the manifest, or URL if the tier lies elsewhere.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+/// The config as it goes into the manifest: without the output location and the list of inputs, whose order must not
+/// change the manifest (the inputs have records of their own).
+pub fn config_for_manifest(config: &Config) -> serde_json::Value {
+    let mut value = serde_json::to_value(config).expect("a config is plain data");
+    for (section, key) in [("output", "path"), ("input", "paths")] {
+        if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
+            fields.remove(key);
+        }
+    }
+    value
+}

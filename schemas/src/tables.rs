@@ -1,0 +1,33 @@
+//! Arrow schemas of the tables whose columns do not come from the input.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+/// One row per row that could not be read.
+///
+/// `source` names the file, `row` is its ordinal there from 0, `byte_offset` where it begins in the decompressed file,
+/// `raw` its first bytes.
+pub fn rejected_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("source", DataType::Utf8, false),
+        Field::new("row", DataType::UInt64, true),
+        Field::new("byte_offset", DataType::UInt64, true),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("raw", DataType::Binary, false),
+    ]))
+}
+
+/// One row per dropped row: who stands for it, and the proof.
+pub fn evidence_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("dropped_id", DataType::Utf8, false),
+        Field::new("kept_id", DataType::Utf8, false),
+        Field::new("similarity", DataType::Float64, false),
+        Field::new("method", DataType::Utf8, false),
+        Field::new("rule", DataType::Utf8, false),
+        Field::new("shared_bands", DataType::UInt32, false),
+        Field::new("cluster_id", DataType::Utf8, false),
+        Field::new("cluster_size", DataType::UInt64, false),
+    ]))
+}

@@ -1,0 +1,15 @@
+//! The binary as its users see it: flags, exit codes, files, messages.
+#![expect(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod config;
+mod contract;
+mod determinism;
+mod documents;
+mod interrupt;
+mod oracle;
+mod s3;
+mod select;

@@ -1,0 +1,62 @@
+//! Reading from and writing to a real S3 server.
+
+use std::collections::BTreeMap;
+
+use crate::support::s3::S3Server;
+use crate::support::{command, finish, sample, strings, table, tamis};
+
+#[test]
+fn from_bucket_to_bucket_in_storage_classes() {
+    let server = S3Server::start("tamis-test");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| finish(command(dir.path()).args(args).envs(server.environment()));
+    for name in ["laws.jsonl", "licences.jsonl"] {
+        server.put(&format!("in/{name}"), sample(name).as_ref());
+    }
+    let config = format!(
+        "[input]\npaths = [\"{}\"]\n[deduplicate]\n[output]\npath = \"{}\"\n[tiers.cold]\nclass = \"cold\"\nzstd = 9\n[routes]\ndropped = \"cold\"\n",
+        server.url("in/*.jsonl"),
+        server.url("out")
+    );
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    run(&["run", "c.toml"]).expect_code(0);
+
+    let classes: BTreeMap<String, String> = server.list("out/").into_iter().collect();
+    assert_eq!(classes.keys().filter(|key| key.ends_with("/manifest.json")).count(), 1, "{classes:?}");
+    assert_eq!(classes["out/dropped/part-00000.parquet"], "GLACIER_IR");
+    assert_eq!(classes["out/kept/part-00000.parquet"], "STANDARD");
+
+    let (laws, licences) = (sample("laws.jsonl"), sample("licences.jsonl"));
+    tamis(dir.path(), &format!("dedup {laws} {licences} -o local")).expect_code(0);
+    std::fs::create_dir_all(dir.path().join("remote/kept")).unwrap();
+    server.get("out/kept/part-00000.parquet", &dir.path().join("remote/kept/part-00000.parquet"));
+    let ids = |out: &str| strings(&table(&dir.path().join(out), "kept").1, "tamis_id");
+    assert_eq!(ids("remote"), ids("local"));
+
+    let again = run(&["run", "c.toml"]).expect_code(2);
+    assert!(again.stderr.contains("not empty"), "{}", again.stderr);
+    run(&["run", "c.toml", "--overwrite"]).expect_code(0);
+    run(&["dedup", &server.url("out/kept"), "-o", "back"]).expect_code(0);
+    assert_eq!(ids("back"), ids("local"));
+}
+
+#[test]
+fn what_is_wrong_is_said_and_nothing_half_written_stays() {
+    let server = S3Server::start("tamis-errors");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str], more: &[(&'static str, String)]| {
+        finish(command(dir.path()).args(args).envs(server.environment()).envs(more.iter().cloned()))
+    };
+    let laws = sample("laws.jsonl");
+    let wrong = [("AWS_SECRET_ACCESS_KEY", "not-the-secret".to_owned())];
+    let ended = run(&["convert", &laws, "-o", &server.url("x")], &wrong).expect_code(2);
+    assert!(ended.stderr.contains("tamis-errors/x") && !ended.stderr.contains("not-the-secret"), "{}", ended.stderr);
+    let ended = run(&["convert", "s3://no-such-bucket/a.jsonl", "-o", "out"], &[]).expect_code(2);
+    assert!(ended.stderr.contains("no-such-bucket"), "{}", ended.stderr);
+    let ended = run(&["convert", &server.url("none.jsonl"), "-o", "out"], &[]).expect_code(2);
+    assert!(ended.stderr.contains("none.jsonl"), "{}", ended.stderr);
+    assert!(!dir.path().join("out").exists());
+    std::fs::write(dir.path().join("a.jsonl"), "{\"id\":1,\"text\":\"a\"}\n{\"id\":1,\"text\":\"b\"}\n").unwrap();
+    run(&["dedup", "a.jsonl", "-o", &server.url("y")], &[]).expect_code(2);
+    assert_eq!(server.list("y/"), [], "a failed run left objects");
+}

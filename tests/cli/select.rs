@@ -1,0 +1,96 @@
+//! The labelling batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::AsArray;
+use arrow::datatypes::UInt32Type;
+
+use crate::support::{json_lines, sample, strings, table, tamis};
+
+#[test]
+fn a_cold_start_writes_what_its_contract_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = sample("banking.jsonl");
+    let ended = tamis(dir.path(), &format!("select {pool} -o out --budget 50 --format json")).expect_code(0);
+    let out = dir.path().join("out");
+    let (schema, batch) = table(&out, "batch");
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["id", "text", "label", "split", "tamis_id", "tamis_rank", "tamis_score", "tamis_reason"]);
+    let ranks = batch.column_by_name("tamis_rank").unwrap().as_primitive::<UInt32Type>().values().to_vec();
+    assert_eq!(ranks, (1..=50).collect::<Vec<u32>>());
+    assert!(strings(&batch, "tamis_reason").iter().all(|reason| !reason.is_empty()));
+    assert_eq!(strings(&batch, "tamis_id").into_iter().collect::<BTreeSet<_>>().len(), 50);
+    let manifest = &ended.json()["manifest"];
+    assert_eq!(manifest["selection"]["batch_rows"], 50);
+    assert_eq!(manifest["selection"]["random_rows"], 5);
+    let intents: BTreeSet<String> = strings(&batch, "label").into_iter().collect();
+    assert!(intents.len() >= 14, "50 typical rows cover {} of 20 intents", intents.len());
+}
+
+#[test]
+fn labelled_rows_are_not_chosen_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = sample("banking.jsonl");
+    let rows = json_lines(&pool);
+    let labels: BTreeMap<String, String> = rows
+        .iter()
+        .step_by(23)
+        .map(|row| (row["id"].as_str().unwrap().to_owned(), row["label"].as_str().unwrap().to_owned()))
+        .collect();
+    let lines: String =
+        labels.iter().map(|(id, label)| format!("{}\n", serde_json::json!({"id": id, "label": label}))).collect();
+    std::fs::write(dir.path().join("labels.jsonl"), lines + "{\"id\":\"elsewhere\",\"label\":\"x\"}\n").unwrap();
+    for strategy in ["auto", "margin", "entropy", "least-confidence", "random", "typiclust"] {
+        let args = format!(
+            "select {pool} -o out --overwrite --budget 30 --labels labels.jsonl --strategy {strategy} --format json"
+        );
+        let ended = tamis(dir.path(), &args).expect_code(0);
+        let (_, batch) = table(&dir.path().join("out"), "batch");
+        let chosen = strings(&batch, "tamis_id");
+        assert_eq!(chosen.len(), 30, "{strategy}");
+        assert!(chosen.iter().all(|id| !labels.contains_key(id)), "{strategy}: a labelled row is chosen");
+        let selection = &ended.json()["manifest"]["selection"];
+        assert_eq!(selection["unknown_labels"], 1, "{strategy}");
+        if strategy == "auto" {
+            assert_eq!(selection["strategy"], "margin");
+        }
+    }
+}
+
+#[test]
+fn one_row_for_each_cluster_of_near_duplicates() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String = (0..40)
+        .map(|n| format!("{}\n", serde_json::json!({"id": format!("{n}"), "text": format!("question {} about the weather in town", n % 8)})))
+        .collect();
+    std::fs::write(dir.path().join("pool.jsonl"), rows).unwrap();
+    tamis(dir.path(), "select pool.jsonl -o out --budget 20").expect_code(0);
+    let (_, batch) = table(&dir.path().join("out"), "batch");
+    let texts: BTreeSet<String> = strings(&batch, "text").into_iter().collect();
+    assert_eq!((batch.num_rows(), texts.len()), (8, 8));
+}
+
+#[test]
+fn strata_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = sample("banking.jsonl");
+    let args = format!("select {pool} -o out --budget 40 --stratum-column split --stratum-max-ratio 0.5");
+    tamis(dir.path(), &args).expect_code(0);
+    let (_, batch) = table(&dir.path().join("out"), "batch");
+    let n_train = strings(&batch, "split").iter().filter(|split| *split == "train").count();
+    assert_eq!((batch.num_rows(), n_train), (40, 20));
+}
+
+#[test]
+fn labels_that_contradict_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = sample("banking.jsonl");
+    let id = json_lines(&pool)[0]["id"].as_str().unwrap().to_owned();
+    std::fs::write(dir.path().join("labels.csv"), format!("id,label\n{id},a\n{id},b\n")).unwrap();
+    let ended = tamis(dir.path(), &format!("select {pool} -o out --budget 5 --labels labels.csv")).expect_code(2);
+    assert!(ended.stderr.contains(&id), "{}", ended.stderr);
+    let ended =
+        tamis(dir.path(), &format!("select {pool} -o out --budget 5 --labels labels.csv --label-column intent"))
+            .expect_code(2);
+    assert!(ended.stderr.contains("intent"), "{}", ended.stderr);
+}

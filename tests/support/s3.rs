@@ -1,0 +1,133 @@
+//! A real S3 server on loopback, for as long as a test holds it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const ACCESS_KEY: &str = "tamisaccess";
+const SECRET_KEY: &str = "tamissecretkey";
+/// A cold start takes a second or two; a busy machine ten times that.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// SeaweedFS with one bucket, in a temporary folder, on free ports.
+#[derive(Debug)]
+pub struct S3Server {
+    child: Child,
+    port: u16,
+    bucket: String,
+    _folder: TempDir,
+}
+
+impl S3Server {
+    /// Starts the server and waits until it takes an object.
+    pub fn start(bucket: &str) -> Self {
+        let peers = std::env::var("TAMIS_TEST_PEERS")
+            .expect("run the tests with `bash tests/run.sh`, which brings an S3 server");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identities = format!(
+            r#"{{"identities":[{{"name":"t","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
+        );
+        let config = folder.path().join("s3.json");
+        std::fs::write(&config, identities).expect("the config is written");
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("the folder is made");
+        let ports = free_ports(8);
+        let mut command = Command::new(Path::new(&peers).join("bin/weed"));
+        command.arg("mini").current_dir(folder.path());
+        command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]);
+        command.arg(format!("-dir={}", data.display())).arg(format!("-s3.config={}", config.display()));
+        command.arg(format!("-bucket={bucket}"));
+        let flags =
+            ["s3.port", "master.port", "volume.port", "filer.port", "admin.port", "s3.port.iceberg", "s3.port.lance"];
+        command.args(flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
+        let mut server = Self { child, port: ports[0], bucket: bucket.to_owned(), _folder: folder };
+        server.wait_until_ready();
+        server
+    }
+
+    /// What a command needs in its environment to reach the server.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+
+    /// A URL in the bucket.
+    pub fn url(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Keys under a prefix with their storage class, as another client lists them.
+    pub fn list(&self, prefix: &str) -> Vec<(String, String)> {
+        let url = format!("http://127.0.0.1:{}/{}?list-type=2&prefix={prefix}", self.port, self.bucket);
+        let listing = self.curl(&["-s", "--fail", &url]).expect("the server lists");
+        listing
+            .split("<Contents>")
+            .skip(1)
+            .map(|entry| {
+                let field = |name: &str| {
+                    let from = entry.split_once(&format!("<{name}>"))?.1;
+                    from.split_once("</").map(|(value, _)| value.to_owned())
+                };
+                (field("Key").unwrap_or_default(), field("StorageClass").unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// The bytes of an object.
+    pub fn get(&self, key: &str, to: &Path) {
+        let url = format!("http://127.0.0.1:{}/{}/{key}", self.port, self.bucket);
+        self.curl(&["-s", "--fail", "-o", &to.display().to_string(), &url]).expect("the object is there");
+    }
+
+    /// Uploads a file.
+    pub fn put(&self, key: &str, from: &Path) {
+        let url = format!("http://127.0.0.1:{}/{}/{key}", self.port, self.bucket);
+        self.curl(&["-s", "--fail", "-T", &from.display().to_string(), &url]).expect("the object is taken");
+    }
+
+    fn curl(&self, args: &[&str]) -> Option<String> {
+        let sign = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &format!("{ACCESS_KEY}:{SECRET_KEY}")];
+        let output = Command::new("curl").args(sign).args(args).output().expect("curl is installed");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        let probe = self._folder.path().join("s3.json");
+        let url = format!("http://127.0.0.1:{}/{}/ready", self.port, self.bucket);
+        while self.curl(&["-s", "--fail", "--max-time", "2", "-T", &probe.display().to_string(), &url]).is_none() {
+            assert!(self.child.try_wait().expect("the server can be asked").is_none(), "the S3 server ended");
+            assert!(started.elapsed() < READY_WITHIN, "the S3 server takes no object");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ports that are free now, and whose number plus 10,000 (where the server puts gRPC) is too.
+fn free_ports(n: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    while held.len() < n {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it has an address").port();
+        if let Some(grpc) = port.checked_add(10_000).and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok()) {
+            held.push((port, listener, grpc));
+        }
+    }
+    held.iter().map(|(port, ..)| *port).collect()
+}
