@@ -16,7 +16,7 @@ pub struct Normalize {
     pub punctuation: bool,
 }
 
-/// Buffers of [`normalize`], reused from text to text.
+/// Normalizes one text after the other, in a buffer that is reused.
 #[derive(Debug, Default)]
 pub struct Normalizer {
     options: Normalize,
@@ -38,13 +38,8 @@ impl Normalizer {
         self.bytes.make_ascii_lowercase();
         let is_settled = text.is_ascii() || lower_in_place(&mut self.bytes);
         if !is_settled {
-            let lowered: String = text.chars().flat_map(lower).collect();
             self.bytes.clear();
-            if is_nfc_quick(lowered.chars()) == IsNormalized::Yes {
-                self.bytes.extend_from_slice(lowered.as_bytes());
-            } else {
-                extend(&mut self.bytes, lowered.nfc());
-            }
+            lower_and_compose(text, &mut self.bytes);
         }
         if self.options != Normalize::default() {
             let evened = even_out(&String::from_utf8_lossy(&self.bytes), self.options);
@@ -55,9 +50,50 @@ impl Normalizer {
     }
 }
 
-fn extend(bytes: &mut Vec<u8>, chars: impl Iterator<Item = char>) {
-    for c in chars {
-        bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+/// Appends `text` in lower case and NFC.
+///
+/// A character that composes with none before it and is not reordered begins a segment; a segment of more characters than
+/// that is brought to NFC by itself.
+fn lower_and_compose(text: &str, bytes: &mut Vec<u8>) {
+    let mut segment_start = 0;
+    let mut is_settled = true;
+    let mut push = |c: char| {
+        if c.is_ascii() || !Class::of(c).is_unsettled() {
+            if !is_settled {
+                compose(bytes, segment_start);
+                is_settled = true;
+            }
+            segment_start = bytes.len();
+        } else {
+            is_settled = false;
+        }
+        if c.is_ascii() {
+            bytes.push(c as u8);
+        } else {
+            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    };
+    for c in text.chars() {
+        if c.is_ascii() {
+            push(c.to_ascii_lowercase());
+        } else if Class::of(c).is_cased() {
+            lower(c).for_each(&mut push);
+        } else {
+            push(c);
+        }
+    }
+    if !is_settled {
+        compose(bytes, segment_start);
+    }
+}
+
+/// Brings the end of a text to NFC.
+fn compose(bytes: &mut Vec<u8>, start: usize) {
+    let segment = String::from_utf8_lossy(&bytes[start..]);
+    if is_nfc_quick(segment.chars()) != IsNormalized::Yes {
+        let composed: String = segment.nfc().collect();
+        bytes.truncate(start);
+        bytes.extend_from_slice(composed.as_bytes());
     }
 }
 
@@ -146,6 +182,9 @@ fn is_diacritic(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn check(options: Normalize, text: &str, expect: &str) {
@@ -176,6 +215,20 @@ mod tests {
                 let expect: String = text.chars().flat_map(lower).collect::<String>().nfc().collect();
                 check(Normalize::default(), &text, &expect);
             }
+        }
+    }
+
+    #[test]
+    fn segments_equal_the_definition() {
+        let mut random = ChaCha8Rng::seed_from_u64(51);
+        // Letters, marks of several classes, jamo, and characters that compose, decompose or lower-case to more than one.
+        let alphabet: Vec<char> =
+            "aEo\u{e9}\u{323}\u{301}\u{302}\u{308}\u{345}\u{ac00}\u{1100}\u{1161}\u{11a8}\u{130}\u{3a3}\u{937}\u{93e}\u{93c}\u{9c7}\u{9be}\u{bca}\u{bc6}\u{940}\u{3a9}\u{8c48}\u{a67f}\u{ac00}\u{1d15e}\u{f73}\u{345}\u{3099}\u{304b} ".chars().chain('\u{300}'..='\u{310}').collect();
+        for _ in 0..20_000 {
+            let n_chars = random.random_range(0..12);
+            let text: String = (0..n_chars).map(|_| alphabet[random.random_range(0..alphabet.len())]).collect();
+            let expect: String = text.chars().flat_map(lower).collect::<String>().nfc().collect();
+            check(Normalize::default(), &text, &expect);
         }
     }
 

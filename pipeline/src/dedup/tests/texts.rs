@@ -168,8 +168,8 @@ fn a_hot_bucket_costs_linear_work_and_says_what_it_left_out() {
     assert_eq!(outcome.report.n_untested_pairs, 0, "near-identical rows leave few to compare with");
 
     // So many changes that pairs are below the threshold: more rows stay than a hot bucket compares with.
-    let rows = template_documents(9_000, 200, 14, 22);
-    let settings = Settings { threshold: 0.5, ..Settings::default() };
+    let rows = template_documents(9_000, 200, 22, 22);
+    let settings = Settings { threshold: 0.3, recall: 0.5, ..Settings::default() };
     let report = run(&rows, &settings).report;
     assert!(report.n_hot_buckets > 0 && report.n_untested_pairs > 0, "{report:?}");
     assert!(report.n_candidate_pairs < report.n_bands as u64 * 9_000 * 1_000);
