@@ -20,7 +20,7 @@ use crate::exit::Exit;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.global.verbose);
-    match commands::run(cli) {
+    match commands::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) if diagnostic::is_broken_pipe(&error) => Exit::Clean.into(),
         Err(error) => {

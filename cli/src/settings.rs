@@ -1,5 +1,6 @@
 //! What we will do: flags, environment, config file and defaults, checked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -59,8 +60,8 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },
-        tiers: Default::default(),
-        routes: Default::default(),
+        tiers: BTreeMap::new(),
+        routes: BTreeMap::new(),
     }
 }
 

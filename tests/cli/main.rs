@@ -11,5 +11,6 @@ mod determinism;
 mod documents;
 mod interrupt;
 mod oracle;
+mod readme;
 mod s3;
 mod select;

@@ -44,7 +44,7 @@ impl S3Server {
             ["s3.port", "master.port", "volume.port", "filer.port", "admin.port", "s3.port.iceberg", "s3.port.lance"];
         command.args(flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
-        let mut server = Self { child, port: ports[0], bucket: bucket.to_owned(), folder: folder };
+        let mut server = Self { child, port: ports[0], bucket: bucket.to_owned(), folder };
         server.wait_until_ready();
         server
     }

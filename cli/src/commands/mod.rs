@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::settings;
 
 /// Does what was asked.
-pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
     match &cli.command {
         Command::Run(args) => {

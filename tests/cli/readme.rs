@@ -1,0 +1,41 @@
+//! Every `tamis` command of the README works, in the order it stands there.
+
+use crate::support::{command, finish, root};
+
+#[test]
+fn commands_of_the_readme_work() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sample-data")).unwrap();
+    for entry in std::fs::read_dir(root().join("sample-data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            std::fs::copy(&path, dir.path().join("sample-data").join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let block = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut n_commands = 0;
+    for line in block.lines() {
+        let args = line.strip_prefix("tamis ").unwrap().split('#').next().unwrap();
+        let mut tamis = command(dir.path());
+        finish(tamis.args(args.split_whitespace())).expect_code(0);
+        n_commands += 1;
+    }
+    assert_eq!(n_commands, 5);
+}
+
+#[test]
+fn the_output_shown_is_the_output() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("```\n$ cargo run --release -- ").nth(1).unwrap().split("```").next().unwrap();
+    let (args, shown) = block.split_once('\n').unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let args: Vec<String> = args
+        .split_whitespace()
+        .map(|arg| arg.replace("sample-data/", &format!("{}/sample-data/", root().display())))
+        .collect();
+    let ended = finish(command(dir.path()).args(&args)).expect_code(0);
+    // The first line tells seconds, threads and memory.
+    let rest = |text: &str| text.trim().lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(rest(&ended.stdout), rest(shown));
+}
