@@ -1,5 +1,5 @@
 //! The binary as its users see it: flags, exit codes, files, messages.
-#![expect(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::format_collect, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -97,7 +97,7 @@ pub fn run(
     let mut survey = survey::survey(run, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
     let fitted = select::fit(run, &survey, stores)?;
-    let written = write::write(run, &mut survey, fitted, &mut output)?;
+    let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
 
     let mut rows = survey.rows;
     rows.kept = written.kept;

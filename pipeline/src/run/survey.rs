@@ -64,12 +64,11 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
                 ids.push(key, run.context)?;
             }
             types.merge(work.types);
-            match (&mut barrier, map) {
-                (Some(barrier), Some(_)) => observe(barrier, &work.mapped, run),
-                _ => {
-                    run.progress.add_rows(work.decoded_rows);
-                    Ok(())
-                }
+            if let (Some(barrier), Some(_)) = (&mut barrier, map) {
+                observe(barrier, &work.mapped, run)
+            } else {
+                run.progress.add_rows(work.decoded_rows);
+                Ok(())
             }
         },
     )?;
@@ -109,7 +108,7 @@ fn check_ids(run: Run<'_>, schema: &InputSchema, ids: ExternalSorter<IdKey>) -> 
     let mut id = String::new();
     pass::for_each(run.scan(schema, &request)?, run.context, Ok, |decoded| {
         for batch in &decoded.batches {
-            id = ids_of(batch)?.iter().flatten().next_back().unwrap_or_default().to_owned();
+            ids_of(batch)?.iter().flatten().next_back().unwrap_or_default().clone_into(&mut id);
         }
         Ok(())
     })?;

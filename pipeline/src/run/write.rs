@@ -33,7 +33,12 @@ pub(super) struct Written {
 }
 
 /// Reads every row with its final type and writes the tables.
-pub(super) fn write(run: Run<'_>, survey: &mut Survey, fitted: Option<Fitted>, output: &mut Output) -> Result<Written> {
+pub(super) fn write(
+    run: Run<'_>,
+    survey: &mut Survey,
+    fitted: Option<&Fitted>,
+    output: &mut Output,
+) -> Result<Written> {
     let schema = survey.schema.schema();
     let has_ids = run.plan.needs_text(run.config);
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
@@ -41,14 +46,14 @@ pub(super) fn write(run: Run<'_>, survey: &mut Survey, fitted: Option<Fitted>, o
     let dropped = carried_by(&[id_field(), reason_field()]);
     let router = Router {
         verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
-        scorer: fitted.as_ref().map(|fitted| &fitted.scorer),
+        scorer: fitted.map(|fitted| &fitted.scorer),
         kept: &kept,
         dropped: &dropped,
         carries_rows: run.plan.writes(Table::Kept) || run.plan.writes(Table::Dropped),
     };
-    let scores = fitted.as_ref().map(|fitted| score_table(&fitted.scorer)).transpose()?;
+    let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
     let mut tables = Tables::open(run, &kept, &dropped, scores.as_ref(), output)?;
-    let mut chooser = fitted.as_ref().map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
+    let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
     let mut written = Written {
         kept: 0,
         dropped: 0,
@@ -94,7 +99,7 @@ pub(super) fn write(run: Run<'_>, survey: &mut Survey, fitted: Option<Fitted>, o
     tables.finish(output)?;
     written.near_duplicates =
         survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
-    written.scorer = fitted.as_ref().map(|fitted| fitted.record.clone());
+    written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
 }

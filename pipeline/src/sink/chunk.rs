@@ -127,7 +127,9 @@ fn add_row_bytes(array: &ArrayRef, bytes: &mut [u64]) {
 }
 
 fn add_width(width: usize, bytes: &mut [u64]) {
-    bytes.iter_mut().for_each(|total| *total += width as u64);
+    for total in bytes {
+        *total += width as u64;
+    }
 }
 
 fn add_lengths<O: OffsetSizeTrait>(offsets: &[O], bytes: &mut [u64], size: impl Fn(usize, u64) -> u64) {

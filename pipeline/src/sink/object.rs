@@ -44,12 +44,6 @@ impl ObjectWriter {
         self.runtime.block_on(self.upload.finish())?;
         Ok((self.bytes, hex(&self.digest.finalize())))
     }
-
-    /// Gives the upload up.
-    pub(super) fn abort(self) {
-        // The parts are invisible either way; a store that cannot be reached now has a lifecycle rule for them.
-        let _ = self.runtime.block_on(self.upload.abort());
-    }
 }
 
 impl Write for ObjectWriter {

@@ -78,7 +78,7 @@ impl Tier {
 }
 
 fn join(base: &Path, name: &str) -> Path {
-    name.split('/').fold(base.clone(), |path, part| path.join(part))
+    name.split('/').fold(base.clone(), object_store::path::Path::join)
 }
 
 /// A local path or `file:` URL as a path.

@@ -1,11 +1,10 @@
 //! The decompressed bytes of a text file, up to its end or to where it is damaged.
 
 use std::io::{self, BufRead, Read};
-use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::fetch::{RangeReader, StoredFile, store_error};
+use super::fetch::{RangeReader, store_error};
 use super::format::Compression;
 use crate::{Error, Result};
 
@@ -27,9 +26,8 @@ enum Decoder {
 
 impl TextReader {
     /// Opens a file; `compression` is what its name promises, its first bytes may know better.
-    pub(super) fn open(file: Arc<StoredFile>, compression: Option<Compression>) -> Result<Self> {
-        let location = file.location.clone();
-        let mut reader = RangeReader::new(file);
+    pub(super) fn open(mut reader: RangeReader, location: &str, compression: Option<Compression>) -> Result<Self> {
+        let location = location.to_owned();
         let head = reader.fill_buf().map_err(|error| foreign(&location, error))?;
         let compression = match compression {
             _ if head.is_empty() => None,

@@ -11,6 +11,7 @@
 //! A survey decides once which rows are rejected; later scans reject the same. A row is what stands in the file, rejected
 //! or not: a line that is not blank, a record, a table row, and the place where a damaged stream breaks off.
 
+mod ahead;
 mod batch;
 mod csv;
 mod decompress;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::ahead::ReadAhead;
 use super::batch::{self, Body, check_special_columns};
 use super::csv::{self, Header};
 use super::decompress::TextReader;
-use super::fetch::StoredFile;
+use super::fetch::{RangeReader, StoredFile};
 use super::format::{Format, TextDocuments};
 use super::inputs::Shared;
 use super::ipc::IpcReader;
@@ -26,6 +27,7 @@ pub struct Scan {
     /// Position of the first row of the next file in the whole input.
     next_base_row: u64,
     file: Option<OpenFile>,
+    ahead: ReadAhead,
     /// Bytes of the files before this one.
     done_bytes: u64,
     bytes_read: Arc<AtomicU64>,
@@ -87,6 +89,7 @@ impl Scan {
             next_file: 0,
             next_base_row: 0,
             file: None,
+            ahead: ReadAhead::default(),
             done_bytes: 0,
             bytes_read: Arc::default(),
         }
@@ -153,13 +156,25 @@ impl Scan {
             }
         }
         let facts = FileFacts { index, name: file.name.clone(), base_row: self.next_base_row };
-        self.file = Some(OpenFile::open(file, &self.shared.stored[index], facts, &self.plan)?);
+        let Shared { files, stored, .. } = &*self.shared;
+        // Of some rows only, most files may have none.
+        let read = || match self.plan.rows {
+            None => self.ahead.take(index, files, stored),
+            Some(_) => RangeReader::new(stored[index].clone()),
+        };
+        self.file = Some(OpenFile::open(file, &stored[index], read, facts, &self.plan)?);
         Ok(())
     }
 }
 
 impl OpenFile {
-    fn open(file: &InputFile, stored: &Arc<StoredFile>, facts: FileFacts, plan: &Plan) -> Result<Self> {
+    fn open(
+        file: &InputFile,
+        stored: &Arc<StoredFile>,
+        read: impl FnOnce() -> RangeReader,
+        facts: FileFacts,
+        plan: &Plan,
+    ) -> Result<Self> {
         let table = |schema: SchemaRef| -> Result<FileFormat> {
             check_names(&schema, &file.name)?;
             check_special_columns(&plan.special, &schema, &file.name)?;
@@ -177,19 +192,19 @@ impl OpenFile {
                 (Reader::Ipc(Box::new(reader)), table(schema)?)
             }
             Format::JsonLines => {
-                let mut reader = record_reader(file, stored, Framing::Lines, plan)?;
+                let mut reader = record_reader(file, read(), Framing::Lines, plan)?;
                 check_lines(&mut reader, &file.name)?;
                 (Reader::Records(Box::new(reader)), FileFormat::Json)
             }
-            Format::Csv => csv_reader(file, stored, b',', plan)?,
-            Format::Tsv => csv_reader(file, stored, b'\t', plan)?,
+            Format::Csv => csv_reader(file, read(), b',', plan)?,
+            Format::Tsv => csv_reader(file, read(), b'\t', plan)?,
             Format::Text => {
                 check_special_columns(&plan.special, &text_schema(), &file.name)?;
                 let framing = match plan.options.text_documents {
                     TextDocuments::Lines => Framing::Lines,
                     TextDocuments::Files => Framing::File,
                 };
-                (Reader::Records(Box::new(record_reader(file, stored, framing, plan)?)), FileFormat::Text)
+                (Reader::Records(Box::new(record_reader(file, read(), framing, plan)?)), FileFormat::Text)
             }
         };
         Ok(Self { context: Arc::new(FileContext { facts, format }), reader, n_rows: 0, spare: RecordBlock::default() })
@@ -229,6 +244,10 @@ impl OpenFile {
         };
         if matches!(body, BlockBody::End) {
             self.reader = Reader::Done;
+            // A survey learns from it what the header or footer says.
+            if matches!(plan.mode, Mode::Typed(_)) {
+                return Ok(Step::Nothing);
+            }
         }
         let n_rows = self.n_rows - rows_before;
         Ok(Step::Block(Block { plan: plan.clone(), file: self.context.clone(), n_rows, body }))
@@ -254,9 +273,9 @@ impl Reader {
     }
 }
 
-fn record_reader(file: &InputFile, stored: &Arc<StoredFile>, framing: Framing, plan: &Plan) -> Result<RecordReader> {
-    let reader = TextReader::open(stored.clone(), file.compression)?;
-    Ok(RecordReader::new(reader, framing, &stored.location, &plan.options))
+fn record_reader(file: &InputFile, reader: RangeReader, framing: Framing, plan: &Plan) -> Result<RecordReader> {
+    let reader = TextReader::open(reader, &file.name, file.compression)?;
+    Ok(RecordReader::new(reader, framing, &file.name, &plan.options))
 }
 
 /// `.json` files are often one array; every line of it would be rejected.
@@ -273,9 +292,9 @@ fn check_lines(reader: &mut RecordReader, name: &str) -> Result<()> {
     })
 }
 
-fn csv_reader(file: &InputFile, stored: &Arc<StoredFile>, delimiter: u8, plan: &Plan) -> Result<(Reader, FileFormat)> {
-    let mut reader = record_reader(file, stored, Framing::Quoted { delimiter }, plan)?;
-    let header = reader.take_header()?.map(|header| Header::parse(&header, delimiter, &stored.location)).transpose()?;
+fn csv_reader(file: &InputFile, reader: RangeReader, delimiter: u8, plan: &Plan) -> Result<(Reader, FileFormat)> {
+    let mut reader = record_reader(file, reader, Framing::Quoted { delimiter }, plan)?;
+    let header = reader.take_header()?.map(|header| Header::parse(&header, delimiter, &file.name)).transpose()?;
     if let Some(header) = &header {
         let fields: Vec<Field> = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         check_special_columns(&plan.special, &Arc::new(Schema::new(fields)), &file.name)?;

@@ -277,3 +277,32 @@ fn the_format_can_be_named() {
     folder.options.format = Some(Format::Tsv);
     assert_eq!(folder.read_as_json(), "{\"a\":1,\"b\":2}\n");
 }
+
+#[test]
+fn many_small_files_are_read_in_order() {
+    let folder = Folder::new();
+    let rows = rows().slice(0, 2);
+    let tables = files(&rows);
+    for index in 0..100 {
+        // Some larger than what is read ahead, some tables between them.
+        let (name, bytes) = match index % 10 {
+            3 => {
+                (format!("{index:03}.parquet"), tables.iter().find(|(name, _)| *name == "x.parquet").unwrap().1.clone())
+            }
+            7 => {
+                (format!("{index:03}.jsonl"), format!("{{\"id\":{index},\"text\":\"{}\"}}", "x".repeat(3 << 20)).into())
+            }
+            _ => (format!("{index:03}.jsonl"), format!("{{\"id\":{index},\"text\":\"small\"}}\n").into()),
+        };
+        folder.write(&name, bytes);
+    }
+    let (survey, schema, scan) = folder.read(&request("text", "id")).unwrap();
+    assert_eq!(schema.n_rows(), 110);
+    assert_eq!(texts(&survey.rows, "tamis_id"), texts(&scan.rows, "tamis_id"));
+    let ids: Vec<String> = texts(&scan.rows, "tamis_id").into_iter().flatten().collect();
+    let expected = (0..100).flat_map(|index| match index % 10 {
+        3 => vec!["-50".to_owned(), "-47".to_owned()],
+        _ => vec![index.to_string()],
+    });
+    assert_eq!(ids, expected.collect::<Vec<_>>());
+}
