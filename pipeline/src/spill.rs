@@ -19,6 +19,8 @@ use crate::{Error, Result};
 
 /// Bytes by which a sorter asks for more memory.
 const GROW_BYTES: usize = 1 << 20;
+/// Bytes that a sorter holds whatever the budget grants: a first buffer, and as much again on the heap.
+const LEAST_BYTES: usize = 2 * GROW_BYTES;
 /// Run files merged at once; more are first merged into longer ones.
 const MERGE_FAN_IN: usize = 64;
 /// Buffer of one open run file.
@@ -180,7 +182,8 @@ impl<R: Record> ExternalSorter<R> {
     pub fn push(&mut self, record: R, context: &Context) -> Result<()> {
         self.n_records += 1;
         self.heap_bytes += record.heap_bytes();
-        if self.buffer.len() == self.buffer.capacity() || self.held_bytes() > self.reservation.bytes().max(GROW_BYTES) {
+        if self.buffer.len() == self.buffer.capacity() || self.held_bytes() > self.reservation.bytes().max(LEAST_BYTES)
+        {
             self.make_room(context)?;
         }
         self.buffer.push(record);
@@ -370,6 +373,17 @@ mod tests {
         check(256 << 20, texts.clone(), false);
         check(2 << 20, texts, true);
         check::<u64>(1 << 20, Vec::new(), false);
+    }
+
+    #[test]
+    fn a_refusing_budget_does_not_make_a_run_of_every_record() {
+        let context =
+            Context::new(&Resources { memory_limit_bytes: 1, ..Resources::default() }, Cancel::default()).unwrap();
+        let mut sorter = ExternalSorter::new("test", &context.budget);
+        for row in 0..100_000u64 {
+            sorter.push((row, vec![7u8; 20]), &context).unwrap();
+        }
+        assert!(sorter.runs.len() <= 10, "{} runs", sorter.runs.len());
     }
 
     #[test]
