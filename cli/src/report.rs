@@ -110,7 +110,7 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     writeln!(out, "  compared    {}", cells(|_, probability| format!("{:>6.1}%", 100.0 * probability)))?;
     writeln!(
         out,
-        "  {} candidate pairs, {} proven exactly, {} untested; {} clusters, the largest of {} rows",
+        "  {} candidate pairs, {} proven, {} untested; {} clusters, the largest of {} rows",
         count(record.candidate_pairs),
         count(record.proven_pairs),
         count(record.untested_pairs),

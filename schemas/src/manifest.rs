@@ -99,7 +99,7 @@ pub struct NearDuplicateRecord {
     pub largest_cluster_rows: u64,
     /// Pairs that shared a band.
     pub candidate_pairs: u64,
-    /// Candidate pairs whose similarity was computed exactly.
+    /// Pairs proven to reach the threshold, as many as the verdicts needed.
     pub proven_pairs: u64,
     /// Buckets too large for all pairs.
     pub hot_buckets: u64,

@@ -276,7 +276,7 @@ impl Comparison<'_> {
                 Features::Sketches { table, bands, gate } => {
                     let left = table.get(self.ranks.row(later)?)?;
                     for &(_, earlier) in pairs {
-                        let right = table.get(self.ranks.row(earlier)?)?;
+                        let right = table.view(self.ranks.row(earlier)?)?;
                         findings.judge(later, earlier, &left, &right, *bands, *gate);
                     }
                 }

@@ -1,5 +1,6 @@
 //! Data of rows, written once in sequence and read back anywhere: in memory while the budget grants it, else in a file.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
@@ -183,6 +184,20 @@ pub(super) struct RowTable<T> {
 }
 
 impl<T: Pod> RowTable<T> {
+    /// The value of `row`, not copied if it is in memory.
+    pub(super) fn view(&self, row: u64) -> Result<Cow<'_, T>> {
+        if let Pages::Memory(pages, _) = &self.tape.pages {
+            let at = row as usize * size_of::<T>();
+            let page = pages.get(at / PAGE_BYTES);
+            let bytes = page.and_then(|page| page.get(at % PAGE_BYTES..at % PAGE_BYTES + size_of::<T>()));
+            // A value may lie across two pages, or where none of its kind may.
+            if let Some(Ok(value)) = bytes.map(bytemuck::try_from_bytes) {
+                return Ok(Cow::Borrowed(value));
+            }
+        }
+        self.get(row).map(Cow::Owned)
+    }
+
     /// The value of `row`.
     pub(super) fn get(&self, row: u64) -> Result<T> {
         let mut value = T::zeroed();
@@ -259,6 +274,7 @@ mod tests {
             for row in 0..100_100 {
                 let expect = if rows.binary_search(&row).is_ok() { [row, !row, row * row] } else { [0; 3] };
                 assert_eq!(table.get(row).unwrap(), expect);
+                assert_eq!(*table.view(row).unwrap(), expect);
             }
             drop(table);
             assert!(context.budget.reserve("test").try_grow(limit_bytes), "the reservation was not given back");
