@@ -197,7 +197,7 @@ pub struct SelectConfig {
     /// Share of the batch that is chosen at random, 0 to 1.
     #[serde(default = "default_random_ratio")]
     pub random_ratio: f64,
-    /// Files with the labels given so far: an id column and a label column. Default: `label_column` of the input, where it has one and `labels_in_input` is set.
+    /// Files with the labels given so far: an id column and a label column. None: a cold start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// The column of the label.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Float64Builder, RecordBatch, StringArray, StringBuilder, UInt32Builder, UInt64Array, UInt64Builder,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
+use tamis_schemas::tables::evidence_schema;
 
 use super::assign::{Drop, Rule};
 use super::edge::{Grouped, Method, Similarity, record_of_fields};
@@ -48,16 +49,7 @@ impl Evidence {
 
     /// Columns of the evidence table.
     pub fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new("dropped_id", DataType::Utf8, false),
-            Field::new("kept_id", DataType::Utf8, false),
-            Field::new("similarity", DataType::Float64, false),
-            Field::new("method", DataType::Utf8, false),
-            Field::new("rule", DataType::Utf8, false),
-            Field::new("shared_bands", DataType::UInt32, false),
-            Field::new("cluster_id", DataType::Utf8, false),
-            Field::new("cluster_size", DataType::UInt64, false),
-        ]))
+        evidence_schema()
     }
 
     /// Sees the ids of rows; of the whole input, in any order, each row once.
