@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
 use tamis_schemas::config::{InputFormat, Linkage, Strategy, TextDocuments};
 use tamis_schemas::size::ByteSize;
 
@@ -250,43 +251,55 @@ pub(crate) struct Completions {
 }
 
 fn input_format() -> impl TypedValueParser<Value = InputFormat> {
-    one_of(&[
-        ("jsonl", InputFormat::Jsonl),
-        ("csv", InputFormat::Csv),
-        ("tsv", InputFormat::Tsv),
-        ("parquet", InputFormat::Parquet),
-        ("arrow", InputFormat::Arrow),
-        ("text", InputFormat::Text),
-    ])
+    one_of(&["jsonl", "csv", "tsv", "parquet", "arrow", "text"])
 }
 
 fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
-    one_of(&[("line", TextDocuments::Line), ("file", TextDocuments::File)])
+    one_of(&["line", "file"])
 }
 
 fn linkage() -> impl TypedValueParser<Value = Linkage> {
-    one_of(&[("star", Linkage::Star), ("connected", Linkage::Connected)])
+    one_of(&["star", "connected"])
 }
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {
-    one_of(&[
-        ("auto", Strategy::Auto),
-        ("random", Strategy::Random),
-        ("least-confidence", Strategy::LeastConfidence),
-        ("margin", Strategy::Margin),
-        ("entropy", Strategy::Entropy),
-        ("typiclust", Strategy::Typiclust),
-    ])
+    one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
 }
 
-/// A parser of the given names. The config types know nothing of clap, so their names are said again here; a test holds
-/// the two against each other.
-fn one_of<T: Copy + Send + Sync + 'static>(names: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).map(move |typed| {
-        names
-            .iter()
-            .find(|(name, _)| *name == typed)
-            .map(|(_, value)| *value)
-            .expect("clap lets only these names through")
-    })
+/// A parser of names as config files write them. The config types know nothing of clap, so that their names are listed
+/// here; a test parses every one.
+fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    names: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names)
+        .map(|name| serde_json::from_value(name.into()).expect("the names listed are those of the config"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_listed_name_is_one_of_the_config() {
+        let base =
+            ["dedup", "select"].map(|name| (name, if name == "select" { vec!["--budget", "1"] } else { vec![] }));
+        let mut n_names = 0;
+        for (name, required) in base {
+            let command = Cli::command();
+            let command = command.find_subcommand(name).unwrap();
+            for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                let flag = format!("--{}", argument.get_long().unwrap());
+                for value in argument.get_possible_values() {
+                    if argument.get_action().takes_values() {
+                        let typed = ["tamis", name, "in", "-o", "out", &flag, value.get_name()];
+                        Cli::try_parse_from(typed.iter().chain(&required)).unwrap();
+                        n_names += 1;
+                    }
+                }
+            }
+        }
+        assert!(n_names >= 24, "{n_names} names");
+    }
 }
