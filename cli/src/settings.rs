@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
 
-use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
+use crate::args::{Against, Convert, Data, Dedup, Global, Overwrite, Reading, Select};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -25,7 +25,17 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
-    Config { deduplicate: Some(deduplicate), ..base(&args.data, None) }
+    Config { decontaminate: decontaminate(&args.against), deduplicate: Some(deduplicate), ..base(&args.data, None) }
+}
+
+fn decontaminate(args: &Against) -> Option<DecontaminateConfig> {
+    (!args.against.is_empty()).then(|| DecontaminateConfig {
+        text: args.against_text_column.clone(),
+        id: args.against_id_column.clone(),
+        ngram: args.against_ngram,
+        min_tokens: args.against_min_tokens,
+        ..DecontaminateConfig::new(args.against.clone())
+    })
 }
 
 /// The config of `tamis select`: near-duplicates are found so that only one of each cluster is chosen.
@@ -56,6 +66,7 @@ pub(crate) fn convert(args: &Convert) -> Config {
 fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     Config {
         input: input(data.inputs.clone(), &data.reading),
+        decontaminate: None,
         deduplicate: None,
         score: None,
         select: None,

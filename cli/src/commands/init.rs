@@ -80,6 +80,12 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
         paths.join(", ")
     );
     out += "
+# Drop rows that contain an item of a held-out set, before anything else:
+# [decontaminate]
+# paths = [\"benchmarks\"]    # files, folders, globs or URLs
+# ngram = 13                # tokens in a row; of shorter items all
+# min_tokens = 4            # shorter items are not looked for
+
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"
 

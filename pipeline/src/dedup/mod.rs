@@ -35,7 +35,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod token;
-mod unicode;
+pub(crate) mod unicode;
 mod verdict;
 
 pub use assign::Rule;

@@ -1,9 +1,10 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! survey (types, rejects, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
 //! ```
 
+mod held_out;
 mod ids;
 mod look;
 mod pass;
@@ -12,6 +13,7 @@ mod rejects;
 mod route;
 mod select;
 mod survey;
+mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
@@ -94,7 +96,8 @@ pub fn run(
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 
-    let mut survey = survey::survey(run, &mut output)?;
+    let held_out = held_out::load(run, stores)?;
+    let mut survey = survey::survey(run, held_out, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
     let fitted = select::fit(run, &survey, stores)?;
     let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
@@ -117,6 +120,7 @@ pub fn run(
         skipped_files: inputs.skipped().to_vec(),
         rows,
         dropped_by_reason: written.dropped_by_reason,
+        decontamination: survey.decontamination,
         near_duplicates: written.near_duplicates,
         scorer: written.scorer,
         selection: written.selection,

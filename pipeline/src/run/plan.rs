@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, InputConfig, InputFormat, Table};
 
+use crate::decontaminate;
 use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
+
+/// Longest run of tokens that may be asked for: items with fewer tokens are looked for length by length.
+const MAX_HELD_OUT_NGRAM: usize = 256;
 
 /// What a run will do.
 #[derive(Debug)]
@@ -18,9 +22,20 @@ pub(super) struct Plan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) source: SourceOptions,
+    pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
+}
+
+/// Which held-out items are looked for, and how they are read.
+#[derive(Debug)]
+pub(super) struct HeldOutPlan {
+    pub(super) paths: Vec<String>,
+    pub(super) source: SourceOptions,
+    pub(super) text: TextExpression,
+    pub(super) id: IdSource,
+    pub(super) settings: decontaminate::Settings,
 }
 
 impl Plan {
@@ -43,8 +58,9 @@ impl Plan {
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
-            id: id_source(&config.input),
+            id: id_source(config.input.id.as_deref()),
             source: source_options(&config.input)?,
+            decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate: config.deduplicate.as_ref().map(near_duplicate_settings).transpose()?,
             device,
             tables: tables(config)?,
@@ -53,7 +69,7 @@ impl Plan {
 
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
-        self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
+        self.decontaminate.is_some() || self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -125,8 +141,8 @@ fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-fn id_source(input: &InputConfig) -> IdSource {
-    match input.id.as_deref() {
+fn id_source(id: Option<&str>) -> IdSource {
+    match id {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
         None => IdSource::FirstPresent(vec![columns::ID.to_owned(), "id".to_owned()]),
@@ -139,7 +155,7 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         .into_iter()
         .filter(|table| match table {
             Table::Kept | Table::Rejected => true,
-            Table::Dropped | Table::Evidence => config.deduplicate.is_some(),
+            Table::Dropped | Table::Evidence => config.deduplicate.is_some() || config.decontaminate.is_some(),
             Table::Scores => has_scores,
             Table::Batch => has_batch,
         })
@@ -154,17 +170,51 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
+fn held_out_plan(held_out: &DecontaminateConfig, config: &Config) -> Result<HeldOutPlan> {
+    if held_out.paths.is_empty() {
+        return Err(Error::config("decontaminate.paths names no file"));
+    }
+    if !(1..=MAX_HELD_OUT_NGRAM).contains(&held_out.ngram) {
+        let message =
+            format!("decontaminate.ngram is {}, not between 1 and {MAX_HELD_OUT_NGRAM}", held_out.ngram);
+        return Err(Error::config(message));
+    }
+    if held_out.min_tokens == 0 {
+        return Err(Error::config("decontaminate.min_tokens is 0: an item without a token cannot be looked for"));
+    }
+    let input = InputConfig {
+        text_documents: config.input.text_documents,
+        max_row: config.input.max_row,
+        ..InputConfig::new(held_out.paths.clone())
+    };
+    Ok(HeldOutPlan {
+        paths: held_out.paths.clone(),
+        source: source_options(&input)?,
+        text: parse_text(held_out.text.as_ref().unwrap_or(&config.input.text))?,
+        id: id_source(held_out.id.as_deref()),
+        settings: decontaminate::Settings {
+            n_tokens: held_out.ngram,
+            min_tokens: held_out.min_tokens,
+            normalize: config.deduplicate.as_ref().map_or_else(Normalize::default, normalize),
+        },
+    })
+}
+
+fn normalize(config: &DeduplicateConfig) -> Normalize {
+    Normalize {
+        diacritics: config.ignore_diacritics,
+        digits: config.ignore_digits,
+        punctuation: config.ignore_punctuation,
+    }
+}
+
 fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
     let settings = Settings {
         threshold: config.threshold,
         recall: config.recall,
         n_tokens: config.ngram,
         seed: config.seed,
-        normalize: Normalize {
-            diacritics: config.ignore_diacritics,
-            digits: config.ignore_digits,
-            punctuation: config.ignore_punctuation,
-        },
+        normalize: normalize(config),
         keep: parse_keep(&config.keep)?,
         linkage: match config.linkage {
             tamis_schemas::config::Linkage::Star => Linkage::Star,

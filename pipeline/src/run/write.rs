@@ -13,8 +13,9 @@ use super::ids::{ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::survey::Survey;
+use super::verdict::Verdicts;
 use super::{Run, pass};
-use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
+use crate::dedup::{Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Request};
@@ -45,7 +46,7 @@ pub(super) fn write(
     let kept = carried_by(&[id_field()]);
     let dropped = carried_by(&[id_field(), reason_field()]);
     let router = Router {
-        verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+        verdicts: survey.verdicts(),
         scorer: fitted.map(|fitted| &fitted.scorer),
         kept: &kept,
         dropped: &dropped,
@@ -72,7 +73,7 @@ pub(super) fn write(
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
-    let mut found = survey.near_duplicates.as_mut();
+    let (mut found, mut contaminated) = (survey.near_duplicates.as_mut(), survey.contaminated.as_mut());
     pass::for_each(
         scan,
         run.context,
@@ -85,8 +86,13 @@ pub(super) fn write(
                 for (reason, n_rows) in &routed.reasons {
                     *written.dropped_by_reason.entry(reason.clone()).or_default() += n_rows;
                 }
-                if let (Some(found), Some((rows, ids))) = (&mut found, &routed.ids) {
-                    found.evidence.observe_ids(rows, ids, run.context)?;
+                if let Some((rows, ids)) = &routed.ids {
+                    if let Some(found) = &mut found {
+                        found.evidence.observe_ids(rows, ids, run.context)?;
+                    }
+                    if let Some(contaminated) = &mut contaminated {
+                        contaminated.observe_ids(rows, ids, run.context)?;
+                    }
                 }
                 tables.write(&routed)?;
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
@@ -97,8 +103,7 @@ pub(super) fn write(
         },
     )?;
     tables.finish(output)?;
-    written.near_duplicates =
-        survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
+    written.near_duplicates = finish_evidence(survey, run, output)?;
     written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
@@ -109,22 +114,38 @@ fn chooser_columns(run: Run<'_>) -> Vec<String> {
     run.config.select.iter().filter_map(|select| select.stratum_column.clone()).collect()
 }
 
-fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output) -> Result<NearDuplicateRecord> {
+/// Writes the evidence: of contaminated rows first, then of near-duplicates.
+fn finish_evidence(survey: &mut Survey, run: Run<'_>, output: &mut Output) -> Result<Option<NearDuplicateRecord>> {
+    let (contaminated, found) = (survey.contaminated.take(), survey.near_duplicates.take());
+    let record = found.as_ref().map(|found| near_duplicate_record(&found.report));
     if run.plan.writes(Table::Evidence) {
         let mut writer = output.table(Table::Evidence, Evidence::schema())?;
-        for batch in found.evidence.finish(run.context)? {
-            run.context.cancel.check()?;
-            writer.write(&batch?)?;
+        if let Some(contaminated) = contaminated {
+            write_batches(contaminated.evidence(run.context)?, &mut writer, run)?;
+        }
+        if let Some(found) = found {
+            write_batches(found.evidence.finish(run.context)?, &mut writer, run)?;
         }
         output.finish_table(Table::Evidence, writer)?;
     }
-    Ok(near_duplicate_record(&found.report))
+    Ok(record)
+}
+
+fn write_batches(
+    mut batches: impl Iterator<Item = Result<RecordBatch>>,
+    writer: &mut TableWriter,
+    run: Run<'_>,
+) -> Result<()> {
+    batches.try_for_each(|batch| {
+        run.context.cancel.check()?;
+        writer.write(&batch?)
+    })
 }
 
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
-    verdict: Option<Verdict>,
+    verdicts: Verdicts,
     scorer: Option<&'a BuiltinScorer>,
     kept: &'a Carried,
     dropped: &'a Carried,
@@ -145,14 +166,15 @@ struct Routed {
 
 impl Router<'_> {
     fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {
-        decoded.batches.into_iter().map(|batch| self.route_batch(batch)).collect()
+        decoded.batches.into_iter().map(|batch| self.route_batch(&batch)).collect()
     }
 
-    fn route_batch(&self, batch: RecordBatch) -> Result<Routed> {
-        let ids = if self.verdict.is_some() { Some((rows_of(&batch)?.clone(), ids_of(&batch)?.clone())) } else { None };
-        let (kept, dropped) = match &self.verdict {
-            Some(verdict) => split_by_null(&verdict.apply(batch)?, columns::REASON)?,
-            None => (batch.clone(), batch.slice(0, 0)),
+    fn route_batch(&self, batch: &RecordBatch) -> Result<Routed> {
+        let (ids, (kept, dropped)) = if self.verdicts.are_there() {
+            let ids = (rows_of(batch)?.clone(), ids_of(batch)?.clone());
+            (Some(ids), split_by_null(&self.verdicts.apply(batch)?, columns::REASON)?)
+        } else {
+            (None, (batch.clone(), batch.slice(0, 0)))
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
