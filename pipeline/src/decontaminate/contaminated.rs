@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Builder, PrimitiveArray, RecordBatch, StringArray, StringBuilder, UInt32Array,
+    ArrayRef, AsArray, Float64Builder, PrimitiveArray, RecordBatch, StringArray, StringBuilder, UInt32Array,
     UInt64Array, UInt64Builder,
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, UInt32Type, UInt64Type};

@@ -9,7 +9,7 @@ use super::span::original_span;
 use super::tokens::{ROW_END, is_separator, join_tokens, token_spans};
 use crate::dedup::{Normalize, Normalizer, tokenize};
 
-/// Items that an n-gram of a row is followed into, the first ones.
+/// Places in the items that an n-gram of a row is followed into, the first ones.
 const MAX_FOLLOWED: usize = 64;
 /// Bytes of a row that are compared to choose among its items; what was found by then is taken.
 const MAX_COMPARED_BYTES: usize = 64 << 20;

@@ -30,7 +30,7 @@ pub(super) struct Index {
     /// Tag in the high half, position in [`ItemTable::bytes`] in the low one. Sorted in each bucket.
     entries: Vec<u64>,
     short: Option<Short>,
-    #[expect(dead_code, reason = "gives the memory back when dropped")]
+    /// Gives the memory back when dropped.
     reservation: Reservation,
 }
 

@@ -9,8 +9,9 @@
 //! whole. Tokens and their normalization are those of [`dedup`](crate::dedup). Hashes only say where to look: a match is
 //! decided by comparing the tokens themselves.
 //!
-//! Of several items the one with the longest run is named, the first one if they tie. An n-gram that more than 64 items
-//! have is followed into the first 64 of them: which of very many items is named may depend on that, the verdict does not.
+//! Of several items the one with the longest run is named, the first one if they tie. An n-gram that stands in
+//! more than 64 places of the items is followed into the first 64: of a run that has no rarer n-gram, which item is named
+//! may depend on that. The verdict does not.
 
 mod contaminated;
 mod find;
