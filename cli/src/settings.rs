@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+use tamis_schemas::config::{
+    Config, DecontaminateConfig, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table,
+};
 
 use crate::args::{Against, Convert, Data, Dedup, Global, Overwrite, Reading, Select};
 use crate::machine;

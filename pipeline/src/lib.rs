@@ -1,9 +1,9 @@
 //! The stages of tamis and the executor that runs them: reads rows, removes near-duplicates with proof, scores what is
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
-//! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`], [`select`] (what is
-//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom). This crate never prints, never reads the
-//! environment or the clock, and never exits.
+//! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
+//! [`select`] (what is decided about them), [`sink`] (rows go out), [`run`] (who calls whom). This crate never prints,
+//! never reads the environment or the clock, and never exits.
 
 pub mod budget;
 pub mod context;

@@ -17,7 +17,9 @@ fn tokens(text: &str) -> Vec<String> {
     for char in text.chars().flat_map(char::to_lowercase) {
         let is_ideograph = ('\u{3040}'..='\u{9fff}').contains(&char) && char.is_alphanumeric();
         match tokens.last_mut() {
-            Some(token) if is_open && char.is_alphanumeric() && !is_ideograph || is_open && char == '_' => token.push(char),
+            Some(token) if is_open && char.is_alphanumeric() && !is_ideograph || is_open && char == '_' => {
+                token.push(char)
+            }
             _ if char.is_alphanumeric() || char == '_' => tokens.push(char.to_string()),
             _ => {}
         }
@@ -86,7 +88,9 @@ fn planted(dir: &Path) -> (Vec<Value>, Vec<Value>) {
         let quoted = format!("Erstens: ÀÉ — {} … 终.", more.to_uppercase());
         rows.push(json!({"id": format!("quote-{index}"), "text": quoted}));
     }
-    rows.push(json!({"id": "asks", "text": format!("As someone asked: {}\nThe answer is known.", question.to_uppercase())}));
+    rows.push(
+        json!({"id": "asks", "text": format!("As someone asked: {}\nThe answer is known.", question.to_uppercase())}),
+    );
     items.push(json!({"id": "short", "text": "and or"}));
     items.push(json!({"id": "none", "text": "…!"}));
     write_lines(&dir.join("in.jsonl"), &rows);
@@ -210,15 +214,25 @@ fn held_out_files_of_any_format_in_any_order() {
     let at = |name: &str| dir.path().join(name);
     fs::write(at("held/a.csv"), "key,q,answer\nc1,Which river runs through the old town?,1\n").unwrap();
     // The same columns with types that do not go together.
-    write_lines(&at("held/b.jsonl"), &[json!({"key": "j1", "q": "Who wrote the seventh book?", "answer": {"is": "me"}})]);
+    write_lines(
+        &at("held/b.jsonl"),
+        &[json!({"key": "j1", "q": "Who wrote the seventh book?", "answer": {"is": "me"}})],
+    );
     write_lines(&at("p.jsonl"), &[json!({"key": 7, "q": "When does the last train leave?", "answer": [1]})]);
     tamis(dir.path(), "convert p.jsonl -o parquet").expect_code(0);
     fs::rename(at("parquet/kept/part-00000.parquet"), at("held/deep/p.parquet")).unwrap();
     fs::write(at("held/LICENSE"), "not data").unwrap();
-    let rows = ["which river runs through the old town", "Who wrote the seventh book, he asked", "when does the last train leave", "when does the first train leave"];
+    let rows = [
+        "which river runs through the old town",
+        "Who wrote the seventh book, he asked",
+        "when does the last train leave",
+        "when does the first train leave",
+    ];
     write_lines(&at("in.jsonl"), &rows.map(|text| json!({"body": text})));
     let run = |against: &str| {
-        let args = format!("dedup in.jsonl -o out --overwrite --text-column body --against-text-column q --against-id-column key --format json {against}");
+        let args = format!(
+            "dedup in.jsonl -o out --overwrite --text-column body --against-text-column q --against-id-column key --format json {against}"
+        );
         let ended = tamis(dir.path(), &args).expect_code(0);
         (ended.json()["manifest"]["decontamination"].clone(), files(&at("out")))
     };
@@ -227,9 +241,11 @@ fn held_out_files_of_any_format_in_any_order() {
     assert_eq!(strings(&evidence, "kept_id"), ["c1", "j1", "7"]);
     assert_eq!(strings(&table(&at("out"), "kept").1, "body"), ["when does the first train leave"]);
     assert_eq!(record["skipped_files"], json!(["held/LICENSE"]));
-    let names: Vec<&str> = record["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        record["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["held/a.csv", "held/b.jsonl", "held/deep/p.parquet"]);
-    let (_, named) = run("--against held/deep/p.parquet --against held/b.jsonl --against held/a.csv --against held/?.csv");
+    let (_, named) =
+        run("--against held/deep/p.parquet --against held/b.jsonl --against held/a.csv --against held/?.csv");
     let tables = |files: &BTreeMap<String, Vec<u8>>| -> Vec<Vec<u8>> {
         files.iter().filter(|(name, _)| name.ends_with(".parquet")).map(|(_, bytes)| bytes.clone()).collect()
     };
@@ -266,7 +282,8 @@ fn by_config_without_and_with_the_other_stages() {
     let pool = json_lines(&sample("banking.jsonl"));
     let items: Vec<Value> = pool.iter().step_by(5).cloned().collect();
     write_lines(&dir.path().join("held.jsonl"), &items);
-    let labels: Vec<String> = pool.iter().step_by(13).map(|row| format!("{},{}", id(row), row["label"].as_str().unwrap())).collect();
+    let labels: Vec<String> =
+        pool.iter().step_by(13).map(|row| format!("{},{}", id(row), row["label"].as_str().unwrap())).collect();
     fs::write(dir.path().join("labels.csv"), format!("id,label\n{}\n", labels.join("\n"))).unwrap();
     let config = |more: &str| {
         format!(
@@ -305,7 +322,12 @@ fn the_summary_says_so() {
     write_lines(&dir.path().join("in.jsonl"), &[json!({"text": "one two three four five"}), json!({"text": "six"})]);
     write_lines(&dir.path().join("held.jsonl"), &[json!({"text": "Two three four FIVE"}), json!({"text": "yes"})]);
     let ended = tamis(dir.path(), "dedup in.jsonl -o out --against held.jsonl").expect_code(0);
-    for line in ["1 contaminated", "held out: 1 items of 1 file, by runs of 13 tokens", "1 rows contain one", "1 items are too short"] {
+    for line in [
+        "1 contaminated",
+        "held out: 1 items of 1 file, by runs of 13 tokens",
+        "1 rows contain one",
+        "1 items are too short",
+    ] {
         assert!(ended.stdout.contains(line), "{line}: {}", ended.stdout);
     }
 }
@@ -355,9 +377,16 @@ fn held_out_files_that_cannot_be_used() {
 #[test]
 fn rejected_rows_are_accounted_for_beside_them() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("in.jsonl"), "{\"text\":\"one two three four five\"}\n{\"text\":\n{\"text\":\"six\"}\n{\"text\":\"Six\"}\n").unwrap();
+    fs::write(
+        dir.path().join("in.jsonl"),
+        "{\"text\":\"one two three four five\"}\n{\"text\":\n{\"text\":\"six\"}\n{\"text\":\"Six\"}\n",
+    )
+    .unwrap();
     write_lines(&dir.path().join("held.jsonl"), &[json!({"text": "two three four five"})]);
     let ended = tamis(dir.path(), "dedup in.jsonl -o out --against held.jsonl --format json").expect_code(1);
     let rows = &ended.json()["manifest"]["rows"];
-    assert_eq!((&rows["rows_in"], &rows["kept"], &rows["dropped"], &rows["rejected"]), (&json!(4), &json!(1), &json!(2), &json!(1)));
+    assert_eq!(
+        (&rows["rows_in"], &rows["kept"], &rows["dropped"], &rows["rejected"]),
+        (&json!(4), &json!(1), &json!(2), &json!(1))
+    );
 }

@@ -160,7 +160,8 @@ impl ContaminationEvidence {
             return Ok(None);
         }
         let item_ids: ArrayRef = Arc::new(item_ids.finish());
-        let all = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, n_rows))) };
+        let all =
+            |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, n_rows))) };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(dropped_ids.finish()),
             Arc::clone(&item_ids),

@@ -50,7 +50,8 @@ pub(super) struct Seed {
     /// Index of its first token.
     pub(super) token: usize,
     pub(super) n_tokens: usize,
-    hash: u64,
+    /// First of the entries that may be of this run, and the end of them: looked up once, since they lie far apart.
+    entries: (u32, u32),
 }
 
 impl Index {
@@ -105,9 +106,7 @@ impl Index {
         if n_tokens <= tokens.len() {
             self.shingler.shingle(tokens, windows);
             for (token, &hash) in windows.iter().enumerate() {
-                if self.filter.may_contain(hash) && !self.entries(hash).is_empty() {
-                    seeds.push(Seed { token, n_tokens, hash });
-                }
+                seeds.extend(self.look_up(hash).map(|entries| Seed { token, n_tokens, entries }));
             }
         }
         let Some(short) = &self.short else { return };
@@ -123,36 +122,42 @@ impl Index {
             for &n_tokens in short.lengths.iter().take_while(|&&length| token + length <= tokens.len()) {
                 // Fewer tokens than a shingle has: one shingle of all.
                 self.shingler.shingle(&tokens[token..token + n_tokens], &mut whole);
-                let hash = whole[0];
-                if self.filter.may_contain(hash) && !self.entries(hash).is_empty() {
-                    seeds.push(Seed { token, n_tokens, hash });
-                }
+                seeds.extend(self.look_up(whole[0]).map(|entries| Seed { token, n_tokens, entries }));
             }
         }
     }
 
     /// Positions in [`ItemTable::bytes`] of the runs that may be a seed's, ascending.
     pub(super) fn positions(&self, seed: Seed) -> impl Iterator<Item = usize> {
-        self.entries(seed.hash).iter().map(|&entry| entry as u32 as usize)
+        self.entries(seed).iter().map(|&entry| entry as u32 as usize)
     }
 
     /// The same between two positions.
     pub(super) fn positions_in(&self, seed: Seed, range: &Range<usize>) -> impl Iterator<Item = usize> {
-        let entries = self.entries(seed.hash);
+        let entries = self.entries(seed);
         let start = entries.partition_point(|&entry| (entry as u32 as usize) < range.start);
-        let end = entries.partition_point(|&entry| (entry as u32 as usize) < range.end);
-        entries[start..end].iter().map(|&entry| entry as u32 as usize)
+        entries[start..].iter().map(|&entry| entry as u32 as usize).take_while(|&position| position < range.end)
     }
 
-    /// The entries with the tag of a hash.
-    fn entries(&self, hash: u64) -> &[u64] {
+    fn entries(&self, seed: Seed) -> &[u64] {
+        &self.entries[seed.entries.0 as usize..seed.entries.1 as usize]
+    }
+
+    /// The entries with the tag of a hash, if there are any.
+    #[inline]
+    fn look_up(&self, hash: u64) -> Option<(u32, u32)> {
+        if self.filter.may_contain(hash) { self.look_up_in_bucket(hash) } else { None }
+    }
+
+    #[inline(never)]
+    fn look_up_in_bucket(&self, hash: u64) -> Option<(u32, u32)> {
         let bucket = bucket(hash, self.ends.len());
-        let start = if bucket == 0 { 0 } else { self.ends[bucket - 1] as usize };
-        let entries = &self.entries[start..self.ends[bucket] as usize];
+        let base = if bucket == 0 { 0 } else { self.ends[bucket - 1] as usize };
+        let entries = &self.entries[base..self.ends[bucket] as usize];
         let tag = tag(hash);
         let start = entries.partition_point(|&entry| ((entry >> 32) as u32) < tag);
         let n_equal = entries[start..].partition_point(|&entry| (entry >> 32) as u32 == tag);
-        &entries[start..start + n_equal]
+        (n_equal > 0).then_some(((base + start) as u32, (base + start + n_equal) as u32))
     }
 }
 

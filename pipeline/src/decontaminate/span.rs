@@ -87,8 +87,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::dedup::{Normalize, tokenize};
     use crate::decontaminate::tokens::token_spans;
+    use crate::dedup::{Normalize, tokenize};
 
     fn hashes(text: &[u8]) -> Vec<u64> {
         let mut hashes = Vec::new();
@@ -124,10 +124,7 @@ mod tests {
         let alphabet: Vec<char> = "aEoZ  .,!_09\u{e9}\u{323}\u{301}\u{308}\u{345}\u{ac00}\u{1100}\u{1161}\u{11a8}\u{130}\u{3a3}\u{1e9e}\u{212a}\u{93e}\u{93c}\u{958}\u{9c7}\u{9be}\u{bc6}日\u{f900}\u{2f800}か\u{3099}ไ๑๒\u{e31}\u{200d}😀\u{fe0f}≠\u{338}=Ⓐ\u{37e}"
             .chars()
             .collect();
-        let options = [
-            Normalize::default(),
-            Normalize { diacritics: true, digits: true, ..Normalize::default() },
-        ];
+        let options = [Normalize::default(), Normalize { diacritics: true, digits: true, ..Normalize::default() }];
         for round in 0..20_000 {
             let mut normalizer = Normalizer::new(options[round % 2]);
             let n_chars = random.random_range(1..14);
@@ -152,7 +149,8 @@ mod tests {
     #[test]
     fn punctuation_is_in_no_token() {
         let mut random = ChaCha8Rng::seed_from_u64(10);
-        let alphabet: Vec<char> = "aE  .,!-_0\u{e9}\u{301}\u{308}日か\u{3099}ไ\u{200d}‿😀\u{fe0f}\u{a0}’。".chars().collect();
+        let alphabet: Vec<char> =
+            "aE  .,!-_0\u{e9}\u{301}\u{308}日か\u{3099}ไ\u{200d}‿😀\u{fe0f}\u{a0}’。".chars().collect();
         for _ in 0..5000 {
             let n_chars = random.random_range(0..14);
             let text: String = (0..n_chars).map(|_| *alphabet.choose(&mut random).unwrap()).collect();

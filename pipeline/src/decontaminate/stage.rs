@@ -76,12 +76,8 @@ impl MapStage for Decontaminate {
             starts.append_option(found.as_ref().map(|found| found.span.start as u64));
             ends.append_option(found.as_ref().map(|found| found.span.end as u64));
         }
-        let added: [ArrayRef; 4] = [
-            Arc::new(items.finish()),
-            Arc::new(shares.finish()),
-            Arc::new(starts.finish()),
-            Arc::new(ends.finish()),
-        ];
+        let added: [ArrayRef; 4] =
+            [Arc::new(items.finish()), Arc::new(shares.finish()), Arc::new(starts.finish()), Arc::new(ends.finish())];
         let schema = self.output_schema(batch.schema_ref())?;
         Ok(RecordBatch::try_new(schema, batch.columns().iter().cloned().chain(added).collect())?)
     }

@@ -41,7 +41,6 @@ struct Written {
     spans: Vec<Range<usize>>,
 }
 
-
 /// Ways to write each token that normalization makes one.
 const TOKENS: [&[&str]; 5] = [
     &["a", "A"],

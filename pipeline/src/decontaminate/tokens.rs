@@ -50,8 +50,8 @@ pub(super) fn join_tokens(text: &str, spans: &[(u32, u32)], end: u8, joined: &mu
 
 #[cfg(test)]
 mod tests {
-    use rand::seq::IndexedRandom;
     use rand::SeedableRng;
+    use rand::seq::IndexedRandom;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;

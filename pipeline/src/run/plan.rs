@@ -175,8 +175,7 @@ fn held_out_plan(held_out: &DecontaminateConfig, config: &Config) -> Result<Held
         return Err(Error::config("decontaminate.paths names no file"));
     }
     if !(1..=MAX_HELD_OUT_NGRAM).contains(&held_out.ngram) {
-        let message =
-            format!("decontaminate.ngram is {}, not between 1 and {MAX_HELD_OUT_NGRAM}", held_out.ngram);
+        let message = format!("decontaminate.ngram is {}, not between 1 and {MAX_HELD_OUT_NGRAM}", held_out.ngram);
         return Err(Error::config(message));
     }
     if held_out.min_tokens == 0 {

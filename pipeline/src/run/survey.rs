@@ -61,8 +61,7 @@ pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut 
     let mut ids = ExternalSorter::new("id check", &run.context.budget);
     let mut rows = RowCounts::default();
     let mut types = Types::default();
-    let mut hits =
-        held_out.as_ref().map(|items| Hits::new(items.stage.held_out().len(), run.context)).transpose()?;
+    let mut hits = held_out.as_ref().map(|items| Hits::new(items.stage.held_out().len(), run.context)).transpose()?;
 
     run.begin("reading");
     let scan = run.survey(&request)?;
