@@ -164,12 +164,12 @@ pub(crate) struct Dedup {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) against: Against,
+    pub(crate) against: HeldOut,
 }
 
 /// Held-out items that no row may contain.
 #[derive(Debug, Args)]
-pub(crate) struct Against {
+pub(crate) struct HeldOut {
     /// Drop rows that contain an item of these held-out files, folders, globs or URLs
     #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
     pub(crate) against: Vec<String>,

@@ -11,7 +11,7 @@ use tamis_schemas::config::{
     Config, DecontaminateConfig, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table,
 };
 
-use crate::args::{Against, Convert, Data, Dedup, Global, Overwrite, Reading, Select};
+use crate::args::{Convert, Data, Dedup, Global, HeldOut, Overwrite, Reading, Select};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -30,7 +30,7 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
     Config { decontaminate: decontaminate(&args.against), deduplicate: Some(deduplicate), ..base(&args.data, None) }
 }
 
-fn decontaminate(args: &Against) -> Option<DecontaminateConfig> {
+fn decontaminate(args: &HeldOut) -> Option<DecontaminateConfig> {
     (!args.against.is_empty()).then(|| DecontaminateConfig {
         text: args.against_text_column.clone(),
         id: args.against_id_column.clone(),

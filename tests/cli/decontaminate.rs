@@ -18,7 +18,7 @@ fn tokens(text: &str) -> Vec<String> {
         let is_ideograph = ('\u{3040}'..='\u{9fff}').contains(&char) && char.is_alphanumeric();
         match tokens.last_mut() {
             Some(token) if is_open && char.is_alphanumeric() && !is_ideograph || is_open && char == '_' => {
-                token.push(char)
+                token.push(char);
             }
             _ if char.is_alphanumeric() || char == '_' => tokens.push(char.to_string()),
             _ => {}

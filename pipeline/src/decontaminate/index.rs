@@ -205,7 +205,7 @@ fn for_each_short(items: &ItemTable, n_tokens: usize, mut visit: impl FnMut(&[u6
 
 /// Hashes are spread evenly, and so are their high halves over any number of places.
 fn place(hash: u64, n_places: usize) -> usize {
-    ((hash >> 32) * n_places as u64 >> 32) as usize
+    (((hash >> 32) * n_places as u64) >> 32) as usize
 }
 
 fn bucket(hash: u64, n_buckets: usize) -> usize {
@@ -260,7 +260,9 @@ mod tests {
         for n_keys in [0, 1, 10, 100_000] {
             let keys: Vec<u64> = (0..n_keys).map(|_| random.random()).collect();
             let mut filter = Filter::new(n_keys);
-            keys.iter().for_each(|&key| filter.insert(key));
+            for &key in &keys {
+                filter.insert(key);
+            }
             assert!(keys.iter().all(|&key| filter.may_contain(key)));
             let n_passed = (0..100_000).filter(|_| filter.may_contain(random.random())).count();
             // 4 keys of 3 bits in 64 on average: about 0.7 % pass; that of words with more keys weighs in.

@@ -54,7 +54,7 @@ pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>
         },
     )
     .map_err(in_held_out)?;
-    let file_rows = inputs.check(types).map_err(in_held_out)?;
+    let file_rows = inputs.check(&types).map_err(in_held_out)?;
     if let Some(reject) = first_reject {
         return Err(unreadable_items(&inputs, n_rejects, &reject));
     }

@@ -112,7 +112,7 @@ impl Inputs {
     ///
     /// # Errors
     /// `Error::Column` if a file lacks a column that text or id need, or has it with the wrong type.
-    pub fn check(&self, types: Types) -> Result<Vec<u64>> {
+    pub fn check(&self, types: &Types) -> Result<Vec<u64>> {
         check_special_alone(&self.shared.files, types)
     }
 

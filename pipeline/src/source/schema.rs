@@ -252,7 +252,7 @@ pub(super) fn resolve(files: &[InputFile], types: Types, given: Option<&SchemaRe
 ///
 /// # Errors
 /// `Error::Column` if a column that text or id need is not in a file, or has the wrong type.
-pub(super) fn check_special_alone(files: &[InputFile], types: Types) -> Result<Vec<u64>> {
+pub(super) fn check_special_alone(files: &[InputFile], types: &Types) -> Result<Vec<u64>> {
     let special = &types.special;
     for (index, file) in files.iter().enumerate() {
         if let Some(file_types) = types.files.get(&index) {
