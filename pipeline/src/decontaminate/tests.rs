@@ -141,6 +141,8 @@ fn among_many_items_of_one_template_the_right_one_is_named() {
     let mut finder = Finder::new(&held_out);
     let found = finder.find(&format!("Before. {} After.", item(777).to_uppercase())).unwrap();
     assert_eq!((found.item, found.share), (777, 1.0));
+    // Its number is in no other item; the run is followed back from there to its beginning.
+    assert_eq!((found.n_tokens, found.span), (24, 8..8 + item(777).len()));
     let found = finder.find(&format!("Before. {template} after.")).unwrap();
     assert_eq!((found.item, found.n_tokens), (0, 14));
 }
