@@ -37,6 +37,7 @@ mod tests;
 mod token;
 mod unicode;
 mod verdict;
+mod what_if;
 
 pub use assign::Rule;
 pub use band::Bands;

@@ -1,0 +1,238 @@
+//! `tamis tune`: what near-duplicate removal would do at other thresholds.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tamis_pipeline::dedup::Search;
+use tamis_pipeline::run::draw_sample;
+use tamis_pipeline::tune::{Pair, Pairs, Sample, ThresholdLine, Tuning};
+
+use crate::args::{Format, Global, Tune};
+use crate::exit::Exit;
+use crate::machine;
+use crate::number::{bytes, count};
+use crate::progress::Display;
+use crate::settings;
+
+/// Characters of the longest bar of the histogram.
+const BAR_CHARS: f64 = 40.0;
+
+pub(crate) fn run(args: &Tune, global: &Global) -> anyhow::Result<Exit> {
+    let context = settings::context(global)?;
+    let display = Display::start(global);
+    let (input, deduplicate) = settings::tune(args);
+    let stores = settings::stores();
+    let started = Instant::now();
+    let drawn = draw_sample(&input, &deduplicate, args.sample, &stores, &context, display.progress());
+    let reading = started.elapsed();
+    let (sample, n_rejected) = drawn?;
+    display.progress().begin("comparing all pairs");
+    let pairs = Pairs::compare(&sample, &context)?;
+    let comparing = started.elapsed() - reading;
+    let tuning = Tuning::new(&sample, &pairs, &context)?;
+    let judging = started.elapsed() - reading - comparing;
+    drop(display);
+    let finished = Finished {
+        args,
+        sample: &sample,
+        tuning: &tuning,
+        n_rejected,
+        seconds: [reading, comparing, judging].map(|step: Duration| step.as_secs_f64()),
+        n_threads: settings::n_threads(global),
+    };
+    let mut out = io::stdout().lock();
+    match global.format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, &finished.to_json())?;
+            writeln!(out)?;
+        }
+        Format::Text => finished.write_text(&mut out)?,
+    }
+    out.flush()?;
+    Ok(if n_rejected > 0 { Exit::Rejects } else { Exit::Clean })
+}
+
+struct Finished<'a> {
+    args: &'a Tune,
+    sample: &'a Sample,
+    tuning: &'a Tuning,
+    n_rejected: u64,
+    /// Of reading, comparing and judging.
+    seconds: [f64; 3],
+    n_threads: usize,
+}
+
+impl Finished<'_> {
+    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        let sample = self.sample;
+        let scope = if sample.is_whole_input() {
+            "all compared with each other: pairs, dropped rows and recall are exact".to_owned()
+        } else {
+            format!(
+                "{} drawn at random and {} neighbours of theirs compared: estimates for the whole input",
+                count(sample.n_drawn() as u64),
+                count(sample.n_neighbours() as u64)
+            )
+        };
+        writeln!(out, "tamis tune: {} rows, {scope}", count(sample.n_rows()))?;
+        let [reading, comparing, judging] = self.seconds;
+        let memory =
+            machine::peak_memory_bytes().map_or_else(String::new, |peak| format!(", peak memory {}", bytes(peak)));
+        writeln!(
+            out,
+            "  reading {reading:.1} s, comparing all pairs {comparing:.1} s, judging {judging:.1} s; {} threads{memory}",
+            self.n_threads
+        )?;
+        if sample.n_left_out() > 0 {
+            let n = count(sample.n_left_out());
+            writeln!(out, "  {n} neighbours were left out, there are too many: read the pairs as a lower estimate")?;
+        }
+        if self.n_rejected > 0 {
+            writeln!(out, "  {} rows could not be read and are left out", count(self.n_rejected))?;
+        }
+        writeln!(
+            out,
+            "\n  {:>9} {:>12} {:>12} {:>16}   {:>9} {:>8} {:>10} {:>14}",
+            "threshold", "pairs", "dropped", "share", "bands", "recall", "precision", "candidates/row"
+        )?;
+        for line in &self.tuning.lines {
+            writeln!(out, "{}", text_line(line))?;
+        }
+        writeln!(
+            out,
+            "  precision is that of bare candidates: after proof it is 100 %, since no row is dropped without\n"
+        )?;
+        self.write_histogram(out)?;
+        let suggestion = &self.tuning.suggestion;
+        writeln!(out, "\nsuggested: {}", self.command())?;
+        writeln!(out, "  {}", suggestion.reason)?;
+        if let Some(note) = &suggestion.note {
+            writeln!(out, "  {note}")?;
+        }
+        for (side, pairs) in [("above", &self.tuning.above), ("below", &self.tuning.below)] {
+            if !pairs.is_empty() {
+                writeln!(out, "\njust {side} {:.2}", suggestion.threshold)?;
+            }
+            for pair in pairs {
+                let (earlier, later) = (sample.row(pair.earlier), sample.row(pair.later));
+                writeln!(out, "  {:.4}  {}: {}", pair.similarity, earlier.id, earlier.opening)?;
+                writeln!(out, "          {}: {}", later.id, later.opening)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_histogram(&self, out: &mut impl Write) -> io::Result<()> {
+        let bins = &self.tuning.histogram;
+        let most = bins.iter().map(|bin| bin.1).fold(1.0, f64::max);
+        writeln!(out, "  pairs by similarity")?;
+        for (at, &(from, n_pairs)) in bins.iter().enumerate() {
+            let range =
+                bins.get(at + 1).map_or_else(|| "1.00       ".to_owned(), |next| format!("{from:.2} - {:.2}", next.0));
+            let bar = "#".repeat((BAR_CHARS * n_pairs / most).ceil() as usize);
+            writeln!(out, "{}", format!("  {range} {:>12}  {bar}", rounded(n_pairs)).trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The command that does what is suggested.
+    fn command(&self) -> String {
+        let args = self.args;
+        let mut command =
+            format!("tamis dedup {} --threshold {}", args.inputs.join(" "), self.tuning.suggestion.threshold);
+        if args.reading.text_column != "text" {
+            command += &format!(" --text-column {:?}", args.reading.text_column);
+        }
+        let flags = [
+            (args.ngram != 5, format!(" --ngram {}", args.ngram)),
+            (args.recall != 0.99, format!(" --recall {}", args.recall)),
+            (args.ignore_diacritics, " --ignore-diacritics".to_owned()),
+            (args.ignore_digits, " --ignore-digits".to_owned()),
+            (args.ignore_punctuation, " --ignore-punctuation".to_owned()),
+        ];
+        command.extend(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag));
+        command + " -o OUT"
+    }
+
+    fn to_json(&self) -> Value {
+        let (sample, tuning) = (self.sample, self.tuning);
+        let [reading, comparing, judging] = self.seconds;
+        let lines = tuning.lines.iter().map(|line| {
+            let bands = bands_of(line.search);
+            json!({
+                "threshold": line.threshold,
+                "pairs": line.pairs,
+                "dropped_rows": line.dropped_rows,
+                "dropped_ratio": line.dropped_ratio,
+                "dropped_ratio_error": line.dropped_ratio_error,
+                "bands": bands.map(|bands| bands.0),
+                "rows_per_band": bands.map(|bands| bands.1),
+                "recall": line.recall,
+                "candidate_precision": line.precision,
+                "candidates_per_row": line.candidates_per_row,
+            })
+        });
+        let histogram = tuning.histogram.iter().map(|(from, pairs)| json!({ "from": from, "pairs": pairs }));
+        let examples = |pairs: &[Pair]| -> Value {
+            let row = |index| json!({ "id": sample.row(index).id, "opening": sample.row(index).opening });
+            let example = |pair: &Pair| json!({ "similarity": pair.similarity, "earlier": row(pair.earlier), "later": row(pair.later) });
+            pairs.iter().map(example).collect()
+        };
+        json!({
+            "command": "tamis tune",
+            "rows": sample.n_rows(),
+            "rejected_rows": self.n_rejected,
+            "sample": {
+                "drawn_rows": sample.n_drawn(),
+                "neighbour_rows": sample.n_neighbours(),
+                "left_out_neighbours": sample.n_left_out(),
+                "is_whole_input": sample.is_whole_input(),
+                "median_shingles": sample.median_shingles(),
+            },
+            "seconds": { "reading": reading, "comparing": comparing, "judging": judging },
+            "threads": self.n_threads,
+            "peak_memory_bytes": machine::peak_memory_bytes(),
+            "ngram": self.args.ngram,
+            "recall": self.args.recall,
+            "thresholds": lines.collect::<Value>(),
+            "histogram": histogram.collect::<Value>(),
+            "suggestion": {
+                "threshold": tuning.suggestion.threshold,
+                "reason": tuning.suggestion.reason,
+                "note": tuning.suggestion.note,
+                "command": self.command(),
+            },
+            "examples": { "above": examples(&tuning.above), "below": examples(&tuning.below) },
+        })
+    }
+}
+
+fn bands_of(search: Search) -> Option<(usize, usize)> {
+    match search {
+        Search::Bands(bands) => Some((bands.n_bands, bands.rows_per_band)),
+        Search::Exhaustive => None,
+    }
+}
+
+fn text_line(line: &ThresholdLine) -> String {
+    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    let share = match line.dropped_ratio_error {
+        error if error > 0.0 => format!("{:.1} +- {:.1} %", 100.0 * line.dropped_ratio, 100.0 * error),
+        _ => format!("{:.1} %", 100.0 * line.dropped_ratio),
+    };
+    format!(
+        "  {:>9.2} {:>12} {:>12} {share:>16}   {:>9} {:>8} {:>10} {:>14}",
+        line.threshold,
+        rounded(line.pairs),
+        rounded(line.dropped_rows),
+        bands_of(line.search).map_or_else(|| "all".to_owned(), |(bands, rows)| format!("{bands} x {rows}")),
+        percent(line.recall),
+        percent(line.precision),
+        line.candidates_per_row.map_or_else(|| "-".to_owned(), |candidates| format!("{candidates:.2}")),
+    )
+}
+
+fn rounded(value: f64) -> String {
+    count(value.round() as u64)
+}
