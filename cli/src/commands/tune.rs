@@ -84,9 +84,12 @@ impl Finished<'_> {
             "  reading {reading:.1} s, comparing all pairs {comparing:.1} s, judging {judging:.1} s; {} threads{memory}",
             self.n_threads
         )?;
-        if sample.n_left_out() > 0 {
-            let n = count(sample.n_left_out());
-            writeln!(out, "  {n} neighbours were left out, there are too many: read the pairs as a lower estimate")?;
+        if sample.n_cut() > 0 {
+            let n = count(sample.n_cut());
+            writeln!(
+                out,
+                "  {n} of them have too many neighbours to compare all: their pairs are estimated from the rows drawn"
+            )?;
         }
         if self.n_rejected > 0 {
             writeln!(out, "  {} rows could not be read and are left out", count(self.n_rejected))?;
@@ -186,7 +189,7 @@ impl Finished<'_> {
             "sample": {
                 "drawn_rows": sample.n_drawn(),
                 "neighbour_rows": sample.n_neighbours(),
-                "left_out_neighbours": sample.n_left_out(),
+                "rows_with_neighbours_left_out": sample.n_cut(),
                 "is_whole_input": sample.is_whole_input(),
                 "median_shingles": sample.median_shingles(),
             },

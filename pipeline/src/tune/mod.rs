@@ -19,9 +19,10 @@
 //! - candidates that are no true pairs are expected values: similarities of the rows drawn among each other stand for those of
 //!   all pairs of the input, and the formula of the S-curve says how many of them meet.
 //!
-//! If the sample is the whole input, pairs, dropped rows and recall are exact. Otherwise two limits make pairs (not so much
-//! dropped rows) a lower estimate: of a key that many rows share only the first 64 are looked at, and a row brings at most
-//! eight neighbours, all of them together at most as many as there are rows drawn. What was left out is counted.
+//! If the sample is the whole input, pairs, dropped rows and recall are exact. Otherwise a row drawn brings at most eight
+//! neighbours, by turns the nearest and the earliest, and all of them together at most as many as there are rows drawn. The
+//! pairs of a row that has more are estimated from the rows drawn, which are a fair share of its many neighbours. Whether it
+//! is dropped is judged by the neighbours that it has brought, so that at low thresholds slightly fewer rows seem to go.
 
 mod draw;
 mod pairs;

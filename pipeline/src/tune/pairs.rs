@@ -70,7 +70,7 @@ impl Found {
         let mut found = Self::default();
         let row = &sample.rows[later];
         for (earlier, other) in sample.rows[..later].iter().enumerate() {
-            let similarity = if sample.is_drawn[earlier] && sample.is_drawn[later] {
+            let similarity = if sample.roles[earlier].is_drawn() && sample.roles[later].is_drawn() {
                 Some(row.similarity(other))
             } else {
                 row.similarity_reaching(other, NEAR)

@@ -57,13 +57,30 @@ fn opening(text: &str) -> String {
     opening
 }
 
+/// Why a row is in the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It was drawn, and all its neighbours are there.
+    Drawn,
+    /// It was drawn, and has more neighbours than are there.
+    DrawnOfMany,
+    /// It came as a neighbour.
+    Neighbour,
+}
+
+impl Role {
+    pub(super) fn is_drawn(self) -> bool {
+        self != Self::Neighbour
+    }
+}
+
 /// Rows of an input: some drawn at random, and their neighbours. In input order.
 #[derive(Debug)]
 pub struct Sample {
     pub(super) settings: Settings,
     pub(super) rows: Vec<SampledRow>,
-    /// Whether a row was drawn, or came as a neighbour.
-    pub(super) is_drawn: Vec<bool>,
+    /// Why each row is there.
+    pub(super) roles: Vec<Role>,
     chosen: Chosen,
     n_drawn: usize,
     reservation: Reservation,
@@ -73,15 +90,19 @@ impl Sample {
     /// Nothing yet of the rows chosen. `settings` say how texts are read, and which recall bands must have.
     pub fn new(settings: Settings, chosen: Chosen, context: &Context) -> Self {
         let reservation = context.budget.reserve("sample");
-        Self { settings, rows: Vec::new(), is_drawn: Vec::new(), chosen, n_drawn: 0, reservation }
+        Self { settings, rows: Vec::new(), roles: Vec::new(), chosen, n_drawn: 0, reservation }
     }
 
     /// Adds a chosen row, which comes after all added before.
     pub fn push(&mut self, row: SampledRow) -> Result<()> {
         self.reservation.grow(row.n_bytes())?;
-        let is_drawn = self.chosen.drawn.contains(row.row);
-        self.n_drawn += usize::from(is_drawn);
-        self.is_drawn.push(is_drawn);
+        let role = match (self.chosen.drawn.contains(row.row), self.chosen.cut.contains(row.row)) {
+            (true, false) => Role::Drawn,
+            (true, true) => Role::DrawnOfMany,
+            (false, _) => Role::Neighbour,
+        };
+        self.n_drawn += usize::from(role.is_drawn());
+        self.roles.push(role);
         self.rows.push(row);
         Ok(())
     }
@@ -116,9 +137,9 @@ impl Sample {
         self.rows.len() - self.n_drawn
     }
 
-    /// Neighbours that were left out.
-    pub fn n_left_out(&self) -> u64 {
-        self.chosen.n_left_out
+    /// Rows drawn that have more neighbours than are in the sample.
+    pub fn n_cut(&self) -> u64 {
+        self.chosen.cut.len()
     }
 
     /// Whether every row of the input is in the sample.
@@ -128,7 +149,7 @@ impl Sample {
 
     /// Shingles of the middle one of the rows drawn.
     pub fn median_shingles(&self) -> usize {
-        let drawn = self.rows.iter().zip(&self.is_drawn).filter(|(_, is_drawn)| **is_drawn);
+        let drawn = self.rows.iter().zip(&self.roles).filter(|(_, role)| role.is_drawn());
         let mut lengths: Vec<usize> = drawn.map(|(row, _)| row.set.len()).collect();
         lengths.sort_unstable();
         lengths.get(lengths.len() / 2).copied().unwrap_or(0)

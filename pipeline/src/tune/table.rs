@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::pairs::{N_PARTS, Pair, Pairs};
-use super::sample::{Sample, SampledRow};
+use super::sample::{Role, Sample, SampledRow};
 use crate::context::Context;
 use crate::dedup::{Bands, Search, Settings};
 use crate::{Error, Result};
@@ -120,30 +120,38 @@ impl Scale {
         }
     }
 
-    /// Pairs of the input, from the number of times that a row drawn is in one.
-    fn pairs(self, n_ends: u64) -> f64 {
-        n_ends as f64 * self.rows / 2.0
+    /// How often the rows drawn have this pair, taken together: each end that was drawn counts once if all its neighbours are
+    /// there, whoever they are. Of a row with too many neighbours those that were drawn stand for all.
+    fn ends(self, sample: &Sample, pair: &Pair) -> f64 {
+        let roles = [sample.roles[pair.earlier as usize], sample.roles[pair.later as usize]];
+        let end = |role, other: Role| match role {
+            Role::Drawn => 1.0,
+            Role::DrawnOfMany if other.is_drawn() => self.others,
+            Role::DrawnOfMany | Role::Neighbour => 0.0,
+        };
+        end(roles[0], roles[1]) + end(roles[1], roles[0])
     }
-}
 
-/// How many rows of a pair were drawn.
-fn n_ends(sample: &Sample, pair: &Pair) -> u64 {
-    u64::from(sample.is_drawn[pair.earlier as usize]) + u64::from(sample.is_drawn[pair.later as usize])
+    /// Pairs of the input, from the ends of the rows drawn.
+    fn pairs(self, n_ends: f64) -> f64 {
+        n_ends * self.rows / 2.0
+    }
 }
 
 fn line(threshold: f64, sample: &Sample, pairs: &Pairs, scale: &Scale, context: &Context) -> Result<ThresholdLine> {
     let settings = Settings { threshold, bands: None, ..sample.settings.clone() };
     let search = settings.search()?;
-    let met = context.pool.install(|| count_met(threshold, search, sample, pairs));
+    let met = context.pool.install(|| count_met(threshold, search, sample, pairs, *scale));
     let dropped = star(threshold, sample, pairs);
-    let n_dropped = dropped.iter().zip(&sample.is_drawn).filter(|(dropped, drawn)| **dropped && **drawn).count() as f64;
+    let n_dropped =
+        dropped.iter().zip(&sample.roles).filter(|(dropped, role)| **dropped && role.is_drawn()).count() as f64;
     let far = match search {
         Search::Bands(bands) => expected_far(bands, pairs) * scale.others,
         Search::Exhaustive => 0.0,
     };
     // Each end of a pair is a row drawn that has it, and each pair of the input has two ends.
-    let candidates_per_row = (met.n_candidates as f64 + 2.0 * far) / 2.0 / scale.n_drawn;
-    let found_per_row = met.n_found as f64 / 2.0 / scale.n_drawn;
+    let candidates_per_row = (met.n_candidates + 2.0 * far) / 2.0 / scale.n_drawn;
+    let found_per_row = met.n_found / 2.0 / scale.n_drawn;
     let is_exhaustive = search == Search::Exhaustive;
     Ok(ThresholdLine {
         threshold,
@@ -152,7 +160,7 @@ fn line(threshold: f64, sample: &Sample, pairs: &Pairs, scale: &Scale, context: 
         dropped_rows: n_dropped * scale.rows,
         dropped_ratio: n_dropped / scale.n_drawn,
         dropped_ratio_error: if scale.is_whole_input { 0.0 } else { two_standard_errors(n_dropped, scale) },
-        recall: (met.n_true > 0).then(|| met.n_found as f64 / met.n_true as f64),
+        recall: (met.n_true > 0.0).then(|| met.n_found / met.n_true),
         precision: (!is_exhaustive && candidates_per_row > 0.0).then(|| found_per_row / candidates_per_row),
         candidates_per_row: (!is_exhaustive).then_some(candidates_per_row),
     })
@@ -166,18 +174,18 @@ fn two_standard_errors(n_seen: f64, scale: &Scale) -> f64 {
     2.0 * (left * share * (1.0 - share) / n).sqrt()
 }
 
-/// Pairs, counted once for each of their rows that was drawn.
+/// Pairs, by the ends of the rows drawn.
 #[derive(Debug, Default, Clone, Copy)]
 struct Met {
     /// At or above the threshold.
-    n_true: u64,
+    n_true: f64,
     /// Of these, those that share a band.
-    n_found: u64,
+    n_found: f64,
     /// All that share a band.
-    n_candidates: u64,
+    n_candidates: f64,
 }
 
-fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs) -> Met {
+fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs, scale: Scale) -> Met {
     let keys: Vec<Vec<u64>> = match search {
         Search::Bands(bands) => sample.rows.par_iter().map(|row| keys(bands, row)).collect(),
         Search::Exhaustive => Vec::new(),
@@ -186,22 +194,21 @@ fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs) -> 
         let (left, right) = (&keys[pair.earlier as usize], &keys[pair.later as usize]);
         left.iter().zip(right).any(|(left, right)| left == right)
     };
-    let count = |pair: &Pair| {
-        let n_ends = n_ends(sample, pair);
-        let is_true = threshold <= pair.similarity;
-        let is_candidate = match search {
-            Search::Bands(_) => shares_band(pair),
-            Search::Exhaustive => is_true,
-        };
-        let counted = |is: bool| if is { n_ends } else { 0 };
-        Met { n_true: counted(is_true), n_found: counted(is_true && is_candidate), n_candidates: counted(is_candidate) }
+    let is_candidate = |pair: &Pair| match search {
+        Search::Bands(_) => shares_band(pair),
+        Search::Exhaustive => threshold <= pair.similarity,
     };
-    let add = |left: Met, right: Met| Met {
-        n_true: left.n_true + right.n_true,
-        n_found: left.n_found + right.n_found,
-        n_candidates: left.n_candidates + right.n_candidates,
-    };
-    pairs.near.par_iter().map(count).reduce(Met::default, add)
+    let candidates: Vec<bool> = pairs.near.par_iter().map(is_candidate).collect();
+    // One thread adds, so that sums of fractions come out the same for any number of threads.
+    let mut met = Met::default();
+    for (pair, is_candidate) in pairs.near.iter().zip(candidates) {
+        let n_ends = scale.ends(sample, pair);
+        let counted = |counts: bool| if counts { n_ends } else { 0.0 };
+        met.n_true += counted(threshold <= pair.similarity);
+        met.n_found += counted(threshold <= pair.similarity && is_candidate);
+        met.n_candidates += counted(is_candidate);
+    }
+    met
 }
 
 /// Band keys; of a row without a token, its text's key, which the exact rule finds it by.
@@ -234,11 +241,11 @@ fn star(threshold: f64, sample: &Sample, pairs: &Pairs) -> Vec<bool> {
 
 fn histogram(sample: &Sample, pairs: &Pairs, scale: &Scale) -> Vec<(f64, f64)> {
     let first = *THRESHOLDS.start();
-    let mut n_ends_of = vec![0; 20 - first as usize + 1];
+    let mut n_ends_of = vec![0.0; 20 - first as usize + 1];
     for pair in &pairs.near {
         let bin = (first..=20).rev().find(|&step| f64::from(step) / 20.0 <= pair.similarity);
         if let Some(bin) = bin {
-            n_ends_of[(bin - first) as usize] += n_ends(sample, pair);
+            n_ends_of[(bin - first) as usize] += scale.ends(sample, pair);
         }
     }
     (first..).zip(n_ends_of).map(|(step, n_ends)| (f64::from(step) / 20.0, scale.pairs(n_ends))).collect()

@@ -77,6 +77,20 @@ fn star(sets: &[Vec<u64>], threshold: f64) -> Vec<bool> {
     dropped
 }
 
+/// Band keys of each set.
+fn keys(bands: Bands, sets: &[Vec<u64>]) -> Vec<Vec<u64>> {
+    let keys = |set: &Vec<u64>| {
+        let mut keys = Vec::new();
+        bands.push_keys(&sketch(set), &mut keys);
+        keys
+    };
+    sets.iter().map(keys).collect()
+}
+
+fn share_one(left: &[u64], right: &[u64]) -> bool {
+    left.iter().zip(right).any(|(left, right)| left == right)
+}
+
 fn close(left: f64, right: f64) -> bool {
     (left - right).abs() < 1e-9
 }
@@ -86,7 +100,7 @@ fn a_sample_of_everything_gives_exact_figures() {
     let (settings, context) = (Settings::default(), context(2, 1 << 30));
     let texts = texts(400, 2, 1);
     let (sample, tuning) = tuning(&texts, 400, &settings, &context);
-    assert!(sample.is_whole_input() && sample.n_neighbours() == 0 && sample.n_left_out() == 0);
+    assert!(sample.is_whole_input() && sample.n_neighbours() == 0 && sample.n_cut() == 0);
     let sets = sets(&texts, &settings);
     let all: Vec<(usize, usize, f64)> = (0..sets.len())
         .flat_map(|later| (0..later).map(move |earlier| (earlier, later)))
@@ -102,14 +116,8 @@ fn a_sample_of_everything_gives_exact_figures() {
 
         let bands = Bands::choose(threshold, 0.99).unwrap();
         assert_eq!(line.search, Search::Bands(bands));
-        let keys = |set: &[u64]| {
-            let mut keys = Vec::new();
-            bands.push_keys(&sketch(set), &mut keys);
-            keys
-        };
-        let meets = |earlier: usize, later: usize| {
-            keys(&sets[earlier]).iter().zip(&keys(&sets[later])).any(|(left, right)| left == right)
-        };
+        let keys = keys(bands, &sets);
+        let meets = |earlier: usize, later: usize| share_one(&keys[earlier], &keys[later]);
         let n_found = reach.iter().filter(|(earlier, later, _)| meets(*earlier, *later)).count() as f64;
         assert!(close(line.recall.unwrap(), n_found / reach.len() as f64));
         // Pairs from 0.45 on are counted, less similar ones expected.
@@ -171,13 +179,16 @@ fn neighbours_come_along() {
 fn estimates_are_within_their_errors() {
     let context = context(2, 1 << 30);
     let texts = texts(2000, 3, 4);
+    let sets = sets(&texts, &Settings::default());
+    let dropped_at: Vec<f64> = (10..20)
+        .map(|step| if step % 3 == 1 { star(&sets, f64::from(step) / 20.0) } else { Vec::new() })
+        .map(|dropped| dropped.iter().filter(|dropped| **dropped).count() as f64)
+        .collect();
     for seed in 0..4 {
         let settings = Settings { seed, ..Settings::default() };
         let (sample, tuning) = tuning(&texts, 400, &settings, &context);
-        let sets = sets(&texts, &settings);
         assert!(!sample.is_whole_input() && sample.n_neighbours() > 50);
-        for line in tuning.lines.iter().step_by(3) {
-            let dropped = star(&sets, line.threshold).iter().filter(|dropped| **dropped).count() as f64;
+        for (line, &dropped) in tuning.lines.iter().zip(&dropped_at).step_by(3) {
             assert!(line.dropped_ratio_error > 0.0);
             let off = (line.dropped_ratio - dropped / 2000.0).abs();
             // The error stated is two standard errors; twice that is four.
@@ -193,6 +204,37 @@ fn estimates_are_within_their_errors() {
     }
 }
 
+/// One row in five is of one template: their pairs are too many to be looked at, and most of all pairs.
+#[test]
+fn pairs_of_large_families_are_estimated_too() {
+    let (settings, context) = (Settings::default(), context(2, 1 << 30));
+    let mut random = ChaCha8Rng::seed_from_u64(10);
+    let mut texts = texts(2500, 5, 10);
+    let template: Vec<String> = (0..60).map(|word| format!("t{word}")).collect();
+    for row in (0..2500).step_by(5) {
+        let mut words = template.clone();
+        words[random.random_range(0..60)] = format!("own{row}");
+        texts[row] = words.join(" ");
+    }
+    let (sample, tuning) = tuning(&texts, 600, &settings, &context);
+    assert!(sample.n_cut() > 50, "{}", sample.n_cut());
+    let sets = sets(&texts, &settings);
+    let line = &tuning.lines[4];
+    let reach = |later: usize| (0..later).filter(|&earlier| jaccard(&sets[earlier], &sets[later]) >= 0.7).count();
+    let expect: usize = (0..2500).map(reach).sum();
+    // The family's share of the rows drawn, a fifth, has a standard error of sqrt(0.2 * 0.8 * (1 - 600/2500) / 600) = 0.014;
+    // 7 % of itself. Pairs go with the square of the share: four errors are 0.56 of the logarithm of their number.
+    assert!((line.pairs / expect as f64).ln().abs() < 0.56, "{line:?}, not {expect}");
+    let dropped = star(&sets, 0.7).iter().filter(|dropped| **dropped).count() as f64;
+    assert!((line.dropped_rows - dropped).abs() <= 2.0 * 2500.0 * line.dropped_ratio_error, "{line:?}: {dropped}");
+    let Search::Bands(bands) = line.search else { panic!("bands are used") };
+    let keys = keys(bands, &sets);
+    let meets = |earlier: usize, later: usize| share_one(&keys[earlier], &keys[later]);
+    let n_candidates: usize = (0..2500).map(|later| (0..later).filter(|&earlier| meets(earlier, later)).count()).sum();
+    let candidates = line.candidates_per_row.unwrap() * 2500.0;
+    assert!((candidates / n_candidates as f64).ln().abs() < 0.56, "{candidates}, not {n_candidates}");
+}
+
 #[test]
 fn rows_without_a_token_are_as_their_texts_are() {
     let (settings, context) = (Settings::default(), context(2, 1 << 30));
@@ -206,7 +248,7 @@ fn rows_without_a_token_are_as_their_texts_are() {
     assert!(sample.n_rows() == 300 && line.recall.unwrap() > 0.99);
     let chosen = draw(&texts, 20, 50, &settings, &context);
     let brings = |drawn: &RowSet| drawn.iter().any(|row| row % 2 == 0);
-    assert!(brings(&chosen.drawn) && chosen.n_left_out > 0, "too many neighbours are counted");
+    assert!(brings(&chosen.drawn) && !chosen.cut.is_empty(), "rows with too many neighbours are named");
     assert!(chosen.rows.len() <= 40);
 }
 
