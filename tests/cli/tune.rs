@@ -115,7 +115,11 @@ fn tune_agrees_with_runs_at_each_threshold() {
 
     let text = tamis(dir.path(), &format!("tune {input}")).expect_code(0).stdout;
     let threshold = tuned["suggestion"]["threshold"].as_f64().unwrap();
-    assert!(text.contains(&format!("--threshold {threshold} ")), "{text}");
+    // What is suggested can be run as it stands.
+    let command = text.lines().find_map(|line| line.strip_prefix("suggested: tamis ")).unwrap();
+    assert!(command.contains(&format!("--threshold {threshold} ")), "{command}");
+    tamis(dir.path(), command).expect_code(0);
+    assert!(dir.path().join("OUT/manifest.json").exists());
     assert!(text.contains(tuned["suggestion"]["reason"].as_str().unwrap()), "{text}");
     assert!(text.contains("just above") && text.contains("just below"), "{text}");
     let examples = tuned["examples"]["above"].as_array().unwrap();

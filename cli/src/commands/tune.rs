@@ -1,7 +1,7 @@
 //! `tamis tune`: what near-duplicate removal would do at other thresholds.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tamis_pipeline::dedup::Search;
@@ -23,22 +23,21 @@ pub(crate) fn run(args: &Tune, global: &Global) -> anyhow::Result<Exit> {
     let display = Display::start(global);
     let (input, deduplicate) = settings::tune(args);
     let stores = settings::stores();
-    let started = Instant::now();
-    let drawn = draw_sample(&input, &deduplicate, args.sample, &stores, &context, display.progress());
-    let reading = started.elapsed();
+    let (drawn, reading) =
+        timed(|| draw_sample(&input, &deduplicate, args.sample, &stores, &context, display.progress()));
     let (sample, n_rejected) = drawn?;
     display.progress().begin("comparing all pairs");
-    let pairs = Pairs::compare(&sample, &context)?;
-    let comparing = started.elapsed() - reading;
-    let tuning = Tuning::new(&sample, &pairs, &context)?;
-    let judging = started.elapsed() - reading - comparing;
+    let (pairs, comparing) = timed(|| Pairs::compare(&sample, &context));
+    let pairs = pairs?;
+    let (tuning, judging) = timed(|| Tuning::new(&sample, &pairs, &context));
+    let tuning = tuning?;
     drop(display);
     let finished = Finished {
         args,
         sample: &sample,
         tuning: &tuning,
         n_rejected,
-        seconds: [reading, comparing, judging].map(|step: Duration| step.as_secs_f64()),
+        seconds: [reading, comparing, judging],
         n_threads: settings::n_threads(global),
     };
     let mut out = io::stdout().lock();
@@ -51,6 +50,13 @@ pub(crate) fn run(args: &Tune, global: &Global) -> anyhow::Result<Exit> {
     }
     out.flush()?;
     Ok(if n_rejected > 0 { Exit::Rejects } else { Exit::Clean })
+}
+
+/// Does something, and says how many seconds it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let started = Instant::now();
+    let result = work();
+    (result, started.elapsed().as_secs_f64())
 }
 
 struct Finished<'a> {
@@ -141,21 +147,27 @@ impl Finished<'_> {
 
     /// The command that does what is suggested.
     fn command(&self) -> String {
-        let args = self.args;
-        let mut command =
-            format!("tamis dedup {} --threshold {}", args.inputs.join(" "), self.tuning.suggestion.threshold);
-        if args.reading.text_column != "text" {
-            command += &format!(" --text-column {:?}", args.reading.text_column);
-        }
+        let (args, reading) = (self.args, &self.args.reading);
+        let name = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        let format = reading.input_format.map(|format| name(json!(format)));
+        let documents = name(json!(reading.text_documents));
         let flags = [
-            (args.ngram != 5, format!(" --ngram {}", args.ngram)),
-            (args.recall != 0.99, format!(" --recall {}", args.recall)),
-            (args.ignore_diacritics, " --ignore-diacritics".to_owned()),
-            (args.ignore_digits, " --ignore-digits".to_owned()),
-            (args.ignore_punctuation, " --ignore-punctuation".to_owned()),
+            (true, format!("--threshold {} --recall {}", self.tuning.suggestion.threshold, args.recall)),
+            (args.ngram != 5, format!("--ngram {}", args.ngram)),
+            (args.seed != 0, format!("--seed {}", args.seed)),
+            (args.ignore_diacritics, "--ignore-diacritics".to_owned()),
+            (args.ignore_digits, "--ignore-digits".to_owned()),
+            (args.ignore_punctuation, "--ignore-punctuation".to_owned()),
+            (reading.text_column != "text", format!("--text-column {:?}", reading.text_column)),
+            (
+                reading.id_column.is_some(),
+                format!("--id-column {:?}", reading.id_column.as_deref().unwrap_or_default()),
+            ),
+            (format.is_some(), format!("--input-format {}", format.as_deref().unwrap_or_default())),
+            (documents != "line", format!("--text-documents {documents}")),
         ];
-        command.extend(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag));
-        command + " -o OUT"
+        let flags: Vec<String> = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag).collect();
+        format!("tamis dedup {} {} -o OUT", args.inputs.join(" "), flags.join(" "))
     }
 
     fn to_json(&self) -> Value {

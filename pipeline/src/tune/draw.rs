@@ -214,9 +214,8 @@ impl<'a> Meetings<'a> {
     /// Those that met often enough.
     fn neighbours(mut self) -> Result<Neighbours> {
         self.close_bucket()?;
-        let mut neighbours = Neighbours::default();
-        neighbours.cut =
-            self.n_cut_keys.iter().filter(|(_, n_keys)| MOST_CUT_KEYS < **n_keys).map(|(row, _)| *row).collect();
+        let many_cut_keys = self.n_cut_keys.iter().filter(|(_, n_keys)| MOST_CUT_KEYS < **n_keys);
+        let mut neighbours = Neighbours { found: Vec::new(), cut: many_cut_keys.map(|(row, _)| *row).collect() };
         let mut of_row: Vec<(Reverse<usize>, u64)> = Vec::new();
         let mut run = ((0, 0), 0);
         for met in self.met.finish(self.context)? {
@@ -245,7 +244,6 @@ fn end_run(((_, row), n_shared): ((u64, u64), usize), of_row: &mut Vec<(Reverse<
 }
 
 /// Neighbours of drawn rows.
-#[derive(Default)]
 struct Neighbours {
     /// Place among the neighbours of a drawn row, that row, the neighbour.
     found: Vec<(usize, u64, u64)>,
@@ -269,7 +267,7 @@ impl Neighbours {
         let mut nearest = of_row.drain(..).map(|(_, row)| row);
         let mut taken: Vec<u64> = Vec::with_capacity(MOST_NEIGHBOURS);
         while taken.len() < MOST_NEIGHBOURS {
-            let next = if taken.len() % 2 == 0 {
+            let next = if taken.len().is_multiple_of(2) {
                 nearest.find(|row| !taken.contains(row))
             } else {
                 earliest.find(|row| !taken.contains(row)).or_else(|| nearest.find(|row| !taken.contains(row)))

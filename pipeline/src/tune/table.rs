@@ -150,17 +150,17 @@ fn line(threshold: f64, sample: &Sample, pairs: &Pairs, scale: &Scale, context: 
         Search::Exhaustive => 0.0,
     };
     // Each end of a pair is a row drawn that has it, and each pair of the input has two ends.
-    let candidates_per_row = (met.n_candidates + 2.0 * far) / 2.0 / scale.n_drawn;
-    let found_per_row = met.n_found / 2.0 / scale.n_drawn;
+    let candidates_per_row = (met.candidates / 2.0 + far) / scale.n_drawn;
+    let found_per_row = met.found / 2.0 / scale.n_drawn;
     let is_exhaustive = search == Search::Exhaustive;
     Ok(ThresholdLine {
         threshold,
         search,
-        pairs: scale.pairs(met.n_true),
+        pairs: scale.pairs(met.reaching),
         dropped_rows: n_dropped * scale.rows,
         dropped_ratio: n_dropped / scale.n_drawn,
         dropped_ratio_error: if scale.is_whole_input { 0.0 } else { two_standard_errors(n_dropped, scale) },
-        recall: (met.n_true > 0.0).then(|| met.n_found / met.n_true),
+        recall: (met.reaching > 0.0).then(|| met.found / met.reaching),
         precision: (!is_exhaustive && candidates_per_row > 0.0).then(|| found_per_row / candidates_per_row),
         candidates_per_row: (!is_exhaustive).then_some(candidates_per_row),
     })
@@ -178,11 +178,11 @@ fn two_standard_errors(n_seen: f64, scale: &Scale) -> f64 {
 #[derive(Debug, Default, Clone, Copy)]
 struct Met {
     /// At or above the threshold.
-    n_true: f64,
+    reaching: f64,
     /// Of these, those that share a band.
-    n_found: f64,
+    found: f64,
     /// All that share a band.
-    n_candidates: f64,
+    candidates: f64,
 }
 
 fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs, scale: Scale) -> Met {
@@ -198,15 +198,15 @@ fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs, sca
         Search::Bands(_) => shares_band(pair),
         Search::Exhaustive => threshold <= pair.similarity,
     };
-    let candidates: Vec<bool> = pairs.near.par_iter().map(is_candidate).collect();
+    let are_candidates: Vec<bool> = pairs.near.par_iter().map(is_candidate).collect();
     // One thread adds, so that sums of fractions come out the same for any number of threads.
     let mut met = Met::default();
-    for (pair, is_candidate) in pairs.near.iter().zip(candidates) {
+    for (pair, is_candidate) in pairs.near.iter().zip(are_candidates) {
         let n_ends = scale.ends(sample, pair);
         let counted = |counts: bool| if counts { n_ends } else { 0.0 };
-        met.n_true += counted(threshold <= pair.similarity);
-        met.n_found += counted(threshold <= pair.similarity && is_candidate);
-        met.n_candidates += counted(is_candidate);
+        met.reaching += counted(threshold <= pair.similarity);
+        met.found += counted(threshold <= pair.similarity && is_candidate);
+        met.candidates += counted(is_candidate);
     }
     met
 }
