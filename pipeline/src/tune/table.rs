@@ -81,6 +81,8 @@ impl Tuning {
             .collect::<Result<Vec<_>>>()?;
         let suggestion = suggest(&lines, sample);
         let threshold = suggestion.threshold;
+        let mut reservation = context.budget.reserve("pairs of the sample");
+        reservation.grow(size_of_val(pairs.near.as_slice()))?;
         let mut sorted = pairs.near.clone();
         sorted.sort_by(|left, right| {
             left.similarity
