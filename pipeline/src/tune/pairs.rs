@@ -45,7 +45,7 @@ struct Found {
 impl Pairs {
     /// Compares every row with every other, on all threads.
     pub fn compare(sample: &Sample, context: &Context) -> Result<Self> {
-        let mut reservation = context.budget.reserve("pairs of the sample");
+        let mut reservation = context.budget.reserve("comparing the sample");
         let mut pairs = (Vec::new(), vec![0; N_PARTS]);
         let rows: Vec<usize> = (0..sample.rows.len()).collect();
         for wave in rows.chunks(WAVE_ROWS) {

@@ -89,7 +89,7 @@ pub struct Sample {
 impl Sample {
     /// Nothing yet of the rows chosen. `settings` say how texts are read, and which recall bands must have.
     pub fn new(settings: Settings, chosen: Chosen, context: &Context) -> Self {
-        let reservation = context.budget.reserve("sample");
+        let reservation = context.budget.reserve("reading the sample");
         Self { settings, rows: Vec::new(), roles: Vec::new(), chosen, n_drawn: 0, reservation }
     }
 

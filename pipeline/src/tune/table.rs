@@ -81,7 +81,7 @@ impl Tuning {
             .collect::<Result<Vec<_>>>()?;
         let suggestion = suggest(&lines, sample);
         let threshold = suggestion.threshold;
-        let mut reservation = context.budget.reserve("pairs of the sample");
+        let mut reservation = context.budget.reserve("comparing the sample");
         reservation.grow(size_of_val(pairs.near.as_slice()))?;
         let mut sorted = pairs.near.clone();
         sorted.sort_by(|left, right| {
