@@ -183,13 +183,13 @@ pub(crate) struct Tune {
     pub(crate) inputs: Vec<String>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// Rows drawn at random; as many of their neighbours may join them
+    /// Rows drawn at random; as many neighbours may join them
     #[arg(long, value_name = "N", default_value_t = 2000, help_heading = "Sample")]
     pub(crate) sample: usize,
     /// Seed of the draw and of the sketch
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sample")]
     pub(crate) seed: u64,
-    /// Share of the pairs at each threshold that bands must find
+    /// Share of the pairs at a threshold to find; 1 is exhaustive
     #[arg(long, value_name = "RATIO", default_value_t = 0.99, help_heading = "Near-duplicates")]
     pub(crate) recall: f64,
     /// Tokens per shingle

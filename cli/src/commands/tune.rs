@@ -158,16 +158,17 @@ impl Finished<'_> {
             (args.ignore_diacritics, "--ignore-diacritics".to_owned()),
             (args.ignore_digits, "--ignore-digits".to_owned()),
             (args.ignore_punctuation, "--ignore-punctuation".to_owned()),
-            (reading.text_column != "text", format!("--text-column {:?}", reading.text_column)),
+            (reading.text_column != "text", format!("--text-column {}", quoted(&reading.text_column))),
             (
                 reading.id_column.is_some(),
-                format!("--id-column {:?}", reading.id_column.as_deref().unwrap_or_default()),
+                format!("--id-column {}", quoted(reading.id_column.as_deref().unwrap_or_default())),
             ),
             (format.is_some(), format!("--input-format {}", format.as_deref().unwrap_or_default())),
             (documents != "line", format!("--text-documents {documents}")),
         ];
         let flags: Vec<String> = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag).collect();
-        format!("tamis dedup {} {} -o OUT", args.inputs.join(" "), flags.join(" "))
+        let inputs: Vec<String> = args.inputs.iter().map(|input| quoted(input)).collect();
+        format!("tamis dedup {} {} -o OUT", inputs.join(" "), flags.join(" "))
     }
 
     fn to_json(&self) -> Value {
@@ -223,6 +224,15 @@ impl Finished<'_> {
     }
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-:@%+=,~".contains(char);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 fn bands_of(search: Search) -> Option<(usize, usize)> {
     match search {
         Search::Bands(bands) => Some((bands.n_bands, bands.rows_per_band)),
@@ -250,4 +260,17 @@ fn text_line(line: &ThresholdLine) -> String {
 
 fn rounded(value: f64) -> String {
     count(value.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_read_more_into_them() {
+        assert_eq!(
+            ["s3://a/b-1.jsonl", "a b", "it's", "", "*.csv"].map(quoted),
+            ["s3://a/b-1.jsonl", "'a b'", r"'it'\''s'", "''", "'*.csv'"]
+        );
+    }
 }
