@@ -41,6 +41,7 @@ mod token;
 mod token_x86;
 pub(crate) mod unicode;
 mod verdict;
+mod what_if;
 mod widest;
 
 pub use assign::Rule;

@@ -20,6 +20,7 @@ use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
 use super::tape::SetTableWriter;
 use super::verdict::Verdict;
+use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -155,7 +156,10 @@ impl BarrierStage for NearDuplicates {
         std::mem::drop(features);
         let pruned = prune(found.edges, found.grey, self.settings.linkage, context)?;
         let closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
+            report: NearDuplicateReport {
+                recall_at_threshold: self.search.probability(self.settings.threshold),
+                ..report(self.search, self.n_rows, self.n_without_tokens, found.counts)
+            },
             settings: self.settings,
             ranks,
             identical,
@@ -197,6 +201,7 @@ impl Closing {
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
@@ -207,6 +212,7 @@ impl Closing {
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
             kept_rows.insert(kept);
@@ -214,6 +220,7 @@ impl Closing {
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
+        report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
