@@ -172,8 +172,7 @@ impl Segments<'_, '_> {
             return;
         }
         // Both sides begin anew where both texts do, and where one ran ahead of the other.
-        let has_drifted =
-            self.open.last().is_some_and(|last| last.left.len().abs_diff(last.right.len()) > DRIFT_WORDS);
+        let has_drifted = self.open.last().is_some_and(|last| last.left.len().abs_diff(last.right.len()) > DRIFT_WORDS);
         if has_drifted {
             self.close(self.gap_at(&change, 0));
         }
@@ -295,7 +294,8 @@ mod tests {
         let long = numbered(1000);
         let edited = long.replace("w500 ", "new words ").replace("w700 ", "");
         let rewritten: String = (0..500).map(|word| format!("v{word} ")).collect();
-        let scattered: String = (0..1000).map(|word| format!("w{word} {}", if word % 9 == 0 { "x " } else { "" })).collect();
+        let scattered: String =
+            (0..1000).map(|word| format!("w{word} {}", if word % 9 == 0 { "x " } else { "" })).collect();
         let paragraphs = "one two\n\nthree four\n\nfive";
         for kept in [&*long, &*edited, &*rewritten, &*scattered, paragraphs, "", "a"] {
             for dropped in [&*long, &*edited, &*rewritten, &*scattered, paragraphs, "", "a"] {

@@ -91,8 +91,7 @@ fn add_overview(body: &mut String, view: &View<'_>, overview: &Overview) {
     }
     *body += "<div class=\"pair-of-sections\">\n";
     let similarities = overview.similarities.iter().map(|bin| {
-        let range =
-            if bin.from < bin.to { format!("{:.2} to {:.2}", bin.from, bin.to) } else { "1.00".to_owned() };
+        let range = if bin.from < bin.to { format!("{:.2} to {:.2}", bin.from, bin.to) } else { "1.00".to_owned() };
         let share = percent(bin.rows_at_least, overview.evidence_rows);
         (range, bin.rows, format!("{} <span class=\"faint\">{share}</span>", count(bin.rows_at_least)))
     });
@@ -130,7 +129,11 @@ fn add_rows(body: &mut String, view: &View<'_>, overview: &Overview) {
     let figures = [
         ("rows in", rows.rows_in, format!("from {} {files}", count(manifest.inputs.len() as u64))),
         ("kept", rows.kept, percent(rows.kept, rows.rows_in)),
-        ("dropped", rows.dropped, format!("{}: {}", percent(rows.dropped, rows.rows_in), parts(&manifest.dropped_by_reason))),
+        (
+            "dropped",
+            rows.dropped,
+            format!("{}: {}", percent(rows.dropped, rows.rows_in), parts(&manifest.dropped_by_reason)),
+        ),
         ("rejected", rows.rejected, percent(rows.rejected, rows.rows_in)),
         ("rows of evidence", overview.evidence_rows, parts(&overview.by_method)),
     ];
@@ -156,7 +159,7 @@ fn add_histogram(body: &mut String, title: &str, heads: [&str; 3], bins: &[(Stri
         let bar = if *n > 0 { format!("<span style=\"width:{width:.1}%\"></span>") } else { String::new() };
         let _ = writeln!(
             body,
-            "<tr><td>{range}</td><td class=\"n\">{}</td><td class=\"bar\">{bar}</td><td class=\"n\">{note}</td></tr>",
+            "<tr><td class=\"range\">{range}</td><td class=\"n\">{}</td><td class=\"bar\">{bar}</td><td class=\"n\">{note}</td></tr>",
             count(*n)
         );
     }
@@ -167,7 +170,7 @@ fn add_clusters(body: &mut String, overview: &Overview) {
     let n_shown = overview.clusters.len() as u64;
     let _ = write!(
         body,
-        "<section>\n<h2>{} of {} clusters</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
+        "<section>\n<h2>{} of {} clusters</h2>\n<div class=\"scroll\"><table class=\"clusters\">\n<thead><tr>\
          <th scope=\"col\" class=\"n\">rows</th><th scope=\"col\" class=\"n\">lowest</th>\
          <th scope=\"col\" class=\"n\">mean</th><th scope=\"col\">proof</th><th scope=\"col\">kept row</th>\
          <th scope=\"col\">begins</th></tr></thead>\n<tbody>\n",
@@ -177,8 +180,7 @@ fn add_clusters(body: &mut String, overview: &Overview) {
     for (index, cluster) in overview.clusters.iter().enumerate() {
         let ClusterSummary { id, rows, lowest, mean, methods, text, .. } = cluster;
         let number = |value: &Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-        let proofs: Vec<String> =
-            methods.iter().map(|(name, n)| format!("{} {}", count(*n), escaped(name))).collect();
+        let proofs: Vec<String> = methods.iter().map(|(name, n)| format!("{} {}", count(*n), escaped(name))).collect();
         let begins = match text {
             Some(text) => escaped(text),
             None => "the kept row is not in this run".into(),
@@ -199,14 +201,18 @@ fn add_clusters(body: &mut String, overview: &Overview) {
 
 fn add_sources(body: &mut String, sources: &Sources) {
     let name = sources.column.as_deref().map_or("input file".into(), escaped);
+    let n_shown = sources.sources.len() as u64;
+    let which = if n_shown < sources.n_sources {
+        let (n_shown, n_sources) = (count(n_shown), count(sources.n_sources));
+        format!("<p class=\"faint\">{n_shown} of {n_sources}: those that lost most.</p>\n")
+    } else {
+        String::new()
+    };
     let _ = write!(
         body,
-        "<section>\n<h2>By {name}</h2>\n<p class=\"faint\">{} of {}, those that lost most.</p>\n\
+        "<section>\n<h2>By {name}</h2>\n{which}\
          <div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">{name}</th><th scope=\"col\" class=\"n\">rows</th>\
-         <th scope=\"col\" class=\"n\">dropped</th><th></th>\
-         <th scope=\"col\" class=\"n\">share</th></tr></thead>\n<tbody>\n",
-        count(sources.sources.len() as u64),
-        count(sources.n_sources)
+         <th scope=\"col\" class=\"n\">dropped</th><th scope=\"col\" class=\"n\">share</th><th></th></tr></thead>\n<tbody>\n"
     );
     for source in &sources.sources {
         let name = source.name.as_deref().map_or("(null)".into(), escaped);
@@ -214,8 +220,8 @@ fn add_sources(body: &mut String, sources: &Sources) {
         let bar = if source.dropped > 0 { format!("<span style=\"width:{width:.1}%\"></span>") } else { String::new() };
         let _ = writeln!(
             body,
-            "<tr><td class=\"id\">{name}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"bar\">{bar}</td>\
-             <td class=\"n\">{}</td></tr>",
+            "<tr><td class=\"id\">{name}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td class=\"bar\">{bar}</td></tr>",
             count(source.rows),
             count(source.dropped),
             percent(source.dropped, source.rows)
@@ -259,9 +265,7 @@ fn add_cluster(body: &mut String, cluster: &Cluster, index: usize, is_full: bool
 
 fn add_pair(body: &mut String, pair: &Pair, is_full: bool) {
     let Pair { proof, kept, dropped } = pair;
-    let kept_id = proof.kept_id.as_ref().map_or_else(String::new, |id| {
-        format!(" Kept: <code>{}</code>.", escaped(id))
-    });
+    let kept_id = proof.kept_id.as_ref().map_or_else(String::new, |id| format!(" Kept: <code>{}</code>.", escaped(id)));
     let _ = writeln!(body, "<p class=\"why\">{}.{kept_id}</p>", escaped(&because(proof)));
     match (kept, dropped) {
         (Some(kept), Some(dropped)) => add_compared(body, kept, dropped, is_full),
@@ -312,8 +316,11 @@ fn add_compared(body: &mut String, kept: &Text, dropped: &Text, is_full: bool) {
                         let _ = write!(body, "<span class=\"who\">{who}</span>");
                     }
                     for change in changes {
-                        let (words, range) =
-                            if side == "left" { (&compared.kept, &change.left) } else { (&compared.dropped, &change.right) };
+                        let (words, range) = if side == "left" {
+                            (&compared.kept, &change.left)
+                        } else {
+                            (&compared.dropped, &change.right)
+                        };
                         let tag = match (change.is_equal, side) {
                             (true, _) => None,
                             (false, "left") => Some("del"),

@@ -172,7 +172,10 @@ mod tests {
         check(&han, 11, &["人人生而自", "由"]);
         check(&[("x", Gap::None), ("人人生而自由", Gap::Space)], 7, &["x 人人", "生而自", "由"]);
         check(&[("e\u{301}e\u{301}e\u{301}", Gap::None)], 3, &["e\u{301}e\u{301}e\u{301}"]);
-        assert_eq!((shortened("人人生而", 8), shortened("人人生而", 7), shortened("ab", 2)), ("人人生而".into(), "人人生…".into(), "ab".into()));
+        assert_eq!(
+            (shortened("人人生而", 8), shortened("人人生而", 7), shortened("ab", 2)),
+            ("人人生而".into(), "人人生…".into(), "ab".into())
+        );
         assert_eq!(columns(&padded("人", 5)), 5);
     }
 

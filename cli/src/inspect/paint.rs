@@ -50,10 +50,6 @@ impl Paint {
             Ink::Title => Style::new().bold(),
             Ink::Faint => Style::new().dimmed(),
         };
-        if self.has_color && style != Style::new() {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_string()
-        }
+        if self.has_color && style != Style::new() { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn alone(alone: &Alone<'_>, canvas: Canvas) -> Vec<String> {
         push_run(&mut atoms, &alone.side, alone.marked.end..end, Ink::Plain, ("", ""));
     }
     let mut lines = Vec::new();
-    let note = |n_words: usize| canvas.paint.ink(Ink::Faint, format!("... {} words left out ...", count(n_words as u64)));
+    let note =
+        |n_words: usize| canvas.paint.ink(Ink::Faint, format!("... {} words left out ...", count(n_words as u64)));
     if start > 0 {
         lines.push(note(start));
     }
@@ -170,7 +171,10 @@ mod tests {
 
     #[test]
     fn columns_hold_in_every_script_and_in_color() {
-        let (kept, dropped) = ("人人生而自由 ".repeat(30), "人人生而自由 ".repeat(20) + "hello 👍 \u{1b}[2J ไทย " + &"人人生而自由 ".repeat(9));
+        let (kept, dropped) = (
+            "人人生而自由 ".repeat(30),
+            "人人生而自由 ".repeat(20) + "hello 👍 \u{1b}[2J ไทย " + &"人人生而自由 ".repeat(9),
+        );
         for width in [80, 81, 97, 140] {
             let plain = show(&kept, &dropped, width, When::Never);
             for line in &plain {
@@ -182,7 +186,11 @@ mod tests {
             let colored = show(&kept, &dropped, width, When::Always);
             let stripped: Vec<String> = colored
                 .iter()
-                .map(|line| ["\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"].iter().fold(line.clone(), |line, code| line.replace(code, "")))
+                .map(|line| {
+                    ["\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"]
+                        .iter()
+                        .fold(line.clone(), |line, code| line.replace(code, ""))
+                })
                 .collect();
             assert_eq!(stripped, plain);
         }

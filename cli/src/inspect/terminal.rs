@@ -98,7 +98,14 @@ impl<W: Write> Page<'_, W> {
 
     fn similarities(&mut self, overview: &Overview) -> io::Result<()> {
         self.title("similarity of a dropped row and the one that stands for it")?;
-        self.line(&format!("  {:<13}{:>11}  {:BARS$}  {:>11}", "", "rows", "", "at least", BARS = BAR_COLUMNS as usize))?;
+        self.line(&format!(
+            "  {:<13}{:>11}  {:BARS$}  {:>11}",
+            "",
+            "rows",
+            "",
+            "at least",
+            BARS = BAR_COLUMNS as usize
+        ))?;
         let most = overview.similarities.iter().map(|bin| bin.rows).max().unwrap_or(0);
         for bin in &overview.similarities {
             let range = if bin.from < bin.to { format!("{:.2} to {:.2}", bin.from, bin.to) } else { "1.00".into() };
@@ -118,7 +125,14 @@ impl<W: Write> Page<'_, W> {
 
     fn sizes(&mut self, overview: &Overview) -> io::Result<()> {
         self.title(&format!("{} clusters by number of rows", count(overview.n_clusters)))?;
-        self.line(&format!("  {:<13}{:>11}  {:BARS$}  {:>11}", "", "clusters", "", "dropped", BARS = BAR_COLUMNS as usize))?;
+        self.line(&format!(
+            "  {:<13}{:>11}  {:BARS$}  {:>11}",
+            "",
+            "clusters",
+            "",
+            "dropped",
+            BARS = BAR_COLUMNS as usize
+        ))?;
         let most = overview.cluster_sizes.iter().map(|bin| bin.clusters).max().unwrap_or(0);
         for bin in &overview.cluster_sizes {
             let range =
@@ -127,7 +141,14 @@ impl<W: Write> Page<'_, W> {
             self.line(&format!("  {range:<13}{:>11}  {bar}  {:>11}", count(bin.clusters), count(bin.dropped)))?;
         }
         if overview.without_cluster > 0 {
-            self.line(&format!("  {:<13}{:>11}  {:BARS$}  {:>11}", "no cluster", "", "", count(overview.without_cluster), BARS = BAR_COLUMNS as usize))?;
+            self.line(&format!(
+                "  {:<13}{:>11}  {:BARS$}  {:>11}",
+                "no cluster",
+                "",
+                "",
+                count(overview.without_cluster),
+                BARS = BAR_COLUMNS as usize
+            ))?;
         }
         Ok(())
     }
@@ -135,7 +156,11 @@ impl<W: Write> Page<'_, W> {
     fn clusters(&mut self, overview: &Overview) -> io::Result<()> {
         let Some(first) = overview.clusters.first() else { return Ok(()) };
         let n_shown = overview.clusters.len() as u64;
-        let which = if n_shown < overview.n_clusters { format!("{} of the clusters", count(n_shown)) } else { "clusters".into() };
+        let which = if n_shown < overview.n_clusters {
+            format!("{} of the clusters", count(n_shown))
+        } else {
+            "clusters".into()
+        };
         let example = visible(&first.id).into_owned();
         self.title(&format!("{which} (one in full: --cluster '{example}')"))?;
         self.line(&format!("  {:>8}  {:>6}  {:>6}  {:ID_COLUMNS$}  begins", "rows", "lowest", "mean", "id"))?;
@@ -177,7 +202,13 @@ impl<W: Write> Page<'_, W> {
             ))?;
         }
         if sources.unknown_dropped > 0 {
-            self.line(&format!("  {:>11}  {:>11}  {:>7}  {:>9}  (the id does not tell)", "", count(sources.unknown_dropped), "", ""))?;
+            self.line(&format!(
+                "  {:>11}  {:>11}  {:>7}  {:>9}  (the id does not tell)",
+                "",
+                count(sources.unknown_dropped),
+                "",
+                ""
+            ))?;
         }
         Ok(())
     }
@@ -196,7 +227,10 @@ impl<W: Write> Page<'_, W> {
         }
         let more = cluster.dropped - cluster.pairs.len() as u64;
         if more > 0 {
-            self.line(&format!("\n{} more rows were dropped, none less similar than these: --limit shows them", count(more)))?;
+            self.line(&format!(
+                "\n{} more rows were dropped, none less similar than these: --limit shows them",
+                count(more)
+            ))?;
         }
         Ok(())
     }

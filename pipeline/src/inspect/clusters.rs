@@ -105,7 +105,7 @@ impl ClusterCollector {
         let mut open: Option<Open> = None;
         let mut close = |cluster: Open| {
             n_clusters += 1;
-            let rows = cluster.size.max(cluster.dropped + 1);
+            let rows = if cluster.size > 0 { cluster.size } else { cluster.dropped + 1 };
             let bin = (rows - 1).checked_ilog2().map_or(0, |log| log + 1);
             let bin = sizes.entry(bin).or_insert_with(|| SizeBin::new(bin));
             bin.clusters += 1;
@@ -167,13 +167,7 @@ struct First {
 }
 
 impl First {
-    fn offer(
-        &mut self,
-        cluster: &Open,
-        rows: u64,
-        methods: &[String],
-        source_of: &impl Fn(&str) -> Option<String>,
-    ) {
+    fn offer(&mut self, cluster: &Open, rows: u64, methods: &[String], source_of: &impl Fn(&str) -> Option<String>) {
         let id = String::from_utf8_lossy(&cluster.id).into_owned();
         let source = source_of(&id);
         let by_source = || (source.is_none(), source.clone().unwrap_or_default());

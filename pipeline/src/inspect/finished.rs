@@ -15,9 +15,7 @@ use crate::context::Context;
 use crate::progress::Progress;
 use crate::run::{ids_of, parse_text, rows_of};
 use crate::sink::MANIFEST;
-use crate::source::{
-    Columns, Format, IdSource, InputSchema, Inputs, Request, SourceOptions, TextExpression, Types,
-};
+use crate::source::{Columns, Format, IdSource, InputSchema, Inputs, Request, SourceOptions, TextExpression, Types};
 use crate::store::{Stores, unreadable};
 use crate::{Error, Result, RowSet};
 
@@ -49,7 +47,9 @@ impl<'a> FinishedRun<'a> {
             Err(object_store::Error::NotFound { .. }) => {
                 return Err(Error::Config {
                     message: format!("`{location}` is no finished run: it has no {MANIFEST}"),
-                    hint: Some("name the folder or URL that a run was given with -o; one that was stopped left none".into()),
+                    hint: Some(
+                        "name the folder or URL that a run was given with -o; one that was stopped left none".into(),
+                    ),
                 });
             }
             Err(error) => return Err(unreadable(&file, &error)),
@@ -122,7 +122,8 @@ fn parse_manifest(file: &str, bytes: &[u8]) -> Result<Manifest> {
 
 /// Where a file of a table lies: those beside the manifest are named `<table>/<file>`, those of another tier by its URL.
 fn file_location(run: &str, table: Table, path: &str) -> String {
-    let is_beside = path.strip_prefix(table.name()).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| !rest.contains('/'));
+    let is_beside =
+        path.strip_prefix(table.name()).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| !rest.contains('/'));
     if is_beside { format!("{run}/{path}") } else { path.to_owned() }
 }
 
@@ -208,11 +209,8 @@ impl TableReader<'_> {
         if rows.is_empty() {
             return Ok(texts);
         }
-        let request = Request {
-            text: Some(self.run.text.clone()),
-            rows: Some(Arc::new(rows)),
-            ..Self::request_with_ids(&[])
-        };
+        let request =
+            Request { text: Some(self.run.text.clone()), rows: Some(Arc::new(rows)), ..Self::request_with_ids(&[]) };
         self.scan("reading texts", &request, |batch| {
             let of_batch = batch
                 .column_by_name(columns::TEXT)

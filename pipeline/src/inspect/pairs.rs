@@ -97,7 +97,7 @@ pub fn clusters(run: &FinishedRun<'_>, ids: &[&str], limit: usize, max_bytes: us
         let members = &found[id];
         Cluster {
             id: id.to_owned(),
-            rows: members.rows.max(members.dropped + 1),
+            rows: if members.rows > 0 { members.rows } else { members.dropped + 1 },
             dropped: members.dropped,
             pairs: members.first.values().map(|proof| texts.pair(proof)).collect(),
         }

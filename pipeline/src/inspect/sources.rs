@@ -65,12 +65,8 @@ pub(super) struct FileSources {
 impl FileSources {
     pub(super) fn new(manifest: &Manifest) -> Self {
         let inputs = &manifest.inputs;
-        let summary = |name: &String, rows| SourceSummary {
-            name: Some(name.clone()),
-            rows,
-            dropped: 0,
-            same_source: Some(0),
-        };
+        let summary =
+            |name: &String, rows| SourceSummary { name: Some(name.clone()), rows, dropped: 0, same_source: Some(0) };
         Self {
             index: inputs.iter().enumerate().map(|(index, input)| (input.name.clone(), index)).collect(),
             files: inputs.iter().map(|input| summary(&input.name, input.rows)).collect(),

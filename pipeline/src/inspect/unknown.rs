@@ -13,6 +13,8 @@ use crate::{Error, Result};
 const MAX_SUGGESTIONS: usize = 3;
 /// Similarity of two ids from which one may be meant by the other, 0 to 1.
 const LEAST_LIKENESS: f64 = 0.6;
+/// That of an id and a part of it.
+const PART_LIKENESS: f64 = 0.9;
 
 /// The error of an id that has no cluster.
 pub(super) fn cluster(run: &FinishedRun<'_>, evidence: &TableReader<'_>, id: &str) -> Result<Error> {
@@ -48,6 +50,12 @@ fn is_kept(run: &FinishedRun<'_>, id: &str) -> Result<bool> {
     })
 }
 
+/// How likely `id` stands for `other`: a part of it, or written in another way.
+fn likeness(id: &str, other: &str) -> f64 {
+    let is_part = !id.is_empty() && other.contains(id);
+    strsim::normalized_levenshtein(id, other).max(if is_part { PART_LIKENESS } else { 0.0 })
+}
+
 /// Where an id was seen in the evidence, and ids that are like it.
 #[derive(Debug, Default)]
 struct Seen {
@@ -71,7 +79,7 @@ impl Seen {
             }
             seen.is_cluster |= row.cluster_id == Some(id);
             if let Some(other) = candidate(row) {
-                seen.offer(strsim::normalized_levenshtein(id, other), other);
+                seen.offer(likeness(id, other), other);
             }
             Ok(ControlFlow::Continue(()))
         })?;

@@ -84,6 +84,7 @@ fn ids_that_are_something_else_are_explained() {
     let mut run = Written::new("text", &[("a.jsonl", 6)]);
     run.evidence(&[proof("report-17", "report-3", 0.9, 2)]);
     check(cluster(&run, "report3", 2).unwrap_err(), "no row", "did you mean `report-3`?");
+    check(cluster(&run, "rep", 2).unwrap_err(), "no row", "did you mean `report-3`?");
 }
 
 #[test]

@@ -103,10 +103,9 @@ impl Written {
 
     /// Writes a table into two files.
     fn table(&mut self, table: Table, columns: &[(&str, ArrayRef)]) {
-        let batch = RecordBatch::try_from_iter_with_nullable(
-            columns.iter().map(|(name, array)| (*name, array.clone(), true)),
-        )
-        .unwrap();
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, array.clone(), true)))
+                .unwrap();
         let folder = self.path().join(table.name());
         std::fs::create_dir_all(&folder).unwrap();
         let half = batch.num_rows() / 2;

@@ -22,7 +22,8 @@ fn random_evidence(n_clusters: usize, seed: u64) -> Vec<Proof> {
         let n_dropped = random.random_range(1..8u64);
         let kept = format!("{}.jsonl#{cluster}", ["a", "b"][random.random_range(0..2)]);
         for member in 0..n_dropped {
-            let dropped = format!("{}.jsonl#{}", ["a", "b", "c"][random.random_range(0..3)], cluster * 10 + member as usize);
+            let dropped =
+                format!("{}.jsonl#{}", ["a", "b", "c"][random.random_range(0..3)], cluster * 10 + member as usize);
             let similarity = f64::from(random.random_range(50..=100)) / 100.0;
             proofs.push(proof(&dropped, &kept, similarity, n_dropped + 1));
         }
@@ -45,7 +46,8 @@ fn every_number_is_that_of_a_sum() {
     let n_identical = proofs.iter().filter(|proof| proof.method.as_deref() == Some("identical")).count() as u64;
     assert_eq!(found.by_method["identical"], n_identical);
     for SimilarityBin { from, to, rows, rows_at_least } in found.similarities {
-        let count = |holds: &dyn Fn(f64) -> bool| proofs.iter().filter(|proof| holds(proof.similarity.unwrap())).count();
+        let count =
+            |holds: &dyn Fn(f64) -> bool| proofs.iter().filter(|proof| holds(proof.similarity.unwrap())).count();
         assert_eq!(rows_at_least, count(&|similarity| from <= similarity) as u64, "{from}");
         assert_eq!(rows, count(&|similarity| from <= similarity && (similarity < to || from >= 1.0)) as u64, "{from}");
     }
@@ -55,8 +57,11 @@ fn every_number_is_that_of_a_sum() {
     }
     assert_eq!(found.n_clusters, clusters.len() as u64);
     for bin in &found.cluster_sizes {
-        let inside: Vec<u64> =
-            clusters.values().map(|members| members.len() as u64).filter(|n| (bin.from..=bin.to).contains(&(n + 1))).collect();
+        let inside: Vec<u64> = clusters
+            .values()
+            .map(|members| members.len() as u64)
+            .filter(|n| (bin.from..=bin.to).contains(&(n + 1)))
+            .collect();
         assert_eq!((bin.clusters, bin.dropped), (inside.len() as u64, inside.iter().sum()));
     }
     for cluster in &found.clusters {
@@ -96,10 +101,16 @@ fn the_first_clusters_are_those_of_a_sort() {
         match sort {
             ClusterSort::Size => all.sort_by_key(|cluster| (std::cmp::Reverse(cluster.rows), cluster.id.clone())),
             ClusterSort::Similarity => all.sort_by(|left, right| {
-                left.lowest.unwrap().total_cmp(&right.lowest.unwrap()).then(right.rows.cmp(&left.rows)).then(left.id.cmp(&right.id))
+                left.lowest
+                    .unwrap()
+                    .total_cmp(&right.lowest.unwrap())
+                    .then(right.rows.cmp(&left.rows))
+                    .then(left.id.cmp(&right.id))
             }),
             ClusterSort::Source => {
-                all.sort_by_key(|cluster| (cluster.source.clone(), std::cmp::Reverse(cluster.rows), cluster.id.clone()));
+                all.sort_by_key(|cluster| {
+                    (cluster.source.clone(), std::cmp::Reverse(cluster.rows), cluster.id.clone())
+                });
             }
         }
         assert_eq!(shown, all, "{sort:?}");
@@ -129,7 +140,8 @@ fn sources_by_column() {
         sources.sources.iter().map(|source| (source.name.as_deref(), source.rows, source.dropped)).collect();
     assert_eq!(counts, [(None, 3, 2), (Some("fr"), 2, 1), (Some("de"), 1, 0)]);
     assert_eq!((sources.column.as_deref(), sources.n_sources), (Some("language"), 3));
-    let clusters: Vec<_> = found.clusters.iter().map(|cluster| (cluster.id.as_str(), cluster.source.as_deref())).collect();
+    let clusters: Vec<_> =
+        found.clusters.iter().map(|cluster| (cluster.id.as_str(), cluster.source.as_deref())).collect();
     assert_eq!(clusters, [("k1", Some("de")), ("k2", Some("fr"))]);
     assert_eq!(found.clusters[1].text.as_deref(), Some("two"));
 
@@ -152,9 +164,10 @@ fn rules_without_similarity_or_cluster_are_counted_apart() {
         cluster_size: None,
         ..proof(dropped, "", 1.0, 0)
     };
-    run.evidence(&[bare("d1", "repetition"), proof("d2", "k1", 0.9, 2), bare("d3", "repetition")]);
+    let itself = Proof { rule: Some("repetition".into()), ..proof("d4", "d4", 0.5, 1) };
+    run.evidence(&[bare("d1", "repetition"), proof("d2", "k1", 0.9, 2), bare("d3", "repetition"), itself]);
     let found = look(&run, 64 << 20, 10, ClusterSort::Size, None).unwrap();
-    assert_eq!((found.evidence_rows, found.without_similarity, found.without_cluster), (3, 2, 2));
-    assert_eq!(found.by_rule["repetition"], 2);
+    assert_eq!((found.evidence_rows, found.without_similarity, found.without_cluster), (4, 2, 3));
+    assert_eq!(found.by_rule["repetition"], 3);
     assert_eq!((found.n_clusters, found.clusters[0].text.as_deref()), (1, None));
 }
