@@ -220,28 +220,34 @@ pub(crate) struct Inspect {
     /// Folder or URL of a finished run
     #[arg(value_name = "OUT")]
     pub(crate) run: String,
-    /// Show a cluster: its kept row beside each row dropped for it
+    /// A cluster: its kept row beside each row dropped for it
     #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort"], help_heading = "What is shown")]
     pub(crate) cluster: Option<String>,
-    /// Show a dropped row beside the row that stands for it
+    /// A dropped row beside the row that stands for it
     #[arg(long, value_name = "ID", conflicts_with_all = ["by", "sort"], help_heading = "What is shown")]
     pub(crate) dropped: Option<String>,
-    /// First: the largest clusters, the least similar, or by source
+    /// Which clusters come first
     #[arg(long, value_enum, default_value_t = ClusterOrder::Size, help_heading = "What is shown")]
     pub(crate) sort: ClusterOrder,
-    /// Column of sources [default: the input files, if the ids tell]
+    /// Column whose values are the sources [default: input files]
+    ///
+    /// Input files are known if rows have no id column: ids are `<file>#<row>` then.
     #[arg(long, value_name = "COLUMN", help_heading = "What is shown")]
     pub(crate) by: Option<String>,
     /// Clusters and sources to show
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
     pub(crate) top: u16,
-    /// Dropped rows to show of a cluster, the least similar first
+    /// Dropped rows to show of a cluster
+    ///
+    /// The least similar come first.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
     pub(crate) limit: u16,
     /// Show whole texts, not only where they differ
     #[arg(long, help_heading = "What is shown")]
     pub(crate) full: bool,
-    /// Columns to fill; below 80 texts stand in one [default: the terminal's]
+    /// Columns to fill [default: the terminal's]
+    ///
+    /// Below 80, the two texts are shown as one. Where there is no terminal, 100.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..), help_heading = "Output")]
     pub(crate) width: Option<u16>,
     /// Colors; NO_COLOR turns them off, too
