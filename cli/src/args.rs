@@ -250,7 +250,7 @@ pub(crate) struct Inspect {
     /// Below 80, the two texts are shown as one. Where there is no terminal, 100.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..), help_heading = "Output")]
     pub(crate) width: Option<u16>,
-    /// Colors; NO_COLOR turns them off, too
+    /// Colors; the variable `NO_COLOR` turns them off, too
     #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Output")]
     pub(crate) color: When,
     /// File to write, instead of standard output

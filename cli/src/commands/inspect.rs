@@ -33,13 +33,12 @@ pub(crate) fn run(args: &Inspect, global: &Global) -> anyhow::Result<Exit> {
     let view = View { run: &run, found, is_full: args.full };
     let shown = show(args, global.format, &view)?;
     drop(display);
-    match &args.output {
-        Some(path) => write_file(path, &shown)?,
-        None => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(&shown)?;
-            out.flush()?;
-        }
+    if let Some(path) = &args.output {
+        write_file(path, &shown)?;
+    } else {
+        let mut out = std::io::stdout().lock();
+        out.write_all(&shown)?;
+        out.flush()?;
     }
     Ok(Exit::Clean)
 }

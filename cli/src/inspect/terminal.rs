@@ -74,13 +74,11 @@ impl<W: Write> Page<'_, W> {
         self.similarities(overview)?;
         self.sizes(overview)?;
         self.clusters(overview)?;
-        match &overview.sources {
-            Some(sources) => self.sources(sources),
-            None => {
-                self.title("by source")?;
-                self.line("  the ids do not tell the input file; name a column with --by")
-            }
+        if let Some(sources) = &overview.sources {
+            return self.sources(sources);
         }
+        self.title("by source")?;
+        self.line("  the ids do not tell the input file; name a column with --by")
     }
 
     fn proofs(&mut self, overview: &Overview) -> io::Result<()> {

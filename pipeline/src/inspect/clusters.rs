@@ -44,7 +44,7 @@ pub struct ClusterSummary {
 
 /// What [`ClusterCollector`] found.
 #[derive(Debug)]
-pub(super) struct Clusters {
+pub(super) struct Summary {
     pub(super) n_clusters: u64,
     /// By number of rows.
     pub(super) sizes: Vec<SizeBin>,
@@ -98,7 +98,7 @@ impl ClusterCollector {
         top: usize,
         source_of: impl Fn(&str) -> Option<String>,
         context: &Context,
-    ) -> Result<Clusters> {
+    ) -> Result<Summary> {
         let mut first = First { sort, top, clusters: BTreeMap::new() };
         let mut sizes: BTreeMap<u32, SizeBin> = BTreeMap::new();
         let mut n_clusters = 0;
@@ -122,7 +122,7 @@ impl ClusterCollector {
             cluster.add(similarity, size, method);
         }
         open.map(close);
-        Ok(Clusters { n_clusters, sizes: sizes.into_values().collect(), top: first.clusters.into_values().collect() })
+        Ok(Summary { n_clusters, sizes: sizes.into_values().collect(), top: first.clusters.into_values().collect() })
     }
 }
 

@@ -203,16 +203,7 @@ fn add_beginnings(run: &FinishedRun<'_>, clusters: &mut [ClusterSummary]) -> Res
 
 /// The first words of a text, with one space between them.
 fn beginning(text: &str) -> String {
-    let mut beginning = String::new();
-    let mut n_chars = 0;
-    for char in text.split_whitespace().flat_map(|word| [" ", word]).flat_map(str::chars).skip(1) {
-        if n_chars == BEGINNING_CHARS {
-            break;
-        }
-        beginning.push(char);
-        n_chars += 1;
-    }
-    beginning
+    text.split_whitespace().flat_map(|word| [" ", word]).flat_map(str::chars).skip(1).take(BEGINNING_CHARS).collect()
 }
 
 #[cfg(test)]

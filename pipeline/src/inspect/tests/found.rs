@@ -127,6 +127,7 @@ fn a_run_is_named_in_many_ways() {
     run.open(64 << 20, |_| Ok(())).unwrap();
     let folder = run.path().to_str().unwrap();
     for location in [format!("{folder}/"), format!("{folder}/manifest.json"), format!("file://{folder}")] {
-        open(&location, 64 << 20, |run| Ok(assert!(run.location().ends_with(folder)))).unwrap();
+        let opened = open(&location, 64 << 20, |run| Ok(run.location().to_owned())).unwrap();
+        assert!(opened.ends_with(folder), "{opened}");
     }
 }
