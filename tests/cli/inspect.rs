@@ -176,6 +176,10 @@ fn a_page_is_whole_and_holds_no_markup_of_texts() {
     assert!(!dir.path().join("overview.html.tmp").exists());
 }
 
+/// Tags of a page after its head.
+const KNOWN: &str = " body header main footer h1 h2 h3 p code section div dl dt dd small table thead tbody tr th td span a details \
+                     summary del ins mark br ";
+
 /// Every tag is one of ours and is closed, every attribute is quoted, and nothing is fetched.
 fn check_page(page: &str) {
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
@@ -195,8 +199,6 @@ fn check_page(page: &str) {
             continue;
         }
         let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
-        const KNOWN: &str = " body header main footer h1 h2 h3 p code section div dl dt dd small table thead tbody tr th td span a \
-                             details summary del ins mark br ";
         assert!(KNOWN.contains(&format!(" {name} ")), "a tag that is not ours: {tag}");
         let mut attributes = attributes.replace("open", "open=\"\"");
         while let Some((attribute, value)) = attributes.clone().split_once("=\"") {
@@ -207,7 +209,7 @@ fn check_page(page: &str) {
                 "class" | "scope" | "dir" | "style" | "open" => {}
                 other => panic!("an attribute that is not ours: {other}"),
             }
-            attributes = after.to_owned();
+            attributes = String::from(after);
         }
         assert_eq!(attributes, "", "{tag}");
         if name != "br" {
