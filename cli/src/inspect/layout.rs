@@ -65,8 +65,8 @@ pub(super) fn wrap(atoms: &[Atom], width: usize) -> Vec<Line> {
             Gap::Space | Gap::None => {
                 let line = lines.last_mut().expect("there is a line");
                 let fits = line.width + 1 + group_width <= width;
-                let is_too_long = group_width > width && line.width + 1 < width;
-                if line.width > 0 && (fits || is_too_long) {
+                let begins_here = group_width > width && line.width + 1 + least_columns(&first.text, width) <= width;
+                if line.width > 0 && (fits || begins_here) {
                     line.push_space(first.ink);
                 } else if line.width > 0 {
                     lines.push(Line::default());
@@ -78,6 +78,14 @@ pub(super) fn wrap(atoms: &[Atom], width: usize) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// Columns of the part of a word that is not broken in lines of `width`: all of it, or its first character.
+fn least_columns(word: &str, width: usize) -> usize {
+    match columns(word) {
+        all if all <= width => all,
+        _ => word.chars().next().and_then(UnicodeWidthChar::width).unwrap_or(0),
+    }
 }
 
 /// Adds an atom to the last line, or to new ones where it does not fit.

@@ -29,8 +29,9 @@ pub(super) fn compared(compared: &Compared<'_>, is_full: bool, canvas: Canvas) -
     let side_width = (canvas.width - RULE.chars().count()) / 2;
     let mut lines = Vec::new();
     if is_wide {
-        let title = |text: &str| canvas.paint.ink(Ink::Title, padded(text, side_width));
-        lines.push(format!("{}{RULE}{}", title("kept [-only here-]"), title("dropped {+only here+}").trim_end()));
+        let title = |text: &str| canvas.paint.ink(Ink::Title, text);
+        let kept = title(&padded("kept [-only here-]", side_width));
+        lines.push(format!("{kept}{RULE}{}", title("dropped {+only here+}")));
     } else {
         lines.push(canvas.paint.ink(Ink::Title, "[-only kept-] {+only dropped+}"));
     }
