@@ -2,9 +2,8 @@
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`dedup`], [`score`], [`select`] (what is
-//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`inspect`] (what a
-//! run did, looked at afterwards). This crate never prints, never reads the
-//! environment or the clock, and never exits.
+//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`inspect`] (what a run did, looked at
+//! afterwards). This crate never prints, never reads the environment or the clock, and never exits.
 
 pub mod budget;
 pub mod context;
