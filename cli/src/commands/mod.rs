@@ -5,6 +5,7 @@ mod config;
 mod init;
 mod inspect;
 mod pipeline;
+mod tune;
 
 use crate::args::{Cli, Command, Format};
 use crate::exit::Exit;
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
             pipeline::run("tamis run", &config, args.overwrite, global)
         }
         Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
+        Command::Tune(args) => tune::run(args, global),
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Inspect(args) => inspect::run(args, global),
