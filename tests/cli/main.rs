@@ -9,6 +9,7 @@ mod config;
 mod contract;
 mod determinism;
 mod documents;
+mod inspect;
 mod interrupt;
 mod oracle;
 mod readme;
