@@ -3,13 +3,15 @@
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
 //! [`select`] (what is decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings
-//! would do). This crate never prints, never reads the environment or the clock, and never exits.
+//! would do), [`inspect`] (what a run did, looked at afterwards). This crate never prints, never reads the environment or
+//! the clock, and never exits.
 
 pub mod budget;
 pub mod context;
 pub mod decontaminate;
 pub mod dedup;
 mod error;
+pub mod inspect;
 pub mod progress;
 mod rows;
 pub mod run;

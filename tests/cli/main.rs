@@ -10,6 +10,7 @@ mod contract;
 mod decontaminate;
 mod determinism;
 mod documents;
+mod inspect;
 mod interrupt;
 mod oracle;
 mod readme;
