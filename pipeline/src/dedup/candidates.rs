@@ -21,6 +21,7 @@ use super::band::Bands;
 use super::compare::{Findings, first_shared};
 use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
+use super::scope::{Place, Places};
 use super::settings::Gate;
 use super::sketch::Sketch;
 use super::tape::{RowTable, SetTable};
@@ -89,6 +90,7 @@ pub(super) fn compare(
     features: &Features,
     ranks: &Ranks,
     collapsed: &RowSet,
+    places: &Places,
     context: &Context,
 ) -> Result<Found> {
     let found = Found {
@@ -98,7 +100,8 @@ pub(super) fn compare(
     };
     let (mut buckets, hot_keys) = shared_keys(keys, ranks, collapsed, context)?;
     let hot_keys = if matches!(features, Features::Sketches { .. }) { hot_keys } else { HashSet::new() };
-    let mut comparison = Comparison { features, ranks, hot_keys, context, found, wave: Vec::new(), n_wave_pairs: 0 };
+    let mut comparison =
+        Comparison { features, ranks, hot_keys, places, context, found, wave: Vec::new(), n_wave_pairs: 0 };
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
     while let Some(&(key, _)) = buckets.peek() {
         context.cancel.check()?;
@@ -188,6 +191,7 @@ struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
     hot_keys: HashSet<u64>,
+    places: &'a Places,
     context: &'a Context,
     found: Found,
     wave: Vec<Task>,
@@ -348,27 +352,30 @@ impl Comparison<'_> {
     /// clearly drops. An edge to a row so dropped could only matter if that row were kept after all.
     fn walk_hot_bucket(&mut self, key: u64, buckets: &mut Buckets) -> Result<()> {
         let Features::Sketches { table, bands, gate } = self.features else { return Ok(()) };
-        let mut leaders: Vec<(u64, Sketch)> = Vec::new();
+        let mut leaders: Vec<(u64, Place, Sketch)> = Vec::new();
         let mut n_leaders = 0u64;
         let mut findings = Findings::default();
         self.found.counts.hot_buckets += 1;
         while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
             let sketch = table.get(self.ranks.row(rank)?)?;
+            let place = self.places.of(rank, self.ranks)?;
             let n_edges = findings.edges.len();
-            for (leader, leader_sketch) in &leaders {
-                findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
+            for (leader, leader_place, leader_sketch) in &leaders {
+                if place.meets(*leader_place) {
+                    findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
+                }
             }
             self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
             if findings.edges.len() == n_edges {
                 if leaders.len() < 2 * HOT_REACH {
-                    leaders.push((rank, sketch));
+                    leaders.push((rank, place, sketch));
                 } else {
-                    leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, sketch);
+                    leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, place, sketch);
                 }
                 n_leaders += 1;
             }
+            self.context.cancel.check()?;
             if findings.n_pairs >= WAVE_PAIRS {
-                self.context.cancel.check()?;
                 self.keep(std::mem::take(&mut findings))?;
             }
         }

@@ -1,9 +1,12 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! survey (types, rejects, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! survey (types, rejects, fingerprints) -> proof passes -> loss guards -> fit -> write (kept, dropped, scores)
+//!     -> loss guards by source -> batch -> commit
 //! ```
 
+mod duplicates;
+mod guards;
 mod ids;
 mod look;
 mod pass;
@@ -11,6 +14,7 @@ mod plan;
 mod rejects;
 mod route;
 mod select;
+mod sources;
 mod survey;
 mod write;
 
@@ -96,6 +100,7 @@ pub fn run(
 
     let mut survey = survey::survey(run, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
+    guards::check_verdicts(run, &mut survey)?;
     let fitted = select::fit(run, &survey, stores)?;
     let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
 
@@ -118,6 +123,7 @@ pub fn run(
         rows,
         dropped_by_reason: written.dropped_by_reason,
         near_duplicates: written.near_duplicates,
+        losses: written.losses,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
 
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -40,12 +40,13 @@ impl Plan {
                 return Err(Error::config("select.budget is 0: there is nothing to choose"));
             }
         }
+        check_guards(config)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
             id: id_source(&config.input),
             source: source_options(&config.input)?,
-            deduplicate: config.deduplicate.as_ref().map(near_duplicate_settings).transpose()?,
+            deduplicate: config.deduplicate.as_ref().map(|stage| near_duplicate_settings(stage, config)).transpose()?,
             device,
             tables: tables(config)?,
         })
@@ -73,6 +74,29 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+/// # Errors
+/// `Error::Config` for a guard that cannot work, or a setting that nothing looks at.
+fn check_guards(config: &Config) -> Result<()> {
+    let limits = config.guards.clone().unwrap_or_default();
+    check_ratio("guards.max_dropped_ratio", limits.max_dropped_ratio)?;
+    if limits.max_cluster_rows == Some(0) {
+        return Err(Error::config("guards.max_cluster_rows is 0: a cluster has rows"));
+    }
+    if config.guards.is_some() && config.deduplicate.is_none() {
+        return Err(Error::config(
+            "guards watch over near-duplicate removal: without [deduplicate] nothing is dropped",
+        ));
+    }
+    let scope_looks = config.deduplicate.as_ref().is_some_and(|stage| stage.scope != tamis_schemas::config::Scope::All);
+    if config.input.source.is_some() && !scope_looks && limits.max_dropped_ratio >= 1.0 {
+        return Err(Error::Config {
+            message: "input.source is set, but nothing looks at the source of a row".into(),
+            hint: Some("set guards.max_dropped_ratio (--max-dropped-ratio) or deduplicate.scope (--scope)".into()),
+        });
+    }
+    Ok(())
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
@@ -154,7 +178,7 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
-fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+fn near_duplicate_settings(config: &DeduplicateConfig, whole: &Config) -> Result<Settings> {
     let settings = Settings {
         threshold: config.threshold,
         recall: config.recall,
@@ -170,6 +194,17 @@ fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
             tamis_schemas::config::Linkage::Star => Linkage::Star,
             tamis_schemas::config::Linkage::Connected => Linkage::Connected,
         },
+        scope: Scope {
+            sources: match config.scope {
+                tamis_schemas::config::Scope::All => Sources::All,
+                tamis_schemas::config::Scope::WithinSource => Sources::Within,
+                tamis_schemas::config::Scope::AcrossSources => Sources::Across,
+            },
+            source_column: whole.input.source.clone(),
+            by: config.by.clone(),
+        },
+        cap_cluster: config.cap_cluster,
+        max_cluster_rows: whole.guards.as_ref().and_then(|guards| guards.max_cluster_rows),
     };
     if config.ngram == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));

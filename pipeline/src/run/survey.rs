@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::RowCounts;
@@ -10,7 +11,7 @@ use tamis_schemas::tables::rejected_schema;
 
 use super::ids::{IdKey, first_repeated, id_keys, ids_of};
 use super::{Run, pass, rejects};
-use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
+use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -35,7 +36,8 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
         rows: None,
     };
     let settings = run.plan.deduplicate.as_ref();
-    let keep_columns = settings.map_or_else(Vec::new, |settings| settings.keep.columns());
+    let columns = settings.map_or_else(Vec::new, Settings::columns);
+    let needs_file = settings.is_some_and(|settings| settings.scope.needs_file());
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
@@ -47,12 +49,12 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
 
     run.begin("reading");
     let scan = run.survey(&request)?;
-    let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
+    let map = fingerprint.as_ref().filter(|_| columns.is_empty()).map(|map| map as &dyn MapStage);
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(decoded, map, checks_ids),
+        |decoded| Work::new(with_file(decoded, needs_file)?, map, checks_ids),
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -78,15 +80,15 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let schema = run.inputs.resolve(types)?;
     check_ids(run, &schema, ids)?;
 
-    // A keep order by columns needs their types, which only now are known.
-    if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
+    // A keep order or a scope by columns needs their types, which only now are known.
+    if let (false, Some(barrier), Some(fingerprint)) = (columns.is_empty(), &mut barrier, &fingerprint) {
         run.begin("fingerprinting");
-        let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
+        let request = Request { columns: Columns::Named(columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(decoded, Some(fingerprint), false),
+            |decoded| Work::new(with_file(decoded, needs_file)?, Some(fingerprint), false),
             |work| observe(barrier, &work.mapped, run),
         )?;
     }
@@ -172,6 +174,21 @@ fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>
         barrier.observe(batch, run.context)?;
     }
     Ok(())
+}
+
+/// Appends `tamis_file` where it is needed.
+fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
+    if !needs_file {
+        return Ok(decoded);
+    }
+    for batch in &mut decoded.batches {
+        let mut fields = batch.schema_ref().fields().to_vec();
+        fields.push(Arc::new(Field::new(columns::FILE, DataType::UInt64, false)));
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(UInt64Array::from(vec![decoded.file as u64; batch.num_rows()])));
+        *batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    }
+    Ok(decoded)
 }
 
 /// What the workers make of a block.
