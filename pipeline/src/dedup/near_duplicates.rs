@@ -15,12 +15,13 @@ use super::identical::{Identical, group, link};
 use super::keep::{KeepKeys, Ranks};
 use super::largest::{Cluster, LargestClusters};
 use super::proof::Proof;
-use super::prune::{Pruned, prune};
+use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::scope::{PlacesWriter, key_within};
 use super::settings::{Gate, Search, Settings};
-use super::sketch::{N_SLOTS, Sketch};
-use super::tape::{RowTableWriter, SetTableWriter};
+use super::sketch::N_SLOTS;
+use super::sketch_table::SketchTableWriter;
+use super::tape::SetTableWriter;
 use super::verdict::Verdict;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
@@ -57,7 +58,7 @@ pub struct NearDuplicates {
 
 #[derive(Debug)]
 enum FeatureWriter {
-    Sketches(RowTableWriter<Sketch>),
+    Sketches(SketchTableWriter),
     Sets(SetTableWriter),
 }
 
@@ -69,7 +70,7 @@ impl NearDuplicates {
     pub fn new(settings: &Settings, context: &Context) -> Result<(Self, ResultHandle)> {
         let search = settings.search()?;
         let features = match search {
-            Search::Bands(_) => FeatureWriter::Sketches(RowTableWriter::new(STAGE, context)),
+            Search::Bands(bands) => FeatureWriter::Sketches(SketchTableWriter::new(bands, STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
         };
         let result = ResultHandle::default();
@@ -108,10 +109,8 @@ impl NearDuplicates {
         let slots = sketches.values().as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(SKETCH))?;
         let first_slot = sketches.value_offset(0) as usize;
         let sketches = slots.values()[first_slot..].as_chunks::<N_SLOTS>().0;
-        for (index, &row) in rows.values().iter().enumerate() {
-            table.push(row, sketches.get(index).ok_or_else(|| malformed(SKETCH))?, context)?;
-        }
-        for (row, keys) in lists(batch, BAND_KEYS, rows)? {
+        for ((row, keys), sketch) in lists(batch, BAND_KEYS, rows)?.zip(sketches) {
+            table.push(row, sketch, keys, context)?;
             for &key in keys {
                 self.keys.push((key, row), context)?;
             }
@@ -163,8 +162,8 @@ impl BarrierStage for NearDuplicates {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
         let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
-                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
+            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
+                Features::Sketches { table: table.finish(context)?, gate: Gate::new(self.settings.threshold) }
             }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
@@ -177,21 +176,20 @@ impl BarrierStage for NearDuplicates {
         if let Some(keys) = self.text_keys {
             link(keys, &identical.collapsed, &ranks, &mut found.edges, context)?;
         }
-        let linkage = self.settings.linkage;
-        let Pruned { edges, grey } = prune(found.edges, found.grey, linkage, (&places, &ranks), context)?;
+        let pruned = prune(found.edges, found.grey, self.settings.linkage, (&places, &ranks), context)?;
         let closing = Closing {
             report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
             settings: self.settings,
             ranks,
             identical,
-            edges,
+            edges: pruned.edges,
             result: self.result,
         };
-        if grey.is_empty() {
+        if pruned.open.is_empty() {
             return closing.close(context);
         }
         let map = Box::new(ShingleSets::new(&closing.settings));
-        let (barrier, rows) = Proof::new(closing, grey, context)?;
+        let (barrier, rows) = Proof::new(closing, pruned.open, context)?;
         Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
     }
 }

@@ -4,6 +4,7 @@ use super::band::Bands;
 use super::normalize::Normalize;
 use super::scope::Scope;
 use super::sketch::N_SLOTS;
+use super::sketch_table::agreement;
 use crate::{Error, Result};
 
 /// Standard errors of the estimate beyond which a pair counts as clear.
@@ -149,12 +150,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate at a threshold: an estimate is clear beyond four standard errors, `sqrt(t (1 - t) / 256)` each.
+    /// The gate at a threshold: an estimate is clear beyond four standard errors, `sqrt(c (1 - c) / 256)` each, where c is the
+    /// share of slots that agree at the threshold: in 8 bits of each, hence a little above it.
     pub fn new(threshold: f64) -> Self {
         let n_slots = N_SLOTS as f64;
-        let margin = CLEAR_STANDARD_ERRORS * (threshold * (1.0 - threshold) / n_slots).sqrt();
-        let accept_from = if threshold < 1.0 { ((threshold + margin) * n_slots).ceil() } else { n_slots + 1.0 };
-        Self { refuse_below: ((threshold - margin) * n_slots).ceil() as u32, accept_from: accept_from as u32 }
+        let share = agreement(threshold);
+        let margin = CLEAR_STANDARD_ERRORS * (share * (1.0 - share) / n_slots).sqrt();
+        let accept_from = if threshold < 1.0 { ((share + margin) * n_slots).ceil() } else { n_slots + 1.0 };
+        Self { refuse_below: ((share - margin) * n_slots).ceil() as u32, accept_from: accept_from as u32 }
     }
 }
 
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn the_gate_is_four_standard_errors_wide_on_each_side() {
         assert_eq!(Gate::new(0.8), Gate { refuse_below: 180, accept_from: 231 });
-        assert_eq!(Gate::new(0.5), Gate { refuse_below: 96, accept_from: 160 });
+        assert_eq!(Gate::new(0.5), Gate { refuse_below: 97, accept_from: 161 });
         assert_eq!(Gate::new(1.0), Gate { refuse_below: 256, accept_from: 257 });
         assert!(Gate::new(0.95).accept_from > N_SLOTS as u32, "at 0.95 no estimate is clear enough");
     }

@@ -254,8 +254,8 @@ fn run_colliding(groups: [u128; 3], recall: f64) -> usize {
     let columns = columns.chain([(GROUP, Arc::new(groups) as ArrayRef)]);
     barrier.observe(&RecordBatch::try_from_iter(columns).unwrap(), &context).unwrap();
     let mut next = Box::new(barrier).end_of_pass(&context).unwrap();
-    while let Next::Again { map, mut barrier, .. } = next {
-        barrier.observe(&map.apply(rows.clone()).unwrap(), &context).unwrap();
+    while let Next::Again { rows: wanted, map, mut barrier } = next {
+        barrier.observe(&map.apply(only(&rows, &wanted)).unwrap(), &context).unwrap();
         next = barrier.end_of_pass(&context).unwrap();
     }
     handle.take().unwrap().verdict.dropped().len() as usize
