@@ -16,3 +16,4 @@ mod readme;
 mod s3;
 mod scope;
 mod select;
+mod tune;

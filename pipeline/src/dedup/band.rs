@@ -63,6 +63,18 @@ impl Bands {
         })
     }
 
+    /// # Errors
+    /// `Error::Config` if a sketch has no such bands.
+    pub(super) fn check(self) -> Result<()> {
+        match self.n_bands.checked_mul(self.rows_per_band) {
+            Some(1..=N_SLOTS) => Ok(()),
+            _ => Err(Error::config(format!(
+                "{} bands of {} slots are not within the {N_SLOTS} slots of a sketch",
+                self.n_bands, self.rows_per_band
+            ))),
+        }
+    }
+
     /// Probability that a pair of Jaccard similarity `similarity` becomes a candidate.
     pub fn probability(self, similarity: f64) -> f64 {
         1.0 - (1.0 - similarity.powi(self.rows_per_band as i32)).powi(self.n_bands as i32)

@@ -44,6 +44,7 @@ mod token;
 mod token_x86;
 mod unicode;
 mod verdict;
+mod what_if;
 mod widest;
 
 pub use assign::Rule;

@@ -23,6 +23,7 @@ use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
 use super::tape::SetTableWriter;
 use super::verdict::Verdict;
+use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -178,7 +179,10 @@ impl BarrierStage for NearDuplicates {
         }
         let pruned = prune(found.edges, found.grey, self.settings.linkage, (&places, &ranks), context)?;
         let closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
+            report: NearDuplicateReport {
+                recall_at_threshold: self.search.probability(self.settings.threshold),
+                ..report(self.search, self.n_rows, self.n_without_tokens, found.counts)
+            },
             settings: self.settings,
             ranks,
             identical,
@@ -222,6 +226,7 @@ impl Closing {
         let mut largest = LargestClusters::new(settings.max_cluster_rows);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
@@ -238,6 +243,7 @@ impl Closing {
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
             if cluster.n_dropped == 0 {
@@ -250,6 +256,7 @@ impl Closing {
             report.largest_cluster_rows = report.largest_cluster_rows.max(cluster.n_rows);
             largest.add(cluster);
         }
+        report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;

@@ -17,6 +17,8 @@ pub struct Settings {
     pub threshold: f64,
     /// Least probability that a pair at the threshold is found, in `(0, 1]`. At 1.0 every pair is found.
     pub recall: f64,
+    /// Bands to use whatever recall they have; `recall` is not looked at then.
+    pub bands: Option<Bands>,
     /// Consecutive tokens of a shingle.
     pub n_tokens: usize,
     /// Seed of all shingle hashes: changes which pairs chance misses, never what is proven.
@@ -41,6 +43,7 @@ impl Default for Settings {
         Self {
             threshold: 0.8,
             recall: 0.99,
+            bands: None,
             n_tokens: 5,
             seed: 0,
             normalize: Normalize::default(),
@@ -82,7 +85,10 @@ impl Settings {
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
-        if self.recall >= 1.0 {
+        if let Some(bands) = self.bands {
+            bands.check()?;
+            Ok(Search::Bands(bands))
+        } else if self.recall >= 1.0 {
             Ok(Search::Exhaustive)
         } else {
             Bands::choose(self.threshold, self.recall).map(Search::Bands)
@@ -97,6 +103,16 @@ pub enum Search {
     Bands(Bands),
     /// Pairs that share an element of their prefixes: no pair at or above the threshold is missed.
     Exhaustive,
+}
+
+impl Search {
+    /// Probability that a pair of Jaccard similarity `similarity` is found, for similarities from the threshold on.
+    pub fn probability(self, similarity: f64) -> f64 {
+        match self {
+            Self::Bands(bands) => bands.probability(similarity),
+            Self::Exhaustive => 1.0,
+        }
+    }
 }
 
 /// The order in which rows claim their place: of two near-duplicates the earlier one stays.
@@ -186,5 +202,19 @@ mod tests {
         check(Settings { n_tokens: 0, ..base.clone() }, "a shingle has 0 tokens, but must have at least 1");
         assert_eq!(Settings { recall: 1.0, ..base.clone() }.search().unwrap(), Search::Exhaustive);
         assert!(matches!(base.search().unwrap(), Search::Bands(_)));
+    }
+
+    #[test]
+    fn given_bands_are_used_whatever_the_recall() {
+        let search = |n_bands, rows_per_band| {
+            let bands = Bands { n_bands, rows_per_band };
+            (Settings { bands: Some(bands), recall: 1.0, ..Settings::default() }.search(), Search::Bands(bands))
+        };
+        let (found, expect) = search(64, 4);
+        assert_eq!(found.unwrap(), expect);
+        for (n_bands, rows_per_band) in [(0, 4), (4, 0), (33, 8), (usize::MAX, 2)] {
+            let message = search(n_bands, rows_per_band).0.unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{n_bands} bands of {rows_per_band} slots")), "{message}");
+        }
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+use tamis_schemas::preset::Candidates;
 
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Scope, Settings, Sources};
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -46,7 +47,7 @@ impl Plan {
             text: parse_text(&config.input.text)?,
             id: id_source(&config.input),
             source: source_options(&config.input)?,
-            deduplicate: config.deduplicate.as_ref().map(|stage| near_duplicate_settings(stage, config)).transpose()?,
+            deduplicate: settings(config)?,
             device,
             tables: tables(config)?,
         })
@@ -108,7 +109,7 @@ fn check_ratio(name: &str, value: f64) -> Result<()> {
 }
 
 /// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
-fn parse_text(text: &str) -> Result<TextExpression> {
+pub(super) fn parse_text(text: &str) -> Result<TextExpression> {
     if !text.contains(['{', '}']) {
         return Ok(TextExpression { parts: vec![TextPart::Column(text.to_owned())] });
     }
@@ -149,7 +150,7 @@ fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-fn id_source(input: &InputConfig) -> IdSource {
+pub(super) fn id_source(input: &InputConfig) -> IdSource {
     match input.id.as_deref() {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
@@ -178,11 +179,28 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
-fn near_duplicate_settings(config: &DeduplicateConfig, whole: &Config) -> Result<Settings> {
+/// The settings of near-duplicate removal, with what other sections say about them.
+fn settings(config: &Config) -> Result<Option<Settings>> {
+    let Some(stage) = &config.deduplicate else { return Ok(None) };
+    let mut settings = near_duplicate_settings(stage)?;
+    settings.scope.source_column.clone_from(&config.input.source);
+    settings.max_cluster_rows = config.guards.as_ref().and_then(|guards| guards.max_cluster_rows);
+    Ok(Some(settings))
+}
+
+pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+    let (recall, bands) = match config.candidates_in_effect() {
+        Candidates::Recall(recall) => (recall, None),
+        Candidates::Bands(bands) => {
+            let bands = Bands { n_bands: bands.n_bands, rows_per_band: bands.rows_per_band };
+            (Settings::default().recall, Some(bands))
+        }
+    };
     let settings = Settings {
-        threshold: config.threshold,
-        recall: config.recall,
-        n_tokens: config.ngram,
+        threshold: config.threshold_in_effect(),
+        recall,
+        bands,
+        n_tokens: config.ngram_in_effect(),
         seed: config.seed,
         normalize: Normalize {
             diacritics: config.ignore_diacritics,
@@ -200,13 +218,13 @@ fn near_duplicate_settings(config: &DeduplicateConfig, whole: &Config) -> Result
                 tamis_schemas::config::Scope::WithinSource => Sources::Within,
                 tamis_schemas::config::Scope::AcrossSources => Sources::Across,
             },
-            source_column: whole.input.source.clone(),
+            source_column: None,
             by: config.by.clone(),
         },
         cap_cluster: config.cap_cluster,
-        max_cluster_rows: whole.guards.as_ref().and_then(|guards| guards.max_cluster_rows),
+        max_cluster_rows: None,
     };
-    if config.ngram == 0 {
+    if settings.n_tokens == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));
     }
     settings.search()?;
