@@ -33,6 +33,8 @@ const STAGE: &str = "near-duplicates: candidates";
 const HOT_ROWS: usize = 1000;
 /// In a hot bucket, a row is compared with so many of the rows kept so far at its head, and as many at its tail.
 const HOT_REACH: usize = 500;
+/// Rows of a hot bucket that are compared at once.
+const HOT_BLOCK_ROWS: usize = 256;
 /// A bucket of sets of more rows is large: its pairs are many, and compared where they are rather than sorted first.
 const LARGE_ROWS: usize = 16;
 /// Pairs looked at before what was found is handed on.
@@ -274,12 +276,12 @@ impl Comparison<'_> {
             glances.push(table.get(self.ranks.row(rank)?)?);
         }
         let is_hot = |tag| !self.hot_tags.is_empty() && self.hot_tags.contains(&tag);
+        let mut met = Vec::new();
         for later in later {
-            for earlier in 0..later {
-                let (left, right) = (&glances[later], &glances[earlier]);
-                if left.first_meet_at(right, key, is_hot) {
-                    findings.judge(ranks[later], ranks[earlier], left, right, gate);
-                }
+            let left = &glances[later];
+            left.meeting_at(&glances[..later], key, is_hot, &mut met);
+            for &earlier in &met {
+                findings.judge(ranks[later], ranks[earlier], left, &glances[earlier], gate);
             }
         }
         Ok(())
@@ -318,36 +320,83 @@ impl Comparison<'_> {
     fn walk_hot_buckets(&mut self, hot: Sorted<(u64, u64)>) -> Result<()> {
         let Features::Sketches { table, gate } = self.features else { return Ok(()) };
         let mut hot = Grouped::new(hot)?;
-        let mut findings = Findings::default();
         while let Some(&(key, _)) = hot.peek() {
-            let mut leaders: Vec<(u64, Place, Glance<'static>)> = Vec::new();
-            let mut n_leaders = 0u64;
             self.found.counts.hot_buckets += 1;
-            while let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? {
+            let mut leaders = Leaders::default();
+            loop {
+                let mut block = Vec::with_capacity(HOT_BLOCK_ROWS);
+                while block.len() < HOT_BLOCK_ROWS {
+                    let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? else { break };
+                    let place = self.places.of(rank, self.ranks)?;
+                    block.push(HotRow { rank, place, glance: table.get(self.ranks.row(rank)?)? });
+                }
+                if block.is_empty() {
+                    break;
+                }
                 self.context.cancel.check()?;
-                let glance = table.get(self.ranks.row(rank)?)?;
-                let place = self.places.of(rank, self.ranks)?;
-                let n_edges = findings.edges.len();
-                for (leader, leader_place, leader_glance) in &leaders {
-                    if place.meets(*leader_place) {
-                        findings.judge(rank, *leader, &glance, leader_glance, *gate);
-                    }
-                }
-                self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
-                if findings.edges.len() == n_edges {
-                    if leaders.len() < 2 * HOT_REACH {
-                        leaders.push((rank, place, glance.into_owned()));
-                    } else {
-                        leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, place, glance.into_owned());
-                    }
-                    n_leaders += 1;
-                }
-                if findings.n_pairs >= WAVE_PAIRS {
-                    self.keep(std::mem::take(&mut findings))?;
-                }
+                self.walk_block(block, &mut leaders, *gate)?;
             }
         }
-        self.keep(findings)
+        Ok(())
+    }
+
+    /// Compares the rows of a block with the leaders before it on all threads, then with those inside of it.
+    fn walk_block(&mut self, block: Vec<HotRow<'_>>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
+        let compare = |row: &HotRow<'_>| {
+            let mut findings = Findings::default();
+            row.judge(&leaders.held, gate, &mut findings);
+            findings
+        };
+        let all: Vec<Findings> = self.context.pool.install(|| block.par_iter().map(compare).collect());
+        let mut new_leaders: Vec<HotRow<'_>> = Vec::new();
+        for (row, mut findings) in block.into_iter().zip(all) {
+            self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
+            row.judge(&new_leaders, gate, &mut findings);
+            if findings.edges.is_empty() {
+                new_leaders.push(row);
+            }
+            self.keep(findings)?;
+        }
+        for row in new_leaders {
+            leaders.push(row);
+        }
+        Ok(())
+    }
+}
+
+/// A row of a hot bucket.
+#[derive(Debug)]
+struct HotRow<'a> {
+    rank: u64,
+    place: Place,
+    glance: Glance<'a>,
+}
+
+impl HotRow<'_> {
+    /// Compares it with earlier rows. What is out of its scope must not pass for a row that it is dropped for.
+    fn judge(&self, earlier: &[HotRow<'_>], gate: Gate, findings: &mut Findings) {
+        for other in earlier.iter().filter(|other| self.place.meets(other.place)) {
+            findings.judge(self.rank, other.rank, &self.glance, &other.glance, gate);
+        }
+    }
+}
+
+/// Rows of a hot bucket that others are compared with: the first and the last of those that nothing clearly drops.
+#[derive(Debug, Default)]
+struct Leaders {
+    held: Vec<HotRow<'static>>,
+    n_rows: u64,
+}
+
+impl Leaders {
+    fn push(&mut self, row: HotRow<'_>) {
+        let leader = HotRow { rank: row.rank, place: row.place, glance: row.glance.into_owned() };
+        if self.held.len() < 2 * HOT_REACH {
+            self.held.push(leader);
+        } else {
+            self.held[HOT_REACH + self.n_rows as usize % HOT_REACH] = leader;
+        }
+        self.n_rows += 1;
     }
 }
 
