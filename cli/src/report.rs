@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::json;
-use tamis_schemas::manifest::{DecontaminationRecord, Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{DecontaminationRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
 use crate::machine;
@@ -74,6 +74,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     if let Some(record) = &finished.manifest.near_duplicates {
         write_near_duplicates(out, finished.manifest, record)?;
+    }
+    if let Some(losses) = &finished.manifest.losses {
+        write_losses(out, losses)?;
     }
     write_selection(out, finished.manifest)?;
     writeln!(out, "\nwritten to {}", finished.output)?;
@@ -165,6 +168,27 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     }
     if record.indirect_rows > 0 {
         writeln!(out, "  {} rows dropped without a direct proof (linkage connected)", count(record.indirect_rows))?;
+    }
+    if record.spared_rows > 0 {
+        writeln!(out, "  {} rows stay beside the first of their cluster (cap_cluster)", count(record.spared_rows))?;
+    }
+    Ok(())
+}
+
+fn write_losses(out: &mut impl Write, losses: &LossRecord) -> io::Result<()> {
+    writeln!(out, "\nmore was lost than the guards allow; allow_loss let it pass:")?;
+    for breach in &losses.breaches {
+        writeln!(out, "  {breach}")?;
+    }
+    let n_told = |of: LossOf| losses.breaches.iter().filter(|breach| breach.of == of).count() as u64;
+    for (n, of, name) in [
+        (losses.clusters, LossOf::Cluster, "clusters too large"),
+        (losses.sources, LossOf::Source, "sources that lose too much"),
+    ] {
+        let n_more = n.saturating_sub(n_told(of));
+        if n_more > 0 {
+            writeln!(out, "  {name} not shown: {}", count(n_more))?;
+        }
     }
     Ok(())
 }

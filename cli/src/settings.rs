@@ -8,10 +8,11 @@ use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table,
+    Config, DecontaminateConfig, DeduplicateConfig, GuardsConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig,
+    Table,
 };
 
-use crate::args::{Convert, Data, Dedup, Global, HeldOut, Overwrite, Reading, Select, Tune};
+use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -23,12 +24,32 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ngram: args.ngram,
         keep: args.keep.clone(),
         linkage: args.linkage,
+        scope: args.scope,
+        by: args.by.clone(),
+        cap_cluster: args.cap_cluster,
         seed: args.seed,
         ignore_diacritics: args.ignore_diacritics,
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
-    Config { decontaminate: decontaminate(&args.against), deduplicate: Some(deduplicate), ..base(&args.data, None) }
+    let mut config = Config {
+        decontaminate: decontaminate(&args.against),
+        deduplicate: Some(deduplicate),
+        guards: guards(&args.guards),
+        ..base(&args.data, None)
+    };
+    config.input.source.clone_from(&args.guards.source_column);
+    config
+}
+
+/// `None` unless a guard is asked for.
+fn guards(args: &Guards) -> Option<GuardsConfig> {
+    let given = GuardsConfig {
+        max_dropped_ratio: args.max_dropped_ratio,
+        max_cluster_rows: args.max_cluster_rows,
+        allow_loss: args.allow_loss,
+    };
+    (given != GuardsConfig::default()).then_some(given)
 }
 
 fn decontaminate(args: &HeldOut) -> Option<DecontaminateConfig> {
@@ -85,6 +106,7 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
         input: input(data.inputs.clone(), &data.reading),
         decontaminate: None,
         deduplicate: None,
+        guards: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },

@@ -3,6 +3,7 @@
 //! It holds nothing that differs between two runs of the same version over the same inputs with the same config.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct Manifest {
     /// What near-duplicate removal did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicateRecord>,
+    /// What lost more than the loss guards allow; only where `guards.allow_loss` let it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub losses: Option<LossRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -120,6 +124,9 @@ pub struct NearDuplicateRecord {
     pub estimated_rows: u64,
     /// Rows dropped without a direct proven edge (linkage `connected` only).
     pub indirect_rows: u64,
+    /// Rows that stay beside the first one of their cluster (`cap_cluster` above 1).
+    #[serde(default)]
+    pub spared_rows: u64,
     /// Kept rows that stand for others.
     pub clusters: u64,
     /// Rows of the largest cluster.
@@ -130,7 +137,7 @@ pub struct NearDuplicateRecord {
     pub proven_pairs: u64,
     /// Buckets too large for all pairs.
     pub hot_buckets: u64,
-    /// Pairs in those that were not compared.
+    /// Pairs in those that were not compared; with `scope = "across-sources"` pairs of one source are among them.
     pub untested_pairs: u64,
     /// How many of the dropped rows would go at higher thresholds, in steps of 0.05 up to 1.
     pub what_if: Vec<WhatIfPoint>,
@@ -147,6 +154,79 @@ pub struct WhatIfPoint {
     pub threshold: f64,
     /// Rows.
     pub dropped_rows: u64,
+}
+
+/// What lost more than the loss guards allow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossRecord {
+    /// Sources that lost too much.
+    pub sources: u64,
+    /// Clusters that are too large.
+    pub clusters: u64,
+    /// The run, the clusters, the sources; of clusters and of sources the five that lost the most rows.
+    pub breaches: Vec<LossBreach>,
+}
+
+/// One loss above a limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossBreach {
+    /// What lost.
+    pub of: LossOf,
+    /// The source, null if it is the rows without one; the id of the row that stays for the cluster.
+    pub name: Option<String>,
+    /// Rows it had.
+    pub rows: u64,
+    /// Of these, rows dropped.
+    pub dropped: u64,
+    /// The setting in its way: a ratio, or rows of a cluster.
+    pub limit: f64,
+    /// Some of the rows dropped, at most five.
+    pub examples: Vec<LossExample>,
+}
+
+/// What can lose too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOf {
+    /// All rows.
+    Run,
+    /// The rows of a source.
+    Source,
+    /// The rows of a cluster.
+    Cluster,
+}
+
+/// A dropped row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossExample {
+    /// Its id.
+    pub dropped_id: String,
+    /// The id of the row that stays for it.
+    pub kept_id: String,
+    /// Their similarity.
+    pub similarity: f64,
+}
+
+impl fmt::Display for LossBreach {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, dropped, limit, .. } = self;
+        let name = self.name.as_deref().map_or_else(|| "without a name".to_owned(), |name| format!("`{name}`"));
+        let percent = 100.0 * *dropped as f64 / *rows as f64;
+        match self.of {
+            LossOf::Run => write!(out, "the run loses {dropped} of {rows} rows ({percent:.1} %)")?,
+            LossOf::Source => write!(out, "the source {name} loses {dropped} of {rows} rows ({percent:.1} %)")?,
+            LossOf::Cluster => {
+                return write!(out, "the cluster of {name} has {rows} rows, more than max_cluster_rows = {limit}");
+            }
+        }
+        write!(out, ", more than max_dropped_ratio = {limit}")
+    }
+}
+
+impl fmt::Display for LossExample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} -> {} ({:.3})", self.dropped_id, self.kept_id, self.similarity)
+    }
 }
 
 /// A point of the S-curve.

@@ -40,7 +40,7 @@ pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>
     pass::for_each(
         scan,
         run.context,
-        |Decoded { batches, rejects, types }| {
+        |Decoded { batches, rejects, types, .. }| {
             let items = batches.iter().map(|batch| reader.read(batch)).collect::<Result<Vec<_>>>()?;
             let n_rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
             Ok((items, n_rows, rejects, types))

@@ -1,9 +1,12 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> loss guards -> fit
+//!     -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
+mod duplicates;
+mod guards;
 mod held_out;
 mod ids;
 mod look;
@@ -12,6 +15,7 @@ mod plan;
 mod rejects;
 mod route;
 mod select;
+mod sources;
 mod survey;
 mod tune;
 mod verdict;
@@ -113,6 +117,7 @@ pub fn run(
     let held_out = held_out::load(run, stores)?;
     let mut survey = survey::survey(run, held_out, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
+    guards::check_verdicts(run, &mut survey)?;
     let fitted = select::fit(run, &survey, stores)?;
     let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
 
@@ -136,6 +141,7 @@ pub fn run(
         dropped_by_reason: written.dropped_by_reason,
         decontamination: survey.decontamination,
         near_duplicates: written.near_duplicates,
+        losses: written.losses,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),

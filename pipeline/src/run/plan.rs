@@ -9,7 +9,7 @@ use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, Inpu
 use tamis_schemas::preset::Candidates;
 
 use crate::decontaminate;
-use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -56,13 +56,14 @@ impl Plan {
                 return Err(Error::config("select.budget is 0: there is nothing to choose"));
             }
         }
+        check_guards(config)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
             id: id_source(config.input.id.as_deref()),
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
-            deduplicate: config.deduplicate.as_ref().map(near_duplicate_settings).transpose()?,
+            deduplicate: settings(config)?,
             device,
             tables: tables(config)?,
         })
@@ -90,6 +91,29 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+/// # Errors
+/// `Error::Config` for a guard that cannot work, or a setting that nothing looks at.
+fn check_guards(config: &Config) -> Result<()> {
+    let limits = config.guards.clone().unwrap_or_default();
+    check_ratio("guards.max_dropped_ratio", limits.max_dropped_ratio)?;
+    if limits.max_cluster_rows == Some(0) {
+        return Err(Error::config("guards.max_cluster_rows is 0: a cluster has rows"));
+    }
+    if config.guards.is_some() && config.deduplicate.is_none() {
+        return Err(Error::config(
+            "guards watch over near-duplicate removal: without [deduplicate] nothing is dropped",
+        ));
+    }
+    let scope_looks = config.deduplicate.as_ref().is_some_and(|stage| stage.scope != tamis_schemas::config::Scope::All);
+    if config.input.source.is_some() && !scope_looks && limits.max_dropped_ratio >= 1.0 {
+        return Err(Error::Config {
+            message: "input.source is set, but nothing looks at the source of a row".into(),
+            hint: Some("set guards.max_dropped_ratio (--max-dropped-ratio) or deduplicate.scope (--scope)".into()),
+        });
+    }
+    Ok(())
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
@@ -208,6 +232,15 @@ fn normalize(config: &DeduplicateConfig) -> Normalize {
     }
 }
 
+/// The settings of near-duplicate removal, with what other sections say about them.
+fn settings(config: &Config) -> Result<Option<Settings>> {
+    let Some(stage) = &config.deduplicate else { return Ok(None) };
+    let mut settings = near_duplicate_settings(stage)?;
+    settings.scope.source_column.clone_from(&config.input.source);
+    settings.max_cluster_rows = config.guards.as_ref().and_then(|guards| guards.max_cluster_rows);
+    Ok(Some(settings))
+}
+
 pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
     let (recall, bands) = match config.candidates_in_effect() {
         Candidates::Recall(recall) => (recall, None),
@@ -228,6 +261,17 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
             tamis_schemas::config::Linkage::Star => Linkage::Star,
             tamis_schemas::config::Linkage::Connected => Linkage::Connected,
         },
+        scope: Scope {
+            sources: match config.scope {
+                tamis_schemas::config::Scope::All => Sources::All,
+                tamis_schemas::config::Scope::WithinSource => Sources::Within,
+                tamis_schemas::config::Scope::AcrossSources => Sources::Across,
+            },
+            source_column: None,
+            by: config.by.clone(),
+        },
+        cap_cluster: config.cap_cluster,
+        max_cluster_rows: None,
     };
     if settings.n_tokens == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{DecontaminationRecord, RowCounts};
@@ -15,7 +16,7 @@ use super::route::split_by_null;
 use super::verdict::Verdicts;
 use super::{Run, pass, rejects};
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
-use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
+use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -52,7 +53,8 @@ pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut 
         rows: None,
     };
     let settings = run.plan.deduplicate.as_ref();
-    let keep_columns = settings.map_or_else(Vec::new, |settings| settings.keep.columns());
+    let columns = settings.map_or_else(Vec::new, Settings::columns);
+    let needs_file = settings.is_some_and(|settings| settings.scope.needs_file());
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
@@ -65,13 +67,13 @@ pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut 
 
     run.begin("reading");
     let scan = run.survey(&request)?;
-    let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
+    let map = fingerprint.as_ref().filter(|_| columns.is_empty()).map(|map| map as &dyn MapStage);
     let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), map };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(decoded, stages, checks_ids),
+        |decoded| Work::new(with_file(decoded, needs_file)?, stages, checks_ids),
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -102,17 +104,17 @@ pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut 
     let (contaminated, decontamination) =
         held_out.zip(hits).map(|(items, hits)| items.finish(hits, run.context)).unzip();
 
-    // A keep order by columns needs their types, which only now are known.
-    if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
+    // A keep order or a scope by columns needs their types, which only now are known.
+    if let (false, Some(barrier), Some(fingerprint)) = (columns.is_empty(), &mut barrier, &fingerprint) {
         run.begin("fingerprinting");
-        let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
+        let request = Request { columns: Columns::Named(columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
         let stages = Stages { decontaminate: None, map: Some(fingerprint) };
         let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(without(decoded, contaminated)?, stages, false),
+            |decoded| Work::new(with_file(without(decoded, contaminated)?, needs_file)?, stages, false),
             |work| observe(barrier, &work.mapped, run),
         )?;
     }
@@ -209,6 +211,21 @@ fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Decoded> {
         if others.true_count() < others.len() {
             *batch = filter_record_batch(batch, &others)?;
         }
+    }
+    Ok(decoded)
+}
+
+/// Appends `tamis_file` where it is needed.
+fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
+    if !needs_file {
+        return Ok(decoded);
+    }
+    for batch in &mut decoded.batches {
+        let mut fields = batch.schema_ref().fields().to_vec();
+        fields.push(Arc::new(Field::new(columns::FILE, DataType::UInt64, false)));
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(UInt64Array::from(vec![decoded.file as u64; batch.num_rows()])));
+        *batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
     }
     Ok(decoded)
 }

@@ -52,6 +52,7 @@ impl Written {
             dropped_by_reason: BTreeMap::new(),
             decontamination: None,
             near_duplicates: None,
+            losses: None,
             scorer: None,
             selection: None,
             tables: BTreeMap::new(),
