@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use tamis_schemas::config::{InputFormat, Linkage, Strategy, TextDocuments};
+use tamis_schemas::config::{InputFormat, Linkage, Measure, Strategy, TextDocuments};
 use tamis_schemas::size::ByteSize;
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
@@ -136,7 +136,13 @@ pub(crate) struct Reading {
 pub(crate) struct Dedup {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// Jaccard similarity from which rows are near-duplicates, 0 to 1
+    /// jaccard, or containment: share of the smaller row, the one dropped
+    ///
+    /// jaccard: shared shingles among those of either row. containment: shared shingles among those of the row with fewer;
+    /// the row with more stays, and --keep decides among rows with equally many.
+    #[arg(long, value_name = "MEASURE", value_parser = measure(), default_value = "jaccard", help_heading = "Near-duplicates")]
+    pub(crate) measure: Measure,
+    /// Similarity from which rows are near-duplicates, 0 to 1
     #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Near-duplicates")]
     pub(crate) threshold: f64,
     /// Share of the pairs at the threshold to find; 1 is exhaustive
@@ -258,6 +264,10 @@ fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
     one_of(&["line", "file"])
 }
 
+fn measure() -> impl TypedValueParser<Value = Measure> {
+    one_of(&["jaccard", "containment"])
+}
+
 fn linkage() -> impl TypedValueParser<Value = Linkage> {
     one_of(&["star", "connected"])
 }
@@ -300,6 +310,6 @@ mod tests {
                 }
             }
         }
-        assert!(n_names >= 24, "{n_names} names");
+        assert!(n_names >= 26, "{n_names} names");
     }
 }

@@ -15,6 +15,7 @@ use crate::machine;
 /// The config of `tamis dedup`.
 pub(crate) fn dedup(args: &Dedup) -> Config {
     let deduplicate = DeduplicateConfig {
+        measure: args.measure,
         threshold: args.threshold,
         recall: args.recall,
         ngram: args.ngram,

@@ -122,13 +122,15 @@ pub enum TextDocuments {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeduplicateConfig {
-    /// Jaccard similarity of shingle sets from which two rows are near-duplicates, above 0 to 1.
+    /// What the similarity of two rows is.
+    pub measure: Measure,
+    /// Similarity of shingle sets from which two rows are near-duplicates, above 0 to 1.
     pub threshold: f64,
     /// Share of the pairs at the threshold that must become candidates, above 0 to 1; 1 compares exhaustively.
     pub recall: f64,
     /// Tokens per shingle.
     pub ngram: usize,
-    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`.
+    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`. By containment a larger set of shingles always stays; this decides among sets of one size.
     pub keep: String,
     /// How edges become clusters.
     pub linkage: Linkage,
@@ -145,6 +147,7 @@ pub struct DeduplicateConfig {
 impl Default for DeduplicateConfig {
     fn default() -> Self {
         Self {
+            measure: Measure::Jaccard,
             threshold: 0.8,
             recall: 0.99,
             ngram: 5,
@@ -156,6 +159,17 @@ impl Default for DeduplicateConfig {
             ignore_punctuation: false,
         }
     }
+}
+
+/// What the similarity of two rows is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// Shared shingles among those of either row.
+    #[default]
+    Jaccard,
+    /// Shared shingles among those of the smaller row, which is the one dropped: the other holds what it says.
+    Containment,
 }
 
 /// How proven edges become clusters.

@@ -71,7 +71,8 @@ paths = [{}]
 {id_line}
 
 [deduplicate]
-threshold = 0.8     # Jaccard similarity of shingle sets from which rows are near-duplicates
+measure = \"jaccard\" # or \"containment\": the share of the smaller row, which is the one dropped
+threshold = 0.8     # similarity of shingle sets from which rows are near-duplicates
 recall = 0.99       # share of the pairs at the threshold to find; 1.0 compares exhaustively
 ngram = 5           # tokens per shingle
 keep = \"first\"      # who stays: \"first\", \"longest\", or columns: \"score:desc,date:asc\"

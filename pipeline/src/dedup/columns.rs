@@ -14,6 +14,10 @@ pub const LENGTH: &str = "tamis_length";
 pub const SKETCH: &str = "tamis_sketch";
 /// Keys of the sketch's bands; none without a token. `List<UInt64>`.
 pub const BAND_KEYS: &str = "tamis_band_keys";
+/// Shingles of the text, each counted once. `UInt64`.
+pub const SET_SIZE: &str = "tamis_set_size";
+/// The least shingles of the text, sorted, each once. `List<UInt64>`.
+pub const SAMPLE: &str = "tamis_sample";
 /// The set of shingles, sorted. `List<UInt64>`.
 pub const SHINGLES: &str = "tamis_shingles";
 

@@ -45,6 +45,7 @@ pub(super) struct Edge {
 pub(super) struct GreyPair {
     pub(super) later: u64,
     pub(super) earlier: u64,
+    /// Bands that the two sketches share, or sampled shingles that both rows have: the more, the likelier an edge.
     pub(super) n_shared_bands: u16,
 }
 

@@ -9,6 +9,7 @@
 //! A text is a set of shingles: hashes of a few consecutive tokens. Two texts are near-duplicates if the Jaccard
 //! similarity of their sets reaches the threshold. Sketches find the pairs and decide the clear ones; the exact sets
 //! decide the others. No row is dropped without a proven pair, and under star linkage that pair is with the row that stays.
+//! If the [`Measure`] is containment, samples of the sets find the pairs instead, and all of them are decided exactly.
 //!
 //! Read in this order: [`Settings`], [`Fingerprint`], [`NearDuplicates`], [`NearDuplicateResult`]. The kernels (from
 //! [`Normalizer`] to [`Bands`], and [`jaccard`]) know nothing of stages or files.
@@ -18,11 +19,13 @@ mod band;
 mod candidates;
 mod columns;
 mod compare;
+mod containment;
 mod edge;
 mod evidence;
 mod fingerprint;
 mod identical;
 mod keep;
+mod measure;
 mod near_duplicates;
 mod normalize;
 mod proof;
@@ -40,10 +43,12 @@ mod verdict;
 
 pub use assign::Rule;
 pub use band::Bands;
-pub use columns::{BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SHINGLES, SKETCH};
+pub use columns::{BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SAMPLE, SET_SIZE, SHINGLES, SKETCH};
+pub use containment::Sampling;
 pub use edge::Method;
 pub use evidence::{Evidence, EvidenceBatches};
 pub use fingerprint::{Fingerprint, Reader};
+pub use measure::Measure;
 pub use near_duplicates::NearDuplicates;
 pub use normalize::{Normalize, Normalizer};
 pub use report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};

@@ -4,10 +4,11 @@ use arrow::array::{Array, FixedSizeBinaryArray, FixedSizeListArray, ListArray, R
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
-use super::candidates::{Counts, Features, compare};
+use super::candidates::{Features, compare};
 use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, column};
 use super::compare::prefix_len;
-use super::edge::{Edge, Grouped, Method};
+use super::containment::Samples;
+use super::edge::{Edge, GreyPair, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group};
@@ -34,7 +35,8 @@ const STAGE: &str = "near-duplicates";
 ///         -> verdicts
 /// ```
 ///
-/// At a recall of 1.0 the first pass brings the shingle sets themselves, and no pair is left open.
+/// At a recall of 1.0 the first pass brings the shingle sets themselves, and no pair is left open. If the measure is
+/// containment, the first pass brings samples, and [`containment`](super::containment) says what follows.
 #[derive(Debug)]
 pub struct NearDuplicates {
     settings: Settings,
@@ -53,6 +55,7 @@ pub struct NearDuplicates {
 enum FeatureWriter {
     Sketches(RowTableWriter<Sketch>),
     Sets(SetTableWriter),
+    Samples(Samples),
 }
 
 impl NearDuplicates {
@@ -65,6 +68,7 @@ impl NearDuplicates {
         let features = match search {
             Search::Bands(_) => FeatureWriter::Sketches(RowTableWriter::new(STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
+            Search::Samples(sampling) => FeatureWriter::Samples(Samples::new(sampling, context)),
         };
         let result = ResultHandle::default();
         let barrier = Self {
@@ -74,7 +78,7 @@ impl NearDuplicates {
             exact_keys: ExternalSorter::new(STAGE, &context.budget),
             keys: ExternalSorter::new(STAGE, &context.budget),
             features,
-            keep: KeepKeys::new(settings.keep.clone(), context),
+            keep: KeepKeys::new(settings.keep.clone(), settings.measure, context),
             n_rows: 0,
             n_without_tokens: 0,
             next_row: 0,
@@ -134,41 +138,40 @@ impl BarrierStage for NearDuplicates {
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
         self.keep.observe(batch, rows, context)?;
-        match self.search {
-            Search::Bands(_) => self.observe_sketches(batch, rows, context),
-            Search::Exhaustive => self.observe_sets(batch, rows, context),
+        match &mut self.features {
+            FeatureWriter::Sketches(_) => self.observe_sketches(batch, rows, context),
+            FeatureWriter::Sets(_) => self.observe_sets(batch, rows, context),
+            FeatureWriter::Samples(samples) => samples.observe(batch, rows, context),
         }
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
-        let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
-                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
-            }
-            (FeatureWriter::Sets(table), Search::Exhaustive) => {
-                Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
-            }
-            _ => return Err(malformed(SKETCH)),
-        };
-        let found = compare(self.keys, &features, &ranks, &identical.collapsed, context)?;
-        std::mem::drop(features);
-        let Pruned { edges, grey } = prune(found.edges, found.grey, self.settings.linkage, context)?;
-        let closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
+        let mut closing = Closing {
+            report: report(self.search, self.n_rows, self.n_without_tokens),
             settings: self.settings,
             ranks,
             identical,
-            edges,
+            edges: ExternalSorter::new(STAGE, &context.budget),
             result: self.result,
         };
-        if grey.is_empty() {
-            return closing.close(context);
-        }
-        let map = Box::new(ShingleSets::new(&closing.settings));
-        let (barrier, rows) = Proof::new(closing, grey, context)?;
-        Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
+        let features = match (self.features, self.search) {
+            (FeatureWriter::Samples(samples), _) => return samples.finish(closing, context),
+            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
+                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(closing.settings.threshold) }
+            }
+            (FeatureWriter::Sets(table), Search::Exhaustive) => {
+                Features::Sets { table: table.finish(context)?, threshold: closing.settings.threshold }
+            }
+            _ => return Err(malformed(SKETCH)),
+        };
+        let found = compare(self.keys, &features, &closing.ranks, &closing.identical.collapsed, context)?;
+        std::mem::drop(features);
+        closing.report.n_candidate_pairs = found.counts.candidate_pairs;
+        closing.report.n_untested_pairs = found.counts.untested_pairs;
+        closing.report.n_hot_buckets = found.counts.hot_buckets;
+        closing.prove(found.edges, found.grey, context)
     }
 }
 
@@ -178,12 +181,29 @@ pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) ranks: Ranks,
     pub(super) edges: ExternalSorter<Edge>,
-    identical: Identical,
-    report: NearDuplicateReport,
+    pub(super) identical: Identical,
+    pub(super) report: NearDuplicateReport,
     result: ResultHandle,
 }
 
 impl Closing {
+    /// Asks for the sets of the rows in open pairs, if the answer depends on any.
+    pub(super) fn prove(
+        mut self,
+        edges: ExternalSorter<Edge>,
+        grey: ExternalSorter<GreyPair>,
+        context: &Context,
+    ) -> Result<Next> {
+        let Pruned { edges, grey } = prune(edges, grey, self.settings.linkage, context)?;
+        self.edges = edges;
+        if grey.is_empty() {
+            return self.close(context);
+        }
+        let map = Box::new(ShingleSets::new(&self.settings));
+        let (barrier, rows) = Proof::new(self, grey, context)?;
+        Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
+    }
+
     /// Takes the edges found so far.
     pub(super) fn take_edges(&mut self, context: &Context) -> ExternalSorter<Edge> {
         std::mem::replace(&mut self.edges, ExternalSorter::new(STAGE, &context.budget))
@@ -234,21 +254,21 @@ impl NearDuplicateReport {
     }
 }
 
-fn report(search: Search, n_rows: u64, n_without_tokens: u64, counts: Counts) -> NearDuplicateReport {
-    let (n_bands, rows_per_band, s_curve) = match search {
-        Search::Bands(bands) => (bands.n_bands, bands.rows_per_band, bands.s_curve()),
-        Search::Exhaustive => (0, 0, (0..=20).map(|step| (f64::from(step) / 20.0, 1.0)).collect()),
-    };
-    NearDuplicateReport {
-        n_bands,
-        rows_per_band,
-        s_curve,
-        n_rows,
-        n_without_tokens,
-        n_candidate_pairs: counts.candidate_pairs,
-        n_untested_pairs: counts.untested_pairs,
-        n_hot_buckets: counts.hot_buckets,
-        ..NearDuplicateReport::default()
+fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateReport {
+    let rows = NearDuplicateReport { n_rows, n_without_tokens, ..NearDuplicateReport::default() };
+    match search {
+        Search::Bands(bands) => NearDuplicateReport {
+            n_bands: bands.n_bands,
+            rows_per_band: bands.rows_per_band,
+            s_curve: bands.s_curve(),
+            ..rows
+        },
+        Search::Exhaustive => {
+            NearDuplicateReport { s_curve: (0..=20).map(|step| (f64::from(step) / 20.0, 1.0)).collect(), ..rows }
+        }
+        Search::Samples(sampling) => {
+            NearDuplicateReport { sample: sampling.sizes(), s_curve: sampling.s_curve(), ..rows }
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use tamis_schemas::columns::ROW;
 
 use super::columns::{SHINGLES, column};
+use super::containment::{PartedSets, PartedSetsWriter};
 use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
+use super::measure::Measure;
 use super::near_duplicates::{Closing, lists};
 use super::settings::Linkage;
 use super::shingle::jaccard_reaching;
@@ -28,8 +30,62 @@ const PAIRS_ALONE: usize = 32;
 pub(super) struct Proof {
     closing: Closing,
     grey: Sorted<GreyPair>,
-    sets: SetTableWriter,
+    sets: SetsWriter,
     n_missing_rows: u64,
+}
+
+/// The sets that pairs are compared by, in the making.
+#[derive(Debug)]
+enum SetsWriter {
+    Jaccard(SetTableWriter),
+    Containment(PartedSetsWriter),
+}
+
+/// The sets that pairs are compared by.
+#[derive(Debug)]
+enum Sets {
+    Jaccard(SetTable),
+    Containment(PartedSets),
+}
+
+impl SetsWriter {
+    fn new(measure: Measure, context: &Context) -> Self {
+        match measure {
+            Measure::Jaccard => Self::Jaccard(SetTableWriter::new(STAGE, context)),
+            Measure::Containment => Self::Containment(PartedSetsWriter::new(STAGE, context)),
+        }
+    }
+
+    fn push(&mut self, row: u64, set: &[u64], context: &Context) -> Result<()> {
+        match self {
+            Self::Jaccard(sets) => sets.push(row, set, context),
+            Self::Containment(sets) => sets.push(row, set, context),
+        }
+    }
+
+    fn finish(self, context: &Context) -> Result<Sets> {
+        Ok(match self {
+            Self::Jaccard(sets) => Sets::Jaccard(sets.finish(context)?),
+            Self::Containment(sets) => Sets::Containment(sets.finish(context)?),
+        })
+    }
+}
+
+impl Sets {
+    fn get(&self, row: u64) -> Result<Vec<u64>> {
+        match self {
+            Self::Jaccard(sets) => sets.get(row),
+            Self::Containment(sets) => sets.get(row),
+        }
+    }
+
+    /// The similarity of `set` and the set of an earlier row, if it reaches the threshold.
+    fn similarity_reaching(&self, set: &[u64], earlier: u64, threshold: f64) -> Result<Option<f64>> {
+        match self {
+            Self::Jaccard(sets) => Ok(jaccard_reaching(set, &sets.get(earlier)?, threshold)),
+            Self::Containment(sets) => sets.containment_reaching(set, earlier, threshold),
+        }
+    }
 }
 
 impl Proof {
@@ -44,7 +100,7 @@ impl Proof {
             pairs.push(pair, context)?;
         }
         let grey = pairs.finish(context)?;
-        let sets = SetTableWriter::new(STAGE, context);
+        let sets = SetsWriter::new(closing.settings.measure, context);
         Ok((Self { closing, grey, sets, n_missing_rows: rows.len() }, rows))
     }
 }
@@ -82,11 +138,11 @@ impl BarrierStage for Proof {
 /// Compares open pairs in keep order, until a row is known to be dropped.
 ///
 /// A row with a clear edge to a kept row needs no proof. Any other row's open pairs with kept rows are compared, those that
-/// share the most bands first, up to the first that reaches the threshold: so a row that is dropped costs about one
+/// share the most bands or sampled shingles first, up to the first that reaches the threshold: so a row that is dropped costs about one
 /// comparison, whatever the size of its cluster.
 fn prove_for_star(
     grey: Sorted<GreyPair>,
-    sets: &SetTable,
+    sets: &Sets,
     closing: &mut Closing,
     context: &Context,
 ) -> Result<ExternalSorter<Edge>> {
@@ -126,7 +182,7 @@ fn prove_for_star(
 }
 
 /// The first of a row's open pairs that reaches the threshold.
-fn first_edge(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &Context) -> Result<Option<Edge>> {
+fn first_edge(pairs: &[GreyPair], sets: &Sets, closing: &Closing, context: &Context) -> Result<Option<Edge>> {
     let set = sets.get(closing.ranks.row(pairs[0].later)?)?;
     let prove = |pair: &GreyPair| prove_pair(pair, &set, sets, closing).transpose();
     let (first, others) = pairs.split_at(pairs.len().min(PAIRS_ALONE));
@@ -140,7 +196,7 @@ fn first_edge(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &
 /// Compares every open pair.
 fn prove_all(
     grey: Sorted<GreyPair>,
-    sets: &SetTable,
+    sets: &Sets,
     mut edges: ExternalSorter<Edge>,
     closing: &Closing,
     context: &Context,
@@ -163,7 +219,7 @@ fn prove_all(
 }
 
 /// The edges among open pairs, which come sorted by their later row.
-fn prove(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &Context) -> Result<Vec<Edge>> {
+fn prove(pairs: &[GreyPair], sets: &Sets, closing: &Closing, context: &Context) -> Result<Vec<Edge>> {
     let groups: Vec<&[GreyPair]> = pairs.chunk_by(|left, right| left.later == right.later).collect();
     let edges: Result<Vec<Vec<Edge>>> =
         context.pool.install(|| groups.par_iter().map(|group| prove_row(group, sets, closing)).collect());
@@ -171,17 +227,18 @@ fn prove(pairs: &[GreyPair], sets: &SetTable, closing: &Closing, context: &Conte
 }
 
 /// The edges among open pairs of one later row.
-fn prove_row(pairs: &[GreyPair], sets: &SetTable, closing: &Closing) -> Result<Vec<Edge>> {
+fn prove_row(pairs: &[GreyPair], sets: &Sets, closing: &Closing) -> Result<Vec<Edge>> {
     let Some(first) = pairs.first() else { return Ok(Vec::new()) };
     let set = sets.get(closing.ranks.row(first.later)?)?;
     pairs.iter().filter_map(|pair| prove_pair(pair, &set, sets, closing).transpose()).collect()
 }
 
 /// The edge of an open pair, if it is one; `set` is that of its later row.
-fn prove_pair(pair: &GreyPair, set: &[u64], sets: &SetTable, closing: &Closing) -> Result<Option<Edge>> {
+fn prove_pair(pair: &GreyPair, set: &[u64], sets: &Sets, closing: &Closing) -> Result<Option<Edge>> {
     let &GreyPair { later, earlier, n_shared_bands } = pair;
-    let other = sets.get(closing.ranks.row(earlier)?)?;
-    Ok(jaccard_reaching(set, &other, closing.settings.threshold).map(|similarity| Edge {
+    let n_shared_bands = if matches!(sets, Sets::Jaccard(_)) { n_shared_bands } else { 0 };
+    let similarity = sets.similarity_reaching(set, closing.ranks.row(earlier)?, closing.settings.threshold)?;
+    Ok(similarity.map(|similarity| Edge {
         later,
         earlier,
         similarity: Similarity::new(similarity),

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
 
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::dedup::{Direction, KeepOrder, Linkage, Measure, Normalize, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -156,6 +156,10 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
 
 fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
     let settings = Settings {
+        measure: match config.measure {
+            tamis_schemas::config::Measure::Jaccard => Measure::Jaccard,
+            tamis_schemas::config::Measure::Containment => Measure::Containment,
+        },
         threshold: config.threshold,
         recall: config.recall,
         n_tokens: config.ngram,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
-use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
+use tamis_schemas::config::{Measure, Table};
+use tamis_schemas::manifest::{NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord};
 
 use super::ids::{ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
@@ -118,7 +118,8 @@ fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output
         }
         output.finish_table(Table::Evidence, writer)?;
     }
-    Ok(near_duplicate_record(&found.report))
+    let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
+    Ok(near_duplicate_record(measure, &found.report))
 }
 
 /// Row-local work of the pass.
@@ -250,11 +251,16 @@ impl<'a> Tables<'a> {
 }
 
 /// What near-duplicate removal did, for the manifest.
-fn near_duplicate_record(report: &NearDuplicateReport) -> NearDuplicateRecord {
+fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> NearDuplicateRecord {
     let points = report.s_curve.iter().filter(|(similarity, _)| 0.29 < *similarity);
     NearDuplicateRecord {
+        measure,
         bands: report.n_bands as u32,
         rows_per_band: report.rows_per_band as u32,
+        sample: report.sample.map(|(shingles, least_shared)| SampleRecord {
+            shingles: shingles as u32,
+            least_shared: least_shared as u32,
+        }),
         s_curve: points.step_by(2).map(|&(similarity, probability)| SCurvePoint { similarity, probability }).collect(),
         rows_without_tokens: report.n_without_tokens,
         identical_rows: report.n_identical,

@@ -35,7 +35,7 @@ impl Oracle {
 }
 
 /// Sets of 5 consecutive tokens as text, tokens as runs of alphanumeric characters and `_`.
-fn shingles_by_definition(text: &str) -> HashSet<String> {
+pub(super) fn shingles_by_definition(text: &str) -> HashSet<String> {
     let lowered = text.to_lowercase();
     let tokens: Vec<&str> =
         lowered.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|token| !token.is_empty()).collect();
