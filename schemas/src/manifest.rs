@@ -107,7 +107,7 @@ pub struct NearDuplicateRecord {
     pub candidate_pairs: u64,
     /// Pairs proven to reach the threshold, as many as the verdicts needed.
     pub proven_pairs: u64,
-    /// Buckets too large for all pairs; by containment, rows with too many candidates.
+    /// Buckets too large for all pairs; by containment, rows that stay and had too many candidates.
     pub hot_buckets: u64,
     /// Pairs of those that were not compared.
     pub untested_pairs: u64,

@@ -178,8 +178,7 @@ pub fn judge_by(
     threshold: f64,
     similarity: impl Fn(&Shingles, &Shingles) -> f64,
 ) -> Verdicts {
-    let sets: HashMap<&str, Shingles> =
-        texts.iter().map(|(id, text)| (id.as_str(), shingles(text, 5))).collect();
+    let sets: HashMap<&str, Shingles> = texts.iter().map(|(id, text)| (id.as_str(), shingles(text, 5))).collect();
     let (_, evidence) = table(out, "evidence");
     let dropped = strings(&evidence, "dropped_id");
     let kept = strings(&evidence, "kept_id");

@@ -16,7 +16,7 @@ use super::keep::{KeepKeys, Ranks};
 use super::proof::Proof;
 use super::prune::{Pruned, prune};
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
-use super::settings::{Gate, Search, Settings};
+use super::settings::{Gate, Linkage, Search, Settings};
 use super::sketch::{N_SLOTS, Sketch};
 use super::tape::{RowTableWriter, SetTableWriter};
 use super::verdict::Verdict;
@@ -154,6 +154,7 @@ impl BarrierStage for NearDuplicates {
             ranks,
             identical,
             edges: ExternalSorter::new(STAGE, &context.budget),
+            untested: ExternalSorter::new(STAGE, &context.budget),
             result: self.result,
         };
         let features = match (self.features, self.search) {
@@ -183,6 +184,8 @@ pub(super) struct Closing {
     pub(super) edges: ExternalSorter<Edge>,
     pub(super) identical: Identical,
     pub(super) report: NearDuplicateReport,
+    /// Ranks that were not compared with all their candidates, and how many they left out.
+    pub(super) untested: ExternalSorter<(u64, u64)>,
     result: ResultHandle,
 }
 
@@ -211,7 +214,7 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, identical, mut report, result } = self;
+        let Self { settings, ranks, edges, identical, mut report, untested, result } = self;
         let verdicts = assign(edges, identical.members, settings.linkage, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
@@ -234,6 +237,14 @@ impl Closing {
             clusters.push((kept, n_rows), context)?;
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
+        }
+        for record in untested.finish(context)? {
+            let (rank, n_untested) = record?;
+            // A star has one center: what else a dropped row could have been dropped for does not matter.
+            if settings.linkage == Linkage::Connected || !dropped_rows.contains(ranks.row(rank)?) {
+                report.n_untested_pairs += n_untested;
+                report.n_hot_buckets += 1;
+            }
         }
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =

@@ -39,9 +39,9 @@ pub struct NearDuplicateReport {
     /// Pairs whose similarity is proven to reach the threshold, where a verdict could depend on it.
     pub n_proven_pairs: u64,
     /// Pairs in hot buckets that were not compared; one that also meets elsewhere may have been. By containment: pairs
-    /// that rows with too many candidates left out.
+    /// that rows with too many candidates left out and that stay.
     pub n_untested_pairs: u64,
-    /// Buckets of more than 1,000 rows, in which comparisons are bounded. By containment: rows with too many candidates.
+    /// Buckets of more than 1,000 rows, in which comparisons are bounded. By containment: such rows.
     pub n_hot_buckets: u64,
 }
 

@@ -3,7 +3,7 @@
 //! The lists of a row's sampled shingles are taken from the shortest on, up to a number of entries. A list left out, of a
 //! shingle that is everywhere, lowers what the others must show by one: no pair is lost by that, as long as so many lists
 //! are taken that a pair must show up in one of them. Where boilerplate makes even those too long, only their ends are read,
-//! and what is left out is counted.
+//! and what is left out is counted for the rows that stay.
 
 use std::cmp::Reverse;
 
@@ -45,8 +45,8 @@ impl Limits {
     pub(super) fn of(n_rows: u64) -> Self {
         let share = |total: u64| total / n_rows.max(1);
         Self {
-            n_entries: share(1 << 30).clamp(1 << 12, 1 << 20),
-            n_pairs: share(1 << 26).clamp(1 << 6, 1 << 16) as usize,
+            n_entries: share(1 << 28).clamp(1 << 12, 1 << 20),
+            n_pairs: share(1 << 24).clamp(1 << 6, 1 << 16) as usize,
         }
     }
 }
@@ -60,10 +60,8 @@ pub(super) struct Found {
     pub(super) grey: ExternalSorter<GreyPair>,
     /// Candidates.
     pub(super) n_pairs: u64,
-    /// Entries and candidates left out.
-    pub(super) n_untested: u64,
-    /// Rows that could not look at all.
-    pub(super) n_cut_rows: u64,
+    /// Ranks that left entries or candidates out, and how many: they matter for those that stay.
+    pub(super) untested: ExternalSorter<(u64, u64)>,
 }
 
 /// What rows look into.
@@ -87,8 +85,7 @@ impl Search<'_> {
             edges: ExternalSorter::new(STAGE, &context.budget),
             grey: ExternalSorter::new(STAGE, &context.budget),
             n_pairs: 0,
-            n_untested: 0,
-            n_cut_rows: 0,
+            untested: ExternalSorter::new(STAGE, &context.budget),
         };
         let mut lookups = Grouped::new(lookups)?;
         let mut wave: Vec<Task> = Vec::new();
@@ -125,10 +122,11 @@ impl Search<'_> {
         let findings: Result<Vec<Findings>> = context.pool.install(|| {
             tasks.map_init(Counter::default, |counter, (rank, lists)| self.look_up(*rank, lists, counter)).collect()
         });
-        for findings in findings? {
+        for ((rank, _), findings) in wave.iter().zip(findings?) {
             found.n_pairs += findings.n_pairs;
-            found.n_untested += findings.n_untested;
-            found.n_cut_rows += u64::from(findings.n_untested > 0);
+            if findings.n_untested > 0 {
+                found.untested.push((*rank, findings.n_untested), context)?;
+            }
             for edge in findings.edges {
                 found.edges.push(edge, context)?;
             }
@@ -295,7 +293,7 @@ mod tests {
         let n_ranks = 3 * WINDOW_RANKS;
         let mut occurrences = ExternalSorter::new("test", &context.budget);
         for shingle in 0..12 {
-            let share = random.random_range(0.0..0.01);
+            let share = random.random_range(0.0..0.1);
             (0..n_ranks).filter(|_| random.random_bool(share)).for_each(|rank| {
                 occurrences.push(occurrence(shingle, rank, false), &context).unwrap();
             });

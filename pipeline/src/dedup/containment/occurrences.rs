@@ -169,8 +169,7 @@ impl BarrierStage for Occurrences {
         drop(postings);
         drop(sizes);
         closing.report.n_candidate_pairs = found.n_pairs;
-        closing.report.n_untested_pairs = found.n_untested;
-        closing.report.n_hot_buckets = found.n_cut_rows;
+        closing.untested = found.untested;
         closing.prove(found.edges, found.grey, context)
     }
 }
