@@ -54,7 +54,7 @@ impl ShingleFilter {
     fn place(&self, shingle: u64) -> (usize, u64) {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let hash = shingle.wrapping_mul(FACTOR);
-        let word = (u128::from(hash) * self.words.len() as u128 >> u64::BITS) as usize;
+        let word = ((u128::from(hash) * self.words.len() as u128) >> u64::BITS) as usize;
         (word, 1 << (shingle & 63) | 1 << (shingle >> 6 & 63) | 1 << (shingle >> 12 & 63))
     }
 }
@@ -73,7 +73,9 @@ mod tests {
             let mut sampled = ExternalSorter::new("test", &context.budget);
             // The least of many: what a sample of long texts is.
             let elements: Vec<u64> = (0..200_000u64).map(|n| mix(n) >> 5).collect();
-            elements.iter().for_each(|&element| sampled.push(element, &context).unwrap());
+            for &element in &elements {
+                sampled.push(element, &context).unwrap();
+            }
             let filter = ShingleFilter::new("test", sampled, &context).unwrap();
             let mut passing = elements.clone();
             filter.retain(&mut passing);

@@ -139,7 +139,7 @@ impl Search<'_> {
 
     fn look_up(&self, rank: u64, lists: &[(u64, u64)], counter: &mut Counter) -> Result<Findings> {
         let (n_elements, sample) = self.sample(rank)?;
-        let Spans { spans, n_whole, n_untested } = choose(lists, sample, self.limits.n_entries);
+        let Reading { spans, n_whole, n_untested } = choose(lists, sample, self.limits.n_entries);
         let n_open = sample.n_sampled - n_whole;
         let least_shared = sample.least_shared.saturating_sub(n_open).max(1);
         let mut findings = Findings { n_untested, ..Findings::default() };
@@ -149,7 +149,7 @@ impl Search<'_> {
         findings.n_untested += leave(&mut candidates, self.limits.n_pairs);
         for &(earlier, n_shared) in &candidates {
             if is_known {
-                let similarity = Similarity::new(n_shared as f64 / n_elements as f64);
+                let similarity = Similarity::new(f64::from(n_shared) / n_elements as f64);
                 let edge = Edge { later: rank, earlier, similarity, method: Method::Exact, n_shared_bands: 0 };
                 findings.edges.push(edge);
             } else {
@@ -170,7 +170,7 @@ struct Findings {
 }
 
 /// What a row reads.
-struct Spans {
+struct Reading {
     spans: Vec<Span>,
     /// Sampled shingles that all rows with them are known of.
     n_whole: usize,
@@ -179,13 +179,13 @@ struct Spans {
 }
 
 /// Chooses what is read of `lists`, which come shortest first.
-fn choose(lists: &[(u64, u64)], sample: Sample, most_entries: u64) -> Spans {
+fn choose(lists: &[(u64, u64)], sample: Sample, most_entries: u64) -> Reading {
     // A pair that shares enough shows up in any so many lists.
     let n_needed = sample.n_sampled - sample.least_shared + 1;
-    let mut n_taken = sample.n_sampled - lists.len();
-    let mut chosen = Spans { spans: Vec::with_capacity(lists.len()), n_whole: n_taken, n_untested: 0 };
+    let n_empty = sample.n_sampled - lists.len();
+    let mut chosen = Reading { spans: Vec::with_capacity(lists.len()), n_whole: n_empty, n_untested: 0 };
     let mut n_entries = 0;
-    for &(n_rows, first_block) in lists {
+    for (n_taken, &(n_rows, first_block)) in (n_empty..).zip(lists) {
         let span = |positions| Span { first_block, positions };
         n_entries += n_rows;
         if n_entries <= most_entries {
@@ -199,7 +199,6 @@ fn choose(lists: &[(u64, u64)], sample: Sample, most_entries: u64) -> Spans {
         } else {
             break;
         }
-        n_taken += 1;
     }
     chosen
 }
@@ -271,8 +270,7 @@ fn count_sorted(postings: &Postings, spans: &[Span], least: usize) -> Result<Vec
             true
         })?;
     }
-    // The lists are sorted each: a sort that knows runs merges them.
-    ranks.sort();
+    ranks.sort_unstable();
     let groups = ranks.chunk_by(|left, right| left == right);
     Ok(groups.filter(|group| group.len() >= least).map(|group| (group[0], group.len() as u32)).collect())
 }

@@ -84,7 +84,7 @@ impl Samples {
             closing,
             sampling,
             sizes: sizes.finish(context)?,
-            occurrences: ExternalSorter::new(STAGE, &context.budget),
+            observed: ExternalSorter::new(STAGE, &context.budget),
             n_rows,
             n_missing_rows: n_rows,
         };
@@ -132,7 +132,7 @@ struct Occurrences {
     closing: Closing,
     sampling: Sampling,
     sizes: RowTable<u64>,
-    occurrences: ExternalSorter<Occurrence>,
+    observed: ExternalSorter<Occurrence>,
     n_rows: u64,
     n_missing_rows: u64,
 }
@@ -149,7 +149,7 @@ impl BarrierStage for Occurrences {
             // All of the row's own sample passed, and nothing smaller is in its set.
             let n_sampled = self.sampling.of(self.sizes.get(row)? as usize).n_sampled;
             for (index, &shingle) in shingles.iter().enumerate() {
-                self.occurrences.push(occurrence(shingle, rank, index < n_sampled), context)?;
+                self.observed.push(occurrence(shingle, rank, index < n_sampled), context)?;
             }
             self.n_missing_rows = self.n_missing_rows.saturating_sub(1);
         }
@@ -157,13 +157,13 @@ impl BarrierStage for Occurrences {
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
-        let Self { mut closing, sampling, sizes, occurrences, n_rows, n_missing_rows } = *self;
+        let Self { mut closing, sampling, sizes, observed, n_rows, n_missing_rows } = *self;
         if n_missing_rows > 0 {
             let message = format!("{n_missing_rows} rows were not there when the input was read again");
             return Err(Error::Invariant(message));
         }
         let limits = if sampling.sizes().is_some() { Limits::of(n_rows) } else { Limits::NONE };
-        let (postings, lookups) = Postings::new(STAGE, occurrences, context)?;
+        let (postings, lookups) = Postings::new(STAGE, observed, context)?;
         let search = Search { postings: &postings, ranks: &closing.ranks, sizes: &sizes, sampling, limits };
         let found = search.run(lookups, context)?;
         drop(postings);

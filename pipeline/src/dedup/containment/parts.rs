@@ -88,7 +88,7 @@ impl PartedSets {
 
 /// The part that an element lies in: parts are equal ranges of values.
 fn part_of(element: u64, n_parts: u64) -> u64 {
-    (u128::from(element) * u128::from(n_parts) >> u64::BITS) as u64
+    ((u128::from(element) * u128::from(n_parts)) >> u64::BITS) as u64
 }
 
 /// The elements up to the end of `part`, and those after it.
