@@ -35,13 +35,14 @@ fn check(dir: &Path, paths: &[String], threshold: f64, recall: f64, max_missed_r
 #[test]
 fn sample_data_at_every_threshold() {
     let dir = tempfile::tempdir().unwrap();
-    for threshold in [0.5, 0.7, 0.8, 0.9] {
-        for (recall, max_missed_ratio) in [(0.99, 0.01), (0.999, 0.001)] {
-            check(dir.path(), &[sample("licences.jsonl")], threshold, recall, max_missed_ratio);
-            check(dir.path(), &[sample("laws.jsonl")], threshold, recall, max_missed_ratio);
-        }
+    let (rarely, hardly_ever) = ((0.99, 0.01), (0.999, 0.001));
+    for (threshold, (recall, max_missed_ratio)) in
+        [(0.5, rarely), (0.7, hardly_ever), (0.8, rarely), (0.9, hardly_ever)]
+    {
+        check(dir.path(), &[sample("licences.jsonl")], threshold, recall, max_missed_ratio);
     }
-    check(dir.path(), &[sample("licences.jsonl"), sample("laws.jsonl")], 0.7, 1.0, 0.0);
+    check(dir.path(), &[sample("laws.jsonl")], 0.8, 0.999, 0.001);
+    check(dir.path(), &[sample("laws.jsonl")], 0.7, 1.0, 0.0);
 }
 
 #[test]
