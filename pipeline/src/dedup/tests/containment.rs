@@ -245,6 +245,21 @@ fn a_template_of_all_rows_costs_linear_work_and_says_what_it_left_out() {
 }
 
 #[test]
+fn rows_that_stay_say_what_they_were_not_compared_with() {
+    // Three quarters of each row are the template: enough for a candidate, too little for a near-duplicate.
+    let template: Vec<String> = (0..79).map(|word| format!("word{word}")).collect();
+    let n_rows = 4_300;
+    let own = |row: usize| (0..25).map(move |word| format!("r{row}w{word}"));
+    let texts: Vec<String> =
+        (0..n_rows).map(|row| template.iter().cloned().chain(own(row)).collect::<Vec<_>>().join(" ")).collect();
+    let outcome = run(&documents(texts.iter().map(String::as_str)), &by_containment(0.8, 0.99));
+    assert_eq!(outcome.n_dropped(), 0);
+    let report = &outcome.report;
+    assert!(report.n_hot_buckets > 0 && report.n_untested_pairs > 0, "{report:?}");
+    assert!(report.n_untested_pairs < report.n_candidate_pairs / 10, "{report:?}");
+}
+
+#[test]
 fn the_report_says_how_it_searched() {
     let report = |recall| run(&documents(["a b c", "d e f"]), &by_containment(0.8, recall)).report;
     let sampled = report(0.99);
