@@ -14,12 +14,14 @@ use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group};
 use super::keep::{KeepKeys, Ranks};
 use super::proof::Proof;
-use super::prune::{Pruned, prune};
+use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::settings::{Gate, Linkage, Search, Settings};
-use super::sketch::{N_SLOTS, Sketch};
-use super::tape::{RowTableWriter, SetTableWriter};
+use super::sketch::N_SLOTS;
+use super::sketch_table::SketchTableWriter;
+use super::tape::SetTableWriter;
 use super::verdict::Verdict;
+use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -53,7 +55,7 @@ pub struct NearDuplicates {
 
 #[derive(Debug)]
 enum FeatureWriter {
-    Sketches(RowTableWriter<Sketch>),
+    Sketches(SketchTableWriter),
     Sets(SetTableWriter),
     Samples(Samples),
 }
@@ -66,7 +68,7 @@ impl NearDuplicates {
     pub fn new(settings: &Settings, context: &Context) -> Result<(Self, ResultHandle)> {
         let search = settings.search()?;
         let features = match search {
-            Search::Bands(_) => FeatureWriter::Sketches(RowTableWriter::new(STAGE, context)),
+            Search::Bands(bands) => FeatureWriter::Sketches(SketchTableWriter::new(bands, STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
             Search::Samples(sampling) => FeatureWriter::Samples(Samples::new(sampling, context)),
         };
@@ -92,10 +94,8 @@ impl NearDuplicates {
         let slots = sketches.values().as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(SKETCH))?;
         let first_slot = sketches.value_offset(0) as usize;
         let sketches = slots.values()[first_slot..].as_chunks::<N_SLOTS>().0;
-        for (index, &row) in rows.values().iter().enumerate() {
-            table.push(row, sketches.get(index).ok_or_else(|| malformed(SKETCH))?, context)?;
-        }
-        for (row, keys) in lists(batch, BAND_KEYS, rows)? {
+        for ((row, keys), sketch) in lists(batch, BAND_KEYS, rows)?.zip(sketches) {
+            table.push(row, sketch, keys, context)?;
             for &key in keys {
                 self.keys.push((key, row), context)?;
             }
@@ -149,7 +149,10 @@ impl BarrierStage for NearDuplicates {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
         let mut closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens),
+            report: NearDuplicateReport {
+                recall_at_threshold: self.search.probability(self.settings.threshold),
+                ..report(self.search, self.n_rows, self.n_without_tokens)
+            },
             settings: self.settings,
             ranks,
             identical,
@@ -159,8 +162,8 @@ impl BarrierStage for NearDuplicates {
         };
         let features = match (self.features, self.search) {
             (FeatureWriter::Samples(samples), _) => return samples.finish(closing, context),
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
-                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(closing.settings.threshold) }
+            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
+                Features::Sketches { table: table.finish(context)?, gate: Gate::new(closing.settings.threshold) }
             }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: closing.settings.threshold }
@@ -197,13 +200,13 @@ impl Closing {
         grey: ExternalSorter<GreyPair>,
         context: &Context,
     ) -> Result<Next> {
-        let Pruned { edges, grey } = prune(edges, grey, self.settings.linkage, context)?;
-        self.edges = edges;
-        if grey.is_empty() {
+        let pruned = prune(edges, grey, self.settings.linkage, context)?;
+        self.edges = pruned.edges;
+        if pruned.open.is_empty() {
             return self.close(context);
         }
         let map = Box::new(ShingleSets::new(&self.settings));
-        let (barrier, rows) = Proof::new(self, grey, context)?;
+        let (barrier, rows) = Proof::new(self, pruned.open, context)?;
         Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
     }
 
@@ -221,6 +224,7 @@ impl Closing {
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
@@ -231,6 +235,7 @@ impl Closing {
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
             kept_rows.insert(kept);
@@ -246,6 +251,7 @@ impl Closing {
                 report.n_hot_buckets += 1;
             }
         }
+        report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;

@@ -1,4 +1,4 @@
-//! The second pass: exact similarity of the pairs that sketches left open.
+//! The last pass: exact similarity of the pairs that sketches or samples left open.
 
 use std::cmp::Reverse;
 
@@ -11,7 +11,8 @@ use super::containment::{PartedSets, PartedSetsWriter};
 use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
 use super::measure::Measure;
 use super::near_duplicates::{Closing, lists};
-use super::settings::Linkage;
+use super::prune::OpenPairs;
+use super::settings::{Linkage, Settings};
 use super::shingle::jaccard_reaching;
 use super::tape::{SetTable, SetTableWriter};
 use crate::context::Context;
@@ -29,9 +30,25 @@ const PAIRS_ALONE: usize = 32;
 #[derive(Debug)]
 pub(super) struct Proof {
     closing: Closing,
-    grey: Sorted<GreyPair>,
-    sets: SetsWriter,
+    order: Order,
     n_missing_rows: u64,
+}
+
+/// When pairs are compared.
+#[derive(Debug)]
+enum Order {
+    /// As the rows come in, which is the keep order: of a row that is dropped, the set is not kept. Only by Jaccard similarity
+    /// can that be.
+    AsRead {
+        walk: StarWalk,
+        /// Rows that later ones may be compared with.
+        earlier: RowSet,
+        sets: SetTableWriter,
+    },
+    /// In keep order, once all sets are there.
+    AtEnd { walk: StarWalk, sets: SetsWriter },
+    /// All of them, once all sets are there.
+    All { grey: Sorted<GreyPair>, sets: SetsWriter },
 }
 
 /// The sets that pairs are compared by, in the making.
@@ -90,18 +107,27 @@ impl Sets {
 
 impl Proof {
     /// The barrier, and the rows that it must see.
-    pub(super) fn new(closing: Closing, grey: ExternalSorter<GreyPair>, context: &Context) -> Result<(Self, RowSet)> {
+    pub(super) fn new(mut closing: Closing, open: OpenPairs, context: &Context) -> Result<(Self, RowSet)> {
         let mut rows = RowSet::new();
-        let mut pairs = ExternalSorter::new(STAGE, &context.budget);
-        for pair in grey.finish(context)? {
-            let pair = pair?;
-            rows.insert(closing.ranks.row(pair.later)?);
-            rows.insert(closing.ranks.row(pair.earlier)?);
-            pairs.push(pair, context)?;
+        for rank in open.later.iter().chain(open.earlier.iter()) {
+            rows.insert(closing.ranks.row(rank)?);
         }
-        let grey = pairs.finish(context)?;
-        let sets = SetsWriter::new(closing.settings.measure, context);
-        Ok((Self { closing, grey, sets, n_missing_rows: rows.len() }, rows))
+        let grey = open.pairs.finish(context)?;
+        let measure = closing.settings.measure;
+        let sets = SetsWriter::new(measure, context);
+        let order = match (closing.settings.linkage, sets) {
+            (Linkage::Connected, sets) => Order::All { grey, sets },
+            (Linkage::Star, sets) => {
+                let walk = StarWalk::new(closing.take_edges(context), grey, measure, context)?;
+                match sets {
+                    SetsWriter::Jaccard(sets) if closing.ranks.are_rows() => {
+                        Order::AsRead { walk, earlier: open.earlier, sets }
+                    }
+                    sets => Order::AtEnd { walk, sets },
+                }
+            }
+        };
+        Ok((Self { closing, order, n_missing_rows: rows.len() }, rows))
     }
 }
 
@@ -113,24 +139,42 @@ impl BarrierStage for Proof {
     fn observe(&mut self, batch: &RecordBatch, context: &Context) -> Result<()> {
         let rows: &UInt64Array = column(batch, ROW)?;
         for (row, set) in lists(batch, SHINGLES, rows)? {
-            self.sets.push(row, set, context)?;
             self.n_missing_rows = self.n_missing_rows.saturating_sub(1);
+            match &mut self.order {
+                Order::AsRead { walk, earlier, sets } => {
+                    sets.flush(context)?;
+                    let set_at = |rank| sets.get(rank, context);
+                    let threshold = self.closing.settings.threshold;
+                    let compare = |set: &[u64], rank| Ok(jaccard_reaching(set, &set_at(rank)?, threshold));
+                    walk.walk_to(row, set_at, compare, context)?;
+                    let is_dropped = walk.decide(row, |_| Ok(set.to_vec()), compare, context)?;
+                    if !is_dropped && earlier.contains(row) {
+                        sets.push(row, set, context)?;
+                    }
+                }
+                Order::AtEnd { sets, .. } | Order::All { sets, .. } => sets.push(row, set, context)?,
+            }
         }
         Ok(())
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
-        let Self { mut closing, grey, sets, n_missing_rows } = *self;
+        let Self { mut closing, order, n_missing_rows } = *self;
         if n_missing_rows > 0 {
             let message = format!("{n_missing_rows} rows were not there when the input was read again");
             return Err(Error::Invariant(message));
         }
-        let sets = sets.finish(context)?;
-        closing.edges = match closing.settings.linkage {
-            Linkage::Star => prove_for_star(grey, &sets, &mut closing, context)?,
-            Linkage::Connected => prove_all(grey, &sets, closing.take_edges(context), &closing, context)?,
+        let (walk, sets) = match order {
+            Order::AsRead { walk, sets, .. } => (walk, SetsWriter::Jaccard(sets)),
+            Order::AtEnd { walk, sets } => (walk, sets),
+            Order::All { grey, sets } => {
+                let sets = sets.finish(context)?;
+                closing.edges = prove_all(grey, &sets, closing.take_edges(context), &closing, context)?;
+                std::mem::drop(sets);
+                return closing.close(context);
+            }
         };
-        std::mem::drop(sets);
+        closing.edges = walk.walk_to_end(&sets.finish(context)?, &closing, context)?;
         closing.close(context)
     }
 }
@@ -140,54 +184,100 @@ impl BarrierStage for Proof {
 /// A row with a clear edge to a kept row needs no proof. Any other row's open pairs with kept rows are compared, those that
 /// share the most bands or sampled shingles first, up to the first that reaches the threshold: so a row that is dropped costs about one
 /// comparison, whatever the size of its cluster.
-fn prove_for_star(
-    grey: Sorted<GreyPair>,
-    sets: &Sets,
-    closing: &mut Closing,
-    context: &Context,
-) -> Result<ExternalSorter<Edge>> {
-    let mut proven = ExternalSorter::new(STAGE, &context.budget);
-    let mut edges = Grouped::new(closing.take_edges(context).finish(context)?)?;
-    let mut grey = Grouped::new(grey)?;
-    let mut dropped = RowSet::new();
-    let mut open: Vec<GreyPair> = Vec::new();
-    loop {
-        let heads = [edges.peek().map(|edge| edge.later), grey.peek().map(|pair| pair.later)];
-        let Some(row) = heads.into_iter().flatten().min() else { return Ok(proven) };
+#[derive(Debug)]
+struct StarWalk {
+    edges: Grouped<Edge>,
+    grey: Grouped<GreyPair>,
+    measure: Measure,
+    dropped: RowSet,
+    proven: ExternalSorter<Edge>,
+}
+
+impl StarWalk {
+    fn new(edges: ExternalSorter<Edge>, grey: Sorted<GreyPair>, measure: Measure, context: &Context) -> Result<Self> {
+        Ok(Self {
+            edges: Grouped::new(edges.finish(context)?)?,
+            grey: Grouped::new(grey)?,
+            measure,
+            dropped: RowSet::new(),
+            proven: ExternalSorter::new(STAGE, &context.budget),
+        })
+    }
+
+    /// Decides about all rows below `end` that have pairs.
+    fn walk_to(
+        &mut self,
+        end: u64,
+        own_set: impl Fn(u64) -> Result<Vec<u64>>,
+        compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
+        context: &Context,
+    ) -> Result<()> {
+        loop {
+            let heads = [self.edges.peek().map(|edge| edge.later), self.grey.peek().map(|pair| pair.later)];
+            let Some(rank) = heads.into_iter().flatten().min().filter(|&rank| rank < end) else { return Ok(()) };
+            self.decide(rank, &own_set, &compare, context)?;
+        }
+    }
+
+    /// Decides about all rows that are left, and gives the edges.
+    fn walk_to_end(mut self, sets: &Sets, closing: &Closing, context: &Context) -> Result<ExternalSorter<Edge>> {
+        let row = |rank| closing.ranks.row(rank);
+        let compare = |set: &[u64], rank| sets.similarity_reaching(set, row(rank)?, closing.settings.threshold);
+        self.walk_to(u64::MAX, |rank| sets.get(row(rank)?), compare, context)?;
+        Ok(self.proven)
+    }
+
+    /// Whether the row is dropped; `compare` gives the similarity of its set and an earlier row if it is an edge. All rows before it must be decided.
+    fn decide(
+        &mut self,
+        rank: u64,
+        own_set: impl FnOnce(u64) -> Result<Vec<u64>>,
+        compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
+        context: &Context,
+    ) -> Result<bool> {
         context.cancel.check()?;
         let mut is_dropped = false;
-        while let Some(edge) = edges.next_if(|edge| edge.later == row)? {
-            if !dropped.contains(edge.earlier) {
+        while let Some(edge) = self.edges.next_if(|edge| edge.later == rank)? {
+            if !self.dropped.contains(edge.earlier) {
                 is_dropped = true;
-                proven.push(edge, context)?;
+                self.proven.push(edge, context)?;
             }
         }
-        open.clear();
-        while let Some(pair) = grey.next_if(|pair| pair.later == row)? {
-            if !is_dropped && !dropped.contains(pair.earlier) {
+        let mut open: Vec<GreyPair> = Vec::new();
+        while let Some(pair) = self.grey.next_if(|pair| pair.later == rank)? {
+            if !is_dropped && !self.dropped.contains(pair.earlier()) {
                 open.push(pair);
             }
         }
         if !open.is_empty() {
-            open.sort_by_key(|pair| (Reverse(pair.n_shared_bands), pair.earlier));
-            if let Some(edge) = first_edge(&open, sets, closing, context)? {
+            open.sort_by_key(|pair| (Reverse(pair.n_shared_bands()), pair.earlier()));
+            if let Some(edge) = first_edge(&open, &own_set(rank)?, compare, self.measure, context)? {
                 is_dropped = true;
-                proven.push(edge, context)?;
+                self.proven.push(edge, context)?;
             }
         }
         if is_dropped {
-            dropped.insert(row);
+            self.dropped.insert(rank);
         }
+        Ok(is_dropped)
     }
 }
 
 /// The first of a row's open pairs that reaches the threshold.
-fn first_edge(pairs: &[GreyPair], sets: &Sets, closing: &Closing, context: &Context) -> Result<Option<Edge>> {
-    let set = sets.get(closing.ranks.row(pairs[0].later)?)?;
-    let prove = |pair: &GreyPair| prove_pair(pair, &set, sets, closing).transpose();
+fn first_edge(
+    pairs: &[GreyPair],
+    set: &[u64],
+    compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
+    measure: Measure,
+    context: &Context,
+) -> Result<Option<Edge>> {
+    let prove = |pair: &GreyPair| prove_pair(*pair, set, &compare, measure).transpose();
     let (first, others) = pairs.split_at(pairs.len().min(PAIRS_ALONE));
     if let Some(edge) = first.iter().find_map(prove) {
         return edge.map(Some);
+    }
+    if others.is_empty() {
+        return Ok(None);
     }
     // Many misses mean many more comparisons, most likely: they are worth all threads.
     context.pool.install(|| others.par_iter().find_map_first(prove)).transpose()
@@ -202,6 +292,8 @@ fn prove_all(
     context: &Context,
 ) -> Result<ExternalSorter<Edge>> {
     let mut grey = Grouped::new(grey)?;
+    let Settings { measure, threshold, .. } = closing.settings;
+    let compare = |set: &[u64], rank| sets.similarity_reaching(set, closing.ranks.row(rank)?, threshold);
     loop {
         context.cancel.check()?;
         let mut wave = Vec::with_capacity(WAVE_PAIRS);
@@ -212,37 +304,30 @@ fn prove_all(
         if wave.is_empty() {
             return Ok(edges);
         }
-        for edge in prove(&wave, sets, closing, context)? {
+        let rows: Vec<&[GreyPair]> = wave.chunk_by(|left, right| left.later == right.later).collect();
+        let prove_row = |pairs: &&[GreyPair]| -> Result<Vec<Edge>> {
+            let set = sets.get(closing.ranks.row(pairs[0].later)?)?;
+            pairs.iter().filter_map(|pair| prove_pair(*pair, &set, compare, measure).transpose()).collect()
+        };
+        let found: Result<Vec<Vec<Edge>>> = context.pool.install(|| rows.par_iter().map(prove_row).collect());
+        for edge in found?.into_iter().flatten() {
             edges.push(edge, context)?;
         }
     }
 }
 
-/// The edges among open pairs, which come sorted by their later row.
-fn prove(pairs: &[GreyPair], sets: &Sets, closing: &Closing, context: &Context) -> Result<Vec<Edge>> {
-    let groups: Vec<&[GreyPair]> = pairs.chunk_by(|left, right| left.later == right.later).collect();
-    let edges: Result<Vec<Vec<Edge>>> =
-        context.pool.install(|| groups.par_iter().map(|group| prove_row(group, sets, closing)).collect());
-    Ok(edges?.into_iter().flatten().collect())
-}
-
-/// The edges among open pairs of one later row.
-fn prove_row(pairs: &[GreyPair], sets: &Sets, closing: &Closing) -> Result<Vec<Edge>> {
-    let Some(first) = pairs.first() else { return Ok(Vec::new()) };
-    let set = sets.get(closing.ranks.row(first.later)?)?;
-    pairs.iter().filter_map(|pair| prove_pair(pair, &set, sets, closing).transpose()).collect()
-}
-
 /// The edge of an open pair, if it is one; `set` is that of its later row.
-fn prove_pair(pair: &GreyPair, set: &[u64], sets: &Sets, closing: &Closing) -> Result<Option<Edge>> {
-    let &GreyPair { later, earlier, n_shared_bands } = pair;
-    let n_shared_bands = if matches!(sets, Sets::Jaccard(_)) { n_shared_bands } else { 0 };
-    let similarity = sets.similarity_reaching(set, closing.ranks.row(earlier)?, closing.settings.threshold)?;
-    Ok(similarity.map(|similarity| Edge {
-        later,
-        earlier,
+fn prove_pair(
+    pair: GreyPair,
+    set: &[u64],
+    compare: impl Fn(&[u64], u64) -> Result<Option<f64>>,
+    measure: Measure,
+) -> Result<Option<Edge>> {
+    Ok(compare(set, pair.earlier())?.map(|similarity| Edge {
+        later: pair.later,
+        earlier: pair.earlier(),
         similarity: Similarity::new(similarity),
         method: Method::Exact,
-        n_shared_bands,
+        n_shared_bands: if measure == Measure::Jaccard { pair.n_shared_bands() } else { 0 },
     }))
 }

@@ -7,7 +7,9 @@ use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, Table};
-use tamis_schemas::manifest::{NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord};
+use tamis_schemas::manifest::{
+    NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
+};
 
 use super::ids::{ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
@@ -252,6 +254,7 @@ impl<'a> Tables<'a> {
 
 /// What near-duplicate removal did, for the manifest.
 fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> NearDuplicateRecord {
+    let what_if = report.what_if.iter().map(|&(threshold, dropped_rows)| WhatIfPoint { threshold, dropped_rows });
     let points = report.s_curve.iter().filter(|(similarity, _)| 0.29 < *similarity);
     NearDuplicateRecord {
         measure,
@@ -262,6 +265,7 @@ fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> Near
             least_shared: least_shared as u32,
         }),
         s_curve: points.step_by(2).map(|&(similarity, probability)| SCurvePoint { similarity, probability }).collect(),
+        recall_at_threshold: report.recall_at_threshold,
         rows_without_tokens: report.n_without_tokens,
         identical_rows: report.n_identical,
         exact_rows: report.n_near_exact,
@@ -273,5 +277,6 @@ fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> Near
         proven_pairs: report.n_proven_pairs,
         hot_buckets: report.n_hot_buckets,
         untested_pairs: report.n_untested_pairs,
+        what_if: what_if.collect(),
     }
 }

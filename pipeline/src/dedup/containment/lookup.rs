@@ -154,7 +154,7 @@ impl Search<'_> {
                 findings.edges.push(edge);
             } else {
                 let n_shared_bands = u16::try_from(n_shared).unwrap_or(u16::MAX);
-                findings.grey.push(GreyPair { later: rank, earlier, n_shared_bands });
+                findings.grey.push(GreyPair::new(rank, earlier, n_shared_bands));
             }
         }
         Ok(findings)
