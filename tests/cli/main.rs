@@ -10,6 +10,7 @@ mod containment;
 mod contract;
 mod determinism;
 mod documents;
+mod inspect;
 mod interrupt;
 mod oracle;
 mod readme;
