@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::json;
+use tamis_schemas::config::Measure;
 use tamis_schemas::manifest::{DecontaminationRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
@@ -125,10 +126,14 @@ fn write_decontamination(out: &mut impl Write, record: &DecontaminationRecord) -
 
 fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &NearDuplicateRecord) -> io::Result<()> {
     let setting = |key: &str| manifest.config["deduplicate"][key].clone();
-    let plan = if record.bands == 0 {
-        "every pair that shares a shingle".to_owned()
-    } else {
-        format!("{} bands of {}", record.bands, record.rows_per_band)
+    let measure = match record.measure {
+        Measure::Jaccard => "Jaccard",
+        Measure::Containment => "containment",
+    };
+    let plan = match &record.sample {
+        Some(sample) => format!("{} of {} sampled shared", sample.least_shared, sample.shingles),
+        None if record.bands == 0 => "every pair that shares a shingle".to_owned(),
+        None => format!("{} bands of {}", record.bands, record.rows_per_band),
     };
     // Bands that no recall was asked of: say which recall they have.
     let plan = match (setting("preset").as_str(), setting("recall").is_null()) {
@@ -140,7 +145,7 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     };
     writeln!(
         out,
-        "\nnear-duplicates: Jaccard >= {} of {}-token shingles, {plan}",
+        "\nnear-duplicates: {measure} >= {} of {}-token shingles, {plan}",
         setting("threshold"),
         setting("ngram"),
     )?;

@@ -18,6 +18,7 @@ use crate::machine;
 /// The config of `tamis dedup`.
 pub(crate) fn dedup(args: &Dedup) -> Config {
     let deduplicate = DeduplicateConfig {
+        measure: args.measure,
         preset: args.preset,
         threshold: args.threshold,
         recall: args.recall,

@@ -168,10 +168,12 @@ fn default_min_tokens() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeduplicateConfig {
+    /// What the similarity of two rows is.
+    pub measure: Measure,
     /// Threshold, ngram and bands that belong together; each of `threshold`, `ngram` and `recall` goes before it if given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// Jaccard similarity of shingle sets from which two rows are near-duplicates, above 0 to 1. Default: the preset's, else 0.8.
+    /// Similarity of shingle sets from which two rows are near-duplicates, above 0 to 1. Default: the preset's, else 0.8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// Share of the pairs at the threshold that must become candidates, above 0 to 1; 1 compares exhaustively. Default: the
@@ -181,7 +183,7 @@ pub struct DeduplicateConfig {
     /// Tokens per shingle. Default: the preset's, else 5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ngram: Option<usize>,
-    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`.
+    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`. By containment a larger set of shingles always stays; this decides among sets of one size.
     pub keep: String,
     /// How edges become clusters.
     pub linkage: Linkage,
@@ -205,6 +207,7 @@ pub struct DeduplicateConfig {
 impl Default for DeduplicateConfig {
     fn default() -> Self {
         Self {
+            measure: Measure::Jaccard,
             preset: None,
             threshold: None,
             recall: None,
@@ -220,6 +223,17 @@ impl Default for DeduplicateConfig {
             ignore_punctuation: false,
         }
     }
+}
+
+/// What the similarity of two rows is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// Shared shingles among those of either row.
+    #[default]
+    Jaccard,
+    /// Shared shingles among those of the smaller row, which is the one dropped: the other holds what it says.
+    Containment,
 }
 
 /// How proven edges become clusters.

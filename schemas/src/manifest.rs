@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Table};
+use crate::config::{Config, Measure, Table};
 
 /// Version of the manifest's own layout.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -106,10 +106,16 @@ pub struct DecontaminationRecord {
 /// What near-duplicate removal did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NearDuplicateRecord {
-    /// Bands of the sketch; 0 if every pair that shares a shingle could be compared (recall 1).
+    /// What the similarity of two rows is.
+    pub measure: Measure,
+    /// Bands of the sketch; 0 if there is none: every pair that shares a shingle could be compared (recall 1), or the measure
+    /// is containment.
     pub bands: u32,
     /// Slots per band.
     pub rows_per_band: u32,
+    /// What was sampled of each row, if the measure is containment and recall below 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleRecord>,
     /// Probability of becoming a candidate, by similarity.
     pub s_curve: Vec<SCurvePoint>,
     /// That probability at the threshold.
@@ -131,13 +137,13 @@ pub struct NearDuplicateRecord {
     pub clusters: u64,
     /// Rows of the largest cluster.
     pub largest_cluster_rows: u64,
-    /// Pairs that shared a band.
+    /// Pairs that shared a band, or enough sampled shingles.
     pub candidate_pairs: u64,
     /// Pairs proven to reach the threshold, as many as the verdicts needed.
     pub proven_pairs: u64,
-    /// Buckets too large for all pairs.
+    /// Buckets too large for all pairs; by containment, rows that stay and had too many candidates.
     pub hot_buckets: u64,
-    /// Pairs in those that were not compared; with `scope = "across-sources"` pairs of one source are among them.
+    /// Pairs of those that were not compared; with `scope = "across-sources"` pairs of one source are among them.
     pub untested_pairs: u64,
     /// How many of the dropped rows would go at higher thresholds, in steps of 0.05 up to 1.
     pub what_if: Vec<WhatIfPoint>,
@@ -154,6 +160,15 @@ pub struct WhatIfPoint {
     pub threshold: f64,
     /// Rows.
     pub dropped_rows: u64,
+}
+
+/// The sample of a row: a row that has enough of it is a candidate to contain the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// Shingles sampled; a row with no more of them is its own sample, and needs no luck.
+    pub shingles: u32,
+    /// Of these, a candidate has so many.
+    pub least_shared: u32,
 }
 
 /// What lost more than the loss guards allow.
@@ -232,7 +247,7 @@ impl fmt::Display for LossExample {
 /// A point of the S-curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SCurvePoint {
-    /// Jaccard similarity.
+    /// Similarity.
     pub similarity: f64,
     /// Probability that such a pair is compared.
     pub probability: f64,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, DeduplicateConfig};
+use crate::config::{Config, DeduplicateConfig, Measure};
 
 const DEFAULT_THRESHOLD: f64 = 0.8;
 const DEFAULT_RECALL: f64 = 0.99;
@@ -102,8 +102,9 @@ impl DeduplicateConfig {
     pub fn candidates_in_effect(&self) -> Candidates {
         match (self.recall, self.preset) {
             (Some(recall), _) => Candidates::Recall(recall),
-            (None, Some(preset)) => Candidates::Bands(preset.values().bands),
-            (None, None) => Candidates::Recall(DEFAULT_RECALL),
+            // By containment there are no bands.
+            (None, Some(preset)) if self.measure == Measure::Jaccard => Candidates::Bands(preset.values().bands),
+            (None, _) => Candidates::Recall(DEFAULT_RECALL),
         }
     }
 
@@ -150,6 +151,8 @@ mod tests {
         check(&DeduplicateConfig { preset: Some(Preset::Web), ..none.clone() }, 0.8, 5, bands(20, 12));
         check(&DeduplicateConfig { preset: Some(Preset::Standard), ..none.clone() }, 0.8, 5, bands(16, 8));
         check(&loose, 0.5, 2, bands(50, 4));
+        let by_containment = DeduplicateConfig { measure: Measure::Containment, ..loose.clone() };
+        check(&by_containment, 0.5, 2, Candidates::Recall(0.99));
         check(&DeduplicateConfig { threshold: Some(0.6), ..loose.clone() }, 0.6, 2, bands(50, 4));
         check(&DeduplicateConfig { ngram: Some(3), ..loose.clone() }, 0.5, 3, bands(50, 4));
         check(&DeduplicateConfig { recall: Some(0.999), ..loose }, 0.5, 2, Candidates::Recall(0.999));

@@ -144,6 +144,11 @@ pub fn jaccard<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> f64 {
     common as f64 / (a.len() + b.len() - common) as f64
 }
 
+/// Exact containment of the smaller set in the larger one.
+pub fn containment<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> f64 {
+    a.intersection(b).count() as f64 / a.len().min(b.len()).max(1) as f64
+}
+
 /// What a run of `tamis dedup` says of its input, checked against exact similarities of `texts` by id.
 #[derive(Debug, PartialEq)]
 pub struct Verdicts {
@@ -155,10 +160,25 @@ pub struct Verdicts {
     pub true_pairs: usize,
 }
 
-/// Compares every dropped row and every pair of kept rows with brute force.
+/// A set of shingles.
+pub type Shingles = BTreeSet<Vec<String>>;
+
+/// Compares every dropped row and every pair of kept rows with brute force, by Jaccard similarity.
 pub fn judge(out: &Path, texts: &HashMap<String, String>, threshold: f64) -> Verdicts {
-    let sets: HashMap<&str, BTreeSet<Vec<String>>> =
-        texts.iter().map(|(id, text)| (id.as_str(), shingles(text, 5))).collect();
+    judge_by(out, texts, threshold, |a, b| {
+        let (small, large) = (a.len().min(b.len()), a.len().max(b.len()));
+        if (small as f64) < threshold * large as f64 { 0.0 } else { jaccard(a, b) }
+    })
+}
+
+/// Compares every dropped row and every pair of kept rows with brute force, by any similarity.
+pub fn judge_by(
+    out: &Path,
+    texts: &HashMap<String, String>,
+    threshold: f64,
+    similarity: impl Fn(&Shingles, &Shingles) -> f64,
+) -> Verdicts {
+    let sets: HashMap<&str, Shingles> = texts.iter().map(|(id, text)| (id.as_str(), shingles(text, 5))).collect();
     let (_, evidence) = table(out, "evidence");
     let dropped = strings(&evidence, "dropped_id");
     let kept = strings(&evidence, "kept_id");
@@ -166,7 +186,7 @@ pub fn judge(out: &Path, texts: &HashMap<String, String>, threshold: f64) -> Ver
     let methods = strings(&evidence, "method");
     let mut false_drops = Vec::new();
     for row in 0..dropped.len() {
-        let exact = jaccard(&sets[dropped[row].as_str()], &sets[kept[row].as_str()]);
+        let exact = similarity(&sets[dropped[row].as_str()], &sets[kept[row].as_str()]);
         let is_said_exactly = methods[row] == "estimated" || (exact - similarities[row]).abs() < 1e-9;
         if exact < threshold || !is_said_exactly {
             false_drops.push((dropped[row].clone(), kept[row].clone(), exact));
@@ -178,8 +198,7 @@ pub fn judge(out: &Path, texts: &HashMap<String, String>, threshold: f64) -> Ver
     let (mut missed_pairs, mut true_pairs) = (0, 0);
     for (at, a) in ids.iter().enumerate() {
         for b in &ids[at + 1..] {
-            let (small, large) = (sets[a].len().min(sets[b].len()), sets[a].len().max(sets[b].len()));
-            if (small as f64) < threshold * large as f64 || jaccard(&sets[a], &sets[b]) < threshold {
+            if similarity(&sets[a], &sets[b]) < threshold {
                 continue;
             }
             true_pairs += 1;

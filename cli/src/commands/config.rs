@@ -70,6 +70,12 @@ fn bands(resolved: &Config) -> anyhow::Result<Option<String>> {
     };
     let plan = match search {
         Search::Bands(bands) => format!("{} bands of {} slots find", bands.n_bands, bands.rows_per_band),
+        Search::Samples(sampling) => match sampling.sizes() {
+            Some((n_sampled, least_shared)) => {
+                format!("sharing {least_shared} of {n_sampled} sampled shingles finds")
+            }
+            None => "comparing every row with all that share a shingle finds".to_owned(),
+        },
         Search::Exhaustive => "comparing every pair that shares a shingle finds".to_owned(),
     };
     let found = 100.0 * search.probability(deduplicate.threshold_in_effect());

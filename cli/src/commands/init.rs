@@ -71,8 +71,9 @@ paths = [{}]
 {id_line}
 
 [deduplicate]
+measure = \"jaccard\" # or \"containment\": the share of the smaller row, which is the one dropped
 # preset = \"web\"     # or \"standard\", \"loose\": in place of the next three lines; `tamis tune` shows what thresholds do
-threshold = 0.8     # Jaccard similarity of shingle sets from which rows are near-duplicates
+threshold = 0.8     # similarity of shingle sets from which rows are near-duplicates
 recall = 0.99       # share of the pairs at the threshold to find; 1.0 compares exhaustively
 ngram = 5           # tokens per shingle
 keep = \"first\"      # who stays: \"first\", \"longest\", or columns: \"score:desc,date:asc\"

@@ -237,7 +237,7 @@ fn quoted(word: &str) -> String {
 fn bands_of(search: Search) -> Option<(usize, usize)> {
     match search {
         Search::Bands(bands) => Some((bands.n_bands, bands.rows_per_band)),
-        Search::Exhaustive => None,
+        Search::Exhaustive | Search::Samples(_) => None,
     }
 }
 

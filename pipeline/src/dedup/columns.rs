@@ -21,6 +21,10 @@ pub const BAND_KEYS: &str = "tamis_band_keys";
 pub const GROUP: &str = "tamis_group";
 /// Source of the row: only rows of different sources are compared. `FixedSizeBinary(16)`.
 pub const SOURCE: &str = "tamis_source";
+/// Shingles of the text, each counted once. `UInt64`.
+pub const SET_SIZE: &str = "tamis_set_size";
+/// The least shingles of the text, sorted, each once. `List<UInt64>`.
+pub const SAMPLE: &str = "tamis_sample";
 /// The set of shingles, sorted. `List<UInt64>`.
 pub const SHINGLES: &str = "tamis_shingles";
 

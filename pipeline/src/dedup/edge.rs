@@ -45,7 +45,8 @@ pub(super) struct Edge {
 pub(super) struct GreyPair {
     /// The row that comes later in the keep order.
     pub(super) later: u64,
-    /// The row that comes earlier, then [`BANDS_BITS`] of the number of bands that the two sketches share.
+    /// The row that comes earlier, then [`BANDS_BITS`] of the number of bands that the two sketches share, or of sampled
+    /// shingles that both rows have: the more, the likelier an edge.
     earlier_and_bands: u64,
 }
 
@@ -62,7 +63,7 @@ impl GreyPair {
         self.earlier_and_bands >> BANDS_BITS
     }
 
-    /// Bands that the two sketches share.
+    /// Bands that the two sketches share, or sampled shingles.
     pub(super) fn n_shared_bands(self) -> u16 {
         self.earlier_and_bands as u16
     }

@@ -1,4 +1,5 @@
-//! From a text to what is compared of it: exact key, sketch and band keys, or the set of shingles itself.
+//! From a text to what is compared of it: exact key, and a sketch with its band keys, a sample of the shingles, or the set of
+//! shingles itself.
 
 use std::sync::Arc;
 
@@ -11,7 +12,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::columns::{BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SHINGLES, SKETCH, column, column_by_name};
+use super::columns::{
+    BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SAMPLE, SET_SIZE, SHINGLES, SKETCH, column, column_by_name,
+};
+use super::containment::least_distinct;
 use super::keep::{keep_columns, row_converter};
 use super::normalize::Normalizer;
 use super::scope::{key_within, shift};
@@ -67,8 +71,9 @@ impl Reader {
 /// Map stage: replaces `tamis_text` by its fingerprint.
 ///
 /// In: `tamis_row`, `tamis_text`, the columns of the keep order and those of the scope. Out: `tamis_row`, `tamis_exact_key`,
-/// `tamis_n_shingles`, `tamis_length`, then `tamis_sketch` and `tamis_band_keys` (or `tamis_shingles` when the search is
-/// exhaustive), `tamis_group` and `tamis_source` where the scope needs them, then the columns of the keep order.
+/// `tamis_n_shingles`, `tamis_length`, then `tamis_sketch` and `tamis_band_keys` (`tamis_shingles` when the search is
+/// exhaustive, `tamis_set_size` and `tamis_sample` when it is for containment), `tamis_group` and `tamis_source` where the
+/// scope needs them, then the columns of the keep order.
 #[derive(Debug)]
 pub struct Fingerprint {
     settings: Settings,
@@ -107,7 +112,10 @@ impl Fingerprint {
             let (mut exact_key, shingles) = reader.read(text);
             if let Some(groups) = groups {
                 exact_key = key_within(exact_key, groups[index]);
-                shift(shingles, groups[index]);
+                // The passes after the first do not know the groups; there, pairs are looked at one by one.
+                if !matches!(self.search, Search::Samples(_)) {
+                    shift(shingles, groups[index]);
+                }
             }
             exact_keys.extend_from_slice(&exact_key.to_be_bytes());
             n_shingles.push(u32::try_from(shingles.len()).unwrap_or(u32::MAX));
@@ -201,23 +209,33 @@ impl MapStage for ShingleSets {
 struct Features {
     search: Search,
     sketches: Vec<u32>,
+    set_sizes: Vec<u64>,
     lists: Vec<u64>,
     ends: Vec<usize>,
+    /// Reused from text to text.
+    table: Vec<u64>,
 }
 
 impl Features {
     fn new(search: Search, n_rows: usize) -> Self {
-        let n_slots = if search == Search::Exhaustive { 0 } else { N_SLOTS * n_rows };
-        Self { search, sketches: Vec::with_capacity(n_slots), lists: Vec::new(), ends: Vec::with_capacity(n_rows) }
+        let n_slots = if matches!(search, Search::Bands(_)) { N_SLOTS * n_rows } else { 0 };
+        Self {
+            search,
+            sketches: Vec::with_capacity(n_slots),
+            set_sizes: Vec::new(),
+            lists: Vec::new(),
+            ends: Vec::with_capacity(n_rows),
+            table: Vec::new(),
+        }
     }
 
     fn fields(search: Search) -> Vec<Field> {
-        let list = |name| Field::new(name, DataType::List(item(DataType::UInt64)), false);
         match search {
-            Search::Exhaustive => vec![list(SHINGLES)],
+            Search::Exhaustive => vec![list_field(SHINGLES)],
+            Search::Samples(_) => vec![Field::new(SET_SIZE, DataType::UInt64, false), list_field(SAMPLE)],
             Search::Bands(_) => {
                 let sketch = DataType::FixedSizeList(item(DataType::UInt32), N_SLOTS as i32);
-                vec![Field::new(SKETCH, sketch, false), list(BAND_KEYS)]
+                vec![Field::new(SKETCH, sketch, false), list_field(BAND_KEYS)]
             }
         }
     }
@@ -235,28 +253,43 @@ impl Features {
                 }
                 self.sketches.extend_from_slice(&slots);
             }
+            Search::Samples(sampling) => {
+                self.set_sizes.push(least_distinct(shingles, &mut self.table, sampling) as u64);
+                self.lists.extend_from_slice(shingles);
+            }
         }
         self.ends.push(self.lists.len());
     }
 
     fn into_columns(self) -> Result<Vec<ArrayRef>> {
-        if i32::try_from(self.lists.len()).is_err() {
-            let message = format!("a batch of {} rows has {} shingles", self.ends.len(), self.lists.len());
-            let hint = Some("a smaller batch of rows".into());
-            return Err(Error::Config { message, hint });
+        let lists = list_column(self.lists, &self.ends)?;
+        match self.search {
+            Search::Exhaustive => Ok(vec![lists]),
+            Search::Samples(_) => Ok(vec![Arc::new(UInt64Array::from(self.set_sizes)), lists]),
+            Search::Bands(_) => {
+                let slots = Arc::new(UInt32Array::from(self.sketches));
+                let sketches = FixedSizeListArray::try_new(item(DataType::UInt32), N_SLOTS as i32, slots, None)?;
+                Ok(vec![Arc::new(sketches), lists])
+            }
         }
-        let lengths =
-            std::iter::once(0).chain(self.ends.iter().copied()).zip(&self.ends).map(|(start, &end)| end - start);
-        let offsets = OffsetBuffer::from_lengths(lengths);
-        let lists = Arc::new(UInt64Array::from(self.lists));
-        let lists: ArrayRef = Arc::new(ListArray::try_new(item(DataType::UInt64), offsets, lists, None)?);
-        if self.search == Search::Exhaustive {
-            return Ok(vec![lists]);
-        }
-        let slots = Arc::new(UInt32Array::from(self.sketches));
-        let sketches = FixedSizeListArray::try_new(item(DataType::UInt32), N_SLOTS as i32, slots, None)?;
-        Ok(vec![Arc::new(sketches), lists])
     }
+}
+
+/// A column of lists of shingles or keys.
+pub(super) fn list_field(name: &str) -> Field {
+    Field::new(name, DataType::List(item(DataType::UInt64)), false)
+}
+
+/// The lists of a batch, one after the other in `values`, by their ends.
+pub(super) fn list_column(values: Vec<u64>, ends: &[usize]) -> Result<ArrayRef> {
+    if i32::try_from(values.len()).is_err() {
+        let message = format!("a batch of {} rows has {} shingles", ends.len(), values.len());
+        let hint = Some("a smaller batch of rows".into());
+        return Err(Error::Config { message, hint });
+    }
+    let lengths = std::iter::once(0).chain(ends.iter().copied()).zip(ends).map(|(start, &end)| end - start);
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(item(DataType::UInt64), offsets, Arc::new(UInt64Array::from(values)), None)?))
 }
 
 fn item(kind: DataType) -> Arc<Field> {
@@ -280,6 +313,7 @@ fn count_chars_body(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measure::Measure;
     use super::*;
 
     fn batch(texts: Vec<Option<&str>>) -> RecordBatch {
@@ -291,8 +325,8 @@ mod tests {
     #[test]
     fn declared_columns_are_produced() {
         let texts = vec![Some("One two three four five six."), Some(""), None, Some("😀 !"), Some("word")];
-        for recall in [0.99, 1.0] {
-            let stage = Fingerprint::new(&Settings { recall, ..Settings::default() }).unwrap();
+        for (measure, recall) in [(Measure::Jaccard, 0.99), (Measure::Jaccard, 1.0), (Measure::Containment, 0.99)] {
+            let stage = Fingerprint::new(&Settings { measure, recall, ..Settings::default() }).unwrap();
             for input in [batch(texts.clone()), batch(Vec::new())] {
                 let schema = stage.output_schema(input.schema_ref()).unwrap();
                 let output = stage.apply(input.clone()).unwrap();
@@ -306,6 +340,7 @@ mod tests {
             let (name, n_first) = match stage.search {
                 Search::Bands(bands) => (BAND_KEYS, [bands.n_bands, bands.n_bands]),
                 Search::Exhaustive => (SHINGLES, [2, 1]),
+                Search::Samples(_) => (SAMPLE, [2, 1]),
             };
             let list: &ListArray = column(&output, name).unwrap();
             let list_lengths: Vec<usize> = list.offsets().lengths().collect();

@@ -5,7 +5,8 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
 use arrow::row::{RowConverter, SortField};
 
-use super::columns::{LENGTH, column, column_by_name};
+use super::columns::{LENGTH, SET_SIZE, column, column_by_name};
+use super::measure::Measure;
 use super::settings::{Direction, KeepOrder};
 use super::tape::{RowTable, RowTableWriter};
 use crate::context::Context;
@@ -56,23 +57,29 @@ pub(super) fn row_converter(columns: &[(String, Direction)], schema: &Schema) ->
 #[derive(Debug)]
 pub(super) struct KeepKeys {
     order: KeepOrder,
+    measure: Measure,
     converter: Option<RowConverter>,
     keys: ExternalSorter<(Vec<u8>, u64)>,
 }
 
 impl KeepKeys {
-    pub(super) fn new(order: KeepOrder, context: &Context) -> Self {
-        Self { order, converter: None, keys: ExternalSorter::new(STAGE, &context.budget) }
+    /// No rows yet. By containment the largest sets come first, whatever the order.
+    pub(super) fn new(order: KeepOrder, measure: Measure, context: &Context) -> Self {
+        Self { order, measure, converter: None, keys: ExternalSorter::new(STAGE, &context.budget) }
     }
 
     /// Sees the rows of a fingerprint batch.
     pub(super) fn observe(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
+        let mut keys: Vec<Vec<u8>> = match self.measure {
+            Measure::Jaccard => vec![Vec::new(); rows.len()],
+            Measure::Containment => largest_first(column(batch, SET_SIZE)?),
+        };
         match &self.order {
+            KeepOrder::First if self.measure == Measure::Jaccard => return Ok(()),
             KeepOrder::First => {}
             KeepOrder::Longest => {
-                let lengths: &UInt64Array = column(batch, LENGTH)?;
-                for (&row, &length) in rows.values().iter().zip(lengths.values()) {
-                    self.keys.push(((u64::MAX - length).to_be_bytes().to_vec(), row), context)?;
+                for (key, length) in keys.iter_mut().zip(largest_first(column(batch, LENGTH)?)) {
+                    key.extend(length);
                 }
             }
             KeepOrder::Columns(columns) => {
@@ -82,17 +89,20 @@ impl KeepKeys {
                 };
                 let arrays =
                     columns.iter().map(|(name, _)| column_by_name(batch, name).cloned()).collect::<Result<Vec<_>>>()?;
-                for (key, &row) in converter.convert_columns(&arrays)?.iter().zip(rows.values()) {
-                    self.keys.push((key.as_ref().to_vec(), row), context)?;
+                for (key, values) in keys.iter_mut().zip(&converter.convert_columns(&arrays)?) {
+                    key.extend_from_slice(values.as_ref());
                 }
             }
+        }
+        for (key, &row) in keys.into_iter().zip(rows.values()) {
+            self.keys.push((key, row), context)?;
         }
         Ok(())
     }
 
     /// Orders the rows.
     pub(super) fn finish(self, context: &Context) -> Result<Ranks> {
-        if self.order == KeepOrder::First {
+        if self.order == KeepOrder::First && self.measure == Measure::Jaccard {
             return Ok(Ranks::ByRow);
         }
         let mut row_of_rank = RowTableWriter::new(STAGE, context);
@@ -109,6 +119,11 @@ impl KeepKeys {
         }
         Ok(Ranks::Tables { rank_of_row: rank_of_row.finish(context)?, row_of_rank: row_of_rank.finish(context)? })
     }
+}
+
+/// Keys that sort like numbers do from the greatest on.
+fn largest_first(numbers: &UInt64Array) -> Vec<Vec<u8>> {
+    numbers.values().iter().map(|&number| (u64::MAX - number).to_be_bytes().to_vec()).collect()
 }
 
 /// Place of each row in the keep order, 0 is first.
@@ -158,15 +173,20 @@ mod tests {
     use crate::context::{Cancel, Resources};
 
     fn check(order: KeepOrder, expect_rows: &[u64]) {
+        check_by(Measure::Jaccard, order, expect_rows);
+    }
+
+    fn check_by(measure: Measure, order: KeepOrder, expect_rows: &[u64]) {
         let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
         let rows = UInt64Array::from(vec![0, 1, 2, 5, 6]);
         let batch = RecordBatch::try_from_iter([
             (LENGTH, Arc::new(UInt64Array::from(vec![3, 9, 9, 1, 10])) as ArrayRef),
+            (SET_SIZE, Arc::new(UInt64Array::from(vec![4, 2, 4, 7, 2]))),
             ("score", Arc::new(Float64Array::from(vec![Some(0.5), None, Some(-1.0), Some(0.5), Some(7.0)]))),
             ("source", Arc::new(StringArray::from(vec![Some("b"), Some("a"), None, Some("a"), Some("b")]))),
         ])
         .unwrap();
-        let mut keys = KeepKeys::new(order, &context);
+        let mut keys = KeepKeys::new(order, measure, &context);
         for start in 0..batch.num_rows() {
             keys.observe(&batch.slice(start, 1), &rows.slice(start, 1), &context).unwrap();
         }
@@ -188,6 +208,9 @@ mod tests {
         check(by(&[("score", Direction::Descending)]), &[6, 0, 5, 2, 1]);
         check(by(&[("score", Direction::Ascending)]), &[2, 0, 5, 6, 1]);
         check(by(&[("source", Direction::Ascending), ("score", Direction::Descending)]), &[5, 1, 6, 0, 2]);
+        check_by(Measure::Containment, KeepOrder::First, &[5, 0, 2, 1, 6]);
+        check_by(Measure::Containment, KeepOrder::Longest, &[5, 2, 0, 6, 1]);
+        check_by(Measure::Containment, by(&[("score", Direction::Ascending)]), &[5, 2, 0, 6, 1]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! A text is a set of shingles: hashes of a few consecutive tokens. Two texts are near-duplicates if the Jaccard
 //! similarity of their sets reaches the threshold. Sketches find the pairs and decide the clear ones; the exact sets
 //! decide the others. No row is dropped without a proven pair, and under star linkage that pair is with the row that stays.
+//! If the [`Measure`] is containment, samples of the sets find the pairs instead, and all of them are decided exactly.
 //!
 //! Read in this order: [`Settings`], [`Fingerprint`], [`NearDuplicates`], [`NearDuplicateResult`]. The kernels (from
 //! [`Normalizer`] to [`Bands`], and [`jaccard`]) know nothing of stages or files.
@@ -19,6 +20,7 @@ mod buckets;
 mod candidates;
 mod columns;
 mod compare;
+mod containment;
 mod duplicates;
 mod edge;
 mod evidence;
@@ -26,6 +28,7 @@ mod fingerprint;
 mod identical;
 mod keep;
 mod largest;
+mod measure;
 mod near_duplicates;
 mod normalize;
 mod proof;
@@ -49,12 +52,14 @@ mod widest;
 
 pub use assign::Rule;
 pub use band::Bands;
-pub use columns::{BAND_KEYS, EXACT_KEY, GROUP, LENGTH, N_SHINGLES, SHINGLES, SKETCH, SOURCE};
+pub use columns::{BAND_KEYS, EXACT_KEY, GROUP, LENGTH, N_SHINGLES, SAMPLE, SET_SIZE, SHINGLES, SKETCH, SOURCE};
+pub use containment::Sampling;
 pub use duplicates::{DuplicateCounts, Duplicates, Weighing};
 pub use edge::Method;
 pub use evidence::{Evidence, EvidenceBatches};
 pub use fingerprint::{Fingerprint, Reader};
 pub use largest::{Cluster, LargestClusters};
+pub use measure::Measure;
 pub use near_duplicates::NearDuplicates;
 pub use normalize::{Normalize, Normalizer};
 pub use report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};

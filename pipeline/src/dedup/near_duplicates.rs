@@ -4,11 +4,12 @@ use arrow::array::{Array, FixedSizeListArray, ListArray, RecordBatch, UInt32Arra
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
-use super::candidates::{Counts, Features, compare};
+use super::candidates::{Features, compare};
 use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of};
 use super::compare::prefix_len;
+use super::containment::Samples;
 use super::duplicates::DuplicatesWriter;
-use super::edge::{Edge, Grouped, Method};
+use super::edge::{Edge, GreyPair, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group, link};
@@ -17,8 +18,8 @@ use super::largest::{Cluster, LargestClusters};
 use super::proof::Proof;
 use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
-use super::scope::{PlacesWriter, key_within};
-use super::settings::{Gate, Search, Settings};
+use super::scope::{Places, PlacesWriter, key_within};
+use super::settings::{Gate, Linkage, Search, Settings};
 use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
 use super::tape::SetTableWriter;
@@ -39,7 +40,8 @@ const STAGE: &str = "near-duplicates";
 ///         -> verdicts
 /// ```
 ///
-/// At a recall of 1.0 the first pass brings the shingle sets themselves, and no pair is left open.
+/// At a recall of 1.0 the first pass brings the shingle sets themselves, and no pair is left open. If the measure is
+/// containment, the first pass brings samples, and [`containment`](super::containment) says what follows.
 #[derive(Debug)]
 pub struct NearDuplicates {
     settings: Settings,
@@ -61,6 +63,7 @@ pub struct NearDuplicates {
 enum FeatureWriter {
     Sketches(SketchTableWriter),
     Sets(SetTableWriter),
+    Samples(Samples),
 }
 
 impl NearDuplicates {
@@ -73,6 +76,7 @@ impl NearDuplicates {
         let features = match search {
             Search::Bands(bands) => FeatureWriter::Sketches(SketchTableWriter::new(bands, STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
+            Search::Samples(sampling) => FeatureWriter::Samples(Samples::new(sampling, context)),
         };
         let result = ResultHandle::default();
         let barrier = Self {
@@ -84,7 +88,7 @@ impl NearDuplicates {
             places: PlacesWriter::new(&settings.scope, context),
             keys: ExternalSorter::new(STAGE, &context.budget),
             features,
-            keep: KeepKeys::new(settings.keep.clone(), context),
+            keep: KeepKeys::new(settings.keep.clone(), settings.measure, context),
             n_rows: 0,
             n_without_tokens: 0,
             next_row: 0,
@@ -153,48 +157,50 @@ impl BarrierStage for NearDuplicates {
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
         self.keep.observe(batch, rows, context)?;
-        match self.search {
-            Search::Bands(_) => self.observe_sketches(batch, rows, context),
-            Search::Exhaustive => self.observe_sets(batch, rows, context),
+        match &mut self.features {
+            FeatureWriter::Sketches(_) => self.observe_sketches(batch, rows, context),
+            FeatureWriter::Sets(_) => self.observe_sets(batch, rows, context),
+            FeatureWriter::Samples(samples) => samples.observe(batch, rows, context),
         }
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
-        let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
-                Features::Sketches { table: table.finish(context)?, gate: Gate::new(self.settings.threshold) }
-            }
-            (FeatureWriter::Sets(table), Search::Exhaustive) => {
-                Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
-            }
-            _ => return Err(malformed(SKETCH)),
-        };
-        let places = self.places.finish(context)?;
-        let mut found = compare(self.keys, &features, &ranks, &identical.collapsed, &places, context)?;
-        std::mem::drop(features);
+        let mut linked = ExternalSorter::new(STAGE, &context.budget);
         if let Some(keys) = self.text_keys {
-            link(keys, &identical.collapsed, &ranks, &mut found.edges, context)?;
+            link(keys, &identical.collapsed, &ranks, &mut linked, context)?;
         }
-        let pruned = prune(found.edges, found.grey, self.settings.linkage, (&places, &ranks), context)?;
-        let closing = Closing {
+        let mut closing = Closing {
             report: NearDuplicateReport {
                 recall_at_threshold: self.search.probability(self.settings.threshold),
-                ..report(self.search, self.n_rows, self.n_without_tokens, found.counts)
+                ..report(self.search, self.n_rows, self.n_without_tokens)
             },
             settings: self.settings,
             ranks,
             identical,
-            edges: pruned.edges,
+            places: self.places.finish(context)?,
+            edges: linked,
+            untested: ExternalSorter::new(STAGE, &context.budget),
             result: self.result,
         };
-        if pruned.open.is_empty() {
-            return closing.close(context);
-        }
-        let map = Box::new(ShingleSets::new(&closing.settings));
-        let (barrier, rows) = Proof::new(closing, pruned.open, context)?;
-        Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
+        let features = match (self.features, self.search) {
+            (FeatureWriter::Samples(samples), _) => return samples.finish(closing, context),
+            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
+                Features::Sketches { table: table.finish(context)?, gate: Gate::new(closing.settings.threshold) }
+            }
+            (FeatureWriter::Sets(table), Search::Exhaustive) => {
+                Features::Sets { table: table.finish(context)?, threshold: closing.settings.threshold }
+            }
+            _ => return Err(malformed(SKETCH)),
+        };
+        let Closing { ranks, identical, places, .. } = &closing;
+        let found = compare(self.keys, &features, ranks, &identical.collapsed, places, context)?;
+        std::mem::drop(features);
+        closing.report.n_candidate_pairs = found.counts.candidate_pairs;
+        closing.report.n_untested_pairs = found.counts.untested_pairs;
+        closing.report.n_hot_buckets = found.counts.hot_buckets;
+        closing.prove(found.edges, found.grey, context)
     }
 }
 
@@ -203,13 +209,36 @@ impl BarrierStage for NearDuplicates {
 pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) ranks: Ranks,
+    places: Places,
     pub(super) edges: ExternalSorter<Edge>,
-    identical: Identical,
-    report: NearDuplicateReport,
+    pub(super) identical: Identical,
+    pub(super) report: NearDuplicateReport,
+    /// Ranks that were not compared with all their candidates, and how many they left out.
+    pub(super) untested: ExternalSorter<(u64, u64)>,
     result: ResultHandle,
 }
 
 impl Closing {
+    /// Asks for the sets of the rows in open pairs, if the answer depends on any.
+    pub(super) fn prove(
+        mut self,
+        mut edges: ExternalSorter<Edge>,
+        grey: ExternalSorter<GreyPair>,
+        context: &Context,
+    ) -> Result<Next> {
+        for edge in self.take_edges(context).finish(context)? {
+            edges.push(edge?, context)?;
+        }
+        let pruned = prune(edges, grey, self.settings.linkage, (&self.places, &self.ranks), context)?;
+        self.edges = pruned.edges;
+        if pruned.open.is_empty() {
+            return self.close(context);
+        }
+        let map = Box::new(ShingleSets::new(&self.settings));
+        let (barrier, rows) = Proof::new(self, pruned.open, context)?;
+        Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
+    }
+
     /// Takes the edges found so far.
     pub(super) fn take_edges(&mut self, context: &Context) -> ExternalSorter<Edge> {
         std::mem::replace(&mut self.edges, ExternalSorter::new(STAGE, &context.budget))
@@ -217,7 +246,7 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, identical, mut report, result } = self;
+        let Self { settings, ranks, edges, identical, mut report, untested, .. } = self;
         let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
@@ -256,12 +285,20 @@ impl Closing {
             report.largest_cluster_rows = report.largest_cluster_rows.max(cluster.n_rows);
             largest.add(cluster);
         }
+        for record in untested.finish(context)? {
+            let (rank, n_untested) = record?;
+            // A star has one center: what else a dropped row could have been dropped for does not matter.
+            if settings.linkage == Linkage::Connected || !dropped_rows.contains(ranks.row(rank)?) {
+                report.n_untested_pairs += n_untested;
+                report.n_hot_buckets += 1;
+            }
+        }
         report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         let duplicates = Some(duplicates.finish(context)?);
-        result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
+        self.result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
         Ok(Next::Done(Box::new(verdict)))
     }
 }
@@ -277,21 +314,21 @@ impl NearDuplicateReport {
     }
 }
 
-fn report(search: Search, n_rows: u64, n_without_tokens: u64, counts: Counts) -> NearDuplicateReport {
-    let (n_bands, rows_per_band, s_curve) = match search {
-        Search::Bands(bands) => (bands.n_bands, bands.rows_per_band, bands.s_curve()),
-        Search::Exhaustive => (0, 0, (0..=20).map(|step| (f64::from(step) / 20.0, 1.0)).collect()),
-    };
-    NearDuplicateReport {
-        n_bands,
-        rows_per_band,
-        s_curve,
-        n_rows,
-        n_without_tokens,
-        n_candidate_pairs: counts.candidate_pairs,
-        n_untested_pairs: counts.untested_pairs,
-        n_hot_buckets: counts.hot_buckets,
-        ..NearDuplicateReport::default()
+fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateReport {
+    let rows = NearDuplicateReport { n_rows, n_without_tokens, ..NearDuplicateReport::default() };
+    match search {
+        Search::Bands(bands) => NearDuplicateReport {
+            n_bands: bands.n_bands,
+            rows_per_band: bands.rows_per_band,
+            s_curve: bands.s_curve(),
+            ..rows
+        },
+        Search::Exhaustive => {
+            NearDuplicateReport { s_curve: (0..=20).map(|step| (f64::from(step) / 20.0, 1.0)).collect(), ..rows }
+        }
+        Search::Samples(sampling) => {
+            NearDuplicateReport { sample: sampling.sizes(), s_curve: sampling.s_curve(), ..rows }
+        }
     }
 }
 

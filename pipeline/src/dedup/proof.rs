@@ -1,4 +1,4 @@
-//! The second pass: exact similarity of the pairs that sketches left open.
+//! The last pass: exact similarity of the pairs that sketches or samples left open.
 
 use std::cmp::Reverse;
 
@@ -7,10 +7,12 @@ use rayon::prelude::*;
 use tamis_schemas::columns::ROW;
 
 use super::columns::{SHINGLES, column};
+use super::containment::{PartedSets, PartedSetsWriter};
 use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
+use super::measure::Measure;
 use super::near_duplicates::{Closing, lists};
 use super::prune::OpenPairs;
-use super::settings::Linkage;
+use super::settings::{Linkage, Settings};
 use super::shingle::jaccard_reaching;
 use super::tape::{SetTable, SetTableWriter};
 use crate::context::Context;
@@ -29,23 +31,78 @@ const PAIRS_ALONE: usize = 32;
 pub(super) struct Proof {
     closing: Closing,
     order: Order,
-    sets: SetTableWriter,
     n_missing_rows: u64,
 }
 
 /// When pairs are compared.
 #[derive(Debug)]
 enum Order {
-    /// As the rows come in, which is the keep order: of a row that is dropped, the set is not kept.
+    /// As the rows come in, which is the keep order: of a row that is dropped, the set is not kept. Only by Jaccard similarity
+    /// can that be.
     AsRead {
         walk: StarWalk,
         /// Rows that later ones may be compared with.
         earlier: RowSet,
+        sets: SetTableWriter,
     },
     /// In keep order, once all sets are there.
-    AtEnd(StarWalk),
+    AtEnd { walk: StarWalk, sets: SetsWriter },
     /// All of them, once all sets are there.
-    All(Sorted<GreyPair>),
+    All { grey: Sorted<GreyPair>, sets: SetsWriter },
+}
+
+/// The sets that pairs are compared by, in the making.
+#[derive(Debug)]
+enum SetsWriter {
+    Jaccard(SetTableWriter),
+    Containment(PartedSetsWriter),
+}
+
+/// The sets that pairs are compared by.
+#[derive(Debug)]
+enum Sets {
+    Jaccard(SetTable),
+    Containment(PartedSets),
+}
+
+impl SetsWriter {
+    fn new(measure: Measure, context: &Context) -> Self {
+        match measure {
+            Measure::Jaccard => Self::Jaccard(SetTableWriter::new(STAGE, context)),
+            Measure::Containment => Self::Containment(PartedSetsWriter::new(STAGE, context)),
+        }
+    }
+
+    fn push(&mut self, row: u64, set: &[u64], context: &Context) -> Result<()> {
+        match self {
+            Self::Jaccard(sets) => sets.push(row, set, context),
+            Self::Containment(sets) => sets.push(row, set, context),
+        }
+    }
+
+    fn finish(self, context: &Context) -> Result<Sets> {
+        Ok(match self {
+            Self::Jaccard(sets) => Sets::Jaccard(sets.finish(context)?),
+            Self::Containment(sets) => Sets::Containment(sets.finish(context)?),
+        })
+    }
+}
+
+impl Sets {
+    fn get(&self, row: u64) -> Result<Vec<u64>> {
+        match self {
+            Self::Jaccard(sets) => sets.get(row),
+            Self::Containment(sets) => sets.get(row),
+        }
+    }
+
+    /// The similarity of `set` and the set of an earlier row, if it reaches the threshold.
+    fn similarity_reaching(&self, set: &[u64], earlier: u64, threshold: f64) -> Result<Option<f64>> {
+        match self {
+            Self::Jaccard(sets) => Ok(jaccard_reaching(set, &sets.get(earlier)?, threshold)),
+            Self::Containment(sets) => sets.containment_reaching(set, earlier, threshold),
+        }
+    }
 }
 
 impl Proof {
@@ -56,19 +113,21 @@ impl Proof {
             rows.insert(closing.ranks.row(rank)?);
         }
         let grey = open.pairs.finish(context)?;
-        let order = match closing.settings.linkage {
-            Linkage::Connected => Order::All(grey),
-            Linkage::Star => {
-                let walk = StarWalk::new(closing.take_edges(context), grey, closing.settings.threshold, context)?;
-                if closing.ranks.are_rows() {
-                    Order::AsRead { walk, earlier: open.earlier }
-                } else {
-                    Order::AtEnd(walk)
+        let measure = closing.settings.measure;
+        let sets = SetsWriter::new(measure, context);
+        let order = match (closing.settings.linkage, sets) {
+            (Linkage::Connected, sets) => Order::All { grey, sets },
+            (Linkage::Star, sets) => {
+                let walk = StarWalk::new(closing.take_edges(context), grey, measure, context)?;
+                match sets {
+                    SetsWriter::Jaccard(sets) if closing.ranks.are_rows() => {
+                        Order::AsRead { walk, earlier: open.earlier, sets }
+                    }
+                    sets => Order::AtEnd { walk, sets },
                 }
             }
         };
-        let sets = SetTableWriter::new(STAGE, context);
-        Ok((Self { closing, order, sets, n_missing_rows: rows.len() }, rows))
+        Ok((Self { closing, order, n_missing_rows: rows.len() }, rows))
     }
 }
 
@@ -81,36 +140,41 @@ impl BarrierStage for Proof {
         let rows: &UInt64Array = column(batch, ROW)?;
         for (row, set) in lists(batch, SHINGLES, rows)? {
             self.n_missing_rows = self.n_missing_rows.saturating_sub(1);
-            if let Order::AsRead { walk, earlier } = &mut self.order {
-                self.sets.flush(context)?;
-                let sets = &self.sets;
-                let set_at = |rank| sets.get(rank, context);
-                walk.walk_to(row, set_at, context)?;
-                let is_dropped = walk.decide(row, |_| Ok(set.to_vec()), set_at, context)?;
-                if is_dropped || !earlier.contains(row) {
-                    continue;
+            match &mut self.order {
+                Order::AsRead { walk, earlier, sets } => {
+                    sets.flush(context)?;
+                    let set_at = |rank| sets.get(rank, context);
+                    let threshold = self.closing.settings.threshold;
+                    let compare = |set: &[u64], rank| Ok(jaccard_reaching(set, &set_at(rank)?, threshold));
+                    walk.walk_to(row, set_at, compare, context)?;
+                    let is_dropped = walk.decide(row, |_| Ok(set.to_vec()), compare, context)?;
+                    if !is_dropped && earlier.contains(row) {
+                        sets.push(row, set, context)?;
+                    }
                 }
+                Order::AtEnd { sets, .. } | Order::All { sets, .. } => sets.push(row, set, context)?,
             }
-            self.sets.push(row, set, context)?;
         }
         Ok(())
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
-        let Self { mut closing, order, sets, n_missing_rows } = *self;
+        let Self { mut closing, order, n_missing_rows } = *self;
         if n_missing_rows > 0 {
             let message = format!("{n_missing_rows} rows were not there when the input was read again");
             return Err(Error::Invariant(message));
         }
-        let sets = sets.finish(context)?;
-        closing.edges = match order {
-            Order::AsRead { mut walk, .. } | Order::AtEnd(mut walk) => {
-                walk.walk_to(u64::MAX, |rank| sets.get(closing.ranks.row(rank)?), context)?;
-                walk.proven
+        let (walk, sets) = match order {
+            Order::AsRead { walk, sets, .. } => (walk, SetsWriter::Jaccard(sets)),
+            Order::AtEnd { walk, sets } => (walk, sets),
+            Order::All { grey, sets } => {
+                let sets = sets.finish(context)?;
+                closing.edges = prove_all(grey, &sets, closing.take_edges(context), &closing, context)?;
+                std::mem::drop(sets);
+                return closing.close(context);
             }
-            Order::All(grey) => prove_all(grey, &sets, closing.take_edges(context), &closing, context)?,
         };
-        std::mem::drop(sets);
+        closing.edges = walk.walk_to_end(&sets.finish(context)?, &closing, context)?;
         closing.close(context)
     }
 }
@@ -118,43 +182,57 @@ impl BarrierStage for Proof {
 /// Compares open pairs in keep order, until a row is known to be dropped.
 ///
 /// A row with a clear edge to a kept row needs no proof. Any other row's open pairs with kept rows are compared, those that
-/// share the most bands first, up to the first that reaches the threshold: so a row that is dropped costs about one
+/// share the most bands or sampled shingles first, up to the first that reaches the threshold: so a row that is dropped costs about one
 /// comparison, whatever the size of its cluster.
 #[derive(Debug)]
 struct StarWalk {
     edges: Grouped<Edge>,
     grey: Grouped<GreyPair>,
-    threshold: f64,
+    measure: Measure,
     dropped: RowSet,
     proven: ExternalSorter<Edge>,
 }
 
 impl StarWalk {
-    fn new(edges: ExternalSorter<Edge>, grey: Sorted<GreyPair>, threshold: f64, context: &Context) -> Result<Self> {
+    fn new(edges: ExternalSorter<Edge>, grey: Sorted<GreyPair>, measure: Measure, context: &Context) -> Result<Self> {
         Ok(Self {
             edges: Grouped::new(edges.finish(context)?)?,
             grey: Grouped::new(grey)?,
-            threshold,
+            measure,
             dropped: RowSet::new(),
             proven: ExternalSorter::new(STAGE, &context.budget),
         })
     }
 
     /// Decides about all rows below `end` that have pairs.
-    fn walk_to(&mut self, end: u64, set_at: impl Fn(u64) -> Result<Vec<u64>> + Sync, context: &Context) -> Result<()> {
+    fn walk_to(
+        &mut self,
+        end: u64,
+        own_set: impl Fn(u64) -> Result<Vec<u64>>,
+        compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
+        context: &Context,
+    ) -> Result<()> {
         loop {
             let heads = [self.edges.peek().map(|edge| edge.later), self.grey.peek().map(|pair| pair.later)];
             let Some(rank) = heads.into_iter().flatten().min().filter(|&rank| rank < end) else { return Ok(()) };
-            self.decide(rank, &set_at, &set_at, context)?;
+            self.decide(rank, &own_set, &compare, context)?;
         }
     }
 
-    /// Whether the row is dropped. All rows before it must be decided.
+    /// Decides about all rows that are left, and gives the edges.
+    fn walk_to_end(mut self, sets: &Sets, closing: &Closing, context: &Context) -> Result<ExternalSorter<Edge>> {
+        let row = |rank| closing.ranks.row(rank);
+        let compare = |set: &[u64], rank| sets.similarity_reaching(set, row(rank)?, closing.settings.threshold);
+        self.walk_to(u64::MAX, |rank| sets.get(row(rank)?), compare, context)?;
+        Ok(self.proven)
+    }
+
+    /// Whether the row is dropped; `compare` gives the similarity of its set and an earlier row if it is an edge. All rows before it must be decided.
     fn decide(
         &mut self,
         rank: u64,
         own_set: impl FnOnce(u64) -> Result<Vec<u64>>,
-        set_at: impl Fn(u64) -> Result<Vec<u64>> + Sync,
+        compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
         context: &Context,
     ) -> Result<bool> {
         context.cancel.check()?;
@@ -173,7 +251,7 @@ impl StarWalk {
         }
         if !open.is_empty() {
             open.sort_by_key(|pair| (Reverse(pair.n_shared_bands()), pair.earlier()));
-            if let Some(edge) = first_edge(&open, &own_set(rank)?, set_at, self.threshold, context)? {
+            if let Some(edge) = first_edge(&open, &own_set(rank)?, compare, self.measure, context)? {
                 is_dropped = true;
                 self.proven.push(edge, context)?;
             }
@@ -189,11 +267,11 @@ impl StarWalk {
 fn first_edge(
     pairs: &[GreyPair],
     set: &[u64],
-    set_at: impl Fn(u64) -> Result<Vec<u64>> + Sync,
-    threshold: f64,
+    compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
+    measure: Measure,
     context: &Context,
 ) -> Result<Option<Edge>> {
-    let prove = |pair: &GreyPair| prove_pair(*pair, set, &set_at, threshold).transpose();
+    let prove = |pair: &GreyPair| prove_pair(*pair, set, &compare, measure).transpose();
     let (first, others) = pairs.split_at(pairs.len().min(PAIRS_ALONE));
     if let Some(edge) = first.iter().find_map(prove) {
         return edge.map(Some);
@@ -208,13 +286,14 @@ fn first_edge(
 /// Compares every open pair.
 fn prove_all(
     grey: Sorted<GreyPair>,
-    sets: &SetTable,
+    sets: &Sets,
     mut edges: ExternalSorter<Edge>,
     closing: &Closing,
     context: &Context,
 ) -> Result<ExternalSorter<Edge>> {
     let mut grey = Grouped::new(grey)?;
-    let set_at = |rank| sets.get(closing.ranks.row(rank)?);
+    let Settings { measure, threshold, .. } = closing.settings;
+    let compare = |set: &[u64], rank| sets.similarity_reaching(set, closing.ranks.row(rank)?, threshold);
     loop {
         context.cancel.check()?;
         let mut wave = Vec::with_capacity(WAVE_PAIRS);
@@ -227,9 +306,8 @@ fn prove_all(
         }
         let rows: Vec<&[GreyPair]> = wave.chunk_by(|left, right| left.later == right.later).collect();
         let prove_row = |pairs: &&[GreyPair]| -> Result<Vec<Edge>> {
-            let set = set_at(pairs[0].later)?;
-            let threshold = closing.settings.threshold;
-            pairs.iter().filter_map(|pair| prove_pair(*pair, &set, set_at, threshold).transpose()).collect()
+            let set = sets.get(closing.ranks.row(pairs[0].later)?)?;
+            pairs.iter().filter_map(|pair| prove_pair(*pair, &set, compare, measure).transpose()).collect()
         };
         let found: Result<Vec<Vec<Edge>>> = context.pool.install(|| rows.par_iter().map(prove_row).collect());
         for edge in found?.into_iter().flatten() {
@@ -242,15 +320,14 @@ fn prove_all(
 fn prove_pair(
     pair: GreyPair,
     set: &[u64],
-    set_at: impl Fn(u64) -> Result<Vec<u64>>,
-    threshold: f64,
+    compare: impl Fn(&[u64], u64) -> Result<Option<f64>>,
+    measure: Measure,
 ) -> Result<Option<Edge>> {
-    let other = set_at(pair.earlier())?;
-    Ok(jaccard_reaching(set, &other, threshold).map(|similarity| Edge {
+    Ok(compare(set, pair.earlier())?.map(|similarity| Edge {
         later: pair.later,
         earlier: pair.earlier(),
         similarity: Similarity::new(similarity),
         method: Method::Exact,
-        n_shared_bands: pair.n_shared_bands(),
+        n_shared_bands: if measure == Measure::Jaccard { pair.n_shared_bands() } else { 0 },
     }))
 }

@@ -11,9 +11,12 @@ use crate::{Error, Result};
 /// What was found, in numbers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NearDuplicateReport {
-    /// Bands of a sketch; 0 when the search was exhaustive.
+    /// Shingles sampled of a row, and how many of them a candidate to contain it has. `None` unless the measure is
+    /// containment, at a recall below 1.
+    pub sample: Option<(usize, usize)>,
+    /// Bands of a sketch; 0 when the search was exhaustive or by samples.
     pub n_bands: usize,
-    /// Slots of a band; 0 when the search was exhaustive.
+    /// Slots of a band; 0 where there is none.
     pub rows_per_band: usize,
     /// Similarity and probability that a pair so similar is found, from 0 to 1 in steps of 0.05.
     pub s_curve: Vec<(f64, f64)>,
@@ -41,9 +44,10 @@ pub struct NearDuplicateReport {
     pub n_candidate_pairs: u64,
     /// Pairs whose similarity is proven to reach the threshold, where a verdict could depend on it.
     pub n_proven_pairs: u64,
-    /// Pairs in hot buckets that were not compared; one that also meets elsewhere may have been.
+    /// Pairs in hot buckets that were not compared; one that also meets elsewhere may have been. By containment: pairs
+    /// that rows with too many candidates left out and that stay.
     pub n_untested_pairs: u64,
-    /// Buckets of more than 1,000 rows, in which comparisons are bounded.
+    /// Buckets of more than 1,000 rows, in which comparisons are bounded. By containment: such rows.
     pub n_hot_buckets: u64,
     /// Higher thresholds, and how many of the dropped rows reach them.
     pub what_if: Vec<(f64, u64)>,

@@ -1,6 +1,8 @@
 //! What the user may choose about near-duplicates.
 
 use super::band::Bands;
+use super::containment::Sampling;
+use super::measure::Measure;
 use super::normalize::Normalize;
 use super::scope::Scope;
 use super::sketch::N_SLOTS;
@@ -13,11 +15,13 @@ const CLEAR_STANDARD_ERRORS: f64 = 4.0;
 /// What counts as a near-duplicate, and which of them stays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Least Jaccard similarity of a dropped row and its kept row, in `(0, 1]`.
+    /// What the similarity of two rows is.
+    pub measure: Measure,
+    /// Least similarity of a dropped row and its kept row, in `(0, 1]`.
     pub threshold: f64,
     /// Least probability that a pair at the threshold is found, in `(0, 1]`. At 1.0 every pair is found.
     pub recall: f64,
-    /// Bands to use whatever recall they have; `recall` is not looked at then.
+    /// Bands to use whatever recall they have; `recall` is not looked at then. [`Measure::Containment`] has no bands.
     pub bands: Option<Bands>,
     /// Consecutive tokens of a shingle.
     pub n_tokens: usize,
@@ -25,7 +29,7 @@ pub struct Settings {
     pub seed: u64,
     /// What is evened out before texts are compared.
     pub normalize: Normalize,
-    /// Which row stays.
+    /// Which row stays; under [`Measure::Containment`], of rows with sets of the same size.
     pub keep: KeepOrder,
     /// Which rows are dropped.
     pub linkage: Linkage,
@@ -41,6 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            measure: Measure::Jaccard,
             threshold: 0.8,
             recall: 0.99,
             bands: None,
@@ -85,32 +90,33 @@ impl Settings {
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
-        if let Some(bands) = self.bands {
-            bands.check()?;
-            Ok(Search::Bands(bands))
-        } else if self.recall >= 1.0 {
-            Ok(Search::Exhaustive)
-        } else {
-            Bands::choose(self.threshold, self.recall).map(Search::Bands)
+        match (self.measure, self.bands) {
+            (Measure::Containment, _) => Sampling::choose(self.threshold, self.recall).map(Search::Samples),
+            (Measure::Jaccard, Some(bands)) => bands.check().map(|()| Search::Bands(bands)),
+            (Measure::Jaccard, None) if self.recall >= 1.0 => Ok(Search::Exhaustive),
+            (Measure::Jaccard, None) => Bands::choose(self.threshold, self.recall).map(Search::Bands),
         }
     }
 }
 
 /// How candidates are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Search {
     /// Pairs that share a band of their sketches.
     Bands(Bands),
     /// Pairs that share an element of their prefixes: no pair at or above the threshold is missed.
     Exhaustive,
+    /// Pairs in which the larger set has enough of a sample of the smaller one.
+    Samples(Sampling),
 }
 
 impl Search {
-    /// Probability that a pair of Jaccard similarity `similarity` is found, for similarities from the threshold on.
+    /// Probability that a pair so similar is found, for similarities from the threshold on.
     pub fn probability(self, similarity: f64) -> f64 {
         match self {
             Self::Bands(bands) => bands.probability(similarity),
             Self::Exhaustive => 1.0,
+            Self::Samples(sampling) => sampling.probability(similarity),
         }
     }
 }

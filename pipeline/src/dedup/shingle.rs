@@ -141,7 +141,7 @@ pub fn jaccard_reaching(left: &[u64], right: &[u64], threshold: f64) -> Option<f
 }
 
 /// Number of elements in both sets (sorted, distinct).
-fn count_shared(left: &[u64], right: &[u64]) -> usize {
+pub(super) fn count_shared(left: &[u64], right: &[u64]) -> usize {
     let (mut l, mut r, mut n_shared) = (0, 0, 0);
     while let (Some(&a), Some(&b)) = (left.get(l), right.get(r)) {
         n_shared += usize::from(a == b);

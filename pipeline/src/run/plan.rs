@@ -9,7 +9,7 @@ use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, Inpu
 use tamis_schemas::preset::Candidates;
 
 use crate::decontaminate;
-use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Scope, Settings, Sources};
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -250,6 +250,10 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
         }
     };
     let settings = Settings {
+        measure: match config.measure {
+            tamis_schemas::config::Measure::Jaccard => Measure::Jaccard,
+            tamis_schemas::config::Measure::Containment => Measure::Containment,
+        },
         threshold: config.threshold_in_effect(),
         recall,
         bands,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
-use tamis_schemas::config::Table;
+use tamis_schemas::config::{Measure, Table};
 use tamis_schemas::manifest::{
-    LossRecord, NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord, WhatIfPoint,
+    LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
 };
 
 use super::duplicates::{self, duplicates_field};
@@ -120,7 +120,10 @@ pub(super) fn write(
     )?;
     tables.finish(output)?;
     let found = survey.near_duplicates.take();
-    written.near_duplicates = found.as_ref().map(|found| near_duplicate_record(&found.report));
+    written.near_duplicates = found.as_ref().map(|found| {
+        let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
+        near_duplicate_record(measure, &found.report)
+    });
     let mut losses = match (guards, &found) {
         (Some(guards), Some(found)) => guards.finish(found)?,
         _ => Losses::default(),
@@ -305,12 +308,17 @@ impl<'a> Tables<'a> {
 }
 
 /// What near-duplicate removal did, for the manifest.
-fn near_duplicate_record(report: &NearDuplicateReport) -> NearDuplicateRecord {
+fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> NearDuplicateRecord {
     let what_if = report.what_if.iter().map(|&(threshold, dropped_rows)| WhatIfPoint { threshold, dropped_rows });
     let points = report.s_curve.iter().filter(|(similarity, _)| 0.29 < *similarity);
     NearDuplicateRecord {
+        measure,
         bands: report.n_bands as u32,
         rows_per_band: report.rows_per_band as u32,
+        sample: report.sample.map(|(shingles, least_shared)| SampleRecord {
+            shingles: shingles as u32,
+            least_shared: least_shared as u32,
+        }),
         s_curve: points.step_by(2).map(|&(similarity, probability)| SCurvePoint { similarity, probability }).collect(),
         recall_at_threshold: report.recall_at_threshold,
         rows_without_tokens: report.n_without_tokens,

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::pairs::{N_PARTS, Pair, Pairs};
 use super::sample::{Role, Sample, SampledRow};
 use crate::context::Context;
-use crate::dedup::{Bands, Search, Settings};
+use crate::dedup::{Bands, Measure, Search, Settings};
 use crate::{Error, Result};
 
 /// Thresholds are multiples of a twentieth, from 0.5 to 0.95.
@@ -141,7 +141,8 @@ impl Scale {
 }
 
 fn line(threshold: f64, sample: &Sample, pairs: &Pairs, scale: &Scale, context: &Context) -> Result<ThresholdLine> {
-    let settings = Settings { threshold, bands: None, ..sample.settings.clone() };
+    // The table is about Jaccard similarity: no search of it goes by samples.
+    let settings = Settings { measure: Measure::Jaccard, threshold, bands: None, ..sample.settings.clone() };
     let search = settings.search()?;
     let met = context.pool.install(|| count_met(threshold, search, sample, pairs, *scale));
     let dropped = star(threshold, sample, pairs);
@@ -149,7 +150,7 @@ fn line(threshold: f64, sample: &Sample, pairs: &Pairs, scale: &Scale, context: 
         dropped.iter().zip(&sample.roles).filter(|(dropped, role)| **dropped && role.is_drawn()).count() as f64;
     let far = match search {
         Search::Bands(bands) => expected_far(bands, pairs) * scale.others,
-        Search::Exhaustive => 0.0,
+        Search::Exhaustive | Search::Samples(_) => 0.0,
     };
     // Each end of a pair is a row drawn that has it, and each pair of the input has two ends.
     let candidates_per_row = (met.candidates / 2.0 + far) / scale.n_drawn;
@@ -190,7 +191,7 @@ struct Met {
 fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs, scale: Scale) -> Met {
     let keys: Vec<Vec<u64>> = match search {
         Search::Bands(bands) => sample.rows.par_iter().map(|row| keys(bands, row)).collect(),
-        Search::Exhaustive => Vec::new(),
+        Search::Exhaustive | Search::Samples(_) => Vec::new(),
     };
     let shares_band = |pair: &Pair| {
         let (left, right) = (&keys[pair.earlier as usize], &keys[pair.later as usize]);
@@ -198,7 +199,7 @@ fn count_met(threshold: f64, search: Search, sample: &Sample, pairs: &Pairs, sca
     };
     let is_candidate = |pair: &Pair| match search {
         Search::Bands(_) => shares_band(pair),
-        Search::Exhaustive => threshold <= pair.similarity,
+        Search::Exhaustive | Search::Samples(_) => threshold <= pair.similarity,
     };
     let are_candidates: Vec<bool> = pairs.near.par_iter().map(is_candidate).collect();
     // One thread adds, so that sums of fractions come out the same for any number of threads.

@@ -1,5 +1,6 @@
 //! Tests of the whole search, through a small driver that plays the executor.
 
+mod containment;
 mod edits;
 mod invariance;
 mod oracle;

@@ -1,0 +1,271 @@
+//! The search by containment, against all pairs by the definition.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::oracle::shingles_by_definition;
+use super::*;
+
+/// Sizes of sets, and of the intersections of all pairs that share anything.
+struct Oracle {
+    sizes: Vec<usize>,
+    shared: HashMap<(usize, usize), usize>,
+    index: HashMap<String, usize>,
+}
+
+impl Oracle {
+    fn new(documents: &[Document]) -> Self {
+        let sets: Vec<HashSet<String>> =
+            documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
+        let mut rows_with: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut shared = HashMap::new();
+        for (row, set) in sets.iter().enumerate() {
+            for shingle in set {
+                let others = rows_with.entry(shingle).or_default();
+                for &other in others.iter() {
+                    *shared.entry((other, row)).or_default() += 1;
+                }
+                others.push(row);
+            }
+        }
+        let index = documents.iter().enumerate().map(|(row, document)| (document.id.clone(), row)).collect();
+        Self { sizes: sets.iter().map(HashSet::len).collect(), shared, index }
+    }
+
+    fn containment(&self, left: usize, right: usize) -> f64 {
+        let n_shared = self.shared.get(&(left.min(right), left.max(right))).copied().unwrap_or(0);
+        let n_smaller = self.sizes[left].min(self.sizes[right]);
+        if n_smaller == 0 { 0.0 } else { n_shared as f64 / n_smaller as f64 }
+    }
+
+    fn pairs_at(&self, threshold: f64) -> Vec<(usize, usize)> {
+        self.shared.keys().copied().filter(|&(left, right)| self.containment(left, right) >= threshold).collect()
+    }
+}
+
+fn by_containment(threshold: f64, recall: f64) -> Settings {
+    Settings { measure: Measure::Containment, threshold, recall, ..Settings::default() }
+}
+
+/// Every drop must be proven, and be for a set that is no smaller; of all pairs at or above the threshold at most
+/// `missed_share` may both stay.
+fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_share: f64) -> Outcome {
+    let outcome = run(documents, settings);
+    for row in &outcome.evidence {
+        let (dropped, kept) = (oracle.index[&row.dropped_id], oracle.index[&row.kept_id]);
+        assert_eq!(row.shared_bands, 0, "{row:?}");
+        if row.rule == "identical_text" {
+            continue;
+        }
+        let exact = oracle.containment(dropped, kept);
+        assert!(exact >= settings.threshold, "{row:?}: {exact}");
+        assert!(oracle.sizes[dropped] <= oracle.sizes[kept], "{row:?}");
+        assert_eq!((row.method.as_str(), row.similarity.to_bits()), ("exact", exact.to_bits()), "{row:?}");
+    }
+    let pairs = oracle.pairs_at(settings.threshold);
+    let stays = |row: usize| outcome.reasons[row].is_none();
+    let n_missed = pairs.iter().filter(|&&(left, right)| stays(left) && stays(right)).count();
+    assert!(
+        n_missed as f64 <= missed_share * pairs.len() as f64,
+        "{n_missed} of {} pairs at {} both stay",
+        pairs.len(),
+        settings.threshold
+    );
+    outcome
+}
+
+#[test]
+fn nothing_is_dropped_without_proof_and_little_is_missed() {
+    for name in ["laws.jsonl", "licences.jsonl", "banking.jsonl"] {
+        let documents = sample(name);
+        let oracle = Oracle::new(&documents);
+        for threshold in [0.5, 0.7, 0.8, 0.9] {
+            for (recall, missed_share) in [(0.99, 0.01), (0.999, 0.001), (1.0, 0.0)] {
+                let outcome = check(&documents, &oracle, &by_containment(threshold, recall), missed_share);
+                assert!(outcome.n_dropped() > 10);
+                assert_eq!(outcome.report.n_untested_pairs, 0);
+            }
+        }
+    }
+}
+
+/// The star rule by its definition, over all pairs, the largest sets first: which rows are dropped, and for whom they can be.
+fn star_by_definition(documents: &[Document], oracle: &Oracle, threshold: f64) -> Vec<Vec<usize>> {
+    let mut rows: Vec<usize> = (0..documents.len()).collect();
+    rows.sort_by_key(|&row| (std::cmp::Reverse(oracle.sizes[row]), row));
+    let mut kept: Vec<usize> = Vec::new();
+    let mut dropped_for = vec![Vec::new(); documents.len()];
+    for row in rows {
+        dropped_for[row] =
+            kept.iter().copied().filter(|&other| oracle.containment(row, other) >= threshold).collect::<Vec<_>>();
+        if dropped_for[row].is_empty() {
+            kept.push(row);
+        }
+    }
+    dropped_for
+}
+
+#[test]
+fn stars_are_those_of_the_definition() {
+    for name in ["laws.jsonl", "licences.jsonl"] {
+        let documents = sample(name);
+        let oracle = Oracle::new(&documents);
+        for threshold in [0.5, 0.65, 0.8, 0.95, 1.0] {
+            let outcome = run(&documents, &by_containment(threshold, 1.0));
+            let expect = star_by_definition(&documents, &oracle, threshold);
+            for (row, expect) in expect.iter().enumerate() {
+                let evidence = outcome.evidence.iter().find(|evidence| evidence.dropped_id == documents[row].id);
+                assert_eq!(evidence.is_some(), !expect.is_empty(), "{} at {threshold}", documents[row].id);
+                assert!(evidence.is_none_or(|evidence| expect.contains(&oracle.index[&evidence.kept_id])));
+            }
+        }
+    }
+}
+
+#[test]
+fn connected_rows_go_for_the_largest() {
+    let documents = sample("licences.jsonl");
+    let oracle = Oracle::new(&documents);
+    let outcome = run(&documents, &Settings { linkage: Linkage::Connected, ..by_containment(0.8, 1.0) });
+    let stays = |row: usize| outcome.reasons[row].is_none();
+    assert!(oracle.pairs_at(0.8).into_iter().all(|(left, right)| !stays(left) || !stays(right)));
+    assert!(outcome.report.n_connected > 0, "the sample has chains");
+    for row in &outcome.evidence {
+        assert!(oracle.sizes[oracle.index[&row.dropped_id]] <= oracle.sizes[oracle.index[&row.kept_id]], "{row:?}");
+    }
+}
+
+/// Long texts of words that do not repeat, and short ones cut out of them with some words changed.
+fn planted(seed: u64) -> Vec<Document> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut word = {
+        let mut random = ChaCha8Rng::seed_from_u64(seed + 1);
+        move || format!("w{}", random.random_range(0..3_000_000))
+    };
+    let long: Vec<Vec<String>> = (0..40)
+        .map(|row| if row == 0 { 60_000 } else { random.random_range(500..3000) })
+        .map(|n_words| (0..n_words).map(|_| word()).collect())
+        .collect();
+    let mut texts: Vec<String> = Vec::new();
+    for index in 0..2400 {
+        let source = &long[index % long.len()];
+        let n_words = random.random_range(5..400usize);
+        let start = match index % 3 {
+            0 => 0,
+            1 => random.random_range(0..source.len() - n_words),
+            _ => source.len() - n_words,
+        };
+        let share_changed = random.random_range(0.0..0.08);
+        let words = source[start..start + n_words].iter();
+        let words = words.map(|kept| if random.random_bool(share_changed) { word() } else { kept.clone() });
+        texts.push(words.collect::<Vec<_>>().join(" "));
+    }
+    texts.extend(long.iter().map(|words| words.join(" ")));
+    documents(texts.iter().map(String::as_str))
+}
+
+#[test]
+fn short_texts_are_found_in_long_ones_wherever_they_are() {
+    let documents = planted(71);
+    let oracle = Oracle::new(&documents);
+    for (threshold, recall, missed_share) in
+        [(0.5, 0.99, 0.01), (0.8, 0.99, 0.01), (0.8, 0.999, 0.001), (0.9, 0.99, 0.01), (0.8, 1.0, 0.0)]
+    {
+        assert!(oracle.pairs_at(threshold).len() > 1000);
+        check(&documents, &oracle, &by_containment(threshold, recall), missed_share);
+    }
+}
+
+#[test]
+fn what_is_in_a_longer_row_goes_whoever_is_first() {
+    let long = (0..200).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ");
+    let head = (0..100).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ");
+    let texts =
+        [&head, &long, "word3 word4 word5 word6 word7", "word3 word4 word5", "", "word50 word51 word52 word53 word55"];
+    for recall in [0.99, 1.0] {
+        let outcome = run(&documents(texts), &by_containment(0.8, recall));
+        let dropped: Vec<(&str, &str)> =
+            outcome.evidence.iter().map(|row| (row.dropped_id.as_str(), row.kept_id.as_str())).collect();
+        // Three tokens are one shingle of three, which no longer text has.
+        assert_eq!(dropped, [("doc-0", "doc-1"), ("doc-2", "doc-1")]);
+        assert_eq!(outcome.report.n_without_tokens, 1);
+    }
+}
+
+#[test]
+fn the_keep_order_decides_among_sets_of_one_size() {
+    let base: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
+    let text = |n: usize, last: &str| [&base[..n], &[last.to_owned()]].concat().join(" ");
+    let mut rows = documents([&*text(100, "a"), &text(100, "b"), &text(100, "c"), &text(99, "d")]);
+    for (row, score) in rows.iter_mut().zip([Some(1), Some(3), Some(2), Some(9)]) {
+        row.score = score;
+    }
+    let keep = KeepOrder::Columns(vec![("score".into(), Direction::Descending)]);
+    for (keep, expect) in [(KeepOrder::First, "doc-0"), (keep, "doc-1")] {
+        let outcome = run(&rows, &Settings { keep, ..by_containment(0.8, 0.99) });
+        assert_eq!(outcome.kept(&rows).iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), [expect]);
+    }
+}
+
+#[test]
+fn threads_batches_memory_and_order_do_not_matter() {
+    let mut documents = planted(72);
+    documents.extend(sample("licences.jsonl"));
+    documents.extend_from_within(40..60);
+    for (row, document) in documents.iter_mut().enumerate() {
+        document.id = format!("{row}-{}", document.id);
+    }
+    for recall in [0.99, 1.0] {
+        let settings = by_containment(0.7, recall);
+        let expect = run_with(&documents, &settings, &resources(1, 4 << 30, 8192));
+        for other in [resources(8, 4 << 30, 7), resources(2, 1 << 20, 8192), resources(1, 1 << 10, 64)] {
+            let outcome = run_with(&documents, &settings, &other);
+            assert!(outcome == expect, "{other:?} changes the result");
+        }
+    }
+}
+
+#[test]
+fn a_template_of_all_rows_costs_linear_work_and_says_what_it_left_out() {
+    let mut random = ChaCha8Rng::seed_from_u64(73);
+    let n_rows = 5_000;
+    let texts: Vec<String> = (0..n_rows)
+        .map(|row| {
+            let mut words: Vec<String> = (0..200).map(|word| format!("word{word}")).collect();
+            words[random.random_range(0..200)] = format!("x{row}");
+            words.join(" ")
+        })
+        .collect();
+    let report = run(&documents(texts.iter().map(String::as_str)), &by_containment(0.8, 0.99)).report;
+    assert_eq!((report.n_clusters, report.largest_cluster_rows), (1, n_rows), "{report:?}");
+    // Each of the rows but one is dropped, so that it does not matter whom else it could have been dropped for.
+    assert_eq!((report.n_hot_buckets, report.n_untested_pairs), (0, 0));
+}
+
+#[test]
+fn rows_that_stay_say_what_they_were_not_compared_with() {
+    // Three quarters of each row are the template: enough for a candidate, too little for a near-duplicate.
+    let template: Vec<String> = (0..79).map(|word| format!("word{word}")).collect();
+    let n_rows = 4_300;
+    let own = |row: usize| (0..25).map(move |word| format!("r{row}w{word}"));
+    let texts: Vec<String> =
+        (0..n_rows).map(|row| template.iter().cloned().chain(own(row)).collect::<Vec<_>>().join(" ")).collect();
+    let outcome = run(&documents(texts.iter().map(String::as_str)), &by_containment(0.8, 0.99));
+    assert_eq!(outcome.n_dropped(), 0);
+    let report = &outcome.report;
+    assert!(report.n_hot_buckets > 0 && report.n_untested_pairs > 0, "{report:?}");
+    assert!(report.n_untested_pairs < report.n_candidate_pairs / 10, "{report:?}");
+}
+
+#[test]
+fn the_report_says_how_it_searched() {
+    let report = |recall| run(&documents(["a b c", "d e f"]), &by_containment(0.8, recall)).report;
+    let sampled = report(0.99);
+    let (n_sampled, least_shared) = sampled.sample.unwrap();
+    assert!(least_shared < n_sampled && sampled.n_bands == 0);
+    assert!(sampled.s_curve[16].1 >= 0.997 && sampled.s_curve[8].1 < 0.05, "{:?}", sampled.s_curve);
+    let exhaustive = report(1.0);
+    assert_eq!((exhaustive.sample, exhaustive.s_curve[0]), (None, (0.0, 1.0)));
+}
