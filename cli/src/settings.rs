@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
+use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+use tamis_schemas::config::{
+    Config, DeduplicateConfig, IndexConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table,
+};
 
 use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
 use crate::machine;
@@ -20,12 +24,14 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ngram: args.ngram,
         keep: args.keep.clone(),
         linkage: args.linkage,
+        scope: args.scope,
         seed: args.seed,
         ignore_diacritics: args.ignore_diacritics,
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
-    Config { deduplicate: Some(deduplicate), ..base(&args.data, None) }
+    let index = args.index.clone().map(|url| IndexConfig { url });
+    Config { deduplicate: Some(deduplicate), index, ..base(&args.data, None) }
 }
 
 /// The config of `tamis select`: near-duplicates are found so that only one of each cluster is chosen.
@@ -57,6 +63,7 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     Config {
         input: input(data.inputs.clone(), &data.reading),
         deduplicate: None,
+        index: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },
@@ -85,6 +92,12 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
 /// Whether an earlier run may be replaced.
 pub(crate) fn existing(args: Overwrite) -> Existing {
     if args.overwrite { Existing::Overwrite } else { Existing::Refuse }
+}
+
+/// The moment, and a name that no other process gives to a file.
+pub(crate) fn stamp() -> Stamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp { now: since.as_secs(), nonce: format!("{:08x}-{}", since.subsec_nanos(), std::process::id()) }
 }
 
 /// Object stores with the credentials of the environment.

@@ -35,6 +35,17 @@ impl RowSet {
             .is_some_and(|page| page[(row as usize & 0xffff) >> 6] >> (row & 63) & 1 == 1)
     }
 
+    /// Rows of the set before `row`.
+    pub fn rank(&self, row: u64) -> u64 {
+        let count = |words: &[u64]| words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        let before: u64 = self.pages.range(..row >> PAGE_BITS).map(|(_, page)| count(page.as_slice())).sum();
+        let in_page = self.pages.get(&(row >> PAGE_BITS)).map_or(0, |page| {
+            let word = (row as usize & 0xffff) >> 6;
+            count(&page[..word]) + u64::from((page[word] & ((1 << (row & 63)) - 1)).count_ones())
+        });
+        before + in_page
+    }
+
     /// Whether a row in `start..end` is in the set.
     pub fn intersects(&self, start: u64, end: u64) -> bool {
         start < end

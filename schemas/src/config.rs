@@ -16,6 +16,9 @@ pub struct Config {
     /// Near-duplicate removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplicate: Option<DeduplicateConfig>,
+    /// The index of what earlier runs kept: rows are compared with it, and what stays is added. Needs `deduplicate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -132,6 +135,8 @@ pub struct DeduplicateConfig {
     pub keep: String,
     /// How edges become clusters.
     pub linkage: Linkage,
+    /// Which rows are compared with each other.
+    pub scope: Scope,
     /// Seed of the sketch.
     pub seed: u64,
     /// Compare without diacritics.
@@ -150,6 +155,7 @@ impl Default for DeduplicateConfig {
             ngram: 5,
             keep: "first".into(),
             linkage: Linkage::Star,
+            scope: Scope::All,
             seed: 0,
             ignore_diacritics: false,
             ignore_digits: false,
@@ -167,6 +173,25 @@ pub enum Linkage {
     Star,
     /// A dropped row is connected to the kept one through proven edges.
     Connected,
+}
+
+/// Which rows are compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All rows, and those of the index if there is one.
+    #[default]
+    All,
+    /// Every row with those of the index only.
+    Index,
+}
+
+/// The index over runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IndexConfig {
+    /// Folder or object-store URL of the index; made by the first run.
+    pub url: String,
 }
 
 /// The built-in scorer.

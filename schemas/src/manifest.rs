@@ -33,6 +33,9 @@ pub struct Manifest {
     /// What near-duplicate removal did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicateRecord>,
+    /// What the index over runs had to say, and what was added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -105,6 +108,22 @@ pub struct NearDuplicateRecord {
     pub hot_buckets: u64,
     /// Pairs in those that were not compared.
     pub untested_pairs: u64,
+}
+
+/// What the index over runs had to say, and what was added to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexRecord {
+    /// Name of this run in the index, made of what it added; none if it added nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Rows added.
+    pub added_rows: u64,
+    /// Rows of earlier runs in the index.
+    pub indexed_rows: u64,
+    /// Of these, rows that share a key with a row of this run.
+    pub matched_rows: u64,
+    /// Rows dropped for a row of an earlier run.
+    pub dropped_rows: u64,
 }
 
 /// A point of the S-curve.
@@ -185,7 +204,7 @@ pub struct FileRecord {
 /// change the manifest (the inputs have records of their own).
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
-    for (section, key) in [("output", "path"), ("input", "paths")] {
+    for (section, key) in [("output", "path"), ("input", "paths"), ("index", "url")] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);
         }

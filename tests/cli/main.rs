@@ -9,6 +9,7 @@ mod config;
 mod contract;
 mod determinism;
 mod documents;
+mod index;
 mod interrupt;
 mod oracle;
 mod readme;

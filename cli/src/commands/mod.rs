@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod index;
 mod init;
 mod pipeline;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
+        Command::Index(args) => index::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
 }

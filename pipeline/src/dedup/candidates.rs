@@ -19,6 +19,7 @@ use rayon::prelude::*;
 
 use super::band::Bands;
 use super::compare::{Findings, first_shared};
+use super::earlier::Pairing;
 use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::settings::Gate;
@@ -88,6 +89,7 @@ pub(super) fn compare(
     keys: ExternalSorter<(u64, u64)>,
     features: &Features,
     ranks: &Ranks,
+    pairing: Pairing,
     collapsed: &RowSet,
     context: &Context,
 ) -> Result<Found> {
@@ -98,7 +100,8 @@ pub(super) fn compare(
     };
     let (mut buckets, hot_keys) = shared_keys(keys, ranks, collapsed, context)?;
     let hot_keys = if matches!(features, Features::Sketches { .. }) { hot_keys } else { HashSet::new() };
-    let mut comparison = Comparison { features, ranks, hot_keys, context, found, wave: Vec::new(), n_wave_pairs: 0 };
+    let mut comparison =
+        Comparison { features, ranks, pairing, hot_keys, context, found, wave: Vec::new(), n_wave_pairs: 0 };
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
     while let Some(&(key, _)) = buckets.peek() {
         context.cancel.check()?;
@@ -114,9 +117,9 @@ pub(super) fn compare(
             comparison.add_bucket(key, bucket)?;
             continue;
         }
-        for (index, &later) in bucket.iter().enumerate() {
-            for &earlier in &bucket[..index] {
-                pairs.push((later, earlier), context)?;
+        for later in pairing.later(&bucket) {
+            for &earlier in &bucket[pairing.earlier(&bucket, later)] {
+                pairs.push((bucket[later], earlier), context)?;
             }
         }
     }
@@ -187,6 +190,7 @@ enum Task {
 struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
+    pairing: Pairing,
     hot_keys: HashSet<u64>,
     context: &'a Context,
     found: Found,
@@ -198,7 +202,7 @@ impl Comparison<'_> {
     /// Cuts the pairs of a bucket into tasks, and runs the tasks when there are enough.
     fn add_bucket(&mut self, key: u64, bucket: Vec<u64>) -> Result<()> {
         let bucket: Arc<[u64]> = bucket.into();
-        let mut start = 1;
+        let mut start = self.pairing.later(&bucket).start;
         while start < bucket.len() {
             let mut end = start;
             let mut n_pairs = 0;
@@ -305,7 +309,7 @@ impl Comparison<'_> {
         let sketches: Vec<Sketch> =
             ranks.iter().map(|&rank| table.get(self.ranks.row(rank)?)).collect::<Result<_>>()?;
         for later in later {
-            for earlier in 0..later {
+            for earlier in self.pairing.earlier(ranks, later) {
                 let (left, right) = (&sketches[later], &sketches[earlier]);
                 let mut keys = bands.shared(left, right).map(|band| bands.key(left, band));
                 if keys.find(|key| !self.hot_keys.contains(key)) == Some(key) {
@@ -330,7 +334,8 @@ impl Comparison<'_> {
             for earlier_block in blocks(0..block.end) {
                 let earlier_sets = self.sets(table, &ranks[earlier_block.clone()])?;
                 for (later, left) in block.clone().zip(&later_sets) {
-                    let earlier = earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later);
+                    let end = self.pairing.earlier(ranks, later).end;
+                    let earlier = earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < end);
                     for (earlier, right) in earlier.filter(|(_, right)| first_shared(left, right) == Some(key)) {
                         findings.judge_sets((ranks[later], left), (ranks[earlier], right), threshold);
                     }
@@ -355,11 +360,14 @@ impl Comparison<'_> {
         while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
             let sketch = table.get(self.ranks.row(rank)?)?;
             let n_edges = findings.edges.len();
-            for (leader, leader_sketch) in &leaders {
-                findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
+            let is_new = self.pairing.first_new <= rank;
+            if is_new {
+                for (leader, leader_sketch) in &leaders {
+                    findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
+                }
+                self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
             }
-            self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
-            if findings.edges.len() == n_edges {
+            if findings.edges.len() == n_edges && (self.pairing.among_new || !is_new) {
                 if leaders.len() < 2 * HOT_REACH {
                     leaders.push((rank, sketch));
                 } else {

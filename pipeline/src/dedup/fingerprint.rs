@@ -11,12 +11,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::band::Bands;
 use super::columns::{BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SHINGLES, SKETCH, column, column_by_name};
 use super::keep::{keep_columns, row_converter};
 use super::normalize::Normalizer;
 use super::settings::{KeepOrder, Search, Settings};
 use super::shingle::{Shingler, to_set};
-use super::sketch::{N_SLOTS, sketch};
+use super::sketch::{N_SLOTS, Sketch, sketch};
 use super::token::tokenize;
 use crate::stage::MapStage;
 use crate::{Error, Result};
@@ -44,11 +45,23 @@ impl Reader {
     /// The 128-bit hash of the normalized text, and its shingles in text order, repeats included.
     pub fn read(&mut self, text: &str) -> (u128, &mut Vec<u64>) {
         let normalized = self.normalizer.normalize(text);
-        let exact_key = xxh3_128(normalized);
         self.tokens.clear();
         tokenize(normalized, &mut self.tokens);
         self.shingler.shingle(&self.tokens, &mut self.shingles);
-        (exact_key, &mut self.shingles)
+        (xxh3_128(normalized), &mut self.shingles)
+    }
+
+    /// Normalizes a text, for [`read_normalized`](Self::read_normalized).
+    pub(super) fn normalize(&mut self, text: &str) -> String {
+        String::from_utf8_lossy(self.normalizer.normalize(text)).into_owned()
+    }
+
+    /// As [`read`](Self::read), of a text that was normalized before.
+    pub(super) fn read_normalized(&mut self, normalized: &str) -> (u128, &mut Vec<u64>) {
+        self.tokens.clear();
+        tokenize(normalized.as_bytes(), &mut self.tokens);
+        self.shingler.shingle(&self.tokens, &mut self.shingles);
+        (xxh3_128(normalized.as_bytes()), &mut self.shingles)
     }
 }
 
@@ -174,7 +187,7 @@ impl MapStage for ShingleSets {
 
 /// What is found in a text, column by column.
 #[derive(Debug)]
-struct Features {
+pub(super) struct Features {
     search: Search,
     sketches: Vec<u32>,
     lists: Vec<u64>,
@@ -182,12 +195,12 @@ struct Features {
 }
 
 impl Features {
-    fn new(search: Search, n_rows: usize) -> Self {
+    pub(super) fn new(search: Search, n_rows: usize) -> Self {
         let n_slots = if search == Search::Exhaustive { 0 } else { N_SLOTS * n_rows };
         Self { search, sketches: Vec::with_capacity(n_slots), lists: Vec::new(), ends: Vec::with_capacity(n_rows) }
     }
 
-    fn fields(search: Search) -> Vec<Field> {
+    pub(super) fn fields(search: Search) -> Vec<Field> {
         let list = |name| Field::new(name, DataType::List(item(DataType::UInt64)), false);
         match search {
             Search::Exhaustive => vec![list(SHINGLES)],
@@ -198,24 +211,29 @@ impl Features {
         }
     }
 
-    fn push(&mut self, shingles: &mut Vec<u64>) {
+    pub(super) fn push(&mut self, shingles: &mut Vec<u64>) {
         match self.search {
             Search::Exhaustive => {
                 to_set(shingles);
                 self.lists.extend_from_slice(shingles);
             }
             Search::Bands(bands) => {
-                let slots = sketch(shingles);
-                if !shingles.is_empty() {
-                    bands.push_keys(&slots, &mut self.lists);
-                }
-                self.sketches.extend_from_slice(&slots);
+                return self.push_sketch(&sketch(shingles), bands, shingles.is_empty());
             }
         }
         self.ends.push(self.lists.len());
     }
 
-    fn into_columns(self) -> Result<Vec<ArrayRef>> {
+    /// Adds a row whose sketch is known.
+    pub(super) fn push_sketch(&mut self, slots: &Sketch, bands: Bands, is_empty: bool) {
+        if !is_empty {
+            bands.push_keys(slots, &mut self.lists);
+        }
+        self.sketches.extend_from_slice(slots);
+        self.ends.push(self.lists.len());
+    }
+
+    pub(super) fn into_columns(self) -> Result<Vec<ArrayRef>> {
         if i32::try_from(self.lists.len()).is_err() {
             let message = format!("a batch of {} rows has {} shingles", self.ends.len(), self.lists.len());
             let hint = Some("a smaller batch of rows".into());

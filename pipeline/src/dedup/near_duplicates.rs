@@ -7,15 +7,17 @@ use super::assign::{Drop, Rule, assign};
 use super::candidates::{Counts, Features, compare};
 use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, column};
 use super::compare::prefix_len;
+use super::earlier::{Earlier, Pairing};
 use super::edge::{Edge, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group};
+use super::index::Lookup;
 use super::keep::{KeepKeys, Ranks};
 use super::proof::Proof;
 use super::prune::{Pruned, prune};
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
-use super::settings::{Gate, Search, Settings};
+use super::settings::{Gate, Linkage, Search, Settings};
 use super::sketch::{N_SLOTS, Sketch};
 use super::tape::{RowTableWriter, SetTableWriter};
 use super::verdict::Verdict;
@@ -47,6 +49,7 @@ pub struct NearDuplicates {
     n_rows: u64,
     n_without_tokens: u64,
     next_row: u64,
+    lookup: Option<Lookup>,
 }
 
 #[derive(Debug)]
@@ -78,8 +81,50 @@ impl NearDuplicates {
             n_rows: 0,
             n_without_tokens: 0,
             next_row: 0,
+            lookup: None,
         };
         Ok((barrier, result))
+    }
+
+    /// Compares the rows with those of earlier runs too: these come before all others, and stay.
+    ///
+    /// # Errors
+    /// `Error::Config` under connected linkage: a row of this run could connect two rows that stay.
+    pub fn against(mut self, lookup: Lookup) -> Result<Self> {
+        if self.settings.linkage == Linkage::Connected {
+            return Err(Error::Config {
+                message: "linkage connected does not work with an index: what earlier runs kept cannot be dropped"
+                    .into(),
+                hint: Some("use linkage star, or run without an index".into()),
+            });
+        }
+        self.lookup = Some(lookup);
+        Ok(self)
+    }
+
+    /// What rows of this run and of earlier ones have in common.
+    fn observe_fingerprints(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
+        let exact_keys: &FixedSizeBinaryArray = column(batch, EXACT_KEY)?;
+        for (index, &row) in rows.values().iter().enumerate() {
+            if row < self.next_row {
+                return Err(Error::Invariant(format!("row {row} comes after row {}", self.next_row - 1)));
+            }
+            self.next_row = row + 1;
+            let key = exact_keys.value(index).try_into().map_err(|_| malformed(EXACT_KEY))?;
+            self.exact_keys.push((u128::from_be_bytes(key), row), context)?;
+        }
+        match self.search {
+            Search::Bands(_) => self.observe_sketches(batch, rows, context),
+            Search::Exhaustive => self.observe_sets(batch, rows, context),
+        }
+    }
+
+    /// Finds the rows of earlier runs, and takes them for rows that lie above all of this run.
+    fn observe_earlier(&mut self, context: &Context) -> Result<Option<Earlier>> {
+        let Some(lookup) = self.lookup.take() else { return Ok(None) };
+        let earlier = Earlier::new(lookup.find(context)?, self.next_row);
+        earlier.fingerprints(context, |batch| self.observe_fingerprints(&batch, column(&batch, ROW)?, context))?;
+        Ok(Some(earlier))
     }
 
     fn observe_sketches(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
@@ -121,28 +166,25 @@ impl BarrierStage for NearDuplicates {
             return Ok(());
         }
         let rows: &UInt64Array = column(batch, ROW)?;
-        let exact_keys: &FixedSizeBinaryArray = column(batch, EXACT_KEY)?;
         let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
-        for (index, &row) in rows.values().iter().enumerate() {
-            if row < self.next_row {
-                return Err(Error::Invariant(format!("row {row} comes after row {}", self.next_row - 1)));
-            }
-            self.next_row = row + 1;
-            let key = exact_keys.value(index).try_into().map_err(|_| malformed(EXACT_KEY))?;
-            self.exact_keys.push((u128::from_be_bytes(key), row), context)?;
+        self.observe_fingerprints(batch, rows, context)?;
+        if let Some(lookup) = &mut self.lookup {
+            lookup.observe(batch, context)?;
         }
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
-        self.keep.observe(batch, rows, context)?;
-        match self.search {
-            Search::Bands(_) => self.observe_sketches(batch, rows, context),
-            Search::Exhaustive => self.observe_sets(batch, rows, context),
-        }
+        self.keep.observe(batch, rows, context)
     }
 
-    fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
+    fn end_of_pass(mut self: Box<Self>, context: &Context) -> Result<Next> {
+        let earlier = self.observe_earlier(context)?;
         let ranks = self.keep.finish(context)?;
-        let identical = group(self.exact_keys, &ranks, context)?;
+        let ranks = match &earlier {
+            Some(earlier) => earlier.ranks(ranks),
+            None => ranks,
+        };
+        let pairing = Pairing::new(earlier.as_ref(), self.settings.scope);
+        let identical = group(self.exact_keys, &ranks, pairing, context)?;
         let features = match (self.features, self.search) {
             (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
                 Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
@@ -152,7 +194,7 @@ impl BarrierStage for NearDuplicates {
             }
             _ => return Err(malformed(SKETCH)),
         };
-        let found = compare(self.keys, &features, &ranks, &identical.collapsed, context)?;
+        let found = compare(self.keys, &features, &ranks, pairing, &identical.collapsed, context)?;
         std::mem::drop(features);
         let Pruned { edges, grey } = prune(found.edges, found.grey, self.settings.linkage, context)?;
         let closing = Closing {
@@ -161,6 +203,7 @@ impl BarrierStage for NearDuplicates {
             ranks,
             identical,
             edges,
+            earlier,
             result: self.result,
         };
         if grey.is_empty() {
@@ -178,6 +221,7 @@ pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) ranks: Ranks,
     pub(super) edges: ExternalSorter<Edge>,
+    pub(super) earlier: Option<Earlier>,
     identical: Identical,
     report: NearDuplicateReport,
     result: ResultHandle,
@@ -191,7 +235,7 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, identical, mut report, result } = self;
+        let Self { settings, ranks, edges, earlier, identical, mut report, result } = self;
         let verdicts = assign(edges, identical.members, settings.linkage, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
@@ -202,12 +246,17 @@ impl Closing {
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
             let mut n_rows = 1;
+            let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
             while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
                 n_rows += 1;
                 dropped_rows.insert(drop.dropped);
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                report.n_dropped_for_earlier += u64::from(is_earlier(kept));
+                if is_earlier(drop.dropped) {
+                    return Err(Error::Invariant("a row of an earlier run was dropped".into()));
+                }
                 by_kept.push(drop, context)?;
             }
             kept_rows.insert(kept);
@@ -216,8 +265,12 @@ impl Closing {
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
         let verdict = Verdict::new(identical_rows, near_rows);
-        let evidence =
+        let mut evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
+        if let Some(earlier) = earlier {
+            earlier.name_rows(&mut evidence, context)?;
+            (report.n_earlier, report.n_earlier_matched) = (earlier.counts().n_rows, earlier.counts().n_matched);
+        }
         result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, report });
         Ok(Next::Done(Box::new(verdict)))
     }

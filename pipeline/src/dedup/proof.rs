@@ -29,23 +29,33 @@ pub(super) struct Proof {
     closing: Closing,
     grey: Sorted<GreyPair>,
     sets: SetTableWriter,
+    earlier_rows: RowSet,
     n_missing_rows: u64,
 }
 
 impl Proof {
     /// The barrier, and the rows that it must see.
+    ///
+    /// Rows of earlier runs are not among these: the index knows them.
     pub(super) fn new(closing: Closing, grey: ExternalSorter<GreyPair>, context: &Context) -> Result<(Self, RowSet)> {
-        let mut rows = RowSet::new();
+        let (mut rows, mut earlier_rows) = (RowSet::new(), RowSet::new());
         let mut pairs = ExternalSorter::new(STAGE, &context.budget);
         for pair in grey.finish(context)? {
             let pair = pair?;
-            rows.insert(closing.ranks.row(pair.later)?);
-            rows.insert(closing.ranks.row(pair.earlier)?);
+            for row in [closing.ranks.row(pair.later)?, closing.ranks.row(pair.earlier)?] {
+                let is_earlier = closing.earlier.as_ref().is_some_and(|earlier| earlier.is_earlier(row));
+                if is_earlier {
+                    earlier_rows.insert(row)
+                } else {
+                    rows.insert(row)
+                };
+            }
             pairs.push(pair, context)?;
         }
         let grey = pairs.finish(context)?;
         let sets = SetTableWriter::new(STAGE, context);
-        Ok((Self { closing, grey, sets, n_missing_rows: rows.len() }, rows))
+        let n_missing_rows = rows.len() + earlier_rows.len();
+        Ok((Self { closing, grey, sets, earlier_rows, n_missing_rows }, rows))
     }
 }
 
@@ -55,16 +65,18 @@ impl BarrierStage for Proof {
     }
 
     fn observe(&mut self, batch: &RecordBatch, context: &Context) -> Result<()> {
-        let rows: &UInt64Array = column(batch, ROW)?;
-        for (row, set) in lists(batch, SHINGLES, rows)? {
-            self.sets.push(row, set, context)?;
-            self.n_missing_rows = self.n_missing_rows.saturating_sub(1);
-        }
-        Ok(())
+        self.n_missing_rows = self.n_missing_rows.saturating_sub(batch.num_rows() as u64);
+        push_sets(&mut self.sets, batch, context)
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
-        let Self { mut closing, grey, sets, n_missing_rows } = *self;
+        let Self { mut closing, grey, mut sets, earlier_rows, mut n_missing_rows } = *self;
+        if let Some(earlier) = &closing.earlier {
+            earlier.sets(&earlier_rows, context, |batch| {
+                n_missing_rows = n_missing_rows.saturating_sub(batch.num_rows() as u64);
+                push_sets(&mut sets, &batch, context)
+            })?;
+        }
         if n_missing_rows > 0 {
             let message = format!("{n_missing_rows} rows were not there when the input was read again");
             return Err(Error::Invariant(message));
@@ -77,6 +89,11 @@ impl BarrierStage for Proof {
         std::mem::drop(sets);
         closing.close(context)
     }
+}
+
+fn push_sets(sets: &mut SetTableWriter, batch: &RecordBatch, context: &Context) -> Result<()> {
+    let rows: &UInt64Array = column(batch, ROW)?;
+    lists(batch, SHINGLES, rows)?.try_for_each(|(row, set)| sets.push(row, set, context))
 }
 
 /// Compares open pairs in keep order, until a row is known to be dropped.

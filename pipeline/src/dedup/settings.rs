@@ -25,6 +25,8 @@ pub struct Settings {
     pub keep: KeepOrder,
     /// Which rows are dropped.
     pub linkage: Linkage,
+    /// Which rows are compared with each other.
+    pub scope: Scope,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             normalize: Normalize::default(),
             keep: KeepOrder::First,
             linkage: Linkage::Star,
+            scope: Scope::All,
         }
     }
 }
@@ -112,6 +115,15 @@ pub enum Linkage {
     Star,
     /// All but one of those connected by any chain of proven similarities.
     Connected,
+}
+
+/// Which rows are compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All rows, and those of the index if there is one.
+    All,
+    /// Every row with those of the index only.
+    Index,
 }
 
 /// What a number of equal slots says about a pair.

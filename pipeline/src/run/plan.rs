@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
 
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Scope, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -40,6 +40,7 @@ impl Plan {
                 return Err(Error::config("select.budget is 0: there is nothing to choose"));
             }
         }
+        check_index(config)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
@@ -72,6 +73,23 @@ impl Plan {
             IdSource::Row => Vec::new(),
         };
         columns.chain(id).collect()
+    }
+}
+
+/// # Errors
+/// `Error::Config` if the index, or the scope that needs one, cannot work with the other settings.
+fn check_index(config: &Config) -> Result<()> {
+    let refuse = |message: &str, hint: &str| Err(Error::Config { message: message.into(), hint: Some(hint.into()) });
+    match (&config.deduplicate, &config.index) {
+        (None, Some(_)) => refuse("an index needs near-duplicate removal", "add a section [deduplicate]"),
+        (Some(deduplicate), None) if deduplicate.scope == tamis_schemas::config::Scope::Index => {
+            refuse("scope index compares with an index, and none is named", "name one with --index or [index] url")
+        }
+        (Some(deduplicate), Some(_)) if deduplicate.linkage == tamis_schemas::config::Linkage::Connected => refuse(
+            "linkage connected does not work with an index: what earlier runs kept cannot be dropped",
+            "use linkage star, or run without an index",
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -169,6 +187,10 @@ fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
         linkage: match config.linkage {
             tamis_schemas::config::Linkage::Star => Linkage::Star,
             tamis_schemas::config::Linkage::Connected => Linkage::Connected,
+        },
+        scope: match config.scope {
+            tamis_schemas::config::Scope::All => Scope::All,
+            tamis_schemas::config::Scope::Index => Scope::Index,
         },
     };
     if config.ngram == 0 {

@@ -10,6 +10,7 @@ use tamis_schemas::tables::rejected_schema;
 
 use super::ids::{IdKey, first_repeated, id_keys, ids_of};
 use super::{Run, pass, rejects};
+use crate::dedup::index::Lookup;
 use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
@@ -26,7 +27,7 @@ pub(super) struct Survey {
 }
 
 /// Reads every row once, and those in doubt once more.
-pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
+pub(super) fn survey(run: Run<'_>, lookup: Option<Lookup>, output: &mut Output) -> Result<Survey> {
     let needs_text = run.plan.needs_text(run.config);
     let request = Request {
         columns: Columns::Named(Vec::new()),
@@ -39,6 +40,9 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
+    if let (Some(alone), Some(lookup)) = (barrier.take_if(|_| lookup.is_some()), lookup) {
+        barrier = Some(alone.against(lookup)?);
+    }
     let mut writer =
         run.plan.writes(Table::Rejected).then(|| output.table(Table::Rejected, rejected_schema())).transpose()?;
     let mut ids = ExternalSorter::new("id check", &run.context.budget);

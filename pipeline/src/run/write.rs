@@ -7,13 +7,15 @@ use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
+use tamis_schemas::manifest::{IndexRecord, NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
 
 use super::ids::{ids_of, rows_of};
+use super::index::Adding;
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::survey::Survey;
 use super::{Run, pass};
+use crate::dedup::index::IndexRows;
 use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
@@ -28,6 +30,7 @@ pub(super) struct Written {
     pub(super) dropped: u64,
     pub(super) dropped_by_reason: BTreeMap<String, u64>,
     pub(super) near_duplicates: Option<NearDuplicateRecord>,
+    pub(super) index: Option<IndexRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -37,6 +40,7 @@ pub(super) fn write(
     run: Run<'_>,
     survey: &mut Survey,
     fitted: Option<&Fitted>,
+    adding: Option<&mut Adding>,
     output: &mut Output,
 ) -> Result<Written> {
     let schema = survey.schema.schema();
@@ -44,7 +48,9 @@ pub(super) fn write(
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
     let kept = carried_by(&[id_field()]);
     let dropped = carried_by(&[id_field(), reason_field()]);
+    let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let router = Router {
+        index_rows,
         verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
         scorer: fitted.map(|fitted| &fitted.scorer),
         kept: &kept,
@@ -59,6 +65,7 @@ pub(super) fn write(
         dropped: 0,
         dropped_by_reason: BTreeMap::new(),
         near_duplicates: None,
+        index: None,
         scorer: None,
         selection: None,
     };
@@ -67,7 +74,7 @@ pub(super) fn write(
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(chooser_columns(run)) };
     let request = Request {
         columns,
-        text: fitted.is_some().then(|| run.plan.text.clone()),
+        text: (fitted.is_some() || index_rows.is_some()).then(|| run.plan.text.clone()),
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
@@ -89,6 +96,9 @@ pub(super) fn write(
                     found.evidence.observe_ids(rows, ids, run.context)?;
                 }
                 tables.write(&routed)?;
+                if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
+                    addition.write(rows, run.context)?;
+                }
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
                     chooser.observe(scored)?;
                 }
@@ -97,6 +107,9 @@ pub(super) fn write(
         },
     )?;
     tables.finish(output)?;
+    if let (Some(_), Some(found)) = (&addition, &survey.near_duplicates) {
+        written.index = Some(index_record(&found.report));
+    }
     written.near_duplicates =
         survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
     written.scorer = fitted.map(|fitted| fitted.record.clone());
@@ -124,6 +137,7 @@ fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
+    index_rows: Option<&'a IndexRows>,
     verdict: Option<Verdict>,
     scorer: Option<&'a BuiltinScorer>,
     kept: &'a Carried,
@@ -140,6 +154,7 @@ struct Routed {
     kept: RecordBatch,
     dropped: RecordBatch,
     scored: Option<RecordBatch>,
+    indexed: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
 }
 
@@ -155,6 +170,7 @@ impl Router<'_> {
             None => (batch.clone(), batch.slice(0, 0)),
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
+        let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
         let (n_kept, n_dropped) = (kept.num_rows() as u64, dropped.num_rows() as u64);
         let project = |carried: &Carried, batch: &RecordBatch| {
@@ -171,6 +187,7 @@ impl Router<'_> {
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
             scored,
+            indexed,
             ids,
         })
     }
@@ -246,6 +263,17 @@ impl<'a> Tables<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// What the index had to say, for the manifest; what is added is known later.
+fn index_record(report: &NearDuplicateReport) -> IndexRecord {
+    IndexRecord {
+        run: None,
+        added_rows: 0,
+        indexed_rows: report.n_earlier,
+        matched_rows: report.n_earlier_matched,
+        dropped_rows: report.n_dropped_for_earlier,
     }
 }
 
