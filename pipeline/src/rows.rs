@@ -91,3 +91,17 @@ impl FromIterator<u64> for RowSet {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_the_rows_before() {
+        let rows: RowSet = [0, 1, 63, 64, 65_535, 65_536, 200_000].into_iter().collect();
+        for (rank, row) in rows.iter().enumerate() {
+            assert_eq!((rows.rank(row), rows.rank(row + 1)), (rank as u64, rank as u64 + 1), "{row}");
+        }
+        assert_eq!((rows.rank(130_000), rows.rank(u64::MAX)), (6, 7));
+    }
+}

@@ -117,8 +117,10 @@ impl Segment {
 
     /// Whether a row has not expired.
     pub(super) fn is_live(&self, row: u64) -> bool {
-        let is_in_range = |run: &RunRecord| (run.first_row..run.first_row + run.rows).contains(&row);
-        self.record.runs.iter().any(is_in_range) && !self.expired.contains(row)
+        let runs = &self.record.runs;
+        let before = runs.partition_point(|run| run.first_row <= row);
+        let is_in_range = before.checked_sub(1).is_some_and(|last| row - runs[last].first_row < runs[last].rows);
+        is_in_range && !self.expired.contains(row)
     }
 
     /// The rows that have expired inside of the ranges of the record.
