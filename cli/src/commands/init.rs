@@ -80,6 +80,10 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
         paths.join(", ")
     );
     out += "
+# Compare with what earlier runs kept, and add what this one keeps:
+# [index]
+# url = \"tamis-index\"   # a folder, or s3://bucket/prefix
+
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"
 

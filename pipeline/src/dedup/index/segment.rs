@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use tamis_schemas::index::{RunRecord, SegmentRecord};
+use tamis_schemas::index::SegmentRecord;
 use tamis_schemas::manifest::FileRecord;
 
 use super::blocks::{BlockFile, CHECKSUM_BYTES, damaged, n_blocks};
