@@ -6,5 +6,6 @@ pub mod columns;
 pub mod config;
 pub mod index;
 pub mod manifest;
+pub mod preset;
 pub mod size;
 pub mod tables;

@@ -88,16 +88,18 @@ impl Pairing {
         Self { first_new, among_new: scope == Scope::All }
     }
 
-    /// Rows of the bucket that are compared with rows before them.
-    pub(super) fn later(self, bucket: &[u64]) -> Range<usize> {
-        let first = bucket.partition_point(|&rank| rank < self.first_new);
-        if self.among_new || first > 0 { first.max(1)..bucket.len().max(1) } else { bucket.len()..bucket.len() }
+    /// Whether the row at `rank` is one of this run.
+    pub(super) fn is_new(self, rank: u64) -> bool {
+        self.first_new <= rank
     }
 
-    /// Rows of the bucket that the row at `later` of it is compared with.
-    pub(super) fn earlier(self, bucket: &[u64], later: usize) -> Range<usize> {
-        let end = if self.among_new { later } else { bucket.partition_point(|&rank| rank < self.first_new) };
-        0..end.min(later)
+    /// Rows of a bucket, given by their `ranks` in order, that the one at `later` of it is compared with.
+    pub(super) fn earlier(self, ranks: &[u64], later: usize) -> Range<usize> {
+        match (self.is_new(ranks[later]), self.among_new) {
+            (false, _) => 0..0,
+            (true, true) => 0..later,
+            (true, false) => 0..ranks.partition_point(|&rank| !self.is_new(rank)),
+        }
     }
 
     /// Whether rows of one group of identical texts, the first of which has the rank `first`, collapse.

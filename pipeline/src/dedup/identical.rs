@@ -46,7 +46,7 @@ pub(super) fn group(
     while let Some((group, first)) = groups.next()? {
         context.cancel.check()?;
         while let Some((_, rank)) = groups.next_if(|(next_group, _)| *next_group == group)? {
-            if pairing.collapses(first) && pairing.first_new <= rank {
+            if pairing.collapses(first) && pairing.is_new(rank) {
                 members.push((first, rank), context)?;
                 collapsed.insert(rank);
             }

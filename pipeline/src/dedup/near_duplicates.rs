@@ -15,12 +15,14 @@ use super::identical::{Identical, group};
 use super::index::Lookup;
 use super::keep::{KeepKeys, Ranks};
 use super::proof::Proof;
-use super::prune::{Pruned, prune};
+use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::settings::{Gate, Linkage, Search, Settings};
-use super::sketch::{N_SLOTS, Sketch};
-use super::tape::{RowTableWriter, SetTableWriter};
+use super::sketch::N_SLOTS;
+use super::sketch_table::SketchTableWriter;
+use super::tape::SetTableWriter;
 use super::verdict::Verdict;
+use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -54,7 +56,7 @@ pub struct NearDuplicates {
 
 #[derive(Debug)]
 enum FeatureWriter {
-    Sketches(RowTableWriter<Sketch>),
+    Sketches(SketchTableWriter),
     Sets(SetTableWriter),
 }
 
@@ -66,7 +68,7 @@ impl NearDuplicates {
     pub fn new(settings: &Settings, context: &Context) -> Result<(Self, ResultHandle)> {
         let search = settings.search()?;
         let features = match search {
-            Search::Bands(_) => FeatureWriter::Sketches(RowTableWriter::new(STAGE, context)),
+            Search::Bands(bands) => FeatureWriter::Sketches(SketchTableWriter::new(bands, STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
         };
         let result = ResultHandle::default();
@@ -133,10 +135,8 @@ impl NearDuplicates {
         let slots = sketches.values().as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(SKETCH))?;
         let first_slot = sketches.value_offset(0) as usize;
         let sketches = slots.values()[first_slot..].as_chunks::<N_SLOTS>().0;
-        for (index, &row) in rows.values().iter().enumerate() {
-            table.push(row, sketches.get(index).ok_or_else(|| malformed(SKETCH))?, context)?;
-        }
-        for (row, keys) in lists(batch, BAND_KEYS, rows)? {
+        for ((row, keys), sketch) in lists(batch, BAND_KEYS, rows)?.zip(sketches) {
+            table.push(row, sketch, keys, context)?;
             for &key in keys {
                 self.keys.push((key, row), context)?;
             }
@@ -180,14 +180,14 @@ impl BarrierStage for NearDuplicates {
         let earlier = self.observe_earlier(context)?;
         let ranks = self.keep.finish(context)?;
         let ranks = match &earlier {
-            Some(earlier) => earlier.ranks(ranks),
-            None => ranks,
+            Some(earlier) if earlier.counts().n_matched > 0 => earlier.ranks(ranks),
+            _ => ranks,
         };
         let pairing = Pairing::new(earlier.as_ref(), self.settings.scope);
         let identical = group(self.exact_keys, &ranks, pairing, context)?;
         let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
-                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
+            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
+                Features::Sketches { table: table.finish(context)?, gate: Gate::new(self.settings.threshold) }
             }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
@@ -196,21 +196,24 @@ impl BarrierStage for NearDuplicates {
         };
         let found = compare(self.keys, &features, &ranks, pairing, &identical.collapsed, context)?;
         std::mem::drop(features);
-        let Pruned { edges, grey } = prune(found.edges, found.grey, self.settings.linkage, context)?;
+        let pruned = prune(found.edges, found.grey, self.settings.linkage, context)?;
         let closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
+            report: NearDuplicateReport {
+                recall_at_threshold: self.search.probability(self.settings.threshold),
+                ..report(self.search, self.n_rows, self.n_without_tokens, found.counts)
+            },
             settings: self.settings,
             ranks,
             identical,
-            edges,
+            edges: pruned.edges,
             earlier,
             result: self.result,
         };
-        if grey.is_empty() {
+        if pruned.open.is_empty() {
             return closing.close(context);
         }
         let map = Box::new(ShingleSets::new(&closing.settings));
-        let (barrier, rows) = Proof::new(closing, grey, context)?;
+        let (barrier, rows) = Proof::new(closing, pruned.open, context)?;
         Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
     }
 }
@@ -242,6 +245,7 @@ impl Closing {
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
@@ -257,6 +261,7 @@ impl Closing {
                 if is_earlier(drop.dropped) {
                     return Err(Error::Invariant("a row of an earlier run was dropped".into()));
                 }
+                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
             kept_rows.insert(kept);
@@ -264,6 +269,7 @@ impl Closing {
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
+        report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
         let mut evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;

@@ -13,6 +13,7 @@ mod rejects;
 mod route;
 mod select;
 mod survey;
+mod tune;
 mod write;
 
 use sha2::{Digest, Sha256};
@@ -20,8 +21,10 @@ use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub use look::{ColumnSummary, InputSummary, look};
+pub use tune::draw_sample;
 
 use crate::context::Context;
+use crate::dedup::Search;
 use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::{Existing, Output, hex};
@@ -44,6 +47,14 @@ pub fn check(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How near-duplicates would be looked for; `None` if the config does not ask for it.
+///
+/// # Errors
+/// `Error::Config` if it cannot work.
+pub fn search(config: &Config) -> Result<Option<Search>> {
+    config.deduplicate.as_ref().map(|config| plan::near_duplicate_settings(config)?.search()).transpose()
 }
 
 /// What all passes of a run share.
@@ -91,6 +102,7 @@ pub fn run(
     context: &Context,
     progress: &Progress,
 ) -> Result<Manifest> {
+    let config = &config.resolved();
     check(config)?;
     let plan = Plan::new(config)?;
     let runtime = context.runtime.handle();

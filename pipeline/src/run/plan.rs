@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+use tamis_schemas::preset::Candidates;
 
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Scope, Settings};
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Scope, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -102,7 +103,7 @@ fn check_ratio(name: &str, value: f64) -> Result<()> {
 }
 
 /// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
-fn parse_text(text: &str) -> Result<TextExpression> {
+pub(super) fn parse_text(text: &str) -> Result<TextExpression> {
     if !text.contains(['{', '}']) {
         return Ok(TextExpression { parts: vec![TextPart::Column(text.to_owned())] });
     }
@@ -143,7 +144,7 @@ fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-fn id_source(input: &InputConfig) -> IdSource {
+pub(super) fn id_source(input: &InputConfig) -> IdSource {
     match input.id.as_deref() {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
@@ -172,11 +173,19 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
-fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+    let (recall, bands) = match config.candidates_in_effect() {
+        Candidates::Recall(recall) => (recall, None),
+        Candidates::Bands(bands) => {
+            let bands = Bands { n_bands: bands.n_bands, rows_per_band: bands.rows_per_band };
+            (Settings::default().recall, Some(bands))
+        }
+    };
     let settings = Settings {
-        threshold: config.threshold,
-        recall: config.recall,
-        n_tokens: config.ngram,
+        threshold: config.threshold_in_effect(),
+        recall,
+        bands,
+        n_tokens: config.ngram_in_effect(),
         seed: config.seed,
         normalize: Normalize {
             diacritics: config.ignore_diacritics,
@@ -193,7 +202,7 @@ fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
             tamis_schemas::config::Scope::Index => Scope::Index,
         },
     };
-    if config.ngram == 0 {
+    if settings.n_tokens == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));
     }
     settings.search()?;

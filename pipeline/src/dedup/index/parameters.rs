@@ -4,7 +4,7 @@ use serde_json::Value;
 use tamis_schemas::index::IndexParameters;
 
 use crate::dedup::settings::{KeepOrder, Linkage, Scope, Search, Settings};
-use crate::dedup::{N_SLOTS, Normalize};
+use crate::dedup::{Bands, N_SLOTS, Normalize};
 use crate::{Error, Result};
 
 /// Version of normalization, tokens and shingle hashes: changes whenever equal texts may give other shingles.
@@ -50,6 +50,7 @@ pub(super) fn settings(parameters: &IndexParameters, url: &str) -> Result<Settin
     let settings = Settings {
         threshold: parameters.threshold,
         recall: parameters.recall,
+        bands: bands(parameters),
         n_tokens: parameters.ngram,
         seed: parameters.seed,
         normalize: Normalize {
@@ -63,6 +64,11 @@ pub(super) fn settings(parameters: &IndexParameters, url: &str) -> Result<Settin
     };
     check(parameters, &self::parameters(&settings)?, url)?;
     Ok(settings)
+}
+
+fn bands(parameters: &IndexParameters) -> Option<Bands> {
+    let bands = Bands { n_bands: parameters.bands, rows_per_band: parameters.rows_per_band };
+    (parameters.bands > 0).then_some(bands)
 }
 
 /// # Errors
