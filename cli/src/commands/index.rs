@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tamis_pipeline::dedup::index::Place;
 use tamis_pipeline::dedup::index::maintain::{self, Expire};
-use tamis_schemas::index::IndexManifest;
+use tamis_schemas::index::{IndexManifest, SegmentRecord};
 
 use crate::args::{Format, Global, IndexCommand, IndexExpire};
 use crate::exit::Exit;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
             ),
             None => {
                 let manifest = maintain::delete(&place(&args.index.url)?)?;
-                let rows: u64 = manifest.segments.iter().map(|segment| segment.live_rows()).sum();
+                let rows: u64 = manifest.segments.iter().map(SegmentRecord::live_rows).sum();
                 let n_segments = manifest.segments.len() as u64;
                 let text = format!("removed the index: {} rows in {} segments\n", count(rows), count(n_segments));
                 (text, json!({"removed_rows": rows, "removed_segments": n_segments}))
@@ -109,8 +109,8 @@ fn expired_text(expired: &maintain::Expired) -> String {
 }
 
 fn describe(url: &str, manifest: &IndexManifest, now: u64) -> String {
-    let rows: u64 = manifest.segments.iter().map(|segment| segment.live_rows()).sum();
-    let size: u64 = manifest.segments.iter().map(|segment| segment.bytes()).sum();
+    let rows: u64 = manifest.segments.iter().map(SegmentRecord::live_rows).sum();
+    let size: u64 = manifest.segments.iter().map(SegmentRecord::bytes).sum();
     let n_segments = count(manifest.segments.len() as u64);
     let mut text =
         format!("index {url}: {} rows in {n_segments} segments, {}\n\nparameters\n", count(rows), bytes(size));

@@ -113,7 +113,9 @@ mod tests {
             let context = Context::new(&resources, Cancel::default()).unwrap();
             let mut sorter = ExternalSorter::new("test", &context.budget);
             let mut keys: Vec<u64> = (0..n_keys).map(|_| random.random_range(0..100_000)).collect();
-            keys.iter().for_each(|&key| sorter.push(key, &context).unwrap());
+            for &key in &keys {
+                sorter.push(key, &context).unwrap();
+            }
             let table = KeyTable::new(sorter, &context).unwrap();
             keys.sort_unstable();
             keys.dedup();

@@ -7,7 +7,6 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ID, ROW, TEXT};
 
-use super::parameters::parameters;
 use crate::dedup::columns::{EXACT_KEY, N_SHINGLES, column};
 use crate::dedup::compare::prefix_len;
 use crate::dedup::fingerprint::{Features, Reader};
@@ -62,7 +61,6 @@ impl IndexRows {
     /// # Errors
     /// `Error::Config` if the settings cannot work.
     pub fn new(settings: &Settings) -> Result<Self> {
-        parameters(settings)?;
         Ok(Self { settings: settings.clone(), search: settings.search()? })
     }
 
