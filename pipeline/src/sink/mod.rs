@@ -32,7 +32,7 @@ pub(crate) use tier::{is_local, local_folder};
 use crate::store::Stores;
 use crate::{Error, Result};
 
-/// Name of the manifest of a run.
+/// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
 
