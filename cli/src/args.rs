@@ -9,6 +9,8 @@ use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Text
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
+use crate::age::Age;
+
 /// Sieves a dataset down to what is worth training on and worth labelling.
 #[derive(Debug, Parser)]
 #[command(name = "tamis", version, propagate_version = true, max_term_width = 100)]
@@ -84,6 +86,9 @@ pub(crate) enum Command {
     /// Show, check or describe config files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look after an index of earlier runs
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Print shell completions
     Completions(Completions),
 }
@@ -172,7 +177,10 @@ pub(crate) struct Dedup {
     /// star: a dropped row has a proven edge to a kept one; connected: a path
     #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
     pub(crate) linkage: Linkage,
-    /// Which rows are compared: any two, those of one source, or of two
+    /// Index of earlier runs (folder or URL): their kept rows come first, and what stays is added
+    #[arg(long, value_name = "URL", help_heading = "Near-duplicates")]
+    pub(crate) index: Option<String>,
+    /// Which rows are compared: any two, those of one source, of two, or each with the index only
     #[arg(long, value_name = "SCOPE", value_parser = scope(), default_value = "all", help_heading = "Near-duplicates")]
     pub(crate) scope: Scope,
     /// Compare only rows with equal values of this column
@@ -424,6 +432,76 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
+/// `tamis index`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Print parameters, segments and runs
+    Show(IndexUrl),
+    /// Let rows expire by age or id: later runs are not compared with them
+    Expire(IndexExpire),
+    /// Remove the rows of a run, or the whole index
+    Delete(IndexDelete),
+    /// Merge small segments and leave out what has expired
+    Compact(IndexCompact),
+    /// Read every byte and check it
+    Verify(IndexUrl),
+}
+
+/// Which index.
+#[derive(Debug, Args)]
+pub(crate) struct IndexUrl {
+    /// Folder or URL of the index
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+}
+
+/// `tamis index expire`.
+#[derive(Debug, Args)]
+pub(crate) struct IndexExpire {
+    #[command(flatten)]
+    pub(crate) index: IndexUrl,
+    #[command(flatten)]
+    pub(crate) rows: ExpireRows,
+}
+
+/// Which rows expire.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ExpireRows {
+    /// Rows added longer ago, e.g. 90d, 12w or 36h
+    #[arg(long, value_name = "AGE", conflicts_with_all = ["id", "ids"])]
+    pub(crate) older_than: Option<Age>,
+    /// Rows with this id; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Vec<String>,
+    /// Rows with the ids in this file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: Option<PathBuf>,
+}
+
+/// `tamis index delete`.
+#[derive(Debug, Args)]
+pub(crate) struct IndexDelete {
+    #[command(flatten)]
+    pub(crate) index: IndexUrl,
+    /// Only the rows that this run added; `tamis index show` lists the runs
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Do it: without --run the whole index is gone
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `tamis index compact`.
+#[derive(Debug, Args)]
+pub(crate) struct IndexCompact {
+    #[command(flatten)]
+    pub(crate) index: IndexUrl,
+    /// Age from which files of runs that ended early are removed; longer than any run takes
+    #[arg(long, value_name = "AGE", default_value = "1d")]
+    pub(crate) orphans: Age,
+}
+
 /// `tamis completions`.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
@@ -453,7 +531,7 @@ fn linkage() -> impl TypedValueParser<Value = Linkage> {
 }
 
 fn scope() -> impl TypedValueParser<Value = Scope> {
-    one_of(&["all", "within-source", "across-sources"])
+    one_of(&["all", "within-source", "across-sources", "index"])
 }
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {

@@ -1,5 +1,6 @@
 //! `tamis` sieves a dataset down to what is worth training on and worth labelling.
 
+mod age;
 mod args;
 mod commands;
 mod diagnostic;

@@ -79,6 +79,16 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     if let Some(losses) = &finished.manifest.losses {
         write_losses(out, losses)?;
     }
+    if let Some(record) = &finished.manifest.index {
+        writeln!(
+            out,
+            "index: {} rows of earlier runs, {} of them alike enough to look at; {} rows dropped for them, {} rows added",
+            count(record.indexed_rows),
+            count(record.matched_rows),
+            count(record.dropped_rows),
+            count(record.added_rows),
+        )?;
+    }
     write_selection(out, finished.manifest)?;
     writeln!(out, "\nwritten to {}", finished.output)?;
     for (table, record) in &finished.manifest.tables {

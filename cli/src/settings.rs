@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
+use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, GuardsConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig,
-    Table,
+    Config, DecontaminateConfig, DeduplicateConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig, ScoreConfig,
+    SelectConfig, Table,
 };
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
@@ -37,6 +39,7 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         decontaminate: decontaminate(&args.against),
         deduplicate: Some(deduplicate),
         guards: guards(&args.guards),
+        index: args.index.clone().map(|url| IndexConfig { url }),
         ..base(&args.data, None)
     };
     config.input.source.clone_from(&args.guards.source_column);
@@ -108,6 +111,7 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
         decontaminate: None,
         deduplicate: None,
         guards: None,
+        index: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },
@@ -136,6 +140,12 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
 /// Whether an earlier run may be replaced.
 pub(crate) fn existing(args: Overwrite) -> Existing {
     if args.overwrite { Existing::Overwrite } else { Existing::Refuse }
+}
+
+/// The moment, and a name that no other process gives to a file.
+pub(crate) fn stamp() -> Stamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp { now: since.as_secs(), nonce: format!("{:08x}-{}", since.subsec_nanos(), std::process::id()) }
 }
 
 /// Object stores with the credentials of the environment.

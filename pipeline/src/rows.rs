@@ -35,6 +35,17 @@ impl RowSet {
             .is_some_and(|page| page[(row as usize & 0xffff) >> 6] >> (row & 63) & 1 == 1)
     }
 
+    /// Rows of the set before `row`.
+    pub fn rank(&self, row: u64) -> u64 {
+        let count = |words: &[u64]| words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        let before: u64 = self.pages.range(..row >> PAGE_BITS).map(|(_, page)| count(page.as_slice())).sum();
+        let in_page = self.pages.get(&(row >> PAGE_BITS)).map_or(0, |page| {
+            let word = (row as usize & 0xffff) >> 6;
+            count(&page[..word]) + u64::from((page[word] & ((1 << (row & 63)) - 1)).count_ones())
+        });
+        before + in_page
+    }
+
     /// Whether a row in `start..end` is in the set.
     pub fn intersects(&self, start: u64, end: u64) -> bool {
         start < end
@@ -78,5 +89,19 @@ impl FromIterator<u64> for RowSet {
             set.insert(row);
         }
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_the_rows_before() {
+        let rows: RowSet = [0, 1, 63, 64, 65_535, 65_536, 200_000].into_iter().collect();
+        for (rank, row) in rows.iter().enumerate() {
+            assert_eq!((rows.rank(row), rows.rank(row + 1)), (rank as u64, rank as u64 + 1), "{row}");
+        }
+        assert_eq!((rows.rank(130_000), rows.rank(u64::MAX)), (6, 7));
     }
 }

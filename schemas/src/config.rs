@@ -23,6 +23,9 @@ pub struct Config {
     /// What stops a run that loses too much.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guards: Option<GuardsConfig>,
+    /// The index of what earlier runs kept: rows are compared with it, and what stays is added. Needs `deduplicate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -258,6 +261,8 @@ pub enum Scope {
     WithinSource,
     /// Rows of different sources: what repeats inside one source stays.
     AcrossSources,
+    /// Every row with those of the index only.
+    Index,
 }
 
 /// Loss guards: a run that drops more stops before anything is visible.
@@ -278,6 +283,14 @@ impl Default for GuardsConfig {
     fn default() -> Self {
         Self { max_dropped_ratio: one(), max_cluster_rows: None, allow_loss: false }
     }
+}
+
+/// The index over runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IndexConfig {
+    /// Folder or object-store URL of the index; made by the first run.
+    pub url: String,
 }
 
 /// The built-in scorer.

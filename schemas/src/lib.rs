@@ -4,6 +4,7 @@
 
 pub mod columns;
 pub mod config;
+pub mod index;
 pub mod manifest;
 pub mod preset;
 pub mod size;

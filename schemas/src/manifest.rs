@@ -40,6 +40,9 @@ pub struct Manifest {
     /// What lost more than the loss guards allow; only where `guards.allow_loss` let it pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossRecord>,
+    /// What the index over runs had to say, and what was added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -244,6 +247,22 @@ impl fmt::Display for LossExample {
     }
 }
 
+/// What the index over runs had to say, and what was added to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexRecord {
+    /// Name of this run in the index, made of what it added; none if it added nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Rows added.
+    pub added_rows: u64,
+    /// Rows of earlier runs in the index.
+    pub indexed_rows: u64,
+    /// Of these, rows that share a key with a row of this run.
+    pub matched_rows: u64,
+    /// Rows dropped for a row of an earlier run.
+    pub dropped_rows: u64,
+}
+
 /// A point of the S-curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SCurvePoint {
@@ -322,7 +341,7 @@ pub struct FileRecord {
 /// order must not change the manifest (each file has a record of its own).
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
-    for (section, key) in [("output", "path"), ("input", "paths"), ("decontaminate", "paths")] {
+    for (section, key) in [("output", "path"), ("input", "paths"), ("decontaminate", "paths"), ("index", "url")] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);
         }

@@ -12,6 +12,7 @@ mod decontaminate;
 mod determinism;
 mod documents;
 mod guards;
+mod index;
 mod inspect;
 mod interrupt;
 mod oracle;

@@ -91,6 +91,9 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # [guards]
 # max_dropped_ratio = 0.5
 # max_cluster_rows = 10000
+# Compare with what earlier runs kept, and add what this one keeps:
+# [index]
+# url = \"tamis-index\"   # a folder, or s3://bucket/prefix
 
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"

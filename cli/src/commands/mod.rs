@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod index;
 mod init;
 mod inspect;
 mod pipeline;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
+        Command::Index(args) => index::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
 }

@@ -20,7 +20,8 @@ pub(crate) fn run(
     let context = settings::context(global)?;
     let display = Display::start(global);
     let existing = settings::existing(overwrite);
-    let result = tamis_pipeline::run::run(config, existing, &settings::stores(), &context, display.progress());
+    let (stamp, stores) = (settings::stamp(), settings::stores());
+    let result = tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress());
     drop(display);
     let manifest = result?;
     let finished = Finished {

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::buckets::{BucketReader, Buckets, buckets, split};
 use super::compare::{Findings, first_shared};
+use super::earlier::Pairing;
 use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::scope::{Place, Places};
@@ -88,6 +89,7 @@ pub(super) fn compare(
     keys: ExternalSorter<(u64, u64)>,
     features: &Features,
     ranks: &Ranks,
+    pairing: Pairing,
     collapsed: &RowSet,
     places: &Places,
     context: &Context,
@@ -100,7 +102,7 @@ pub(super) fn compare(
     let hot_rows = if matches!(features, Features::Sketches { .. }) { HOT_ROWS } else { usize::MAX };
     let Buckets { cool, hot, hot_keys } = buckets(keys, hot_rows, ranks, collapsed, context)?;
     let hot_tags = hot_keys.iter().map(|&key| key as u32).collect();
-    let mut comparison = Comparison { features, ranks, hot_tags, places, context, found };
+    let mut comparison = Comparison { features, ranks, pairing, hot_tags, places, context, found };
     let mut reader = BucketReader::new(&cool);
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
     loop {
@@ -166,6 +168,7 @@ fn parts(n_rows: usize) -> impl Iterator<Item = Range<usize>> {
 struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
+    pairing: Pairing,
     hot_tags: HashSet<u32>,
     places: &'a Places,
     context: &'a Context,
@@ -193,7 +196,7 @@ impl Comparison<'_> {
                 continue;
             }
             for (index, &later) in ranks.iter().enumerate() {
-                for &earlier in &ranks[..index] {
+                for &earlier in &ranks[self.pairing.earlier(ranks, index)] {
                     pairs.push((later, earlier), self.context)?;
                 }
             }
@@ -279,7 +282,7 @@ impl Comparison<'_> {
         let mut met = Vec::new();
         for later in later {
             let left = &glances[later];
-            left.meeting_at(&glances[..later], key, is_hot, &mut met);
+            left.meeting_at(&glances[self.pairing.earlier(ranks, later)], key, is_hot, &mut met);
             for &earlier in &met {
                 findings.judge(ranks[later], ranks[earlier], left, &glances[earlier], gate);
             }
@@ -301,7 +304,8 @@ impl Comparison<'_> {
             for earlier_block in blocks(0..block.end) {
                 let earlier_sets = self.sets(table, &ranks[earlier_block.clone()])?;
                 for (later, left) in block.clone().zip(&later_sets) {
-                    let earlier = earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < later);
+                    let end = self.pairing.earlier(ranks, later).end;
+                    let earlier = earlier_block.clone().zip(&earlier_sets).take_while(|(index, _)| *index < end);
                     for (earlier, right) in earlier.filter(|(_, right)| first_shared(left, right) == Some(key)) {
                         findings.judge_sets((ranks[later], left), (ranks[earlier], right), threshold);
                     }
@@ -342,17 +346,23 @@ impl Comparison<'_> {
 
     /// Compares the rows of a block with the leaders before it on all threads, then with those inside of it.
     fn walk_block(&mut self, block: Vec<HotRow<'_>>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
+        let pairing = self.pairing;
         let compare = |row: &HotRow<'_>| {
             let mut findings = Findings::default();
-            row.judge(&leaders.held, gate, &mut findings);
+            if pairing.is_new(row.rank) {
+                row.judge(&leaders.held, gate, &mut findings);
+            }
             findings
         };
         let all: Vec<Findings> = self.context.pool.install(|| block.par_iter().map(compare).collect());
         let mut new_leaders: Vec<HotRow<'_>> = Vec::new();
         for (row, mut findings) in block.into_iter().zip(all) {
-            self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
-            row.judge(&new_leaders, gate, &mut findings);
-            if findings.edges.is_empty() {
+            let is_new = pairing.is_new(row.rank);
+            if is_new {
+                self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
+                row.judge(&new_leaders, gate, &mut findings);
+            }
+            if findings.edges.is_empty() && (pairing.among_new || !is_new) {
                 new_leaders.push(row);
             }
             self.keep(findings)?;

@@ -66,6 +66,11 @@ impl Evidence {
         Ok(())
     }
 
+    /// The kept rows whose ids it waits for.
+    pub(super) fn kept_rows(&self) -> &RowSet {
+        &self.kept_rows
+    }
+
     /// Joins ids and verdicts. The batches come in order of the dropped row.
     pub fn finish(mut self, context: &Context) -> Result<EvidenceBatches> {
         let mut proofs = ExternalSorter::new(STAGE, &context.budget);

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::band::Bands;
 use super::columns::{
     BAND_KEYS, EXACT_KEY, LENGTH, N_SHINGLES, SAMPLE, SET_SIZE, SHINGLES, SKETCH, column, column_by_name,
 };
@@ -21,7 +22,7 @@ use super::normalize::Normalizer;
 use super::scope::{key_within, shift};
 use super::settings::{KeepOrder, Search, Settings};
 use super::shingle::{Shingler, to_set};
-use super::sketch::{N_SLOTS, sketch};
+use super::sketch::{N_SLOTS, Sketch, sketch};
 use super::token::tokenize;
 use super::widest::widest;
 use crate::stage::MapStage;
@@ -65,6 +66,19 @@ impl Reader {
         tokenize(self.normalizer.normalized(), &mut self.tokens);
         self.shingler.shingle(&self.tokens, &mut self.shingles);
         &mut self.shingles
+    }
+
+    /// Normalizes a text, for [`read_normalized`](Self::read_normalized).
+    pub(super) fn normalize(&mut self, text: &str) -> String {
+        String::from_utf8_lossy(self.normalizer.normalize(text)).into_owned()
+    }
+
+    /// As [`read`](Self::read), of a text that was normalized before.
+    pub(super) fn read_normalized(&mut self, normalized: &str) -> (u128, &mut Vec<u64>) {
+        self.tokens.clear();
+        tokenize(normalized.as_bytes(), &mut self.tokens);
+        self.shingler.shingle(&self.tokens, &mut self.shingles);
+        (xxh3_128(normalized.as_bytes()), &mut self.shingles)
     }
 }
 
@@ -206,7 +220,7 @@ impl MapStage for ShingleSets {
 
 /// What is found in a text, column by column.
 #[derive(Debug)]
-struct Features {
+pub(super) struct Features {
     search: Search,
     sketches: Vec<u32>,
     set_sizes: Vec<u64>,
@@ -217,7 +231,7 @@ struct Features {
 }
 
 impl Features {
-    fn new(search: Search, n_rows: usize) -> Self {
+    pub(super) fn new(search: Search, n_rows: usize) -> Self {
         let n_slots = if matches!(search, Search::Bands(_)) { N_SLOTS * n_rows } else { 0 };
         Self {
             search,
@@ -229,7 +243,7 @@ impl Features {
         }
     }
 
-    fn fields(search: Search) -> Vec<Field> {
+    pub(super) fn fields(search: Search) -> Vec<Field> {
         match search {
             Search::Exhaustive => vec![list_field(SHINGLES)],
             Search::Samples(_) => vec![Field::new(SET_SIZE, DataType::UInt64, false), list_field(SAMPLE)],
@@ -240,18 +254,14 @@ impl Features {
         }
     }
 
-    fn push(&mut self, shingles: &mut Vec<u64>) {
+    pub(super) fn push(&mut self, shingles: &mut Vec<u64>) {
         match self.search {
             Search::Exhaustive => {
                 to_set(shingles);
                 self.lists.extend_from_slice(shingles);
             }
             Search::Bands(bands) => {
-                let slots = sketch(shingles);
-                if !shingles.is_empty() {
-                    bands.push_keys(&slots, &mut self.lists);
-                }
-                self.sketches.extend_from_slice(&slots);
+                return self.push_sketch(&sketch(shingles), bands, shingles.is_empty());
             }
             Search::Samples(sampling) => {
                 self.set_sizes.push(least_distinct(shingles, &mut self.table, sampling) as u64);
@@ -261,7 +271,16 @@ impl Features {
         self.ends.push(self.lists.len());
     }
 
-    fn into_columns(self) -> Result<Vec<ArrayRef>> {
+    /// Adds a row whose sketch is known.
+    pub(super) fn push_sketch(&mut self, slots: &Sketch, bands: Bands, is_empty: bool) {
+        if !is_empty {
+            bands.push_keys(slots, &mut self.lists);
+        }
+        self.sketches.extend_from_slice(slots);
+        self.ends.push(self.lists.len());
+    }
+
+    pub(super) fn into_columns(self) -> Result<Vec<ArrayRef>> {
         let lists = list_column(self.lists, &self.ends)?;
         match self.search {
             Search::Exhaustive => Ok(vec![lists]),

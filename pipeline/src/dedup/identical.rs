@@ -1,5 +1,6 @@
 //! The exact rule: rows of equal normalized text collapse to the first of them before anything else is compared.
 
+use super::earlier::Pairing;
 use super::edge::{Edge, Grouped, Method, Similarity};
 use super::keep::Ranks;
 use crate::context::Context;
@@ -16,7 +17,14 @@ pub(super) struct Identical {
 }
 
 /// Groups rows by the 128-bit key of their text.
-pub(super) fn group(keys: ExternalSorter<(u128, u64)>, ranks: &Ranks, context: &Context) -> Result<Identical> {
+///
+/// A row of an earlier run is the first of its group, and never collapses.
+pub(super) fn group(
+    keys: ExternalSorter<(u128, u64)>,
+    ranks: &Ranks,
+    pairing: Pairing,
+    context: &Context,
+) -> Result<Identical> {
     const STAGE: &str = "near-duplicates: identical texts";
     // Groups of two rows or more only, each in keep order: number of the group, rank.
     let mut groups = ExternalSorter::new(STAGE, &context.budget);
@@ -38,8 +46,10 @@ pub(super) fn group(keys: ExternalSorter<(u128, u64)>, ranks: &Ranks, context: &
     while let Some((group, first)) = groups.next()? {
         context.cancel.check()?;
         while let Some((_, rank)) = groups.next_if(|(next_group, _)| *next_group == group)? {
-            members.push((first, rank), context)?;
-            collapsed.insert(rank);
+            if pairing.collapses(first) && pairing.is_new(rank) {
+                members.push((first, rank), context)?;
+                collapsed.insert(rank);
+            }
         }
     }
     Ok(Identical { members: members.finish(context)?, collapsed })
@@ -54,7 +64,8 @@ pub(super) fn link(
     edges: &mut ExternalSorter<Edge>,
     context: &Context,
 ) -> Result<()> {
-    for member in group(keys, ranks, context)?.members {
+    let pairing = Pairing { first_new: 0, among_new: true };
+    for member in group(keys, ranks, pairing, context)?.members {
         let (earlier, later) = member?;
         if !collapsed.contains(later) {
             let (similarity, method) = (Similarity::ONE, Method::Identical);

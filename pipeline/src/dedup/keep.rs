@@ -138,6 +138,15 @@ pub(super) enum Ranks {
         /// Row by rank.
         row_of_rank: RowTable<u64>,
     },
+    /// Rows of earlier runs, which lie above all others, come first.
+    AfterEarlier {
+        /// How many they are.
+        n_earlier: u64,
+        /// Position of the first of them.
+        first_position: u64,
+        /// Ranks among the other rows.
+        of_run: Box<Ranks>,
+    },
 }
 
 impl Ranks {
@@ -151,6 +160,8 @@ impl Ranks {
         match self {
             Self::ByRow => Ok(row),
             Self::Tables { rank_of_row, .. } => rank_of_row.get(row),
+            Self::AfterEarlier { first_position, .. } if *first_position <= row => Ok(row - first_position),
+            Self::AfterEarlier { n_earlier, of_run, .. } => Ok(n_earlier + of_run.rank(row)?),
         }
     }
 
@@ -159,6 +170,8 @@ impl Ranks {
         match self {
             Self::ByRow => Ok(rank),
             Self::Tables { row_of_rank, .. } => row_of_rank.get(rank),
+            Self::AfterEarlier { n_earlier, first_position, .. } if rank < *n_earlier => Ok(first_position + rank),
+            Self::AfterEarlier { n_earlier, of_run, .. } => of_run.row(rank - n_earlier),
         }
     }
 }

@@ -9,10 +9,12 @@ use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE,
 use super::compare::prefix_len;
 use super::containment::Samples;
 use super::duplicates::DuplicatesWriter;
+use super::earlier::{Earlier, Pairing};
 use super::edge::{Edge, GreyPair, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group, link};
+use super::index::Lookup;
 use super::keep::{KeepKeys, Ranks};
 use super::largest::{Cluster, LargestClusters};
 use super::proof::Proof;
@@ -57,6 +59,7 @@ pub struct NearDuplicates {
     n_rows: u64,
     n_without_tokens: u64,
     next_row: u64,
+    lookup: Option<Lookup>,
 }
 
 #[derive(Debug)]
@@ -92,8 +95,43 @@ impl NearDuplicates {
             n_rows: 0,
             n_without_tokens: 0,
             next_row: 0,
+            lookup: None,
         };
         Ok((barrier, result))
+    }
+
+    /// Compares the rows with those of earlier runs too: these come before all others, and stay.
+    ///
+    /// # Errors
+    /// `Error::Config` under settings that do not work with an index.
+    pub fn against(mut self, lookup: Lookup) -> Result<Self> {
+        self.settings.check_for_index()?;
+        self.lookup = Some(lookup);
+        Ok(self)
+    }
+
+    /// What rows of this run and of earlier ones have in common.
+    fn observe_fingerprints(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
+        for &row in rows.values() {
+            if row < self.next_row {
+                return Err(Error::Invariant(format!("row {row} comes after row {}", self.next_row - 1)));
+            }
+            self.next_row = row + 1;
+        }
+        self.observe_exact_keys(batch, rows, context)?;
+        match &mut self.features {
+            FeatureWriter::Sketches(_) => self.observe_sketches(batch, rows, context),
+            FeatureWriter::Sets(_) => self.observe_sets(batch, rows, context),
+            FeatureWriter::Samples(samples) => samples.observe(batch, rows, context),
+        }
+    }
+
+    /// Finds the rows of earlier runs, and takes them for rows that lie above all of this run.
+    fn observe_earlier(&mut self, context: &Context) -> Result<Option<Earlier>> {
+        let Some(lookup) = self.lookup.take() else { return Ok(None) };
+        let earlier = Earlier::new(lookup.find(context)?, self.next_row);
+        earlier.fingerprints(context, |batch| self.observe_fingerprints(&batch, column(&batch, ROW)?, context))?;
+        Ok(Some(earlier))
     }
 
     fn observe_exact_keys(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
@@ -146,27 +184,26 @@ impl BarrierStage for NearDuplicates {
         }
         let rows: &UInt64Array = column(batch, ROW)?;
         let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
-        for &row in rows.values() {
-            if row < self.next_row {
-                return Err(Error::Invariant(format!("row {row} comes after row {}", self.next_row - 1)));
-            }
-            self.next_row = row + 1;
+        self.observe_fingerprints(batch, rows, context)?;
+        if let Some(lookup) = &mut self.lookup {
+            lookup.observe(batch, context)?;
         }
         self.observe_exact_keys(batch, rows, context)?;
         self.places.observe(batch, rows, context)?;
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
-        self.keep.observe(batch, rows, context)?;
-        match &mut self.features {
-            FeatureWriter::Sketches(_) => self.observe_sketches(batch, rows, context),
-            FeatureWriter::Sets(_) => self.observe_sets(batch, rows, context),
-            FeatureWriter::Samples(samples) => samples.observe(batch, rows, context),
-        }
+        self.keep.observe(batch, rows, context)
     }
 
-    fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
+    fn end_of_pass(mut self: Box<Self>, context: &Context) -> Result<Next> {
+        let earlier = self.observe_earlier(context)?;
         let ranks = self.keep.finish(context)?;
-        let identical = group(self.exact_keys, &ranks, context)?;
+        let ranks = match &earlier {
+            Some(earlier) if earlier.counts().n_matched > 0 => earlier.ranks(ranks),
+            _ => ranks,
+        };
+        let pairing = Pairing::new(earlier.as_ref(), &self.settings.scope);
+        let identical = group(self.exact_keys, &ranks, pairing, context)?;
         let mut linked = ExternalSorter::new(STAGE, &context.budget);
         if let Some(keys) = self.text_keys {
             link(keys, &identical.collapsed, &ranks, &mut linked, context)?;
@@ -182,6 +219,7 @@ impl BarrierStage for NearDuplicates {
             places: self.places.finish(context)?,
             edges: linked,
             untested: ExternalSorter::new(STAGE, &context.budget),
+            earlier,
             result: self.result,
         };
         let features = match (self.features, self.search) {
@@ -195,7 +233,7 @@ impl BarrierStage for NearDuplicates {
             _ => return Err(malformed(SKETCH)),
         };
         let Closing { ranks, identical, places, .. } = &closing;
-        let found = compare(self.keys, &features, ranks, &identical.collapsed, places, context)?;
+        let found = compare(self.keys, &features, ranks, pairing, &identical.collapsed, places, context)?;
         std::mem::drop(features);
         closing.report.n_candidate_pairs = found.counts.candidate_pairs;
         closing.report.n_untested_pairs = found.counts.untested_pairs;
@@ -211,6 +249,7 @@ pub(super) struct Closing {
     pub(super) ranks: Ranks,
     places: Places,
     pub(super) edges: ExternalSorter<Edge>,
+    pub(super) earlier: Option<Earlier>,
     pub(super) identical: Identical,
     pub(super) report: NearDuplicateReport,
     /// Ranks that were not compared with all their candidates, and how many they left out.
@@ -246,7 +285,7 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, identical, mut report, untested, .. } = self;
+        let Self { settings, ranks, edges, earlier, identical, mut report, untested, .. } = self;
         let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
@@ -260,6 +299,7 @@ impl Closing {
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
             let mut cluster = Cluster::new(kept);
+            let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
             while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
                 cluster.n_rows += 1;
                 if cluster.n_rows <= settings.cap_cluster {
@@ -272,6 +312,10 @@ impl Closing {
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                report.n_dropped_for_earlier += u64::from(is_earlier(kept));
+                if is_earlier(drop.dropped) {
+                    return Err(Error::Invariant("a row of an earlier run was dropped".into()));
+                }
                 what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
@@ -295,8 +339,12 @@ impl Closing {
         }
         report.what_if = what_if.into_points();
         let verdict = Verdict::new(identical_rows, near_rows);
-        let evidence =
+        let mut evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
+        if let Some(earlier) = earlier {
+            earlier.name_rows(&mut evidence, context)?;
+            (report.n_earlier, report.n_earlier_matched) = (earlier.counts().n_rows, earlier.counts().n_matched);
+        }
         let duplicates = Some(duplicates.finish(context)?);
         self.result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
         Ok(Next::Done(Box::new(verdict)))

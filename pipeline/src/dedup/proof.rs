@@ -31,6 +31,7 @@ const PAIRS_ALONE: usize = 32;
 pub(super) struct Proof {
     closing: Closing,
     order: Order,
+    earlier_runs: RowSet,
     n_missing_rows: u64,
 }
 
@@ -106,12 +107,15 @@ impl Sets {
 }
 
 impl Proof {
-    /// The barrier, and the rows that it must see.
+    /// The barrier, and the rows that it must see. Rows of earlier runs are not among these: the index knows them.
     pub(super) fn new(mut closing: Closing, open: OpenPairs, context: &Context) -> Result<(Self, RowSet)> {
-        let mut rows = RowSet::new();
+        let (mut rows, mut earlier_runs) = (RowSet::new(), RowSet::new());
         for rank in open.later.iter().chain(open.earlier.iter()) {
-            rows.insert(closing.ranks.row(rank)?);
+            let row = closing.ranks.row(rank)?;
+            let is_earlier = closing.earlier.as_ref().is_some_and(|earlier| earlier.is_earlier(row));
+            if is_earlier { &mut earlier_runs } else { &mut rows }.insert(row);
         }
+        let n_missing_rows = rows.len() + earlier_runs.len();
         let grey = open.pairs.finish(context)?;
         let measure = closing.settings.measure;
         let sets = SetsWriter::new(measure, context);
@@ -127,7 +131,7 @@ impl Proof {
                 }
             }
         };
-        Ok((Self { closing, order, n_missing_rows: rows.len() }, rows))
+        Ok((Self { closing, order, earlier_runs, n_missing_rows }, rows))
     }
 }
 
@@ -159,7 +163,14 @@ impl BarrierStage for Proof {
     }
 
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
-        let Self { mut closing, order, n_missing_rows } = *self;
+        let Self { mut closing, mut order, earlier_runs, mut n_missing_rows } = *self;
+        if let (Some(earlier), Order::AtEnd { sets, .. } | Order::All { sets, .. }) = (&closing.earlier, &mut order) {
+            earlier.sets(&earlier_runs, context, |batch| {
+                let rows: &UInt64Array = column(&batch, ROW)?;
+                n_missing_rows = n_missing_rows.saturating_sub(rows.len() as u64);
+                lists(&batch, SHINGLES, rows)?.try_for_each(|(row, set)| sets.push(row, set, context))
+            })?;
+        }
         if n_missing_rows > 0 {
             let message = format!("{n_missing_rows} rows were not there when the input was read again");
             return Err(Error::Invariant(message));

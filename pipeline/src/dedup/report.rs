@@ -40,6 +40,12 @@ pub struct NearDuplicateReport {
     pub n_clusters: u64,
     /// Rows of the largest cluster, those that stay included; 0 without a cluster.
     pub largest_cluster_rows: u64,
+    /// Rows of earlier runs in the index.
+    pub n_earlier: u64,
+    /// Of these, rows that share a key with a row of this run.
+    pub n_earlier_matched: u64,
+    /// Rows dropped for a row of an earlier run.
+    pub n_dropped_for_earlier: u64,
     /// Pairs of rows compared.
     pub n_candidate_pairs: u64,
     /// Pairs whose similarity is proven to reach the threshold, where a verdict could depend on it.

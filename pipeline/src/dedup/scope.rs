@@ -53,18 +53,24 @@ pub enum Sources {
     Within,
     /// Any two that differ.
     Across,
+    /// No two: rows are compared with those of earlier runs only.
+    Index,
 }
 
 impl Scope {
     /// The input columns that it looks at.
     pub fn columns(&self) -> Vec<&str> {
-        let source = self.source_column.as_deref().filter(|_| self.sources != Sources::All);
+        let source = self.source_column.as_deref().filter(|_| self.looks_at_sources());
         self.by.as_deref().into_iter().chain(source).collect()
     }
 
     /// Whether it looks at `tamis_file`.
     pub fn needs_file(&self) -> bool {
-        self.sources != Sources::All && self.source_column.is_none()
+        self.looks_at_sources() && self.source_column.is_none()
+    }
+
+    fn looks_at_sources(&self) -> bool {
+        matches!(self.sources, Sources::Within | Sources::Across)
     }
 
     /// Columns whose values make a group.

@@ -4,7 +4,7 @@ use super::band::Bands;
 use super::containment::Sampling;
 use super::measure::Measure;
 use super::normalize::Normalize;
-use super::scope::Scope;
+use super::scope::{Scope, Sources};
 use super::sketch::N_SLOTS;
 use super::sketch_table::agreement;
 use crate::{Error, Result};
@@ -71,6 +71,35 @@ impl Settings {
             }
         }
         names
+    }
+
+    /// Checks that the settings work with an index over runs.
+    ///
+    /// # Errors
+    /// `Error::Config` for connected linkage, by which a row of this run could connect two rows that stay; for containment,
+    /// whose samples the index does not hold; and for groups and sources, which it does not know.
+    pub fn check_for_index(&self) -> Result<()> {
+        let refuse =
+            |message: &str, hint: &str| Err(Error::Config { message: message.into(), hint: Some(hint.into()) });
+        if self.linkage == Linkage::Connected {
+            return refuse(
+                "linkage connected does not work with an index: what earlier runs kept cannot be dropped",
+                "use linkage star, or run without an index",
+            );
+        }
+        if self.measure == Measure::Containment {
+            return refuse(
+                "measure containment does not work with an index, which holds sketches",
+                "use measure jaccard, or run without an index",
+            );
+        }
+        if self.scope.by.is_some() || !matches!(self.scope.sources, Sources::All | Sources::Index) {
+            return refuse(
+                "an index does not know the groups and sources of the rows of earlier runs",
+                "leave out --by, use scope all or index, or one index for each group",
+            );
+        }
+        Ok(())
     }
 
     /// Checks the settings and chooses how candidates are found.

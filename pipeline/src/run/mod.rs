@@ -9,6 +9,7 @@ mod duplicates;
 mod guards;
 mod held_out;
 mod ids;
+mod index;
 mod look;
 mod pass;
 mod plan;
@@ -32,12 +33,14 @@ pub use tune::draw_sample;
 
 use crate::context::Context;
 use crate::dedup::Search;
+use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
 use crate::store::Stores;
 use crate::{Error, Result};
 
+use index::IndexRun;
 use plan::Plan;
 
 /// Checks a config without reading anything.
@@ -95,13 +98,14 @@ impl Run<'_> {
     }
 }
 
-/// Runs what `config` describes.
+/// Runs what `config` describes. The `stamp` goes into the index over runs, if there is one, and nowhere else.
 ///
 /// # Errors
 /// Whatever stops the run; nothing is visible at the output then.
 pub fn run(
     config: &Config,
     existing: Existing,
+    stamp: &Stamp,
     stores: &Stores,
     context: &Context,
     progress: &Progress,
@@ -110,16 +114,24 @@ pub fn run(
     check(config)?;
     let plan = Plan::new(config)?;
     let runtime = context.runtime.handle();
+    let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, stores, stamp, context)?;
+    index.as_ref().map_or(Ok(()), IndexRun::announce)?;
     let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, stores, runtime)?;
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 
     let held_out = held_out::load(run, stores)?;
-    let mut survey = survey::survey(run, held_out, &mut output)?;
+    let lookup = index.as_ref().map(|index| index.lookup(context)).transpose()?;
+    let mut survey = survey::survey(run, held_out, lookup, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
     guards::check_verdicts(run, &mut survey)?;
     let fitted = select::fit(run, &survey, stores)?;
-    let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
+    let mut adding = index.as_ref().map(|index| index.adding(context)).transpose()?;
+    let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), &mut output)?;
+    let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();
+    if let (Some(record), Some(staged)) = (&mut written.index, &staged) {
+        (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
+    }
 
     let mut rows = survey.rows;
     rows.kept = written.kept;
@@ -142,11 +154,14 @@ pub fn run(
         decontamination: survey.decontamination,
         near_duplicates: written.near_duplicates,
         losses: written.losses,
+        index: written.index,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),
     };
+    index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;
+    index.as_ref().map_or(Ok(()), |index| index.commit(staged))?;
     Ok(manifest)
 }
 

@@ -57,6 +57,7 @@ impl Plan {
             }
         }
         check_guards(config)?;
+        check_index(config)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
@@ -114,6 +115,19 @@ fn check_guards(config: &Config) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// `Error::Config` if the index, or the scope that needs one, cannot work with the other settings.
+fn check_index(config: &Config) -> Result<()> {
+    let refuse = |message: &str, hint: &str| Err(Error::Config { message: message.into(), hint: Some(hint.into()) });
+    match (&config.deduplicate, &config.index) {
+        (None, Some(_)) => refuse("an index needs near-duplicate removal", "add a section [deduplicate]"),
+        (Some(deduplicate), None) if deduplicate.scope == tamis_schemas::config::Scope::Index => {
+            refuse("scope index compares with an index, and none is named", "name one with --index or [index] url")
+        }
+        (Some(deduplicate), Some(_)) => near_duplicate_settings(deduplicate)?.check_for_index(),
+        _ => Ok(()),
+    }
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
@@ -270,6 +284,7 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
                 tamis_schemas::config::Scope::All => Sources::All,
                 tamis_schemas::config::Scope::WithinSource => Sources::Within,
                 tamis_schemas::config::Scope::AcrossSources => Sources::Across,
+                tamis_schemas::config::Scope::Index => Sources::Index,
             },
             source_column: None,
             by: config.by.clone(),

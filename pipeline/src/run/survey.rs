@@ -16,6 +16,7 @@ use super::route::split_by_null;
 use super::verdict::Verdicts;
 use super::{Run, pass, rejects};
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
+use crate::dedup::index::Lookup;
 use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
@@ -44,7 +45,12 @@ impl Survey {
 }
 
 /// Reads every row once, and those in doubt once more. A row that contains a held-out item is compared with no other.
-pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut Output) -> Result<Survey> {
+pub(super) fn survey(
+    run: Run<'_>,
+    held_out: Option<HeldOutItems>,
+    lookup: Option<Lookup>,
+    output: &mut Output,
+) -> Result<Survey> {
     let needs_text = run.plan.needs_text(run.config);
     let request = Request {
         columns: Columns::Named(Vec::new()),
@@ -58,6 +64,9 @@ pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut 
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
+    if let (Some(alone), Some(lookup)) = (barrier.take_if(|_| lookup.is_some()), lookup) {
+        barrier = Some(alone.against(lookup)?);
+    }
     let mut writer =
         run.plan.writes(Table::Rejected).then(|| output.table(Table::Rejected, rejected_schema())).transpose()?;
     let mut ids = ExternalSorter::new("id check", &run.context.budget);

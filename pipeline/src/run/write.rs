@@ -8,12 +8,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, Table};
 use tamis_schemas::manifest::{
-    LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
+    IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
 };
 
 use super::duplicates::{self, duplicates_field};
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
+use super::index::Adding;
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::sources::{SourceOf, Tallies};
@@ -21,6 +22,7 @@ use super::survey::Survey;
 use super::verdict::Verdicts;
 use super::{Run, pass};
 use crate::decontaminate::Contaminated;
+use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
@@ -36,6 +38,7 @@ pub(super) struct Written {
     pub(super) dropped_by_reason: BTreeMap<String, u64>,
     pub(super) near_duplicates: Option<NearDuplicateRecord>,
     pub(super) losses: Option<LossRecord>,
+    pub(super) index: Option<IndexRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -45,6 +48,7 @@ pub(super) fn write(
     run: Run<'_>,
     survey: &mut Survey,
     fitted: Option<&Fitted>,
+    adding: Option<&mut Adding>,
     output: &mut Output,
 ) -> Result<Written> {
     let duplicates = duplicates::count(run, survey)?;
@@ -55,8 +59,10 @@ pub(super) fn write(
     let kept_fields = [id_field(), duplicates_field()];
     let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
     let dropped = carried_by(&[id_field(), reason_field()]);
+    let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let router = Router {
         verdicts: survey.verdicts(),
+        index_rows,
         scorer: fitted.map(|fitted| &fitted.scorer),
         duplicates,
         source: guards.as_ref().and_then(Guards::source),
@@ -73,6 +79,7 @@ pub(super) fn write(
         dropped_by_reason: BTreeMap::new(),
         near_duplicates: None,
         losses: None,
+        index: None,
         scorer: None,
         selection: None,
     };
@@ -81,7 +88,7 @@ pub(super) fn write(
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(named_columns(run, &router)) };
     let request = Request {
         columns,
-        text: fitted.is_some().then(|| run.plan.text.clone()),
+        text: (fitted.is_some() || index_rows.is_some()).then(|| run.plan.text.clone()),
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
@@ -111,6 +118,9 @@ pub(super) fn write(
                     }
                 }
                 tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref())?;
+                if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
+                    addition.write(rows, run.context)?;
+                }
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
                     chooser.observe(scored)?;
                 }
@@ -124,6 +134,9 @@ pub(super) fn write(
         let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
         near_duplicate_record(measure, &found.report)
     });
+    if let (Some(_), Some(found)) = (&addition, &found) {
+        written.index = Some(index_record(&found.report));
+    }
     let mut losses = match (guards, &found) {
         (Some(guards), Some(found)) => guards.finish(found)?,
         _ => Losses::default(),
@@ -172,6 +185,7 @@ fn write_evidence(
 #[derive(Debug)]
 struct Router<'a> {
     verdicts: Verdicts,
+    index_rows: Option<&'a IndexRows>,
     scorer: Option<&'a BuiltinScorer>,
     duplicates: Option<DuplicateCounts>,
     source: Option<SourceOf>,
@@ -189,6 +203,7 @@ struct Routed {
     kept: RecordBatch,
     dropped: RecordBatch,
     scored: Option<RecordBatch>,
+    indexed: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
     tallies: Option<Tallies>,
 }
@@ -209,6 +224,7 @@ impl Router<'_> {
             (batch.clone(), batch.slice(0, 0))
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
+        let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
         let (n_kept, n_dropped) = (kept.num_rows() as u64, dropped.num_rows() as u64);
         let project = |carried: &Carried, batch: &RecordBatch| {
@@ -229,6 +245,7 @@ impl Router<'_> {
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
             scored,
+            indexed,
             ids,
             tallies,
         })
@@ -304,6 +321,17 @@ impl<'a> Tables<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// What the index had to say, for the manifest; what is added is known later.
+fn index_record(report: &NearDuplicateReport) -> IndexRecord {
+    IndexRecord {
+        run: None,
+        added_rows: 0,
+        indexed_rows: report.n_earlier,
+        matched_rows: report.n_earlier_matched,
+        dropped_rows: report.n_dropped_for_earlier,
     }
 }
 

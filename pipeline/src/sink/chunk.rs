@@ -16,14 +16,14 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A chunk and its uncompressed size.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) batch: RecordBatch,
-    pub(super) bytes: u64,
+pub(crate) struct Chunk {
+    pub(crate) batch: RecordBatch,
+    pub(crate) bytes: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Chunker {
+pub(crate) struct Chunker {
     schema: SchemaRef,
     pending: Vec<RecordBatch>,
     pending_rows: usize,
@@ -32,11 +32,11 @@ pub(super) struct Chunker {
 }
 
 impl Chunker {
-    pub(super) fn new(schema: SchemaRef) -> Self {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
         Self { schema, pending: Vec::new(), pending_rows: 0, pending_bytes: 0, ready: VecDeque::new() }
     }
 
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut bytes_of_row = vec![0; batch.num_rows()];
         for column in batch.columns() {
             add_row_bytes(column, &mut bytes_of_row);
@@ -59,12 +59,12 @@ impl Chunker {
     }
 
     /// The next whole chunk.
-    pub(super) fn pop(&mut self) -> Option<Chunk> {
+    pub(crate) fn pop(&mut self) -> Option<Chunk> {
         self.ready.pop_front()
     }
 
     /// The rows that do not fill a chunk.
-    pub(super) fn finish(&mut self) -> Result<Option<Chunk>> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Chunk>> {
         if !self.pending.is_empty() {
             self.close()?;
         }

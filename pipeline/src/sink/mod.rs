@@ -23,9 +23,11 @@ use tamis_schemas::config::{Config, Table, TierConfig};
 use tamis_schemas::manifest::{Manifest, TableRecord};
 use tokio::runtime::Handle;
 
-pub(crate) use object::hex;
+pub(crate) use chunk::Chunker;
+pub(crate) use object::{ObjectWriter, hex, put_small};
 pub use table::TableWriter;
-use tier::{Tier, is_local, local_folder};
+use tier::Tier;
+pub(crate) use tier::{is_local, local_folder};
 
 use crate::store::Stores;
 use crate::{Error, Result};
@@ -108,9 +110,9 @@ impl Output {
             is_committed: false,
         };
         for place in output.places() {
-            refuse_overlap(&place.display(""), &config.input.paths)?;
+            refuse_overlap("output", &place.display(""), &config.input.paths)?;
             if let Some(held_out) = &config.decontaminate {
-                refuse_overlap(&place.display(""), &held_out.paths)?;
+                refuse_overlap("output", &place.display(""), &held_out.paths)?;
             }
         }
         output.prepare()?;
@@ -280,7 +282,7 @@ fn not_empty(location: &str) -> Error {
 }
 
 /// An output inside an input would be read by the next run; an input inside an output could be overwritten.
-fn refuse_overlap(output: &str, inputs: &[String]) -> Result<()> {
+pub(crate) fn refuse_overlap(what: &str, output: &str, inputs: &[String]) -> Result<()> {
     for input in inputs.iter().filter(|input| *input != "-") {
         let overlaps = match (is_local(output), is_local(input)) {
             (true, true) => {
@@ -296,8 +298,8 @@ fn refuse_overlap(output: &str, inputs: &[String]) -> Result<()> {
         };
         if overlaps {
             return Err(Error::Config {
-                message: format!("the output `{}` and the input `{input}` overlap", output.trim_end_matches('/')),
-                hint: Some("write to a folder that is neither inside an input nor around one".into()),
+                message: format!("the {what} `{}` and the input `{input}` overlap", output.trim_end_matches('/')),
+                hint: Some("name a folder that is neither inside an input nor around one".into()),
             });
         }
     }

@@ -14,7 +14,7 @@ const PART_BYTES: usize = 8 << 20;
 const PARTS_IN_FLIGHT: usize = 3;
 
 /// A `Write` that ends in an object. Nothing is visible before [`finish`](Self::finish).
-pub(super) struct ObjectWriter {
+pub(crate) struct ObjectWriter {
     upload: WriteMultipart,
     runtime: Handle,
     digest: Sha256,
@@ -23,7 +23,7 @@ pub(super) struct ObjectWriter {
 
 impl ObjectWriter {
     /// Begins an upload in `storage_class`, in the provider's words.
-    pub(super) fn create(
+    pub(crate) fn create(
         store: &Arc<dyn ObjectStore>,
         path: &Path,
         storage_class: Option<&str>,
@@ -40,7 +40,7 @@ impl ObjectWriter {
     }
 
     /// Ends the upload: the object is there. Returns its size and SHA-256.
-    pub(super) fn finish(self) -> object_store::Result<(u64, String)> {
+    pub(crate) fn finish(self) -> object_store::Result<(u64, String)> {
         self.runtime.block_on(self.upload.finish())?;
         Ok((self.bytes, hex(&self.digest.finalize())))
     }
@@ -71,7 +71,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes a small object at once.
-pub(super) fn put_small(
+pub(crate) fn put_small(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
     bytes: Vec<u8>,

@@ -82,7 +82,7 @@ fn join(base: &Path, name: &str) -> Path {
 }
 
 /// A local path or `file:` URL as a path.
-pub(super) fn local_folder(url: &str) -> PathBuf {
+pub(crate) fn local_folder(url: &str) -> PathBuf {
     if url.starts_with("file:")
         && let Some(path) = url::Url::parse(url).ok().and_then(|url| url.to_file_path().ok())
     {
@@ -92,7 +92,7 @@ pub(super) fn local_folder(url: &str) -> PathBuf {
 }
 
 /// Whether `location` names a place of this machine.
-pub(super) fn is_local(location: &str) -> bool {
+pub(crate) fn is_local(location: &str) -> bool {
     Provider::of(location) == Provider::Local
 }
 

@@ -64,6 +64,7 @@ impl<'a> Definition<'a> {
             && match self.settings.scope.sources {
                 Sources::All => true,
                 Sources::Within => left.file == right.file,
+                Sources::Index => false,
                 Sources::Across => left.file != right.file,
             }
     }

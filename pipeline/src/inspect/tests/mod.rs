@@ -51,6 +51,7 @@ impl Written {
             rows: RowCounts::default(),
             dropped_by_reason: BTreeMap::new(),
             decontamination: None,
+            index: None,
             near_duplicates: None,
             losses: None,
             scorer: None,

@@ -1,0 +1,115 @@
+//! Where an index lies.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, UpdateVersion};
+use tokio::runtime::Handle;
+
+use super::blocks::missing_or_unreadable;
+use crate::sink::{is_local, local_folder, put_small};
+use crate::store::{Stores, unreadable};
+use crate::{Error, Result};
+
+/// A folder or a prefix of a bucket. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) runtime: Handle,
+    /// The folder, if it is one of this machine.
+    pub(super) folder: Option<PathBuf>,
+    prefix: Path,
+    url: String,
+}
+
+impl Place {
+    /// The place that `url` names; connects to nothing.
+    ///
+    /// # Errors
+    /// `Error::Config` for a URL that no store understands.
+    pub fn new(url: &str, stores: &Stores, runtime: &Handle) -> Result<Self> {
+        let trimmed = url.trim_end_matches('/');
+        let url = if trimmed.is_empty() { url } else { trimmed };
+        let (store, prefix) = stores.resolve(url)?;
+        let folder = is_local(url).then(|| local_folder(url));
+        Ok(Self { store, runtime: runtime.clone(), folder, prefix, url: url.to_owned() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_store(store: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
+        Self { store, runtime, folder: None, prefix: Path::from("index"), url: "memory://index".into() }
+    }
+
+    /// The URL, as given.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn path(&self, name: &str) -> Path {
+        name.split('/').fold(self.prefix.clone(), Path::join)
+    }
+
+    pub(super) fn display(&self, name: &str) -> String {
+        format!("{}/{name}", self.url)
+    }
+
+    pub(super) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Unwritable { location: self.display(name), source: error.into() }
+    }
+
+    /// The object `name` with its version; `None` if there is none.
+    pub(crate) fn get_if_there(&self, name: &str) -> Result<Option<(Bytes, UpdateVersion)>> {
+        let got = self.runtime.block_on(async {
+            let got = self.store.get_opts(&self.path(name), GetOptions::default()).await?;
+            let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+            Ok::<_, object_store::Error>((got.bytes().await?, version))
+        });
+        match got {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(unreadable(&self.display(name), &error)),
+        }
+    }
+
+    /// Bytes of a file that must be there.
+    pub(super) fn size(&self, name: &str) -> Result<u64> {
+        let found = self.runtime.block_on(self.store.head(&self.path(name)));
+        found.map(|meta| meta.size).map_err(|error| missing_or_unreadable(&self.display(name), &error))
+    }
+
+    pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        put_small(&self.store, &self.path(name), bytes, &self.runtime).map_err(|error| self.unwritable(name, error))
+    }
+
+    /// Removes files; one that is not there is no error.
+    pub(crate) fn delete<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for name in names {
+            match self.runtime.block_on(self.store.delete(&self.path(name))) {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.unwritable(name, error)),
+            }
+            if let (Some(folder), Some((parent, _))) = (&self.folder, name.rsplit_once('/')) {
+                // Fails as long as the folder holds something.
+                let _ = std::fs::remove_dir(folder.join(parent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every file below the folder `name`, by its name here.
+    pub(super) fn list(&self, name: &str) -> Result<Vec<(String, ObjectMeta)>> {
+        let found: Vec<ObjectMeta> = self
+            .runtime
+            .block_on(self.store.list(Some(&self.path(name))).try_collect())
+            .map_err(|error| unreadable(&self.display(name), &error))?;
+        let n_parts = self.prefix.parts_count();
+        let named = found.into_iter().map(|meta| {
+            let parts: Vec<String> = meta.location.parts().skip(n_parts).map(|part| part.as_ref().to_owned()).collect();
+            (parts.join("/"), meta)
+        });
+        Ok(named.collect())
+    }
+}
