@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Strategy, TextDocuments};
+use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
@@ -172,6 +172,15 @@ pub(crate) struct Dedup {
     /// star: a dropped row has a proven edge to a kept one; connected: a path
     #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
     pub(crate) linkage: Linkage,
+    /// Which rows are compared: any two, those of one source, or of two
+    #[arg(long, value_name = "SCOPE", value_parser = scope(), default_value = "all", help_heading = "Near-duplicates")]
+    pub(crate) scope: Scope,
+    /// Compare only rows with equal values of this column
+    #[arg(long, value_name = "COLUMN", help_heading = "Near-duplicates")]
+    pub(crate) by: Option<String>,
+    /// Rows of a cluster that stay, in the order of --keep
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Near-duplicates")]
+    pub(crate) cap_cluster: u64,
     /// Compare without diacritics
     #[arg(long, help_heading = "Near-duplicates")]
     pub(crate) ignore_diacritics: bool,
@@ -184,6 +193,51 @@ pub(crate) struct Dedup {
     /// Seed of the sketch
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) against: HeldOut,
+    #[command(flatten)]
+    pub(crate) guards: Guards,
+}
+
+/// Held-out items that no row may contain.
+#[derive(Debug, Args)]
+pub(crate) struct HeldOut {
+    /// Drop rows that contain an item of these held-out files, folders, globs or URLs
+    #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
+    pub(crate) against: Vec<String>,
+    /// Column or template of an item's text [default: as --text-column]
+    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
+    pub(crate) against_text_column: Option<String>,
+    /// Column of an item's id; "" numbers the items [default: id, if there]
+    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
+    pub(crate) against_id_column: Option<String>,
+    /// Consecutive tokens shared with an item; shorter items whole
+    #[arg(long, value_name = "N", requires = "against", default_value_t = 13, help_heading = "Held-out items")]
+    pub(crate) against_ngram: usize,
+    /// Items of fewer tokens are not looked for, only counted
+    #[arg(long, value_name = "N", requires = "against", default_value_t = 4, help_heading = "Held-out items")]
+    pub(crate) against_min_tokens: usize,
+}
+
+/// What stops a run that loses too much, and where rows are from.
+#[derive(Debug, Args)]
+pub(crate) struct Guards {
+    /// Column with the source of a row [default: its file]
+    ///
+    /// For --scope and --max-dropped-ratio. Rows without a value are a source of their own.
+    #[arg(long, value_name = "COLUMN", help_heading = "Loss guards")]
+    pub(crate) source_column: Option<String>,
+    /// Stop if a larger share of rows is dropped, 0 to 1
+    ///
+    /// Of all rows, and of the rows of each source that has 20 or more. Nothing is written then; the exit code is 2.
+    #[arg(long, value_name = "RATIO", default_value_t = 1.0, help_heading = "Loss guards")]
+    pub(crate) max_dropped_ratio: f64,
+    /// Stop if rows of a larger cluster are dropped
+    #[arg(long, value_name = "N", help_heading = "Loss guards")]
+    pub(crate) max_cluster_rows: Option<u64>,
+    /// Go on whatever is lost; the summary and the manifest tell
+    #[arg(long, help_heading = "Loss guards")]
+    pub(crate) allow_loss: bool,
 }
 
 /// `tamis tune`.
@@ -396,6 +450,10 @@ fn preset() -> impl TypedValueParser<Value = Preset> {
 
 fn linkage() -> impl TypedValueParser<Value = Linkage> {
     one_of(&["star", "connected"])
+}
+
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    one_of(&["all", "within-source", "across-sources"])
 }
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {

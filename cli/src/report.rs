@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tamis_schemas::config::Measure;
-use tamis_schemas::manifest::{Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{DecontaminationRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
 use crate::machine;
@@ -70,8 +70,14 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         "{}",
         row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end()
     )?;
+    if let Some(record) = &finished.manifest.decontamination {
+        write_decontamination(out, record)?;
+    }
     if let Some(record) = &finished.manifest.near_duplicates {
         write_near_duplicates(out, finished.manifest, record)?;
+    }
+    if let Some(losses) = &finished.manifest.losses {
+        write_losses(out, losses)?;
     }
     write_selection(out, finished.manifest)?;
     writeln!(out, "\nwritten to {}", finished.output)?;
@@ -88,6 +94,32 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
             count(finished.manifest.skipped_files.len() as u64),
             finished.manifest.skipped_files[0]
         )?;
+    }
+    Ok(())
+}
+
+fn write_decontamination(out: &mut impl Write, record: &DecontaminationRecord) -> io::Result<()> {
+    let n_files = record.files.len();
+    let files = if n_files == 1 { "1 file".to_owned() } else { format!("{} files", count(n_files as u64)) };
+    writeln!(
+        out,
+        "\nheld out: {} items of {files}, by runs of {} tokens\n  {} rows contain one, {} items are contained",
+        count(record.items),
+        record.ngram,
+        count(record.contaminated_rows),
+        count(record.found_items),
+    )?;
+    if record.items_too_short + record.items_without_tokens > 0 {
+        writeln!(
+            out,
+            "  {} items are too short to look for, {} have no word",
+            count(record.items_too_short),
+            count(record.items_without_tokens),
+        )?;
+    }
+    if let Some(first) = record.skipped_files.first() {
+        let n_skipped = count(record.skipped_files.len() as u64);
+        writeln!(out, "  {n_skipped} files were passed over: their format is unknown (first: {first})")?;
     }
     Ok(())
 }
@@ -141,6 +173,27 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     }
     if record.indirect_rows > 0 {
         writeln!(out, "  {} rows dropped without a direct proof (linkage connected)", count(record.indirect_rows))?;
+    }
+    if record.spared_rows > 0 {
+        writeln!(out, "  {} rows stay beside the first of their cluster (cap_cluster)", count(record.spared_rows))?;
+    }
+    Ok(())
+}
+
+fn write_losses(out: &mut impl Write, losses: &LossRecord) -> io::Result<()> {
+    writeln!(out, "\nmore was lost than the guards allow; allow_loss let it pass:")?;
+    for breach in &losses.breaches {
+        writeln!(out, "  {breach}")?;
+    }
+    let n_told = |of: LossOf| losses.breaches.iter().filter(|breach| breach.of == of).count() as u64;
+    for (n, of, name) in [
+        (losses.clusters, LossOf::Cluster, "clusters too large"),
+        (losses.sources, LossOf::Source, "sources that lose too much"),
+    ] {
+        let n_more = n.saturating_sub(n_told(of));
+        if n_more > 0 {
+            writeln!(out, "  {name} not shown: {}", count(n_more))?;
+        }
     }
     Ok(())
 }

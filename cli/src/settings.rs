@@ -7,9 +7,12 @@ use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+use tamis_schemas::config::{
+    Config, DecontaminateConfig, DeduplicateConfig, GuardsConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig,
+    Table,
+};
 
-use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select, Tune};
+use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -22,12 +25,42 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ngram: args.ngram,
         keep: args.keep.clone(),
         linkage: args.linkage,
+        scope: args.scope,
+        by: args.by.clone(),
+        cap_cluster: args.cap_cluster,
         seed: args.seed,
         ignore_diacritics: args.ignore_diacritics,
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
-    Config { deduplicate: Some(deduplicate), ..base(&args.data, None) }
+    let mut config = Config {
+        decontaminate: decontaminate(&args.against),
+        deduplicate: Some(deduplicate),
+        guards: guards(&args.guards),
+        ..base(&args.data, None)
+    };
+    config.input.source.clone_from(&args.guards.source_column);
+    config
+}
+
+/// `None` unless a guard is asked for.
+fn guards(args: &Guards) -> Option<GuardsConfig> {
+    let given = GuardsConfig {
+        max_dropped_ratio: args.max_dropped_ratio,
+        max_cluster_rows: args.max_cluster_rows,
+        allow_loss: args.allow_loss,
+    };
+    (given != GuardsConfig::default()).then_some(given)
+}
+
+fn decontaminate(args: &HeldOut) -> Option<DecontaminateConfig> {
+    (!args.against.is_empty()).then(|| DecontaminateConfig {
+        text: args.against_text_column.clone(),
+        id: args.against_id_column.clone(),
+        ngram: args.against_ngram,
+        min_tokens: args.against_min_tokens,
+        ..DecontaminateConfig::new(args.against.clone())
+    })
 }
 
 /// The input and the settings of `tamis tune`; thresholds are what it looks at.
@@ -72,7 +105,9 @@ pub(crate) fn convert(args: &Convert) -> Config {
 fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     Config {
         input: input(data.inputs.clone(), &data.reading),
+        decontaminate: None,
         deduplicate: None,
+        guards: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tamis_schemas::manifest::{LossOf, LossRecord};
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -55,6 +57,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// More rows would be dropped than the loss guards allow.
+    #[error("{}", describe(.0))]
+    Loss(Box<LossRecord>),
     /// The memory limit is too small for what cannot spill.
     #[error("{stage} needs {requested_bytes} bytes more, the memory limit of {limit_bytes} bytes is used up")]
     OverBudget {
@@ -101,9 +106,33 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config { hint, .. } | Self::Column { hint, .. } => hint.clone(),
+            Self::Loss(_) => Some(
+                "if this loss is meant, raise the limit, or pass --allow-loss (guards.allow_loss) and see every pair in the \
+                 table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
+                    .into(),
+            ),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
             Self::Spill { .. } => Some("free space there, or set TMPDIR to a disk with more".into()),
             _ => None,
         }
     }
+}
+
+/// What lost too much, a line each, with examples.
+fn describe(record: &LossRecord) -> String {
+    let mut lines = vec!["more rows would be dropped than the loss guards allow; nothing was written".to_owned()];
+    for breach in &record.breaches {
+        lines.push(format!("  {breach}; dropped -> kept (similarity):"));
+        lines.extend(breach.examples.iter().map(|example| format!("    {example}")));
+    }
+    for (of, n, name) in [
+        (LossOf::Cluster, record.clusters, "clusters too large"),
+        (LossOf::Source, record.sources, "sources that lose too much"),
+    ] {
+        let n_told = record.breaches.iter().filter(|breach| breach.of == of).count() as u64;
+        if n_told < n {
+            lines.push(format!("  {name} not shown: {}", n - n_told));
+        }
+    }
+    lines.join("\n")
 }

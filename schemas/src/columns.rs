@@ -6,8 +6,13 @@ pub const PREFIX: &str = "tamis_";
 pub const ID: &str = "tamis_id";
 /// Position of a row in the whole input, rejected rows counted too. `UInt64`; inside a run only, never written.
 pub const ROW: &str = "tamis_row";
+/// Ordinal of a row's file among the input files in their order. `UInt64`; inside a run only, never written.
+pub const FILE: &str = "tamis_file";
 /// The text that is compared and scored. Utf8; inside a run only, never written.
 pub const TEXT: &str = "tamis_text";
+/// Rows that a kept row stands for: itself and those dropped for it, where an input has counts from an earlier run their sum.
+/// `UInt64`, never null.
+pub const DUPLICATES: &str = "tamis_duplicates";
 /// Why a row was dropped or chosen. Utf8.
 pub const REASON: &str = "tamis_reason";
 /// Rank of a row in a labelling batch, 1 is labelled first. `UInt32`.

@@ -14,9 +14,15 @@ use crate::size::ByteSize;
 pub struct Config {
     /// What is read.
     pub input: InputConfig,
+    /// Removal of rows that contain held-out items, before all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decontaminate: Option<DecontaminateConfig>,
     /// Near-duplicate removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplicate: Option<DeduplicateConfig>,
+    /// What stops a run that loses too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<GuardsConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -45,6 +51,9 @@ pub struct InputConfig {
     /// The column that holds a unique id. Default: `id` if there is one, else rows are named `<file>#<row>`. Empty: always `<file>#<row>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The column that says which source a row is from, for `deduplicate.scope` and `guards`. Default: its source is its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Format of all inputs; found out for each file by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<InputFormat>,
@@ -81,6 +90,7 @@ impl InputConfig {
             paths,
             text: default_text(),
             id: None,
+            source: None,
             format: None,
             text_documents: TextDocuments::default(),
             schema: None,
@@ -119,6 +129,41 @@ pub enum TextDocuments {
     File,
 }
 
+/// Removal of rows that contain an item of a held-out set: a run of its tokens, or a short item whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecontaminateConfig {
+    /// The held-out items: files, folders, globs or URLs, of any format that can be read. Their order does not matter.
+    pub paths: Vec<String>,
+    /// The column of an item's text, or a template of several. Default: the one of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The column of an item's id. Default: `id` if there is one, else items are named `<file>#<row>`. Empty: always `<file>#<row>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Consecutive tokens that a row must share with an item, 1 to 256; of an item with fewer tokens, all of them.
+    #[serde(default = "default_held_out_ngram")]
+    pub ngram: usize,
+    /// Items of fewer tokens are not looked for, only counted: phrases that everyone writes would drop half of the rows.
+    #[serde(default = "default_min_tokens")]
+    pub min_tokens: usize,
+}
+
+impl DecontaminateConfig {
+    /// The defaults over `paths`.
+    pub fn new(paths: Vec<String>) -> Self {
+        Self { paths, text: None, id: None, ngram: default_held_out_ngram(), min_tokens: default_min_tokens() }
+    }
+}
+
+fn default_held_out_ngram() -> usize {
+    13
+}
+
+fn default_min_tokens() -> usize {
+    4
+}
+
 /// Near-duplicate removal: no row is dropped without a proven edge to a kept one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -142,6 +187,13 @@ pub struct DeduplicateConfig {
     pub keep: String,
     /// How edges become clusters.
     pub linkage: Linkage,
+    /// Which rows are compared.
+    pub scope: Scope,
+    /// Only rows with equal values of this column are compared; rows without a value among themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Rows of a cluster that stay: its first one and the next ones in the order of `keep`.
+    pub cap_cluster: u64,
     /// Seed of the sketch.
     pub seed: u64,
     /// Compare without diacritics.
@@ -162,6 +214,9 @@ impl Default for DeduplicateConfig {
             ngram: None,
             keep: "first".into(),
             linkage: Linkage::Star,
+            scope: Scope::All,
+            by: None,
+            cap_cluster: 1,
             seed: 0,
             ignore_diacritics: false,
             ignore_digits: false,
@@ -190,6 +245,39 @@ pub enum Linkage {
     Star,
     /// A dropped row is connected to the kept one through proven edges.
     Connected,
+}
+
+/// Which rows near-duplicate removal compares. A row's source is its file, or its value of `input.source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Any two.
+    #[default]
+    All,
+    /// Rows of one source.
+    WithinSource,
+    /// Rows of different sources: what repeats inside one source stays.
+    AcrossSources,
+}
+
+/// Loss guards: a run that drops more stops before anything is visible.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardsConfig {
+    /// Largest share of the rows that may be dropped, 0 to 1: of the whole run, and of each source that has 20 rows or more. A
+    /// row's source is its file, or its value of `input.source`.
+    pub max_dropped_ratio: f64,
+    /// Largest cluster of which rows may be dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cluster_rows: Option<u64>,
+    /// Go on all the same; the manifest and the summary name what lost too much.
+    pub allow_loss: bool,
+}
+
+impl Default for GuardsConfig {
+    fn default() -> Self {
+        Self { max_dropped_ratio: one(), max_cluster_rows: None, allow_loss: false }
+    }
 }
 
 /// The built-in scorer.

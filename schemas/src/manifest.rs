@@ -3,6 +3,7 @@
 //! It holds nothing that differs between two runs of the same version over the same inputs with the same config.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +31,15 @@ pub struct Manifest {
     pub rows: RowCounts,
     /// Dropped rows by reason.
     pub dropped_by_reason: BTreeMap<String, u64>,
+    /// What was looked for of held-out sets, and found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decontamination: Option<DecontaminationRecord>,
     /// What near-duplicate removal did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicateRecord>,
+    /// What lost more than the loss guards allow; only where `guards.allow_loss` let it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub losses: Option<LossRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -74,6 +81,28 @@ pub struct RowCounts {
     pub text_bytes: u64,
 }
 
+/// What was looked for of held-out sets, and found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecontaminationRecord {
+    /// The held-out files, in order; their rows are items.
+    pub files: Vec<InputRecord>,
+    /// Files that were passed over because their format is unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_files: Vec<String>,
+    /// Consecutive tokens that a row must share with an item.
+    pub ngram: u64,
+    /// Items that were looked for.
+    pub items: u64,
+    /// Items without any token: nothing to look for.
+    pub items_without_tokens: u64,
+    /// Items with fewer tokens than `min_tokens`, which were not looked for.
+    pub items_too_short: u64,
+    /// Items for which a row was dropped.
+    pub found_items: u64,
+    /// Rows dropped because they contain an item.
+    pub contaminated_rows: u64,
+}
+
 /// What near-duplicate removal did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NearDuplicateRecord {
@@ -101,6 +130,9 @@ pub struct NearDuplicateRecord {
     pub estimated_rows: u64,
     /// Rows dropped without a direct proven edge (linkage `connected` only).
     pub indirect_rows: u64,
+    /// Rows that stay beside the first one of their cluster (`cap_cluster` above 1).
+    #[serde(default)]
+    pub spared_rows: u64,
     /// Kept rows that stand for others.
     pub clusters: u64,
     /// Rows of the largest cluster.
@@ -111,7 +143,7 @@ pub struct NearDuplicateRecord {
     pub proven_pairs: u64,
     /// Buckets too large for all pairs; by containment, rows that stay and had too many candidates.
     pub hot_buckets: u64,
-    /// Pairs of those that were not compared.
+    /// Pairs of those that were not compared; with `scope = "across-sources"` pairs of one source are among them.
     pub untested_pairs: u64,
     /// How many of the dropped rows would go at higher thresholds, in steps of 0.05 up to 1.
     pub what_if: Vec<WhatIfPoint>,
@@ -137,6 +169,79 @@ pub struct SampleRecord {
     pub shingles: u32,
     /// Of these, a candidate has so many.
     pub least_shared: u32,
+}
+
+/// What lost more than the loss guards allow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossRecord {
+    /// Sources that lost too much.
+    pub sources: u64,
+    /// Clusters that are too large.
+    pub clusters: u64,
+    /// The run, the clusters, the sources; of clusters and of sources the five that lost the most rows.
+    pub breaches: Vec<LossBreach>,
+}
+
+/// One loss above a limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossBreach {
+    /// What lost.
+    pub of: LossOf,
+    /// The source, null if it is the rows without one; the id of the row that stays for the cluster.
+    pub name: Option<String>,
+    /// Rows it had.
+    pub rows: u64,
+    /// Of these, rows dropped.
+    pub dropped: u64,
+    /// The setting in its way: a ratio, or rows of a cluster.
+    pub limit: f64,
+    /// Some of the rows dropped, at most five.
+    pub examples: Vec<LossExample>,
+}
+
+/// What can lose too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOf {
+    /// All rows.
+    Run,
+    /// The rows of a source.
+    Source,
+    /// The rows of a cluster.
+    Cluster,
+}
+
+/// A dropped row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossExample {
+    /// Its id.
+    pub dropped_id: String,
+    /// The id of the row that stays for it.
+    pub kept_id: String,
+    /// Their similarity.
+    pub similarity: f64,
+}
+
+impl fmt::Display for LossBreach {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, dropped, limit, .. } = self;
+        let name = self.name.as_deref().map_or_else(|| "without a name".to_owned(), |name| format!("`{name}`"));
+        let percent = 100.0 * *dropped as f64 / *rows as f64;
+        match self.of {
+            LossOf::Run => write!(out, "the run loses {dropped} of {rows} rows ({percent:.1} %)")?,
+            LossOf::Source => write!(out, "the source {name} loses {dropped} of {rows} rows ({percent:.1} %)")?,
+            LossOf::Cluster => {
+                return write!(out, "the cluster of {name} has {rows} rows, more than max_cluster_rows = {limit}");
+            }
+        }
+        write!(out, ", more than max_dropped_ratio = {limit}")
+    }
+}
+
+impl fmt::Display for LossExample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} -> {} ({:.3})", self.dropped_id, self.kept_id, self.similarity)
+    }
 }
 
 /// A point of the S-curve.
@@ -213,11 +318,11 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-/// The config as it goes into the manifest: without the output location and the list of inputs, whose order must not
-/// change the manifest (the inputs have records of their own).
+/// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose
+/// order must not change the manifest (each file has a record of its own).
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
-    for (section, key) in [("output", "path"), ("input", "paths")] {
+    for (section, key) in [("output", "path"), ("input", "paths"), ("decontaminate", "paths")] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);
         }

@@ -22,7 +22,8 @@ fn dedup_writes_what_its_contract_says() {
         schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
     };
     let keys: Vec<String> = rows[0].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(names(&kept_schema), [keys.clone(), vec!["tamis_id".into()]].concat());
+    assert_eq!(names(&kept_schema), [keys.clone(), vec!["tamis_id".into(), "tamis_duplicates".into()]].concat());
+    assert_eq!(kept_schema.field_with_name("tamis_duplicates").unwrap().data_type(), &DataType::UInt64);
     assert_eq!(names(&dropped_schema), [keys, vec!["tamis_id".into(), "tamis_reason".into()]].concat());
     assert_eq!(names(&rejected_schema), ["source", "row", "byte_offset", "reason", "raw"]);
     let expect = [
@@ -34,6 +35,8 @@ fn dedup_writes_what_its_contract_says() {
         ("shared_bands", DataType::UInt32),
         ("cluster_id", DataType::Utf8),
         ("cluster_size", DataType::UInt64),
+        ("span_start", DataType::UInt64),
+        ("span_end", DataType::UInt64),
     ];
     let types: Vec<_> = evidence_schema.fields().iter().map(|f| (f.name().as_str(), f.data_type().clone())).collect();
     assert_eq!(types, expect);
@@ -150,4 +153,24 @@ fn its_own_kept_rows_stay() {
     tamis(dir.path(), "dedup one/kept -o two --recall 1.0 --threshold 0.6").expect_code(0);
     let ids = |out: &str| strings(&table(&dir.path().join(out), "kept").1, "tamis_id");
     assert_eq!(ids("one"), ids("two"));
+}
+
+#[test]
+fn input_columns_named_like_ours_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String = ["one", "one", "two", "two", "three"]
+        .iter()
+        .map(|text| format!("{{\"text\":\"{text}\",\"tamis_row\":\"x\",\"tamis_text\":7,\"tamis_reason\":\"mine\",\"tamis_file\":\"f\"}}\n"))
+        .collect();
+    std::fs::write(dir.path().join("in.jsonl"), rows).unwrap();
+    for flags in ["", "--recall 1.0 --keep longest", "--max-dropped-ratio 0.9 --scope within-source"] {
+        tamis(dir.path(), &format!("dedup in.jsonl -o out --overwrite {flags}")).expect_code(0);
+        let (_, kept) = table(&dir.path().join("out"), "kept");
+        assert_eq!(strings(&kept, "tamis_id"), ["in.jsonl#0", "in.jsonl#2", "in.jsonl#4"], "{flags}");
+        let (_, dropped) = table(&dir.path().join("out"), "dropped");
+        assert_eq!(strings(&dropped, "tamis_reason"), ["identical", "identical"], "{flags}");
+    }
+    // What one run dropped, another may read.
+    tamis(dir.path(), "dedup out/dropped -o again").expect_code(0);
+    assert_eq!(table(&dir.path().join("again"), "kept").1.num_rows(), 2);
 }

@@ -82,6 +82,16 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
         paths.join(", ")
     );
     out += "
+# Drop rows that contain an item of a held-out set, before anything else:
+# [decontaminate]
+# paths = [\"benchmarks\"]    # files, folders, globs or URLs
+# ngram = 13                # tokens in a row; of shorter items all
+# min_tokens = 4            # shorter items are not looked for
+# Stop before too much is lost, of all rows, of the rows of a file, or of a cluster:
+# [guards]
+# max_dropped_ratio = 0.5
+# max_cluster_rows = 10000
+
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::edge::{Edge, Grouped, Method, Similarity, record_of_fields};
 use super::keep::Ranks;
-use super::settings::Linkage;
+use super::settings::{Linkage, Settings};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Record, Sorted};
@@ -53,6 +53,8 @@ impl Record for Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Drop {
     pub(super) kept: u64,
+    /// Place of the dropped row in the keep order.
+    pub(super) rank: u64,
     pub(super) dropped: u64,
     pub(super) similarity: Similarity,
     pub(super) method: Method,
@@ -60,7 +62,7 @@ pub(super) struct Drop {
     pub(super) n_shared_bands: u16,
 }
 
-record_of_fields!(Drop { kept, dropped, similarity, method, rule, n_shared_bands });
+record_of_fields!(Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands });
 
 /// Why a row is dropped: what a member of its group of identical texts inherits.
 #[derive(Debug, Clone, Copy)]
@@ -82,21 +84,23 @@ pub(super) struct Verdicts {
     pub(super) n_proven_pairs: u64,
 }
 
-/// Decides about every row that has an edge or an identical one.
+/// Decides about every row that has an edge or an identical one. `members`: first row of a group of rows that share their
+/// fate, another row of it.
 pub(super) fn assign(
     edges: ExternalSorter<Edge>,
     members: Sorted<(u64, u64)>,
-    linkage: Linkage,
+    settings: &Settings,
     ranks: &Ranks,
     context: &Context,
 ) -> Result<Verdicts> {
     let mut walk = Walk {
         members: Grouped::new(members)?,
+        members_meet: !settings.scope.has_sources(),
         ranks,
         context,
         verdicts: Verdicts { drops: ExternalSorter::new(STAGE, &context.budget), n_proven_pairs: edges.len() },
     };
-    match linkage {
+    match settings.linkage {
         Linkage::Star => walk.star(edges)?,
         Linkage::Connected => walk.connected(edges)?,
     }
@@ -107,6 +111,8 @@ pub(super) fn assign(
 struct Walk<'a> {
     /// Rank of the first row of a group of identical texts, rank of another row of it.
     members: Grouped<(u64, u64)>,
+    /// Whether a row can be dropped for one of its group. If not, all of a group stay if the first one does.
+    members_meet: bool,
     ranks: &'a Ranks,
     context: &'a Context,
     verdicts: Verdicts,
@@ -163,8 +169,13 @@ impl Walk<'_> {
             let fate = direct
                 .map(|edge| edge.fate(kept, Rule::NearDuplicate))
                 .or(best.map(|edge| edge.fate(kept, Rule::Connected)));
-            if let Some(fate) = fate.filter(|_| kept != row) {
-                self.drop_group(row, fate)?;
+            match fate {
+                Some(fate) if kept != row => self.drop_group(row, fate)?,
+                Some(fate) if !self.members_meet => {
+                    self.decide_members_below(row)?;
+                    self.drop_members(row, Fate { rule: Rule::Connected, ..fate })?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -174,6 +185,11 @@ impl Walk<'_> {
     fn drop_group(&mut self, row: u64, fate: Fate) -> Result<()> {
         self.decide_members_below(row)?;
         self.push(row, fate)?;
+        self.drop_members(row, fate)
+    }
+
+    /// Drops the rows whose text is identical to that of `row`.
+    fn drop_members(&mut self, row: u64, fate: Fate) -> Result<()> {
         while let Some((_, member)) = self.members.next_if(|(first, _)| *first == row)? {
             self.push(member, fate)?;
         }
@@ -183,6 +199,9 @@ impl Walk<'_> {
     /// Drops the rows identical to a kept row that comes before `row`.
     fn decide_members_below(&mut self, row: u64) -> Result<()> {
         while let Some((first, member)) = self.members.next_if(|(first, _)| *first < row)? {
+            if !self.members_meet {
+                continue;
+            }
             let fate = Fate {
                 kept: first,
                 similarity: Similarity::ONE,
@@ -197,14 +216,17 @@ impl Walk<'_> {
 
     fn push(&mut self, dropped: u64, fate: Fate) -> Result<()> {
         let Fate { kept, similarity, method, rule, n_shared_bands } = fate;
-        let (kept, dropped) = (self.ranks.row(kept)?, self.ranks.row(dropped)?);
-        self.verdicts.drops.push(Drop { kept, dropped, similarity, method, rule, n_shared_bands }, self.context)
+        let (kept, rank, dropped) = (self.ranks.row(kept)?, dropped, self.ranks.row(dropped)?);
+        self.verdicts.drops.push(Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands }, self.context)
     }
 }
 
 impl Edge {
     fn fate(self, kept: u64, rule: Rule) -> Fate {
-        Fate { kept, similarity: self.similarity, method: self.method, rule, n_shared_bands: self.n_shared_bands }
+        let Self { similarity, method, n_shared_bands, .. } = self;
+        let is_same_text = method == Method::Identical && rule == Rule::NearDuplicate;
+        let rule = if is_same_text { Rule::IdenticalText } else { rule };
+        Fate { kept, similarity, method, rule, n_shared_bands }
     }
 }
 

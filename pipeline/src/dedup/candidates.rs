@@ -20,6 +20,7 @@ use super::buckets::{BucketReader, Buckets, buckets, split};
 use super::compare::{Findings, first_shared};
 use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
+use super::scope::{Place, Places};
 use super::settings::Gate;
 use super::sketch_table::{Glance, SketchTable};
 use super::tape::SetTable;
@@ -88,6 +89,7 @@ pub(super) fn compare(
     features: &Features,
     ranks: &Ranks,
     collapsed: &RowSet,
+    places: &Places,
     context: &Context,
 ) -> Result<Found> {
     let found = Found {
@@ -98,7 +100,7 @@ pub(super) fn compare(
     let hot_rows = if matches!(features, Features::Sketches { .. }) { HOT_ROWS } else { usize::MAX };
     let Buckets { cool, hot, hot_keys } = buckets(keys, hot_rows, ranks, collapsed, context)?;
     let hot_tags = hot_keys.iter().map(|&key| key as u32).collect();
-    let mut comparison = Comparison { features, ranks, hot_tags, context, found };
+    let mut comparison = Comparison { features, ranks, hot_tags, places, context, found };
     let mut reader = BucketReader::new(&cool);
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
     loop {
@@ -165,6 +167,7 @@ struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
     hot_tags: HashSet<u32>,
+    places: &'a Places,
     context: &'a Context,
     found: Found,
 }
@@ -324,7 +327,8 @@ impl Comparison<'_> {
                 let mut block = Vec::with_capacity(HOT_BLOCK_ROWS);
                 while block.len() < HOT_BLOCK_ROWS {
                     let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? else { break };
-                    block.push((rank, table.get(self.ranks.row(rank)?)?));
+                    let place = self.places.of(rank, self.ranks)?;
+                    block.push(HotRow { rank, place, glance: table.get(self.ranks.row(rank)?)? });
                 }
                 if block.is_empty() {
                     break;
@@ -337,41 +341,56 @@ impl Comparison<'_> {
     }
 
     /// Compares the rows of a block with the leaders before it on all threads, then with those inside of it.
-    fn walk_block(&mut self, block: Vec<(u64, Glance<'_>)>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
-        let compare = |(rank, glance): &(u64, Glance<'_>)| {
+    fn walk_block(&mut self, block: Vec<HotRow<'_>>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
+        let compare = |row: &HotRow<'_>| {
             let mut findings = Findings::default();
-            for (leader, leader_glance) in &leaders.held {
-                findings.judge(*rank, *leader, glance, leader_glance, gate);
-            }
+            row.judge(&leaders.held, gate, &mut findings);
             findings
         };
         let all: Vec<Findings> = self.context.pool.install(|| block.par_iter().map(compare).collect());
-        let mut new_leaders: Vec<(u64, Glance<'_>)> = Vec::new();
-        for ((rank, glance), mut findings) in block.into_iter().zip(all) {
+        let mut new_leaders: Vec<HotRow<'_>> = Vec::new();
+        for (row, mut findings) in block.into_iter().zip(all) {
             self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
-            for (leader, leader_glance) in &new_leaders {
-                findings.judge(rank, *leader, &glance, leader_glance, gate);
-            }
+            row.judge(&new_leaders, gate, &mut findings);
             if findings.edges.is_empty() {
-                new_leaders.push((rank, glance));
+                new_leaders.push(row);
             }
             self.keep(findings)?;
         }
-        new_leaders.into_iter().for_each(|(rank, glance)| leaders.push(rank, glance));
+        for row in new_leaders {
+            leaders.push(row);
+        }
         Ok(())
+    }
+}
+
+/// A row of a hot bucket.
+#[derive(Debug)]
+struct HotRow<'a> {
+    rank: u64,
+    place: Place,
+    glance: Glance<'a>,
+}
+
+impl HotRow<'_> {
+    /// Compares it with earlier rows. What is out of its scope must not pass for a row that it is dropped for.
+    fn judge(&self, earlier: &[HotRow<'_>], gate: Gate, findings: &mut Findings) {
+        for other in earlier.iter().filter(|other| self.place.meets(other.place)) {
+            findings.judge(self.rank, other.rank, &self.glance, &other.glance, gate);
+        }
     }
 }
 
 /// Rows of a hot bucket that others are compared with: the first and the last of those that nothing clearly drops.
 #[derive(Debug, Default)]
 struct Leaders {
-    held: Vec<(u64, Glance<'static>)>,
+    held: Vec<HotRow<'static>>,
     n_rows: u64,
 }
 
 impl Leaders {
-    fn push(&mut self, rank: u64, glance: Glance<'_>) {
-        let leader = (rank, glance.into_owned());
+    fn push(&mut self, row: HotRow<'_>) {
+        let leader = HotRow { rank: row.rank, place: row.place, glance: row.glance.into_owned() };
         if self.held.len() < 2 * HOT_REACH {
             self.held.push(leader);
         } else {

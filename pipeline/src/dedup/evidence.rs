@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Float64Builder, RecordBatch, StringArray, StringBuilder, UInt32Builder, UInt64Array, UInt64Builder,
+    new_null_array,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use tamis_schemas::tables::evidence_schema;
 
 use super::assign::{Drop, Rule};
@@ -87,6 +88,7 @@ impl Evidence {
             proofs: Grouped::new(proofs.finish(context)?)?,
             dropped_ids: self.dropped_ids.finish(context)?,
             batch_rows: context.batch_rows,
+            rows: Vec::new(),
         })
     }
 }
@@ -115,9 +117,15 @@ pub struct EvidenceBatches {
     proofs: Grouped<Proof>,
     dropped_ids: Sorted<(u64, Vec<u8>)>,
     batch_rows: usize,
+    rows: Vec<u64>,
 }
 
 impl EvidenceBatches {
+    /// The dropped rows that the last batch tells of, by position.
+    pub fn rows(&self) -> &[u64] {
+        &self.rows
+    }
+
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let mut dropped_ids = StringBuilder::new();
         let mut kept_ids = StringBuilder::new();
@@ -126,8 +134,8 @@ impl EvidenceBatches {
         let mut rules = StringBuilder::new();
         let mut shared_bands = UInt32Builder::new();
         let mut cluster_sizes = UInt64Builder::new();
-        let mut n_rows = 0;
-        while n_rows < self.batch_rows {
+        self.rows.clear();
+        while self.rows.len() < self.batch_rows {
             let Some(proof) = self.proofs.next()? else { break };
             let (row, dropped_id) = self.dropped_ids.next().ok_or_else(|| unmatched(proof.dropped))??;
             if row != proof.dropped {
@@ -140,9 +148,9 @@ impl EvidenceBatches {
             rules.append_value(proof.rule.name());
             shared_bands.append_value(u32::from(proof.n_shared_bands));
             cluster_sizes.append_value(proof.n_rows);
-            n_rows += 1;
+            self.rows.push(row);
         }
-        if n_rows == 0 {
+        if self.rows.is_empty() {
             return Ok(None);
         }
         let kept_ids: ArrayRef = Arc::new(kept_ids.finish());
@@ -155,6 +163,8 @@ impl EvidenceBatches {
             Arc::new(shared_bands.finish()),
             kept_ids,
             Arc::new(cluster_sizes.finish()),
+            new_null_array(&DataType::UInt64, self.rows.len()),
+            new_null_array(&DataType::UInt64, self.rows.len()),
         ];
         Ok(Some(RecordBatch::try_new(Evidence::schema(), columns)?))
     }

@@ -18,6 +18,7 @@ use super::columns::{
 use super::containment::least_distinct;
 use super::keep::{keep_columns, row_converter};
 use super::normalize::Normalizer;
+use super::scope::{key_within, shift};
 use super::settings::{KeepOrder, Search, Settings};
 use super::shingle::{Shingler, to_set};
 use super::sketch::{N_SLOTS, sketch};
@@ -69,9 +70,10 @@ impl Reader {
 
 /// Map stage: replaces `tamis_text` by its fingerprint.
 ///
-/// In: `tamis_row`, `tamis_text` and the columns of the keep order. Out: `tamis_row`, `tamis_exact_key`,
+/// In: `tamis_row`, `tamis_text`, the columns of the keep order and those of the scope. Out: `tamis_row`, `tamis_exact_key`,
 /// `tamis_n_shingles`, `tamis_length`, then `tamis_sketch` and `tamis_band_keys` (`tamis_shingles` when the search is
-/// exhaustive, `tamis_set_size` and `tamis_sample` when it is for containment), then the columns of the keep order.
+/// exhaustive, `tamis_set_size` and `tamis_sample` when it is for containment), `tamis_group` and `tamis_source` where the
+/// scope needs them, then the columns of the keep order.
 #[derive(Debug)]
 pub struct Fingerprint {
     settings: Settings,
@@ -87,22 +89,34 @@ impl Fingerprint {
         Ok(Self { settings: settings.clone(), search: settings.search()? })
     }
 
-    /// The input columns that this stage needs beside `tamis_row` and `tamis_text`.
-    pub fn keep_columns(&self) -> Vec<&str> {
+    /// The columns of the keep order, which are handed on.
+    fn keep_columns(&self) -> Vec<&str> {
         keep_columns(&self.settings.keep)
     }
 
     /// Computes the columns of the fingerprints of `texts`, without the row positions. A null text has no token.
     pub fn fingerprint(&self, texts: &StringArray) -> Result<Vec<ArrayRef>> {
+        self.fingerprint_groups(texts, None)
+    }
+
+    /// Computes the columns of the fingerprints of texts that are each in a group.
+    fn fingerprint_groups(&self, texts: &StringArray, groups: Option<&[u128]>) -> Result<Vec<ArrayRef>> {
         let n_rows = texts.len();
         let mut reader = Reader::new(&self.settings);
         let mut exact_keys = Vec::with_capacity(16 * n_rows);
         let mut n_shingles = Vec::with_capacity(n_rows);
         let mut lengths = Vec::with_capacity(n_rows);
         let mut features = Features::new(self.search, n_rows);
-        for text in texts {
+        for (index, text) in texts.iter().enumerate() {
             let text = text.unwrap_or_default();
-            let (exact_key, shingles) = reader.read(text);
+            let (mut exact_key, shingles) = reader.read(text);
+            if let Some(groups) = groups {
+                exact_key = key_within(exact_key, groups[index]);
+                // The passes after the first do not know the groups; there, pairs are looked at one by one.
+                if !matches!(self.search, Search::Samples(_)) {
+                    shift(shingles, groups[index]);
+                }
+            }
             exact_keys.extend_from_slice(&exact_key.to_be_bytes());
             n_shingles.push(u32::try_from(shingles.len()).unwrap_or(u32::MAX));
             lengths.push(count_chars(text));
@@ -134,6 +148,7 @@ impl MapStage for Fingerprint {
             Field::new(LENGTH, DataType::UInt64, false),
         ];
         fields.extend(Features::fields(self.search));
+        fields.extend(self.settings.scope.fields());
         for name in self.keep_columns() {
             fields.push(input.field_with_name(name)?.clone());
         }
@@ -143,7 +158,9 @@ impl MapStage for Fingerprint {
     fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let schema = self.output_schema(batch.schema_ref())?;
         let mut columns = vec![Arc::clone(column_by_name(&batch, ROW)?)];
-        columns.extend(self.fingerprint(column(&batch, TEXT)?)?);
+        let groups = self.settings.scope.groups(&batch)?;
+        columns.extend(self.fingerprint_groups(column(&batch, TEXT)?, groups.as_deref())?);
+        columns.extend(self.settings.scope.columns_of(&batch, groups)?);
         for name in self.keep_columns() {
             columns.push(Arc::clone(column_by_name(&batch, name)?));
         }

@@ -1,6 +1,6 @@
 //! The exact rule: rows of equal normalized text collapse to the first of them before anything else is compared.
 
-use super::edge::Grouped;
+use super::edge::{Edge, Grouped, Method, Similarity};
 use super::keep::Ranks;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
@@ -43,4 +43,23 @@ pub(super) fn group(keys: ExternalSorter<(u128, u64)>, ranks: &Ranks, context: &
         }
     }
     Ok(Identical { members: members.finish(context)?, collapsed })
+}
+
+/// Edges between rows of equal text that did not collapse, as their sources differ: to the first one, which no other must be
+/// compared with. If that one is dropped, so are the others for the same row, or they are of that row's source.
+pub(super) fn link(
+    keys: ExternalSorter<(u128, u64)>,
+    collapsed: &RowSet,
+    ranks: &Ranks,
+    edges: &mut ExternalSorter<Edge>,
+    context: &Context,
+) -> Result<()> {
+    for member in group(keys, ranks, context)?.members {
+        let (earlier, later) = member?;
+        if !collapsed.contains(later) {
+            let (similarity, method) = (Similarity::ONE, Method::Identical);
+            edges.push(Edge { later, earlier, similarity, method, n_shared_bands: 0 }, context)?;
+        }
+    }
+    Ok(())
 }

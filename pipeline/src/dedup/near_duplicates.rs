@@ -1,21 +1,24 @@
 //! The barrier: sees the fingerprint of every row, then decides which rows are dropped.
 
-use arrow::array::{Array, FixedSizeBinaryArray, FixedSizeListArray, ListArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{Array, FixedSizeListArray, ListArray, RecordBatch, UInt32Array, UInt64Array};
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
 use super::candidates::{Features, compare};
-use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, column};
+use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of};
 use super::compare::prefix_len;
 use super::containment::Samples;
+use super::duplicates::DuplicatesWriter;
 use super::edge::{Edge, GreyPair, Grouped, Method};
 use super::evidence::Evidence;
 use super::fingerprint::ShingleSets;
-use super::identical::{Identical, group};
+use super::identical::{Identical, group, link};
 use super::keep::{KeepKeys, Ranks};
+use super::largest::{Cluster, LargestClusters};
 use super::proof::Proof;
 use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
+use super::scope::{Places, PlacesWriter, key_within};
 use super::settings::{Gate, Linkage, Search, Settings};
 use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
@@ -45,6 +48,9 @@ pub struct NearDuplicates {
     search: Search,
     result: ResultHandle,
     exact_keys: ExternalSorter<(u128, u64)>,
+    /// Keys of the texts alone, where rows of one text may differ in their source.
+    text_keys: Option<ExternalSorter<(u128, u64)>>,
+    places: PlacesWriter,
     keys: ExternalSorter<(u64, u64)>,
     features: FeatureWriter,
     keep: KeepKeys,
@@ -78,6 +84,8 @@ impl NearDuplicates {
             search,
             result: result.clone(),
             exact_keys: ExternalSorter::new(STAGE, &context.budget),
+            text_keys: settings.scope.has_sources().then(|| ExternalSorter::new(STAGE, &context.budget)),
+            places: PlacesWriter::new(&settings.scope, context),
             keys: ExternalSorter::new(STAGE, &context.budget),
             features,
             keep: KeepKeys::new(settings.keep.clone(), settings.measure, context),
@@ -86,6 +94,18 @@ impl NearDuplicates {
             next_row: 0,
         };
         Ok((barrier, result))
+    }
+
+    fn observe_exact_keys(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
+        let mut keys = keys_of(batch, EXACT_KEY)?.zip(rows.values().iter().copied());
+        let Some(text_keys) = &mut self.text_keys else {
+            return keys.try_for_each(|key| self.exact_keys.push(key, context));
+        };
+        for ((key, row), source) in keys.zip(keys_of(batch, SOURCE)?) {
+            text_keys.push((key, row), context)?;
+            self.exact_keys.push((key_within(key, source), row), context)?;
+        }
+        Ok(())
     }
 
     fn observe_sketches(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
@@ -125,16 +145,15 @@ impl BarrierStage for NearDuplicates {
             return Ok(());
         }
         let rows: &UInt64Array = column(batch, ROW)?;
-        let exact_keys: &FixedSizeBinaryArray = column(batch, EXACT_KEY)?;
         let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
-        for (index, &row) in rows.values().iter().enumerate() {
+        for &row in rows.values() {
             if row < self.next_row {
                 return Err(Error::Invariant(format!("row {row} comes after row {}", self.next_row - 1)));
             }
             self.next_row = row + 1;
-            let key = exact_keys.value(index).try_into().map_err(|_| malformed(EXACT_KEY))?;
-            self.exact_keys.push((u128::from_be_bytes(key), row), context)?;
         }
+        self.observe_exact_keys(batch, rows, context)?;
+        self.places.observe(batch, rows, context)?;
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
         self.keep.observe(batch, rows, context)?;
@@ -148,6 +167,10 @@ impl BarrierStage for NearDuplicates {
     fn end_of_pass(self: Box<Self>, context: &Context) -> Result<Next> {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
+        let mut linked = ExternalSorter::new(STAGE, &context.budget);
+        if let Some(keys) = self.text_keys {
+            link(keys, &identical.collapsed, &ranks, &mut linked, context)?;
+        }
         let mut closing = Closing {
             report: NearDuplicateReport {
                 recall_at_threshold: self.search.probability(self.settings.threshold),
@@ -156,7 +179,8 @@ impl BarrierStage for NearDuplicates {
             settings: self.settings,
             ranks,
             identical,
-            edges: ExternalSorter::new(STAGE, &context.budget),
+            places: self.places.finish(context)?,
+            edges: linked,
             untested: ExternalSorter::new(STAGE, &context.budget),
             result: self.result,
         };
@@ -170,7 +194,8 @@ impl BarrierStage for NearDuplicates {
             }
             _ => return Err(malformed(SKETCH)),
         };
-        let found = compare(self.keys, &features, &closing.ranks, &closing.identical.collapsed, context)?;
+        let Closing { ranks, identical, places, .. } = &closing;
+        let found = compare(self.keys, &features, ranks, &identical.collapsed, places, context)?;
         std::mem::drop(features);
         closing.report.n_candidate_pairs = found.counts.candidate_pairs;
         closing.report.n_untested_pairs = found.counts.untested_pairs;
@@ -184,6 +209,7 @@ impl BarrierStage for NearDuplicates {
 pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) ranks: Ranks,
+    places: Places,
     pub(super) edges: ExternalSorter<Edge>,
     pub(super) identical: Identical,
     pub(super) report: NearDuplicateReport,
@@ -196,11 +222,14 @@ impl Closing {
     /// Asks for the sets of the rows in open pairs, if the answer depends on any.
     pub(super) fn prove(
         mut self,
-        edges: ExternalSorter<Edge>,
+        mut edges: ExternalSorter<Edge>,
         grey: ExternalSorter<GreyPair>,
         context: &Context,
     ) -> Result<Next> {
-        let pruned = prune(edges, grey, self.settings.linkage, context)?;
+        for edge in self.take_edges(context).finish(context)? {
+            edges.push(edge?, context)?;
+        }
+        let pruned = prune(edges, grey, self.settings.linkage, (&self.places, &self.ranks), context)?;
         self.edges = pruned.edges;
         if pruned.open.is_empty() {
             return self.close(context);
@@ -217,20 +246,28 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, identical, mut report, untested, result } = self;
-        let verdicts = assign(edges, identical.members, settings.linkage, &ranks, context)?;
+        let Self { settings, ranks, edges, identical, mut report, untested, .. } = self;
+        let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
+        let mut duplicates = DuplicatesWriter::new(context);
+        let mut largest = LargestClusters::new(settings.max_cluster_rows);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
         let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
-            let mut n_rows = 1;
+            let mut cluster = Cluster::new(kept);
             while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
-                n_rows += 1;
+                cluster.n_rows += 1;
+                if cluster.n_rows <= settings.cap_cluster {
+                    report.n_spared += 1;
+                    continue;
+                }
+                cluster.drop(drop.dropped, drop.similarity.value());
+                duplicates.push(drop.dropped, kept, context)?;
                 dropped_rows.insert(drop.dropped);
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
@@ -238,10 +275,15 @@ impl Closing {
                 what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
+            if cluster.n_dropped == 0 {
+                continue;
+            }
             kept_rows.insert(kept);
-            clusters.push((kept, n_rows), context)?;
+            clusters.push((kept, cluster.n_rows), context)?;
+            duplicates.count(kept, cluster.n_dropped, context)?;
             report.n_clusters += 1;
-            report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
+            report.largest_cluster_rows = report.largest_cluster_rows.max(cluster.n_rows);
+            largest.add(cluster);
         }
         for record in untested.finish(context)? {
             let (rank, n_untested) = record?;
@@ -255,7 +297,8 @@ impl Closing {
         let verdict = Verdict::new(identical_rows, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
-        result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, report });
+        let duplicates = Some(duplicates.finish(context)?);
+        self.result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
         Ok(Next::Done(Box::new(verdict)))
     }
 }

@@ -1,6 +1,8 @@
 //! Which open pairs can still matter.
 
 use super::edge::{Edge, GreyPair, Grouped};
+use super::keep::Ranks;
+use super::scope::Places;
 use super::settings::Linkage;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
@@ -42,7 +44,7 @@ impl OpenPairs {
     }
 }
 
-/// Leaves out what the answer does not depend on, whatever the open pairs turn out to be.
+/// Leaves out pairs outside of the scope, and what the answer does not depend on, whatever the open pairs turn out to be.
 ///
 /// Under star linkage a row with an edge to a row that surely stays is surely dropped: its open pairs need no proof, nor do
 /// pairs with it of rows that come later. A row without a pair to any row that may stay surely stays itself.
@@ -50,8 +52,10 @@ pub(super) fn prune(
     edges: ExternalSorter<Edge>,
     grey: ExternalSorter<GreyPair>,
     linkage: Linkage,
+    meeting: (&Places, &Ranks),
     context: &Context,
 ) -> Result<Pruned> {
+    let (places, ranks) = meeting;
     let mut edges = Grouped::new(edges.finish(context)?)?;
     let mut grey = Grouped::new(grey.finish(context)?)?;
     let mut pruned = Pruned { edges: ExternalSorter::new(STAGE, &context.budget), open: OpenPairs::new(context) };
@@ -63,13 +67,18 @@ pub(super) fn prune(
         let heads = [edges.peek().map(|edge| edge.later), grey.peek().map(|pair| pair.later)];
         let Some(row) = heads.into_iter().flatten().min() else { break };
         context.cancel.check()?;
+        let place = places.of(row, ranks)?;
         edges_of_row.clear();
         while let Some(edge) = edges.next_if(|edge| edge.later == row)? {
-            edges_of_row.push(edge);
+            if place.meets(places.of(edge.earlier, ranks)?) {
+                edges_of_row.push(edge);
+            }
         }
         grey_of_row.clear();
         while let Some(pair) = grey.next_if(|pair| pair.later == row)? {
-            grey_of_row.push(pair);
+            if place.meets(places.of(pair.earlier(), ranks)?) {
+                grey_of_row.push(pair);
+            }
         }
         edges_of_row.dedup();
         grey_of_row.dedup();
@@ -102,14 +111,15 @@ mod tests {
 
     use super::super::assign::assign;
     use super::super::edge::{Method, Similarity};
-    use super::super::keep::Ranks;
+    use super::super::settings::Settings;
     use super::*;
     use crate::context::{Cancel, Resources};
 
     /// Dropped rows and the rows they are dropped for.
     fn stars(edges: impl IntoIterator<Item = Edge>, context: &Context) -> BTreeMap<u64, u64> {
         let no_members = ExternalSorter::new(STAGE, &context.budget).finish(context).unwrap();
-        let verdicts = assign(sorter(edges, context), no_members, Linkage::Star, &Ranks::ByRow, context).unwrap();
+        let verdicts =
+            assign(sorter(edges, context), no_members, &Settings::default(), &Ranks::ByRow, context).unwrap();
         let drops = verdicts.drops.finish(context).unwrap().map(Result::unwrap);
         drops.map(|drop| (drop.dropped, drop.kept)).collect()
     }
@@ -124,6 +134,8 @@ mod tests {
     fn who_is_dropped_does_not_depend_on_pruned_pairs() {
         let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
         let mut random = ChaCha8Rng::seed_from_u64(31);
+        let places = Places::anywhere();
+        let meeting = (&places, &Ranks::ByRow);
         let (mut n_open, mut n_proven) = (0, 0);
         for _ in 0..300 {
             let n_rows = random.random_range(2..30u64);
@@ -150,7 +162,8 @@ mod tests {
 
             let twice = edges.iter().chain(&edges).copied();
             let pruned =
-                prune(sorter(twice, &context), sorter(grey.clone(), &context), Linkage::Star, &context).unwrap();
+                prune(sorter(twice, &context), sorter(grey.clone(), &context), Linkage::Star, meeting, &context)
+                    .unwrap();
             let left: Vec<GreyPair> = pruned.open.pairs.finish(&context).unwrap().map(Result::unwrap).collect();
             (n_open, n_proven) = (n_open + grey.len(), n_proven + left.len());
             let is_left =

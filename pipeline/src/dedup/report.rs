@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::duplicates::Duplicates;
 use super::evidence::Evidence;
+use super::largest::LargestClusters;
 use super::verdict::Verdict;
 use crate::{Error, Result};
 
@@ -32,9 +34,11 @@ pub struct NearDuplicateReport {
     pub n_near_estimated: u64,
     /// Of the rows dropped, those without a proven similarity to the row that stays for them: a chain leads to it.
     pub n_connected: u64,
+    /// Rows that would be dropped, but stay beside the first of their cluster: [`Settings::cap_cluster`](super::Settings).
+    pub n_spared: u64,
     /// Kept rows for which others are dropped.
     pub n_clusters: u64,
-    /// Rows of the largest cluster, the kept one included; 0 without a cluster.
+    /// Rows of the largest cluster, those that stay included; 0 without a cluster.
     pub largest_cluster_rows: u64,
     /// Pairs of rows compared.
     pub n_candidate_pairs: u64,
@@ -56,8 +60,19 @@ pub struct NearDuplicateResult {
     pub verdict: Verdict,
     /// Collects ids in the final pass and gives the evidence table.
     pub evidence: Evidence,
+    /// How many rows each kept row stands for; to be taken by whom it concerns.
+    pub duplicates: Option<Duplicates>,
+    /// The largest clusters.
+    pub largest: LargestClusters,
     /// What was found, in numbers.
     pub report: NearDuplicateReport,
+}
+
+impl NearDuplicateReport {
+    /// Rows dropped.
+    pub fn n_dropped(&self) -> u64 {
+        self.n_identical + self.n_near_exact + self.n_near_estimated
+    }
 }
 
 /// Where the result of a search will be once its barrier is done.

@@ -4,6 +4,7 @@ use super::band::Bands;
 use super::containment::Sampling;
 use super::measure::Measure;
 use super::normalize::Normalize;
+use super::scope::Scope;
 use super::sketch::N_SLOTS;
 use super::sketch_table::agreement;
 use crate::{Error, Result};
@@ -32,6 +33,13 @@ pub struct Settings {
     pub keep: KeepOrder,
     /// Which rows are dropped.
     pub linkage: Linkage,
+    /// Which rows are compared.
+    pub scope: Scope,
+    /// Rows of a cluster that stay, at least 1: its first one, and of those to be dropped for it the first ones in the keep
+    /// order. Nothing is dropped for these.
+    pub cap_cluster: u64,
+    /// Clusters of more rows are counted.
+    pub max_cluster_rows: Option<u64>,
 }
 
 impl Default for Settings {
@@ -46,11 +54,25 @@ impl Default for Settings {
             normalize: Normalize::default(),
             keep: KeepOrder::First,
             linkage: Linkage::Star,
+            scope: Scope::default(),
+            cap_cluster: 1,
+            max_cluster_rows: None,
         }
     }
 }
 
 impl Settings {
+    /// The input columns that are looked at beside the text, each once.
+    pub fn columns(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.keep.columns().into_iter().chain(self.scope.columns().into_iter().map(str::to_owned)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// Checks the settings and chooses how candidates are found.
     ///
     /// # Errors
@@ -62,6 +84,9 @@ impl Settings {
         };
         in_range("threshold", self.threshold)?;
         in_range("recall", self.recall)?;
+        if self.cap_cluster == 0 {
+            return Err(Error::config("cap_cluster is 0: of every cluster at least 1 row stays"));
+        }
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
@@ -179,6 +204,7 @@ mod tests {
         check(Settings { threshold: 0.0, ..base.clone() }, "threshold is 0, but must be above 0 and at most 1");
         check(Settings { threshold: f64::NAN, ..base.clone() }, "threshold is NaN, but must be above 0 and at most 1");
         check(Settings { recall: 1.5, ..base.clone() }, "recall is 1.5, but must be above 0 and at most 1");
+        check(Settings { cap_cluster: 0, ..base.clone() }, "cap_cluster is 0: of every cluster at least 1 row stays");
         check(Settings { n_tokens: 0, ..base.clone() }, "a shingle has 0 tokens, but must have at least 1");
         assert_eq!(Settings { recall: 1.0, ..base.clone() }.search().unwrap(), Search::Exhaustive);
         assert!(matches!(base.search().unwrap(), Search::Bands(_)));

@@ -50,6 +50,11 @@ impl Verdict {
         }
     }
 
+    /// The rows that are dropped.
+    pub fn dropped(&self) -> RowSet {
+        self.identical.iter().chain(self.near.iter()).collect()
+    }
+
     /// Whether `row` stays.
     pub fn keeps(&self, row: u64) -> bool {
         self.reason(row).is_none()

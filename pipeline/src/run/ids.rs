@@ -50,11 +50,11 @@ pub(crate) fn ids_of(batch: &RecordBatch) -> Result<&StringArray> {
     column(batch, columns::ID)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(columns::ID))
 }
 
-/// A column that an earlier step must have made.
+/// A column that an earlier step must have made. Where an input column has its name, the last one is ours.
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
-    batch
-        .column_by_name(name)
-        .map(AsRef::as_ref)
+    let index = batch.schema_ref().fields().iter().rposition(|field| field.name() == name);
+    index
+        .map(|index| batch.column(index).as_ref())
         .ok_or_else(|| Error::Invariant(format!("no column `{name}` between two stages")))
 }
 

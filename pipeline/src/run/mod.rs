@@ -1,9 +1,13 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! survey (types, rejects, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> loss guards -> fit
+//!     -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
+mod duplicates;
+mod guards;
+mod held_out;
 mod ids;
 mod look;
 mod pass;
@@ -11,8 +15,10 @@ mod plan;
 mod rejects;
 mod route;
 mod select;
+mod sources;
 mod survey;
 mod tune;
+mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
@@ -108,8 +114,10 @@ pub fn run(
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 
-    let mut survey = survey::survey(run, &mut output)?;
+    let held_out = held_out::load(run, stores)?;
+    let mut survey = survey::survey(run, held_out, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
+    guards::check_verdicts(run, &mut survey)?;
     let fitted = select::fit(run, &survey, stores)?;
     let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
 
@@ -131,7 +139,9 @@ pub fn run(
         skipped_files: inputs.skipped().to_vec(),
         rows,
         dropped_by_reason: written.dropped_by_reason,
+        decontamination: survey.decontamination,
         near_duplicates: written.near_duplicates,
+        losses: written.losses,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),

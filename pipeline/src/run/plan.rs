@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, InputFormat, Table};
+use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, InputConfig, InputFormat, Table};
 use tamis_schemas::preset::Candidates;
 
-use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Settings};
+use crate::decontaminate;
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
+
+/// Longest run of tokens that may be asked for: items with fewer tokens are looked for length by length.
+const MAX_HELD_OUT_NGRAM: usize = 256;
 
 /// What a run will do.
 #[derive(Debug)]
@@ -19,9 +23,20 @@ pub(super) struct Plan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) source: SourceOptions,
+    pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
+}
+
+/// Which held-out items are looked for, and how they are read.
+#[derive(Debug)]
+pub(super) struct HeldOutPlan {
+    pub(super) paths: Vec<String>,
+    pub(super) source: SourceOptions,
+    pub(super) text: TextExpression,
+    pub(super) id: IdSource,
+    pub(super) settings: decontaminate::Settings,
 }
 
 impl Plan {
@@ -41,12 +56,14 @@ impl Plan {
                 return Err(Error::config("select.budget is 0: there is nothing to choose"));
             }
         }
+        check_guards(config)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             text: parse_text(&config.input.text)?,
-            id: id_source(&config.input),
+            id: id_source(config.input.id.as_deref()),
             source: source_options(&config.input)?,
-            deduplicate: config.deduplicate.as_ref().map(near_duplicate_settings).transpose()?,
+            decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
+            deduplicate: settings(config)?,
             device,
             tables: tables(config)?,
         })
@@ -54,7 +71,7 @@ impl Plan {
 
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
-        self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
+        self.decontaminate.is_some() || self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -74,6 +91,29 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+/// # Errors
+/// `Error::Config` for a guard that cannot work, or a setting that nothing looks at.
+fn check_guards(config: &Config) -> Result<()> {
+    let limits = config.guards.clone().unwrap_or_default();
+    check_ratio("guards.max_dropped_ratio", limits.max_dropped_ratio)?;
+    if limits.max_cluster_rows == Some(0) {
+        return Err(Error::config("guards.max_cluster_rows is 0: a cluster has rows"));
+    }
+    if config.guards.is_some() && config.deduplicate.is_none() {
+        return Err(Error::config(
+            "guards watch over near-duplicate removal: without [deduplicate] nothing is dropped",
+        ));
+    }
+    let scope_looks = config.deduplicate.as_ref().is_some_and(|stage| stage.scope != tamis_schemas::config::Scope::All);
+    if config.input.source.is_some() && !scope_looks && limits.max_dropped_ratio >= 1.0 {
+        return Err(Error::Config {
+            message: "input.source is set, but nothing looks at the source of a row".into(),
+            hint: Some("set guards.max_dropped_ratio (--max-dropped-ratio) or deduplicate.scope (--scope)".into()),
+        });
+    }
+    Ok(())
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
@@ -126,8 +166,8 @@ pub(crate) fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-pub(super) fn id_source(input: &InputConfig) -> IdSource {
-    match input.id.as_deref() {
+pub(super) fn id_source(id: Option<&str>) -> IdSource {
+    match id {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
         None => IdSource::FirstPresent(vec![columns::ID.to_owned(), "id".to_owned()]),
@@ -140,7 +180,7 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         .into_iter()
         .filter(|table| match table {
             Table::Kept | Table::Rejected => true,
-            Table::Dropped | Table::Evidence => config.deduplicate.is_some(),
+            Table::Dropped | Table::Evidence => config.deduplicate.is_some() || config.decontaminate.is_some(),
             Table::Scores => has_scores,
             Table::Batch => has_batch,
         })
@@ -153,6 +193,52 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         )));
     }
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
+}
+
+fn held_out_plan(held_out: &DecontaminateConfig, config: &Config) -> Result<HeldOutPlan> {
+    if held_out.paths.is_empty() {
+        return Err(Error::config("decontaminate.paths names no file"));
+    }
+    if !(1..=MAX_HELD_OUT_NGRAM).contains(&held_out.ngram) {
+        let message = format!("decontaminate.ngram is {}, not between 1 and {MAX_HELD_OUT_NGRAM}", held_out.ngram);
+        return Err(Error::config(message));
+    }
+    if held_out.min_tokens == 0 {
+        return Err(Error::config("decontaminate.min_tokens is 0: an item without a token cannot be looked for"));
+    }
+    let input = InputConfig {
+        text_documents: config.input.text_documents,
+        max_row: config.input.max_row,
+        ..InputConfig::new(held_out.paths.clone())
+    };
+    Ok(HeldOutPlan {
+        paths: held_out.paths.clone(),
+        source: source_options(&input)?,
+        text: parse_text(held_out.text.as_ref().unwrap_or(&config.input.text))?,
+        id: id_source(held_out.id.as_deref()),
+        settings: decontaminate::Settings {
+            n_tokens: held_out.ngram,
+            min_tokens: held_out.min_tokens,
+            normalize: config.deduplicate.as_ref().map_or_else(Normalize::default, normalize),
+        },
+    })
+}
+
+fn normalize(config: &DeduplicateConfig) -> Normalize {
+    Normalize {
+        diacritics: config.ignore_diacritics,
+        digits: config.ignore_digits,
+        punctuation: config.ignore_punctuation,
+    }
+}
+
+/// The settings of near-duplicate removal, with what other sections say about them.
+fn settings(config: &Config) -> Result<Option<Settings>> {
+    let Some(stage) = &config.deduplicate else { return Ok(None) };
+    let mut settings = near_duplicate_settings(stage)?;
+    settings.scope.source_column.clone_from(&config.input.source);
+    settings.max_cluster_rows = config.guards.as_ref().and_then(|guards| guards.max_cluster_rows);
+    Ok(Some(settings))
 }
 
 pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
@@ -173,16 +259,23 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
         bands,
         n_tokens: config.ngram_in_effect(),
         seed: config.seed,
-        normalize: Normalize {
-            diacritics: config.ignore_diacritics,
-            digits: config.ignore_digits,
-            punctuation: config.ignore_punctuation,
-        },
+        normalize: normalize(config),
         keep: parse_keep(&config.keep)?,
         linkage: match config.linkage {
             tamis_schemas::config::Linkage::Star => Linkage::Star,
             tamis_schemas::config::Linkage::Connected => Linkage::Connected,
         },
+        scope: Scope {
+            sources: match config.scope {
+                tamis_schemas::config::Scope::All => Sources::All,
+                tamis_schemas::config::Scope::WithinSource => Sources::Within,
+                tamis_schemas::config::Scope::AcrossSources => Sources::Across,
+            },
+            source_column: None,
+            by: config.by.clone(),
+        },
+        cap_cluster: config.cap_cluster,
+        max_cluster_rows: None,
     };
     if settings.n_tokens == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));

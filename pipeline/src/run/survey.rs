@@ -1,32 +1,50 @@
-//! The first pass: the types of all columns, ids, rejects, and the fingerprints that near-duplicates are found by.
+//! The first pass: the types of all columns, ids, rejects, contaminated rows, and the fingerprints that near-duplicates are found by.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::RowCounts;
+use tamis_schemas::manifest::{DecontaminationRecord, RowCounts};
 use tamis_schemas::tables::rejected_schema;
 
-use super::ids::{IdKey, first_repeated, id_keys, ids_of};
+use super::held_out::HeldOutItems;
+use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
+use super::route::split_by_null;
+use super::verdict::Verdicts;
 use super::{Run, pass, rejects};
-use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
+use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
+use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, MapStage, Next};
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// What the first pass found.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) schema: InputSchema,
     pub(super) rows: RowCounts,
+    pub(super) contaminated: Option<Contaminated>,
+    pub(super) decontamination: Option<DecontaminationRecord>,
     pub(super) near_duplicates: Option<NearDuplicateResult>,
 }
 
-/// Reads every row once, and those in doubt once more.
-pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
+impl Survey {
+    /// What becomes of each row.
+    pub(super) fn verdicts(&self) -> Verdicts {
+        Verdicts {
+            contaminated: self.contaminated.as_ref().map(|found| Arc::clone(found.rows())),
+            near_duplicates: self.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+        }
+    }
+}
+
+/// Reads every row once, and those in doubt once more. A row that contains a held-out item is compared with no other.
+pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut Output) -> Result<Survey> {
     let needs_text = run.plan.needs_text(run.config);
     let request = Request {
         columns: Columns::Named(Vec::new()),
@@ -35,7 +53,8 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
         rows: None,
     };
     let settings = run.plan.deduplicate.as_ref();
-    let keep_columns = settings.map_or_else(Vec::new, |settings| settings.keep.columns());
+    let columns = settings.map_or_else(Vec::new, Settings::columns);
+    let needs_file = settings.is_some_and(|settings| settings.scope.needs_file());
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
@@ -44,15 +63,17 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let mut ids = ExternalSorter::new("id check", &run.context.budget);
     let mut rows = RowCounts::default();
     let mut types = Types::default();
+    let mut hits = held_out.as_ref().map(|items| Hits::new(items.stage.held_out().len(), run.context)).transpose()?;
 
     run.begin("reading");
     let scan = run.survey(&request)?;
-    let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
+    let map = fingerprint.as_ref().filter(|_| columns.is_empty()).map(|map| map as &dyn MapStage);
+    let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), map };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(decoded, map, checks_ids),
+        |decoded| Work::new(with_file(decoded, needs_file)?, stages, checks_ids),
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -64,6 +85,9 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
                 ids.push(key, run.context)?;
             }
             types.merge(work.types);
+            if let Some(hits) = &mut hits {
+                work.hits.iter().try_for_each(|batch| hits.observe(batch, run.context))?;
+            }
             if let (Some(barrier), Some(_)) = (&mut barrier, map) {
                 observe(barrier, &work.mapped, run)
             } else {
@@ -77,22 +101,26 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     }
     let schema = run.inputs.resolve(types)?;
     check_ids(run, &schema, ids)?;
+    let (contaminated, decontamination) =
+        held_out.zip(hits).map(|(items, hits)| items.finish(hits, run.context)).unzip();
 
-    // A keep order by columns needs their types, which only now are known.
-    if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
+    // A keep order or a scope by columns needs their types, which only now are known.
+    if let (false, Some(barrier), Some(fingerprint)) = (columns.is_empty(), &mut barrier, &fingerprint) {
         run.begin("fingerprinting");
-        let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
+        let request = Request { columns: Columns::Named(columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
+        let stages = Stages { decontaminate: None, map: Some(fingerprint) };
+        let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(decoded, Some(fingerprint), false),
+            |decoded| Work::new(with_file(without(decoded, contaminated)?, needs_file)?, stages, false),
             |work| observe(barrier, &work.mapped, run),
         )?;
     }
     let near_duplicates =
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
-    Ok(Survey { schema, rows, near_duplicates })
+    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates })
 }
 
 /// # Errors
@@ -154,10 +182,11 @@ fn prove(
                     rows: Some(Arc::new(rows)),
                 };
                 let scan = run.scan(schema, &request)?;
+                let stages = Stages { decontaminate: None, map: Some(map.as_ref()) };
                 pass::for_each(
                     scan,
                     run.context,
-                    |decoded| Work::new(decoded, Some(map.as_ref()), false),
+                    |decoded| Work::new(decoded, stages, false),
                     |work| observe(barrier.as_mut(), &work.mapped, run),
                 )?;
                 next = barrier.end_of_pass(run.context)?;
@@ -174,9 +203,45 @@ fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>
     Ok(())
 }
 
+/// The batches without some rows.
+fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Decoded> {
+    let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return Ok(decoded) };
+    for batch in &mut decoded.batches {
+        let others: BooleanArray = rows_of(batch)?.values().iter().map(|&row| Some(!rows.contains(row))).collect();
+        if others.true_count() < others.len() {
+            *batch = filter_record_batch(batch, &others)?;
+        }
+    }
+    Ok(decoded)
+}
+
+/// Appends `tamis_file` where it is needed.
+fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
+    if !needs_file {
+        return Ok(decoded);
+    }
+    for batch in &mut decoded.batches {
+        let mut fields = batch.schema_ref().fields().to_vec();
+        fields.push(Arc::new(Field::new(columns::FILE, DataType::UInt64, false)));
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(UInt64Array::from(vec![decoded.file as u64; batch.num_rows()])));
+        *batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    }
+    Ok(decoded)
+}
+
+/// The row-local work of a pass.
+#[derive(Debug, Clone, Copy)]
+struct Stages<'a> {
+    decontaminate: Option<&'a Decontaminate>,
+    map: Option<&'a dyn MapStage>,
+}
+
 /// What the workers make of a block.
 #[derive(Debug)]
 struct Work {
+    /// Rows that contain a held-out item: no other stage sees them.
+    hits: Vec<RecordBatch>,
     mapped: Vec<RecordBatch>,
     ids: Vec<IdKey>,
     text_bytes: u64,
@@ -186,8 +251,9 @@ struct Work {
 }
 
 impl Work {
-    fn new(decoded: Decoded, map: Option<&dyn MapStage>, wants_ids: bool) -> Result<Self> {
+    fn new(decoded: Decoded, stages: Stages<'_>, wants_ids: bool) -> Result<Self> {
         let mut work = Self {
+            hits: Vec::new(),
             mapped: Vec::with_capacity(decoded.batches.len()),
             ids: Vec::new(),
             text_bytes: 0,
@@ -195,7 +261,7 @@ impl Work {
             rejects: decoded.rejects,
             types: decoded.types,
         };
-        for batch in decoded.batches {
+        for mut batch in decoded.batches {
             work.decoded_rows += batch.num_rows() as u64;
             if wants_ids {
                 work.ids.extend(id_keys(&batch)?);
@@ -204,7 +270,14 @@ impl Work {
                 let offsets = texts.value_offsets();
                 work.text_bytes += (offsets[offsets.len() - 1] - offsets[0]) as u64;
             }
-            if let Some(map) = map {
+            if let Some(stage) = stages.decontaminate {
+                let (clean, hits) = split_by_null(&stage.apply(batch)?, decontaminate::ITEM)?;
+                batch = clean;
+                if hits.num_rows() > 0 {
+                    work.hits.push(hits);
+                }
+            }
+            if let Some(map) = stages.map {
                 work.mapped.push(map.apply(batch)?);
             }
         }

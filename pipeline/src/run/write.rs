@@ -8,15 +8,20 @@ use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, Table};
 use tamis_schemas::manifest::{
-    NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
+    LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
 };
 
-use super::ids::{ids_of, rows_of};
+use super::duplicates::{self, duplicates_field};
+use super::guards::{Guards, Losses};
+use super::ids::{column, ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
+use super::sources::{SourceOf, Tallies};
 use super::survey::Survey;
+use super::verdict::Verdicts;
 use super::{Run, pass};
-use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
+use crate::decontaminate::Contaminated;
+use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Request};
@@ -30,6 +35,7 @@ pub(super) struct Written {
     pub(super) dropped: u64,
     pub(super) dropped_by_reason: BTreeMap<String, u64>,
     pub(super) near_duplicates: Option<NearDuplicateRecord>,
+    pub(super) losses: Option<LossRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -41,14 +47,19 @@ pub(super) fn write(
     fitted: Option<&Fitted>,
     output: &mut Output,
 ) -> Result<Written> {
+    let duplicates = duplicates::count(run, survey)?;
+    let mut guards = Guards::new(run);
     let schema = survey.schema.schema();
     let has_ids = run.plan.needs_text(run.config);
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
-    let kept = carried_by(&[id_field()]);
+    let kept_fields = [id_field(), duplicates_field()];
+    let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
     let dropped = carried_by(&[id_field(), reason_field()]);
     let router = Router {
-        verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+        verdicts: survey.verdicts(),
         scorer: fitted.map(|fitted| &fitted.scorer),
+        duplicates,
+        source: guards.as_ref().and_then(Guards::source),
         kept: &kept,
         dropped: &dropped,
         carries_rows: run.plan.writes(Table::Kept) || run.plan.writes(Table::Dropped),
@@ -61,12 +72,13 @@ pub(super) fn write(
         dropped: 0,
         dropped_by_reason: BTreeMap::new(),
         near_duplicates: None,
+        losses: None,
         scorer: None,
         selection: None,
     };
 
     run.begin("writing");
-    let columns = if router.carries_rows { Columns::All } else { Columns::Named(chooser_columns(run)) };
+    let columns = if router.carries_rows { Columns::All } else { Columns::Named(named_columns(run, &router)) };
     let request = Request {
         columns,
         text: fitted.is_some().then(|| run.plan.text.clone()),
@@ -74,7 +86,7 @@ pub(super) fn write(
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
-    let mut found = survey.near_duplicates.as_mut();
+    let (mut found, mut contaminated) = (survey.near_duplicates.as_mut(), survey.contaminated.as_mut());
     pass::for_each(
         scan,
         run.context,
@@ -87,10 +99,18 @@ pub(super) fn write(
                 for (reason, n_rows) in &routed.reasons {
                     *written.dropped_by_reason.entry(reason.clone()).or_default() += n_rows;
                 }
-                if let (Some(found), Some((rows, ids))) = (&mut found, &routed.ids) {
-                    found.evidence.observe_ids(rows, ids, run.context)?;
+                if let (Some(guards), Some(tallies)) = (&mut guards, routed.tallies) {
+                    guards.observe(tallies)?;
                 }
-                tables.write(&routed)?;
+                if let Some((rows, ids)) = &routed.ids {
+                    if let Some(found) = &mut found {
+                        found.evidence.observe_ids(rows, ids, run.context)?;
+                    }
+                    if let Some(contaminated) = &mut contaminated {
+                        contaminated.observe_ids(rows, ids, run.context)?;
+                    }
+                }
+                tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref())?;
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
                     chooser.observe(scored)?;
                 }
@@ -99,36 +119,62 @@ pub(super) fn write(
         },
     )?;
     tables.finish(output)?;
-    written.near_duplicates =
-        survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
+    let found = survey.near_duplicates.take();
+    written.near_duplicates = found.as_ref().map(|found| {
+        let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
+        near_duplicate_record(measure, &found.report)
+    });
+    let mut losses = match (guards, &found) {
+        (Some(guards), Some(found)) => guards.finish(found)?,
+        _ => Losses::default(),
+    };
+    write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
+    written.losses = losses.finish()?;
     written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
 }
 
-/// Input columns that selection looks at when no input column is written.
-fn chooser_columns(run: Run<'_>) -> Vec<String> {
-    run.config.select.iter().filter_map(|select| select.stratum_column.clone()).collect()
+/// Input columns that are looked at when no input column is written.
+fn named_columns(run: Run<'_>, router: &Router<'_>) -> Vec<String> {
+    let stratum = run.config.select.iter().filter_map(|select| select.stratum_column.clone());
+    stratum.chain(router.source.iter().flat_map(SourceOf::columns)).collect()
 }
 
-fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output) -> Result<NearDuplicateRecord> {
-    if run.plan.writes(Table::Evidence) {
-        let mut writer = output.table(Table::Evidence, Evidence::schema())?;
-        for batch in found.evidence.finish(run.context)? {
-            run.context.cancel.check()?;
-            writer.write(&batch?)?;
-        }
-        output.finish_table(Table::Evidence, writer)?;
+/// Writes the evidence: of contaminated rows first, then of near-duplicates; what lost too much sees the latter.
+fn write_evidence(
+    contaminated: Option<Contaminated>,
+    near_duplicates: Option<Evidence>,
+    losses: &mut Losses,
+    run: Run<'_>,
+    output: &mut Output,
+) -> Result<()> {
+    let writes = run.plan.writes(Table::Evidence);
+    let mut writer = writes.then(|| output.table(Table::Evidence, Evidence::schema())).transpose()?;
+    let mut write = |batch: &RecordBatch| {
+        run.context.cancel.check()?;
+        writer.as_mut().map_or(Ok(()), |writer| writer.write(batch))
+    };
+    if let (true, Some(contaminated)) = (writes, contaminated) {
+        contaminated.evidence(run.context)?.try_for_each(|batch| write(&batch?))?;
     }
-    let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
-    Ok(near_duplicate_record(measure, &found.report))
+    if let (true, Some(evidence)) = (writes || !losses.is_empty(), near_duplicates) {
+        let mut batches = evidence.finish(run.context)?;
+        while let Some(batch) = batches.next().transpose()? {
+            losses.observe(batches.rows(), &batch)?;
+            write(&batch)?;
+        }
+    }
+    writer.map_or(Ok(()), |writer| output.finish_table(Table::Evidence, writer))
 }
 
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
-    verdict: Option<Verdict>,
+    verdicts: Verdicts,
     scorer: Option<&'a BuiltinScorer>,
+    duplicates: Option<DuplicateCounts>,
+    source: Option<SourceOf>,
     kept: &'a Carried,
     dropped: &'a Carried,
     carries_rows: bool,
@@ -144,18 +190,23 @@ struct Routed {
     dropped: RecordBatch,
     scored: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
+    tallies: Option<Tallies>,
 }
 
 impl Router<'_> {
     fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {
-        decoded.batches.into_iter().map(|batch| self.route_batch(batch)).collect()
+        decoded.batches.into_iter().map(|batch| self.route_batch(decoded.file, &batch)).collect()
     }
 
-    fn route_batch(&self, batch: RecordBatch) -> Result<Routed> {
-        let ids = if self.verdict.is_some() { Some((rows_of(&batch)?.clone(), ids_of(&batch)?.clone())) } else { None };
-        let (kept, dropped) = match &self.verdict {
-            Some(verdict) => split_by_null(&verdict.apply(batch)?, columns::REASON)?,
-            None => (batch.clone(), batch.slice(0, 0)),
+    fn route_batch(&self, file: usize, batch: &RecordBatch) -> Result<Routed> {
+        let (mut ids, mut tallies) = (None, None);
+        let (kept, dropped) = if self.verdicts.are_there() {
+            ids = Some((rows_of(batch)?.clone(), ids_of(batch)?.clone()));
+            let batch = self.verdicts.apply(batch)?;
+            tallies = self.source.as_ref().map(|source| source.count(file, &batch)).transpose()?;
+            split_by_null(&batch, columns::REASON)?
+        } else {
+            (batch.clone(), batch.slice(0, 0))
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
@@ -167,6 +218,10 @@ impl Router<'_> {
                 Ok(RecordBatch::new_empty(carried.schema().clone()))
             }
         };
+        let kept = match &self.duplicates {
+            Some(counts) => duplicates::append(&kept, counts)?,
+            None => kept,
+        };
         Ok(Routed {
             n_kept,
             n_dropped,
@@ -175,14 +230,14 @@ impl Router<'_> {
             dropped: project(self.dropped, &dropped)?,
             scored,
             ids,
+            tallies,
         })
     }
 }
 
 fn count_reasons(dropped: &RecordBatch) -> Result<BTreeMap<String, u64>> {
-    let last = dropped.schema_ref().fields().iter().rposition(|field| field.name() == columns::REASON);
-    let reasons = last
-        .and_then(|index| dropped.column(index).as_string_opt::<i32>())
+    let reasons = column(dropped, columns::REASON)?
+        .as_string_opt::<i32>()
         .ok_or_else(|| Error::Invariant("dropped rows have no reason".into()))?;
     let mut counts = BTreeMap::new();
     for reason in reasons.iter().flatten() {
@@ -228,14 +283,14 @@ impl<'a> Tables<'a> {
         Ok(Self { kept: open(Table::Kept, kept)?, dropped: open(Table::Dropped, dropped)?, scores })
     }
 
-    fn write(&mut self, routed: &Routed) -> Result<()> {
+    fn write(&mut self, kept: &RecordBatch, dropped: &RecordBatch, scored: Option<&RecordBatch>) -> Result<()> {
         if let Some(writer) = &mut self.kept {
-            writer.write(&routed.kept)?;
+            writer.write(kept)?;
         }
         if let Some(writer) = &mut self.dropped {
-            writer.write(&routed.dropped)?;
+            writer.write(dropped)?;
         }
-        if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, &routed.scored) {
+        if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, scored) {
             writer.write(&carried.project(scored)?)?;
         }
         Ok(())
@@ -271,6 +326,7 @@ fn near_duplicate_record(measure: Measure, report: &NearDuplicateReport) -> Near
         exact_rows: report.n_near_exact,
         estimated_rows: report.n_near_estimated,
         indirect_rows: report.n_connected,
+        spared_rows: report.n_spared,
         clusters: report.n_clusters,
         largest_cluster_rows: report.largest_cluster_rows,
         candidate_pairs: report.n_candidate_pairs,

@@ -5,7 +5,7 @@
 //!   survey(request)        -> Scan -> Block ... one read that also finds the types of all columns (Types)
 //!   resolve(types)         -> InputSchema
 //!   scan(schema, request)  -> Scan -> Block ... typed columns, all rows or a RowSet
-//! Block::decode (any thread) -> Decoded { batch, rejects, types }
+//! Block::decode (any thread) -> Decoded { file, batches, rejects, types }
 //! ```
 //!
 //! A survey decides once which rows are rejected; later scans reject the same. A row is what stands in the file, rejected
@@ -118,6 +118,8 @@ pub struct Reject {
 /// Some rows of one file, decoded.
 #[derive(Debug)]
 pub struct Decoded {
+    /// Index of the file in [`Inputs::files`].
+    pub file: usize,
     /// `[input columns ...] tamis_row [tamis_text] [tamis_id]`, at most `Context::batch_rows` rows each, none empty.
     pub batches: Vec<RecordBatch>,
     /// Rows that were rejected here.

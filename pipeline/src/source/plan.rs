@@ -138,7 +138,7 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(super) fn new(plan: &'a Plan, file: &'a FileFacts) -> Self {
-        let decoded = Decoded { batches: Vec::new(), rejects: Vec::new(), types: Types::default() };
+        let decoded = Decoded { file: file.index, batches: Vec::new(), rejects: Vec::new(), types: Types::default() };
         Self { plan, file, decoded }
     }
 

@@ -4,6 +4,7 @@ mod containment;
 mod edits;
 mod invariance;
 mod oracle;
+mod scopes;
 mod statistics;
 mod texts;
 mod what_if;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use tamis_schemas::columns::{REASON, ROW, TEXT};
+use tamis_schemas::columns::{FILE, REASON, ROW, TEXT};
 
 use super::columns::column;
 use super::*;
@@ -27,14 +28,18 @@ struct Document {
     id: String,
     text: String,
     score: Option<i64>,
+    file: u64,
+    group: Option<&'static str>,
+}
+
+impl Document {
+    fn new(id: String, text: String) -> Self {
+        Self { id, text, score: None, file: 0, group: None }
+    }
 }
 
 fn documents<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Document> {
-    texts
-        .into_iter()
-        .enumerate()
-        .map(|(row, text)| Document { id: format!("doc-{row}"), text: text.to_owned(), score: None })
-        .collect()
+    texts.into_iter().enumerate().map(|(row, text)| Document::new(format!("doc-{row}"), text.to_owned())).collect()
 }
 
 /// Documents of a file of `sample-data`.
@@ -49,7 +54,7 @@ fn read_documents(path: &Path) -> Vec<Document> {
         .map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             let field = |name: &str| value[name].as_str().unwrap().to_owned();
-            Document { id: field("id"), text: field("text"), score: None }
+            Document::new(field("id"), field("text"))
         })
         .collect()
 }
@@ -133,7 +138,7 @@ fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) 
         }
     };
 
-    let NearDuplicateResult { verdict, mut evidence, report } = handle.take().unwrap();
+    let NearDuplicateResult { verdict, mut evidence, duplicates, report, .. } = handle.take().unwrap();
     let mut reasons = Vec::new();
     for batch in &batches {
         let marked = answer.apply(batch.clone()).unwrap();
@@ -147,7 +152,13 @@ fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) 
     }
     let evidence = evidence.finish(&context).unwrap().flat_map(|batch| evidence_rows(&batch.unwrap())).collect();
     let outcome = Outcome { reasons, evidence, report };
-    check_consistency(documents, &outcome);
+    check_consistency(documents, &outcome, settings.cap_cluster);
+    let counts = duplicates.unwrap().count();
+    let mut n_dropped: HashMap<&str, u64> = HashMap::new();
+    outcome.evidence.iter().for_each(|row| *n_dropped.entry(&row.kept_id).or_default() += 1);
+    for (&row, document) in rows.iter().zip(documents) {
+        assert_eq!(counts.dropped_for(row).unwrap(), n_dropped.get(document.id.as_str()).copied().unwrap_or(0));
+    }
     outcome
 }
 
@@ -155,6 +166,8 @@ fn batch(rows: &[u64], documents: &[Document]) -> RecordBatch {
     RecordBatch::try_from_iter([
         ("id", Arc::new(StringArray::from_iter_values(documents.iter().map(|document| &document.id))) as ArrayRef),
         ("score", Arc::new(documents.iter().map(|document| document.score).collect::<Int64Array>())),
+        (FILE, Arc::new(UInt64Array::from_iter_values(documents.iter().map(|document| document.file)))),
+        ("group", Arc::new(documents.iter().map(|document| document.group).collect::<StringArray>())),
         (ROW, Arc::new(UInt64Array::from(rows.to_vec()))),
         (TEXT, Arc::new(StringArray::from_iter_values(documents.iter().map(|document| &document.text)))),
     ])
@@ -185,7 +198,7 @@ fn evidence_rows(batch: &RecordBatch) -> Vec<EvidenceRow> {
 }
 
 /// What must hold of every outcome: reasons, evidence and report say the same.
-fn check_consistency(documents: &[Document], outcome: &Outcome) {
+fn check_consistency(documents: &[Document], outcome: &Outcome, cap_cluster: u64) {
     let kept: HashSet<&str> = outcome.kept(documents).iter().map(|document| document.id.as_str()).collect();
     let dropped: Vec<(&str, &str)> = documents
         .iter()
@@ -203,9 +216,10 @@ fn check_consistency(documents: &[Document], outcome: &Outcome) {
         assert_eq!(row.dropped_id, id, "in order of the dropped row");
         assert!(kept.contains(row.kept_id.as_str()), "{row:?}");
         assert_eq!(row.cluster_id, row.kept_id);
-        assert_eq!(row.cluster_size, 1 + clusters[row.kept_id.as_str()]);
+        assert_eq!(row.cluster_size, cap_cluster + clusters[row.kept_id.as_str()]);
         assert_eq!(reason == "identical", row.rule == "identical_text");
-        assert_eq!(row.method == "identical", row.rule == "identical_text");
+        let has_same_text = row.rule == "identical_text" || (row.rule == "connected" && row.method == "identical");
+        assert_eq!(row.method == "identical", has_same_text);
         assert!(row.method != "identical" || (row.similarity - 1.0).abs() < f64::EPSILON);
     }
     let report = &outcome.report;
