@@ -47,6 +47,41 @@ impl Evidence {
         })
     }
 
+    /// Evidence of no dropped row.
+    pub(super) fn none(context: &Context) -> Result<Self> {
+        let nothing = ExternalSorter::new(STAGE, &context.budget).finish(context)?;
+        let no_clusters = ExternalSorter::new(STAGE, &context.budget).finish(context)?;
+        Self::new(nothing, no_clusters, RowSet::new(), RowSet::new(), context)
+    }
+
+    /// Also of these drops. A row that is dropped for itself is its own cluster.
+    pub(super) fn with(mut self, mut drops: ExternalSorter<Drop>, context: &Context) -> Result<Self> {
+        while let Some(drop) = self.drops.next()? {
+            drops.push(drop, context)?;
+        }
+        let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
+        let mut clusters = ExternalSorter::new(STAGE, &context.budget);
+        let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut drops = Grouped::new(drops.finish(context)?)?;
+        while let Some(kept) = drops.peek().map(|drop| drop.kept) {
+            context.cancel.check()?;
+            let mut n_rows = 1;
+            while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
+                n_rows += u64::from(drop.dropped != kept);
+                dropped_rows.insert(drop.dropped);
+                by_kept.push(drop, context)?;
+            }
+            kept_rows.insert(kept);
+            clusters.push((kept, n_rows), context)?;
+        }
+        Self::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)
+    }
+
+    /// Whether rows are dropped for `row`.
+    pub(super) fn names_as_kept(&self, row: u64) -> bool {
+        self.kept_rows.contains(row)
+    }
+
     /// Columns of the evidence table.
     pub fn schema() -> SchemaRef {
         evidence_schema()
@@ -58,7 +93,8 @@ impl Evidence {
             let id = || id.unwrap_or_default().as_bytes().to_vec();
             if self.dropped_rows.contains(row) {
                 self.dropped_ids.push((row, id()), context)?;
-            } else if self.kept_rows.contains(row) {
+            }
+            if self.kept_rows.contains(row) {
                 self.kept_ids.push((row, id()), context)?;
             }
         }
@@ -91,7 +127,7 @@ impl Evidence {
     }
 }
 
-fn unmatched(row: u64) -> Error {
+pub(super) fn unmatched(row: u64) -> Error {
     Error::Invariant(format!("row {row} was seen in one pass over the input and not in another"))
 }
 

@@ -240,7 +240,7 @@ fn item(kind: DataType) -> Arc<Field> {
 }
 
 /// Number of characters: bytes that do not continue one.
-fn count_chars(text: &str) -> u64 {
+pub(super) fn count_chars(text: &str) -> u64 {
     text.as_bytes()
         .chunks(255)
         .map(|chunk| u64::from(chunk.iter().map(|&byte| u8::from(byte as i8 >= -64)).sum::<u8>()))

@@ -18,7 +18,7 @@ use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::settings::{Gate, Search, Settings};
 use super::sketch::{N_SLOTS, Sketch};
 use super::tape::{RowTableWriter, SetTableWriter};
-use super::verdict::Verdict;
+use super::verdict::{DropReason, Verdict};
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -215,7 +215,9 @@ impl Closing {
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
-        let verdict = Verdict::new(identical_rows, near_rows);
+        let verdict = Verdict::default()
+            .with(DropReason::Identical, identical_rows)
+            .with(DropReason::NearDuplicate, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, report });

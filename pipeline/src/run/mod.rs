@@ -1,14 +1,17 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! survey (types, rejects, fingerprints) -> proof passes -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! survey (types, rejects, fingerprints) -> proof passes -> paragraphs or lines -> fit -> write (kept, dropped, scores) -> batch -> commit
 //! ```
 
+mod finished;
+mod grain;
 mod ids;
 mod look;
 mod pass;
 mod plan;
 mod rejects;
+mod restore;
 mod route;
 mod select;
 mod survey;
@@ -19,6 +22,7 @@ use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub use look::{ColumnSummary, InputSummary, look};
+pub use restore::{Restored, restore};
 
 use crate::context::Context;
 use crate::progress::Progress;
@@ -118,6 +122,7 @@ pub fn run(
         rows,
         dropped_by_reason: written.dropped_by_reason,
         near_duplicates: written.near_duplicates,
+        grain: written.grain,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),

@@ -140,7 +140,7 @@ fn read_texts(
         id: None,
         rows: Some(Arc::new(rows)),
     };
-    pass::for_each(run.scan(&survey.schema, &request)?, run.context, Ok, |decoded| {
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, |decoded| survey.cut(decoded), |decoded| {
         for batch in &decoded.batches {
             let batch_texts = column(batch, columns::TEXT)?.as_string::<i32>();
             for (&row, text) in rows_of(batch)?.values().iter().zip(batch_texts) {
@@ -216,14 +216,14 @@ impl<'a> Chooser<'a> {
             run.begin("writing the batch");
             let request = Request {
                 columns: Columns::All,
-                text: None,
+                text: survey.grain.as_ref().map(|_| run.plan.text.clone()),
                 id: Some(run.plan.id.clone()),
                 rows: Some(Arc::new(outcome.batch.rows())),
             };
             let mut reservation = run.context.budget.reserve("labelling batch");
             let mut chosen = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
             let work = |decoded: crate::source::Decoded| {
-                decoded.batches.into_iter().map(|batch| table.project(&outcome.batch.apply(batch)?)).collect()
+                survey.cut(decoded)?.batches.into_iter().map(|batch| table.project(&outcome.batch.apply(batch)?)).collect()
             };
             pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches: Vec<RecordBatch>| {
                 for batch in batches {

@@ -9,8 +9,10 @@ use tamis_schemas::manifest::RowCounts;
 use tamis_schemas::tables::rejected_schema;
 
 use super::ids::{IdKey, first_repeated, id_keys, ids_of};
+use super::grain::{self, Grain};
 use super::{Run, pass, rejects};
-use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle};
+use crate::dedup::grain::Repetition;
+use crate::dedup::{Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -22,10 +24,22 @@ use crate::{Error, Result};
 pub(super) struct Survey {
     pub(super) schema: InputSchema,
     pub(super) rows: RowCounts,
+    /// Which rows are dropped, by all rules; `None` if there is no rule.
     pub(super) near_duplicates: Option<NearDuplicateResult>,
+    pub(super) grain: Option<Grain>,
 }
 
-/// Reads every row once, and those in doubt once more.
+impl Survey {
+    /// Takes out of the texts of a block what is to be cut.
+    pub(super) fn cut(&self, decoded: Decoded) -> Result<Decoded> {
+        match &self.grain {
+            Some(grain) => grain.cut(decoded),
+            None => Ok(decoded),
+        }
+    }
+}
+
+/// Reads every row once, those in doubt once more, and those that stay once more if their paragraphs or lines count.
 pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let needs_text = run.plan.needs_text(run.config);
     let request = Request {
@@ -47,12 +61,16 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
 
     run.begin("reading");
     let scan = run.survey(&request)?;
-    let map = fingerprint.as_ref().filter(|_| keep_columns.is_empty()).map(|map| map as &dyn MapStage);
+    let repetition = run.plan.grain.as_ref().and_then(|plan| plan.repetition.as_ref());
+    let mut repeated = MoreDrops::new(run.context);
+    let all = RowWork { repetition, map: fingerprint.as_ref().map(|map| map as &dyn MapStage) };
+    // A keep order by columns needs their types, which only now are looked for.
+    let first = if keep_columns.is_empty() { all } else { RowWork::default() };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(decoded, map, checks_ids),
+        |decoded| Work::new(decoded, first, checks_ids),
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -64,7 +82,10 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
                 ids.push(key, run.context)?;
             }
             types.merge(work.types);
-            if let (Some(barrier), Some(_)) = (&mut barrier, map) {
+            for (row, ratio) in work.repeated {
+                repeated.push_repetition(row, ratio, run.context)?;
+            }
+            if let (Some(barrier), Some(_)) = (&mut barrier, first.map) {
                 observe(barrier, &work.mapped, run)
             } else {
                 run.progress.add_rows(work.decoded_rows);
@@ -78,21 +99,28 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let schema = run.inputs.resolve(types)?;
     check_ids(run, &schema, ids)?;
 
-    // A keep order by columns needs their types, which only now are known.
-    if let (false, Some(barrier), Some(fingerprint)) = (keep_columns.is_empty(), &mut barrier, &fingerprint) {
+    if let (false, Some(barrier)) = (keep_columns.is_empty(), &mut barrier) {
         run.begin("fingerprinting");
         let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(decoded, Some(fingerprint), false),
-            |work| observe(barrier, &work.mapped, run),
+            |decoded| Work::new(decoded, all, false),
+            |work| {
+                for (row, ratio) in work.repeated {
+                    repeated.push_repetition(row, ratio, run.context)?;
+                }
+                observe(barrier, &work.mapped, run)
+            },
         )?;
     }
     let near_duplicates =
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
-    Ok(Survey { schema, rows, near_duplicates })
+    let Some(plan) = &run.plan.grain else { return Ok(Survey { schema, rows, near_duplicates, grain: None }) };
+    let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(run.context), Ok)?;
+    let (found, grain) = grain::decide(run, &schema, plan, found.with(repeated, run.context)?)?;
+    Ok(Survey { schema, rows, near_duplicates: Some(found), grain: Some(grain) })
 }
 
 /// # Errors
@@ -157,7 +185,7 @@ fn prove(
                 pass::for_each(
                     scan,
                     run.context,
-                    |decoded| Work::new(decoded, Some(map.as_ref()), false),
+                    |decoded| Work::new(decoded, RowWork { repetition: None, map: Some(map.as_ref()) }, false),
                     |work| observe(barrier.as_mut(), &work.mapped, run),
                 )?;
                 next = barrier.end_of_pass(run.context)?;
@@ -174,10 +202,21 @@ fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>
     Ok(())
 }
 
+/// What is done with each row.
+#[derive(Debug, Clone, Copy, Default)]
+struct RowWork<'a> {
+    /// Takes out rows that repeat themselves.
+    repetition: Option<&'a Repetition>,
+    /// Makes of the others what a barrier observes.
+    map: Option<&'a dyn MapStage>,
+}
+
 /// What the workers make of a block.
 #[derive(Debug)]
 struct Work {
     mapped: Vec<RecordBatch>,
+    /// Rows that repeat themselves, and how much.
+    repeated: Vec<(u64, f64)>,
     ids: Vec<IdKey>,
     text_bytes: u64,
     decoded_rows: u64,
@@ -186,16 +225,17 @@ struct Work {
 }
 
 impl Work {
-    fn new(decoded: Decoded, map: Option<&dyn MapStage>, wants_ids: bool) -> Result<Self> {
+    fn new(decoded: Decoded, rows: RowWork<'_>, wants_ids: bool) -> Result<Self> {
         let mut work = Self {
             mapped: Vec::with_capacity(decoded.batches.len()),
+            repeated: Vec::new(),
             ids: Vec::new(),
             text_bytes: 0,
             decoded_rows: 0,
             rejects: decoded.rejects,
             types: decoded.types,
         };
-        for batch in decoded.batches {
+        for mut batch in decoded.batches {
             work.decoded_rows += batch.num_rows() as u64;
             if wants_ids {
                 work.ids.extend(id_keys(&batch)?);
@@ -204,7 +244,12 @@ impl Work {
                 let offsets = texts.value_offsets();
                 work.text_bytes += (offsets[offsets.len() - 1] - offsets[0]) as u64;
             }
-            if let Some(map) = map {
+            if let Some(repetition) = rows.repetition {
+                let (rest, repeated) = repetition.split(batch)?;
+                work.repeated.extend(repeated);
+                batch = rest;
+            }
+            if let Some(map) = rows.map {
                 work.mapped.push(map.apply(batch)?);
             }
         }

@@ -7,13 +7,15 @@ use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
+use tamis_schemas::manifest::{GrainRecord, NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
 
+use super::grain::CutRows;
 use super::ids::{ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::survey::Survey;
 use super::{Run, pass};
+use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
@@ -28,6 +30,7 @@ pub(super) struct Written {
     pub(super) dropped: u64,
     pub(super) dropped_by_reason: BTreeMap<String, u64>,
     pub(super) near_duplicates: Option<NearDuplicateRecord>,
+    pub(super) grain: Option<GrainRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -44,7 +47,9 @@ pub(super) fn write(
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
     let kept = carried_by(&[id_field()]);
     let dropped = carried_by(&[id_field(), reason_field()]);
+    let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
+        cutter,
         verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
         scorer: fitted.map(|fitted| &fitted.scorer),
         kept: &kept,
@@ -59,6 +64,7 @@ pub(super) fn write(
         dropped: 0,
         dropped_by_reason: BTreeMap::new(),
         near_duplicates: None,
+        grain: None,
         scorer: None,
         selection: None,
     };
@@ -67,12 +73,13 @@ pub(super) fn write(
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(chooser_columns(run)) };
     let request = Request {
         columns,
-        text: fitted.is_some().then(|| run.plan.text.clone()),
+        text: (fitted.is_some() || cutter.is_some()).then(|| run.plan.text.clone()),
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
     let mut found = survey.near_duplicates.as_mut();
+    let mut cut_rows = survey.grain.as_ref().map(|grain| CutRows::new(run, grain));
     pass::for_each(
         scan,
         run.context,
@@ -87,8 +94,14 @@ pub(super) fn write(
                 }
                 if let (Some(found), Some((rows, ids))) = (&mut found, &routed.ids) {
                     found.evidence.observe_ids(rows, ids, run.context)?;
+                    if let Some(cut_rows) = &mut cut_rows {
+                        cut_rows.observe_ids(rows, ids)?;
+                    }
                 }
                 tables.write(&routed)?;
+                if let Some(cut_rows) = &mut cut_rows {
+                    cut_rows.push(routed.spans)?;
+                }
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
                     chooser.observe(scored)?;
                 }
@@ -97,8 +110,9 @@ pub(super) fn write(
         },
     )?;
     tables.finish(output)?;
-    written.near_duplicates =
-        survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
+    written.grain = cut_rows.map(|cut_rows| cut_rows.finish(output)).transpose()?;
+    let found = survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
+    written.near_duplicates = found.filter(|_| run.plan.deduplicate.is_some());
     written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
@@ -124,6 +138,7 @@ fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
+    cutter: Option<&'a Cutter>,
     verdict: Option<Verdict>,
     scorer: Option<&'a BuiltinScorer>,
     kept: &'a Carried,
@@ -139,6 +154,7 @@ struct Routed {
     reasons: BTreeMap<String, u64>,
     kept: RecordBatch,
     dropped: RecordBatch,
+    spans: Vec<Span>,
     scored: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
 }
@@ -153,6 +169,10 @@ impl Router<'_> {
         let (kept, dropped) = match &self.verdict {
             Some(verdict) => split_by_null(&verdict.apply(batch)?, columns::REASON)?,
             None => (batch.clone(), batch.slice(0, 0)),
+        };
+        let (kept, spans) = match self.cutter {
+            Some(cutter) => cutter.cut(kept)?,
+            None => (kept, Vec::new()),
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
@@ -170,6 +190,7 @@ impl Router<'_> {
             reasons,
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
+            spans,
             scored,
             ids,
         })

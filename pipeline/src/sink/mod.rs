@@ -30,7 +30,8 @@ use tier::{Tier, is_local, local_folder};
 use crate::store::Stores;
 use crate::{Error, Result};
 
-const MANIFEST: &str = "manifest.json";
+/// Name of the manifest.
+pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
 
 /// What to do with an output location that holds something.
