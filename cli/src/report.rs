@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::json;
-use tamis_schemas::manifest::{Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{GrainRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
 use crate::machine;
@@ -71,6 +71,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     if let Some(record) = &finished.manifest.near_duplicates {
         write_near_duplicates(out, finished.manifest, record)?;
     }
+    if let Some(record) = &finished.manifest.grain {
+        write_grain(out, finished.manifest, record)?;
+    }
     write_selection(out, finished.manifest)?;
     writeln!(out, "\nwritten to {}", finished.output)?;
     for (table, record) in &finished.manifest.tables {
@@ -122,6 +125,35 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     }
     if record.indirect_rows > 0 {
         writeln!(out, "  {} rows dropped without a direct proof (linkage connected)", count(record.indirect_rows))?;
+    }
+    Ok(())
+}
+
+fn write_grain(out: &mut impl Write, manifest: &Manifest, record: &GrainRecord) -> io::Result<()> {
+    let cuts = |section: &str| manifest.config[section]["action"] == "cut";
+    if record.units == 0 && !cuts("repetition") {
+        return Ok(());
+    }
+    writeln!(out)?;
+    if let Some(unit) = manifest.config["grain"]["unit"].as_str() {
+        writeln!(
+            out,
+            "{unit}s: {} compared, {} of them in an earlier row too",
+            count(record.units),
+            count(record.duplicate_units)
+        )?;
+    }
+    if cuts("grain") || cuts("repetition") {
+        writeln!(
+            out,
+            "cut: {} spans ({}) out of {} rows; `tamis restore` puts them back",
+            count(record.cut_spans),
+            bytes(record.cut_bytes),
+            count(record.cut_rows),
+        )?;
+    }
+    if record.spared_rows > 0 {
+        writeln!(out, "  {} rows stay whole because others were dropped for them", count(record.spared_rows))?;
     }
     Ok(())
 }

@@ -7,7 +7,10 @@ use anyhow::Context as _;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
-use tamis_schemas::config::{Config, DeduplicateConfig, InputConfig, OutputConfig, ScoreConfig, SelectConfig, Table};
+use tamis_schemas::config::{
+    Config, DeduplicateConfig, GrainConfig, InputConfig, OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig,
+    Table,
+};
 
 use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
 use crate::machine;
@@ -25,7 +28,13 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
-    Config { deduplicate: Some(deduplicate), ..base(&args.data, None) }
+    let grain = args.grain.map(|unit| GrainConfig { unit, action: args.grain_action, ..GrainConfig::default() });
+    let repetition = args.repetition.map(|action| RepetitionConfig {
+        action,
+        unit: args.grain.unwrap_or_default(),
+        ..RepetitionConfig::default()
+    });
+    Config { deduplicate: Some(deduplicate), grain, repetition, ..base(&args.data, None) }
 }
 
 /// The config of `tamis select`: near-duplicates are found so that only one of each cluster is chosen.
@@ -57,6 +66,8 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     Config {
         input: input(data.inputs.clone(), &data.reading),
         deduplicate: None,
+        grain: None,
+        repetition: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },

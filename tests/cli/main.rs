@@ -9,6 +9,7 @@ mod config;
 mod contract;
 mod determinism;
 mod documents;
+mod grain;
 mod interrupt;
 mod oracle;
 mod readme;

@@ -4,6 +4,7 @@ mod completions;
 mod config;
 mod init;
 mod pipeline;
+mod restore;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
@@ -20,6 +21,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
+        Command::Restore(args) => restore::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),

@@ -215,9 +215,8 @@ impl Closing {
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
-        let verdict = Verdict::default()
-            .with(DropReason::Identical, identical_rows)
-            .with(DropReason::NearDuplicate, near_rows);
+        let verdict =
+            Verdict::default().with(DropReason::Identical, identical_rows).with(DropReason::NearDuplicate, near_rows);
         let evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, report });

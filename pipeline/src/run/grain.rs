@@ -38,12 +38,8 @@ pub(super) fn decide(
         Unit::Paragraph => "comparing paragraphs",
         Unit::Line => "comparing lines",
     });
-    let request = Request {
-        columns: Columns::Named(Vec::new()),
-        text: Some(run.plan.text.clone()),
-        id: None,
-        rows: None,
-    };
+    let request =
+        Request { columns: Columns::Named(Vec::new()), text: Some(run.plan.text.clone()), id: None, rows: None };
     pass::for_each(
         run.scan(schema, &request)?,
         run.context,

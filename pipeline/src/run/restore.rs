@@ -58,7 +58,11 @@ pub fn restore(
     let needs_dropped = restored == Restored::All && run.manifest.rows.dropped > 0;
     let needs_spans = run.manifest.grain.is_some_and(|grain| grain.cut_spans > 0);
     let open = |table, is_needed: bool| {
-        if is_needed { run.table(table, context, progress)?.ok_or_else(|| missing(&run, table)).map(Some) } else { Ok(None) }
+        if is_needed {
+            run.table(table, context, progress)?.ok_or_else(|| missing(&run, table)).map(Some)
+        } else {
+            Ok(None)
+        }
     };
     let kept = open(Table::Kept, true)?.ok_or_else(|| missing(&run, Table::Kept))?;
     let spans = open(Table::Spans, needs_spans)?;

@@ -8,8 +8,8 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::RowCounts;
 use tamis_schemas::tables::rejected_schema;
 
-use super::ids::{IdKey, first_repeated, id_keys, ids_of};
 use super::grain::{self, Grain};
+use super::ids::{IdKey, first_repeated, id_keys, ids_of};
 use super::{Run, pass, rejects};
 use crate::dedup::grain::Repetition;
 use crate::dedup::{Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle};

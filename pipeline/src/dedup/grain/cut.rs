@@ -116,11 +116,8 @@ impl Cutter {
         if rests.is_empty() {
             return Ok((batch, spans));
         }
-        let texts: StringArray = texts
-            .iter()
-            .enumerate()
-            .map(|(index, text)| rests.get(&index).map(String::as_str).or(text))
-            .collect();
+        let texts: StringArray =
+            texts.iter().enumerate().map(|(index, text)| rests.get(&index).map(String::as_str).or(text)).collect();
         Ok((self.replace(&batch, &(Arc::new(texts) as ArrayRef))?, spans))
     }
 

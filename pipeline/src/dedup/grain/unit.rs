@@ -109,11 +109,7 @@ impl UnitReader {
             self.tokens.clear();
             tokenize(normalized, &mut self.tokens);
             if self.tokens.len() >= self.settings.min_tokens {
-                self.keys.push(UnitKey {
-                    ordinal: ordinal as u32,
-                    n_chars: n_chars as u32,
-                    key: xxh3_128(normalized),
-                });
+                self.keys.push(UnitKey { ordinal: ordinal as u32, n_chars: n_chars as u32, key: xxh3_128(normalized) });
             }
         }
         (&self.keys, total_chars)
