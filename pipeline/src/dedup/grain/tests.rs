@@ -96,7 +96,9 @@ fn run(
         let keeps = rows.values().iter().map(|&row| Some(result.verdict.keeps(row))).collect();
         let kept = arrow::compute::filter_record_batch(batch, &keeps).unwrap();
         let (cut, spans) = cutter.cut(kept).unwrap();
-        spans.into_iter().for_each(|span| table.push(span, &context).unwrap());
+        for span in spans {
+            table.push(span, &context).unwrap();
+        }
         assert_eq!(cut.column(0), cut.column(2), "the input column is cut too");
         for (row, text) in cut
             .column(1)
