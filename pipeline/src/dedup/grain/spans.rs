@@ -15,6 +15,9 @@ use crate::spill::{ExternalSorter, Sorted};
 use crate::{Result, RowSet};
 
 const STAGE: &str = "spans";
+/// Each sorter takes at most one of so many shares of the budget: tables are written meanwhile, and what is sorted comes
+/// nearly in order, so that memory saves little.
+const SHARES: usize = 32;
 /// Bytes of text from which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -32,10 +35,10 @@ impl SpanTable {
     /// An empty table of what `cutter` cuts.
     pub fn new(cutter: &Cutter, context: &Context) -> Self {
         Self {
-            spans: ExternalSorter::new(STAGE, &context.budget),
-            references: ExternalSorter::new(STAGE, &context.budget),
+            spans: ExternalSorter::with_share(STAGE, &context.budget, SHARES),
+            references: ExternalSorter::with_share(STAGE, &context.budget, SHARES),
             holders: cutter.holders(),
-            ids: ExternalSorter::new(STAGE, &context.budget),
+            ids: ExternalSorter::with_share(STAGE, &context.budget, SHARES),
         }
     }
 
@@ -64,7 +67,7 @@ impl SpanTable {
 
     /// Joins ids and spans. The batches come in order of row and start.
     pub fn finish(self, context: &Context) -> Result<SpanBatches> {
-        let mut first_ids = ExternalSorter::new(STAGE, &context.budget);
+        let mut first_ids = ExternalSorter::with_share(STAGE, &context.budget, SHARES);
         let mut references = Grouped::new(self.references.finish(context)?)?;
         for id in self.ids.finish(context)? {
             context.cancel.check()?;
