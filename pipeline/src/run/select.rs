@@ -221,7 +221,7 @@ impl<'a> Chooser<'a> {
             run.begin("writing the batch");
             let request = Request {
                 columns: Columns::All,
-                text: survey.grain.as_ref().map(|_| run.plan.text.clone()),
+                text: survey.cuts().then(|| run.plan.text.clone()),
                 id: Some(run.plan.id.clone()),
                 rows: Some(Arc::new(outcome.batch.rows())),
             };

@@ -30,6 +30,11 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// Whether something is to be cut out of texts.
+    pub(super) fn cuts(&self) -> bool {
+        self.grain.as_ref().is_some_and(|grain| grain.cutter.is_some())
+    }
+
     /// Takes out of the texts of a block what is to be cut.
     pub(super) fn cut(&self, decoded: Decoded) -> Result<Decoded> {
         match &self.grain {
