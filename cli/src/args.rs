@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_schemas::config::{InputFormat, Linkage, Strategy, TextDocuments, Unit, UnitAction};
+use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Remove near-duplicates, with proof
     Dedup(Dedup),
+    /// Show what near-duplicate removal would do at other thresholds
+    Tune(Tune),
     /// Choose the rows to label next
     Select(Select),
     /// Read any input and write it as Parquet
@@ -138,15 +141,22 @@ pub(crate) struct Reading {
 pub(crate) struct Dedup {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// Jaccard similarity from which rows are near-duplicates, 0 to 1
-    #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Near-duplicates")]
-    pub(crate) threshold: f64,
-    /// Share of the pairs at the threshold to find; 1 is exhaustive
-    #[arg(long, value_name = "RATIO", default_value_t = 0.99, help_heading = "Near-duplicates")]
-    pub(crate) recall: f64,
-    /// Tokens per shingle
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Near-duplicates")]
-    pub(crate) ngram: usize,
+    /// Settings that belong together; what is given beside it wins
+    ///
+    /// web: threshold 0.8, 5 tokens, 20 bands of 12 slots, which find 76 % of the pairs at the threshold. standard: threshold
+    /// 0.8, 5 tokens, 16 bands of 8, 95 %. loose, for labelling sets and short texts: threshold 0.5, 2 tokens, 50 bands of 4,
+    /// 96 %. --recall beside a preset chooses other bands.
+    #[arg(long, value_name = "NAME", value_parser = preset(), help_heading = "Near-duplicates")]
+    pub(crate) preset: Option<Preset>,
+    /// Jaccard similarity of near-duplicates, 0 to 1 [default: 0.8]
+    #[arg(long, value_name = "RATIO", help_heading = "Near-duplicates")]
+    pub(crate) threshold: Option<f64>,
+    /// Share of the pairs there to find; 1 finds all [default: 0.99]
+    #[arg(long, value_name = "RATIO", help_heading = "Near-duplicates")]
+    pub(crate) recall: Option<f64>,
+    /// Tokens per shingle [default: 5]
+    #[arg(long, value_name = "N", help_heading = "Near-duplicates")]
+    pub(crate) ngram: Option<usize>,
     /// Who stays: first, longest, or COL:asc|desc[,...]
     #[arg(long, value_name = "ORDER", default_value = "first", help_heading = "Near-duplicates")]
     pub(crate) keep: String,
@@ -182,6 +192,37 @@ pub(crate) struct Dedup {
     /// Seed of the sketch
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
     pub(crate) seed: u64,
+}
+
+/// `tamis tune`.
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// Files, folders, globs, URLs (s3://, gs://, az://), or - for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Rows drawn at random; as many neighbours may join them
+    #[arg(long, value_name = "N", default_value_t = 2000, help_heading = "Sample")]
+    pub(crate) sample: usize,
+    /// Seed of the draw and of the sketch
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sample")]
+    pub(crate) seed: u64,
+    /// Share of the pairs at a threshold to find; 1 is exhaustive
+    #[arg(long, value_name = "RATIO", default_value_t = 0.99, help_heading = "Near-duplicates")]
+    pub(crate) recall: f64,
+    /// Tokens per shingle
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Near-duplicates")]
+    pub(crate) ngram: usize,
+    /// Compare without diacritics
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_diacritics: bool,
+    /// Compare with every digit as 0
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_digits: bool,
+    /// Compare without punctuation
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_punctuation: bool,
 }
 
 /// `tamis select`.
@@ -291,6 +332,10 @@ fn input_format() -> impl TypedValueParser<Value = InputFormat> {
 
 fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
     one_of(&["line", "file"])
+}
+
+fn preset() -> impl TypedValueParser<Value = Preset> {
+    one_of(&["web", "standard", "loose"])
 }
 
 fn linkage() -> impl TypedValueParser<Value = Linkage> {

@@ -100,6 +100,14 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
     } else {
         format!("{} bands of {}", record.bands, record.rows_per_band)
     };
+    // Bands that no recall was asked of: say which recall they have.
+    let plan = match (setting("preset").as_str(), setting("recall").is_null()) {
+        (Some(preset), true) => {
+            let found = 100.0 * record.recall_at_threshold;
+            format!("{plan} (preset {preset}: {found:.1} % of the pairs at the threshold)")
+        }
+        _ => plan,
+    };
     writeln!(
         out,
         "\nnear-duplicates: Jaccard >= {} of {}-token shingles, {plan}",
@@ -120,6 +128,11 @@ fn write_near_duplicates(out: &mut impl Write, manifest: &Manifest, record: &Nea
         count(record.clusters),
         count(record.largest_cluster_rows),
     )?;
+    if !record.what_if.is_empty() {
+        let points =
+            record.what_if.iter().map(|point| format!("  {:.2}: {}", point.threshold, count(point.dropped_rows)));
+        writeln!(out, "  dropped rows that reach{}", points.collect::<String>())?;
+    }
     if record.rows_without_tokens > 0 {
         writeln!(out, "  {} rows without a word: only equal text drops them", count(record.rows_without_tokens))?;
     }

@@ -12,12 +12,13 @@ use tamis_schemas::config::{
     Table,
 };
 
-use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select};
+use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
 pub(crate) fn dedup(args: &Dedup) -> Config {
     let deduplicate = DeduplicateConfig {
+        preset: args.preset,
         threshold: args.threshold,
         recall: args.recall,
         ngram: args.ngram,
@@ -37,6 +38,20 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
     Config { deduplicate: Some(deduplicate), grain, repetition, ..base(&args.data, None) }
 }
 
+/// The input and the settings of `tamis tune`; thresholds are what it looks at.
+pub(crate) fn tune(args: &Tune) -> (InputConfig, DeduplicateConfig) {
+    let deduplicate = DeduplicateConfig {
+        recall: Some(args.recall),
+        ngram: Some(args.ngram),
+        seed: args.seed,
+        ignore_diacritics: args.ignore_diacritics,
+        ignore_digits: args.ignore_digits,
+        ignore_punctuation: args.ignore_punctuation,
+        ..DeduplicateConfig::default()
+    };
+    (input(args.inputs.clone(), &args.reading), deduplicate)
+}
+
 /// The config of `tamis select`: near-duplicates are found so that only one of each cluster is chosen.
 pub(crate) fn select(args: &Select) -> Config {
     let select = SelectConfig {
@@ -50,7 +65,7 @@ pub(crate) fn select(args: &Select) -> Config {
         ..SelectConfig::new(args.budget)
     };
     Config {
-        deduplicate: Some(DeduplicateConfig { threshold: args.threshold, ..DeduplicateConfig::default() }),
+        deduplicate: Some(DeduplicateConfig { threshold: Some(args.threshold), ..DeduplicateConfig::default() }),
         score: Some(ScoreConfig { device: args.device.clone(), seed: args.seed }),
         select: Some(select),
         ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))

@@ -2,8 +2,8 @@
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`dedup`], [`score`], [`select`] (what is
-//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom). This crate never prints, never reads the
-//! environment or the clock, and never exits.
+//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings would do). This crate
+//! never prints, never reads the environment or the clock, and never exits.
 
 pub mod budget;
 pub mod context;
@@ -19,6 +19,7 @@ pub mod source;
 pub mod spill;
 pub mod stage;
 pub mod store;
+pub mod tune;
 
 pub use error::{Error, Result};
 pub use rows::RowSet;

@@ -19,6 +19,10 @@ use crate::{Error, Result};
 
 /// Bytes by which a sorter asks for more memory.
 const GROW_BYTES: usize = 1 << 20;
+/// Bytes that the buffer of a sorter begins with.
+const FIRST_BYTES: usize = 1 << 16;
+/// Bytes of a buffer that the system allocator gives pages of its own, so that it grows without being copied.
+const MOVABLE_BYTES: usize = 64 << 20;
 /// Bytes that a sorter holds whatever the budget grants: a first buffer, and as much again on the heap.
 const LEAST_BYTES: usize = 2 * GROW_BYTES;
 /// Run files merged at once; more are first merged into longer ones.
@@ -187,34 +191,34 @@ impl<R: Record> ExternalSorter<R> {
     pub fn push(&mut self, record: R, context: &Context) -> Result<()> {
         self.n_records += 1;
         self.heap_bytes += record.heap_bytes();
-        if self.buffer.len() == self.buffer.capacity() || self.held_bytes() > self.reservation.bytes().max(LEAST_BYTES)
-        {
-            self.make_room(context)?;
+        let held_bytes = (self.buffer.len() + 1) * size_of::<R>() + self.heap_bytes;
+        if held_bytes > self.reservation.bytes().max(LEAST_BYTES) {
+            self.make_room(held_bytes, context)?;
+        }
+        if self.buffer.len() == self.buffer.capacity() {
+            self.extend_capacity();
         }
         self.buffer.push(record);
         Ok(())
     }
 
-    fn held_bytes(&self) -> usize {
-        self.buffer.capacity() * size_of::<R>() + self.heap_bytes
+    /// Asks for more memory; if the budget refuses, empties the buffer into a run file.
+    fn make_room(&mut self, held_bytes: usize, context: &Context) -> Result<()> {
+        let wanted_bytes = held_bytes + GROW_BYTES;
+        let granted =
+            wanted_bytes <= self.most_bytes && self.reservation.try_grow(wanted_bytes - self.reservation.bytes());
+        if granted { Ok(()) } else { self.spill(context) }
     }
 
-    /// Grows the buffer if the budget grants it, else empties it into a run file.
-    fn make_room(&mut self, context: &Context) -> Result<()> {
-        let step_records = (GROW_BYTES / size_of::<R>()).max(1);
-        let is_first = self.buffer.capacity() == 0;
-        let wanted_bytes = self.held_bytes() + step_records * size_of::<R>();
-        let missing_bytes = wanted_bytes.saturating_sub(self.reservation.bytes());
-        let granted = wanted_bytes <= self.most_bytes && self.reservation.try_grow(missing_bytes);
-        if !granted && !is_first {
-            return self.spill(context);
-        }
-        if self.buffer.len() == self.buffer.capacity() {
-            self.buffer.reserve_exact(step_records.max(self.buffer.len() / 4));
-            let over_bytes = self.held_bytes().saturating_sub(self.reservation.bytes());
-            let _ = self.reservation.try_grow(over_bytes);
-        }
-        Ok(())
+    /// Reserves addresses, which cost no memory until they are written to: few at first, then so many that the system moves
+    /// them without copying when there must be more.
+    fn extend_capacity(&mut self) {
+        let n_bytes = match self.buffer.capacity() * size_of::<R>() {
+            0 => FIRST_BYTES,
+            n_bytes if n_bytes < MOVABLE_BYTES => self.most_bytes.max(LEAST_BYTES).min(MOVABLE_BYTES).max(2 * n_bytes),
+            n_bytes => 2 * n_bytes,
+        };
+        self.buffer.reserve_exact((n_bytes / size_of::<R>()).max(16) - self.buffer.len());
     }
 
     fn spill(&mut self, context: &Context) -> Result<()> {

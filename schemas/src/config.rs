@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::preset::Preset;
 use crate::size::ByteSize;
 
 /// What a run does. A stage runs if its section is there.
@@ -128,12 +129,19 @@ pub enum TextDocuments {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeduplicateConfig {
-    /// Jaccard similarity of shingle sets from which two rows are near-duplicates, above 0 to 1.
-    pub threshold: f64,
-    /// Share of the pairs at the threshold that must become candidates, above 0 to 1; 1 compares exhaustively.
-    pub recall: f64,
-    /// Tokens per shingle.
-    pub ngram: usize,
+    /// Threshold, ngram and bands that belong together; each of `threshold`, `ngram` and `recall` goes before it if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Jaccard similarity of shingle sets from which two rows are near-duplicates, above 0 to 1. Default: the preset's, else 0.8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Share of the pairs at the threshold that must become candidates, above 0 to 1; 1 compares exhaustively. Default: the
+    /// preset's bands, whatever their recall, else 0.99.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
+    /// Tokens per shingle. Default: the preset's, else 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ngram: Option<usize>,
     /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`.
     pub keep: String,
     /// How edges become clusters.
@@ -151,9 +159,10 @@ pub struct DeduplicateConfig {
 impl Default for DeduplicateConfig {
     fn default() -> Self {
         Self {
-            threshold: 0.8,
-            recall: 0.99,
-            ngram: 5,
+            preset: None,
+            threshold: None,
+            recall: None,
+            ngram: None,
             keep: "first".into(),
             linkage: Linkage::Star,
             seed: 0,

@@ -5,5 +5,6 @@
 pub mod columns;
 pub mod config;
 pub mod manifest;
+pub mod preset;
 pub mod size;
 pub mod tables;

@@ -86,6 +86,8 @@ pub struct NearDuplicateRecord {
     pub rows_per_band: u32,
     /// Probability of becoming a candidate, by similarity.
     pub s_curve: Vec<SCurvePoint>,
+    /// That probability at the threshold.
+    pub recall_at_threshold: f64,
     /// Rows without any token: equal text is their only rule.
     pub rows_without_tokens: u64,
     /// Rows dropped for equal text.
@@ -108,6 +110,21 @@ pub struct NearDuplicateRecord {
     pub hot_buckets: u64,
     /// Pairs in those that were not compared.
     pub untested_pairs: u64,
+    /// How many of the dropped rows would go at higher thresholds, in steps of 0.05 up to 1.
+    pub what_if: Vec<WhatIfPoint>,
+}
+
+/// What is left of the dropped rows at a higher threshold.
+///
+/// Counts rows whose proven similarity to the row kept for them reaches it. A run with that threshold drops each of them
+/// whose kept row it keeps too. It may drop others as well, for rows that are dropped now; and it may keep some whose kept row
+/// it drops, for a row that is dropped now: an approximation that is from below wherever no row kept now would be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WhatIfPoint {
+    /// Threshold.
+    pub threshold: f64,
+    /// Rows.
+    pub dropped_rows: u64,
 }
 
 /// What was found in paragraphs or lines.

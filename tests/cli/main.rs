@@ -15,3 +15,4 @@ mod oracle;
 mod readme;
 mod s3;
 mod select;
+mod tune;

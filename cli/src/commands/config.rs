@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
+use tamis_pipeline::dedup::Search;
 use tamis_schemas::config::{self, Config};
+use tamis_schemas::preset::Preset;
 
 use crate::args::ConfigCommand;
 use crate::exit::Exit;
@@ -29,26 +31,74 @@ pub(crate) fn run(args: &ConfigCommand) -> anyhow::Result<Exit> {
 /// The whole config as TOML, each value with where it comes from.
 fn show(config: &Config, text: &str, file: &str) -> anyhow::Result<String> {
     let given: toml::Table = text.parse()?;
-    let whole = toml::Table::try_from(config)?;
+    let resolved = config.resolved();
+    let whole = toml::Table::try_from(&resolved)?;
+    let origins = Origins {
+        file,
+        preset: resolved.deduplicate.as_ref().and_then(|config| config.preset),
+        bands: bands(&resolved)?,
+    };
     let mut shown = String::new();
-    write_table(&mut shown, &whole, Some(&given), "", file);
+    write_table(&mut shown, &whole, Some(&given), "", &origins);
     Ok(shown.trim_start().to_owned())
 }
 
-fn write_table(shown: &mut String, table: &toml::Table, given: Option<&toml::Table>, path: &str, file: &str) {
+/// Where values come from.
+struct Origins<'a> {
+    file: &'a str,
+    preset: Option<Preset>,
+    /// What the near-duplicate settings come to.
+    bands: Option<String>,
+}
+
+impl Origins<'_> {
+    fn of(&self, path: &str, key: &str, is_given: bool) -> String {
+        match self.preset {
+            _ if is_given => self.file.to_owned(),
+            Some(preset) if path == "deduplicate" && ["threshold", "ngram"].contains(&key) => {
+                format!("preset {}", preset.name())
+            }
+            _ => "default".to_owned(),
+        }
+    }
+}
+
+/// How near-duplicates will be looked for, for people.
+fn bands(resolved: &Config) -> anyhow::Result<Option<String>> {
+    let (Some(search), Some(deduplicate)) = (tamis_pipeline::run::search(resolved)?, &resolved.deduplicate) else {
+        return Ok(None);
+    };
+    let plan = match search {
+        Search::Bands(bands) => format!("{} bands of {} slots find", bands.n_bands, bands.rows_per_band),
+        Search::Exhaustive => "comparing every pair that shares a shingle finds".to_owned(),
+    };
+    let found = 100.0 * search.probability(deduplicate.threshold_in_effect());
+    Ok(Some(format!("{plan} {found:.1} % of the pairs at the threshold")))
+}
+
+fn write_table(
+    shown: &mut String,
+    table: &toml::Table,
+    given: Option<&toml::Table>,
+    path: &str,
+    origins: &Origins<'_>,
+) {
     let is_section = |value: &toml::Value| value.is_table();
     if !path.is_empty() && table.values().any(|value| !is_section(value)) {
         shown.push_str(&format!("\n[{path}]\n"));
     }
     for (key, value) in table.iter().filter(|(_, value)| !is_section(value)) {
-        let origin = if given.is_some_and(|given| given.contains_key(key)) { file } else { "default" };
+        let origin = origins.of(path, key, given.is_some_and(|given| given.contains_key(key)));
         shown.push_str(&format!("{key} = {value}  # {origin}\n"));
+    }
+    if let (Some(bands), "deduplicate") = (&origins.bands, path) {
+        shown.push_str(&format!("# {bands}\n"));
     }
     for (key, value) in table {
         if let toml::Value::Table(inner) = value {
             let given = given.and_then(|given| given.get(key)?.as_table());
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            write_table(shown, inner, given, &path, file);
+            write_table(shown, inner, given, &path, origins);
         }
     }
 }

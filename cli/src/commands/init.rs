@@ -71,6 +71,7 @@ paths = [{}]
 {id_line}
 
 [deduplicate]
+# preset = \"web\"     # or \"standard\", \"loose\": in place of the next three lines; `tamis tune` shows what thresholds do
 threshold = 0.8     # Jaccard similarity of shingle sets from which rows are near-duplicates
 recall = 0.99       # share of the pairs at the threshold to find; 1.0 compares exhaustively
 ngram = 5           # tokens per shingle

@@ -5,6 +5,7 @@ mod config;
 mod init;
 mod pipeline;
 mod restore;
+mod tune;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
@@ -19,6 +20,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
             pipeline::run("tamis run", &config, args.overwrite, global)
         }
         Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
+        Command::Tune(args) => tune::run(args, global),
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Restore(args) => restore::run(args, global),

@@ -63,6 +63,18 @@ impl Bands {
         })
     }
 
+    /// # Errors
+    /// `Error::Config` if a sketch has no such bands.
+    pub(super) fn check(self) -> Result<()> {
+        match self.n_bands.checked_mul(self.rows_per_band) {
+            Some(1..=N_SLOTS) => Ok(()),
+            _ => Err(Error::config(format!(
+                "{} bands of {} slots are not within the {N_SLOTS} slots of a sketch",
+                self.n_bands, self.rows_per_band
+            ))),
+        }
+    }
+
     /// Probability that a pair of Jaccard similarity `similarity` becomes a candidate.
     pub fn probability(self, similarity: f64) -> f64 {
         1.0 - (1.0 - similarity.powi(self.rows_per_band as i32)).powi(self.n_bands as i32)
@@ -79,20 +91,6 @@ impl Bands {
         copy_bytes(sketch, &mut bytes);
         let bands = bytes.chunks_exact(4 * self.rows_per_band).take(self.n_bands);
         keys.extend(bands.zip(0..).map(|(bytes, band)| xxh3_64_with_seed(bytes, band)));
-    }
-
-    /// The bands in which two sketches are equal, first one first.
-    pub(super) fn shared<'a>(self, left: &'a Sketch, right: &'a Sketch) -> impl Iterator<Item = usize> + 'a {
-        let bands = left.chunks_exact(self.rows_per_band).zip(right.chunks_exact(self.rows_per_band));
-        bands.take(self.n_bands).enumerate().filter(|(_, (left, right))| left == right).map(|(band, _)| band)
-    }
-
-    /// The key of one band.
-    pub(super) fn key(self, sketch: &Sketch, band: usize) -> u64 {
-        let mut bytes = [0; 4 * N_SLOTS];
-        let bytes = &mut bytes[..4 * self.rows_per_band];
-        copy_bytes(&sketch[band * self.rows_per_band..], bytes);
-        xxh3_64_with_seed(bytes, band as u64)
     }
 }
 
@@ -150,12 +148,9 @@ mod tests {
         let mut keys = Vec::new();
         bands.push_keys(&left, &mut keys);
         assert!(keys[0] != keys[1] && keys[1] != keys[2], "the number of the band counts");
-        assert_eq!(keys, [0, 1, 2].map(|band| bands.key(&left, band)));
-        let right = left;
         left[3] = 8;
         let mut left_keys = Vec::new();
         bands.push_keys(&left, &mut left_keys);
         assert!(left_keys[0] == keys[0] && left_keys[1] != keys[1] && left_keys[2] == keys[2]);
-        assert_eq!(bands.shared(&left, &right).collect::<Vec<_>>(), [0, 2]);
     }
 }

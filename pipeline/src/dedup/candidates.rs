@@ -1,44 +1,43 @@
 //! From keys to pairs worth a look, and the first look at them.
 //!
 //! ```text
-//! (key, row) sorted -> buckets of 2 rows and more -> (key, rank) sorted -> small: pairs sorted, each once -> compare
-//!                                                                      \-> large: compare in the bucket
-//!                                                                      \-> hot:   walk the bucket
+//! (key, row) sorted -> buckets of 2 rows and more -> sketches: each pair of a bucket -> compare
+//!                                                \-> sets: pairs of small buckets sorted, each once -> compare
+//!                                                \-> hot: walk the bucket
 //! compare -> clear pairs: edges
 //!        \-> others: grey pairs
 //! ```
 //!
-//! A pair meets in every bucket that it shares. In a large one it is compared only if that is the bucket of the first band
-//! (or the least shingle) that the two rows share, hot buckets aside.
+//! A pair meets in every bucket that it shares. It is compared only if that is the bucket of the first band (or the least
+//! shingle) that the two rows share, hot buckets aside.
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::band::Bands;
+use super::buckets::{BucketReader, Buckets, buckets, split};
 use super::compare::{Findings, first_shared};
 use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::settings::Gate;
-use super::sketch::Sketch;
-use super::tape::{RowTable, SetTable};
+use super::sketch_table::{Glance, SketchTable};
+use super::tape::SetTable;
 use crate::context::Context;
-use crate::spill::ExternalSorter;
+use crate::spill::{ExternalSorter, Sorted};
 use crate::{Result, RowSet};
 
 const STAGE: &str = "near-duplicates: candidates";
-/// A bucket of more rows is large: its pairs are many, and compared where they are rather than sorted first.
-const LARGE_ROWS: usize = 16;
 /// A bucket of more rows is hot: its work is bounded, its untested pairs are counted.
-const HOT_ROWS: u64 = 1000;
+const HOT_ROWS: usize = 1000;
 /// In a hot bucket, a row is compared with so many of the rows kept so far at its head, and as many at its tail.
 const HOT_REACH: usize = 500;
+/// A bucket of sets of more rows is large: its pairs are many, and compared where they are rather than sorted first.
+const LARGE_ROWS: usize = 16;
 /// Pairs looked at before what was found is handed on.
 const WAVE_PAIRS: u64 = 1 << 17;
-/// Pairs of small buckets that a thread takes at once.
-const TASK_PAIRS: usize = 1 << 11;
+/// Pairs that a thread takes at once.
+const TASK_PAIRS: usize = 1 << 12;
 
 /// What is compared of a row.
 #[derive(Debug)]
@@ -46,9 +45,7 @@ pub(super) enum Features {
     /// Sketches: what they leave open is grey.
     Sketches {
         /// Sketch by row.
-        table: RowTable<Sketch>,
-        /// The bands whose keys made the buckets.
-        bands: Bands,
+        table: SketchTable,
         /// What is clear.
         gate: Gate,
     },
@@ -96,152 +93,123 @@ pub(super) fn compare(
         grey: ExternalSorter::new(STAGE, &context.budget),
         counts: Counts::default(),
     };
-    let (mut buckets, hot_keys) = shared_keys(keys, ranks, collapsed, context)?;
-    let hot_keys = if matches!(features, Features::Sketches { .. }) { hot_keys } else { HashSet::new() };
-    let mut comparison = Comparison { features, ranks, hot_keys, context, found, wave: Vec::new(), n_wave_pairs: 0 };
+    let hot_rows = if matches!(features, Features::Sketches { .. }) { HOT_ROWS } else { usize::MAX };
+    let Buckets { cool, hot, hot_keys } = buckets(keys, hot_rows, ranks, collapsed, context)?;
+    let hot_tags = hot_keys.iter().map(|&key| key as u32).collect();
+    let mut comparison = Comparison { features, ranks, hot_tags, context, found };
+    let mut reader = BucketReader::new(&cool);
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
-    while let Some(&(key, _)) = buckets.peek() {
+    loop {
         context.cancel.check()?;
-        if comparison.hot_keys.contains(&key) {
-            comparison.walk_hot_bucket(key, &mut buckets)?;
-            continue;
+        let numbers = reader.next_numbers()?;
+        if numbers.is_empty() {
+            break;
         }
-        let mut bucket = Vec::new();
-        while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
-            bucket.push(rank);
-        }
-        if bucket.len() > LARGE_ROWS {
-            comparison.add_bucket(key, bucket)?;
-            continue;
-        }
-        for (index, &later) in bucket.iter().enumerate() {
-            for &earlier in &bucket[..index] {
-                pairs.push((later, earlier), context)?;
-            }
+        match features {
+            Features::Sketches { .. } => comparison.run(&tasks(split(&numbers)))?,
+            Features::Sets { .. } => comparison.run_large(split(&numbers), &mut pairs)?,
         }
     }
-    std::mem::drop(buckets);
-    comparison.add_pairs(pairs)?;
-    comparison.run_wave()?;
+    drop(cool);
+    comparison.run_pairs(pairs)?;
+    comparison.walk_hot_buckets(hot)?;
     Ok(comparison.found)
-}
-
-/// Rows that share a key with another: (key, rank), sorted.
-type Buckets = Grouped<(u64, u64)>;
-
-/// The buckets of two rows and more, and the keys of the hot ones.
-fn shared_keys(
-    keys: ExternalSorter<(u64, u64)>,
-    ranks: &Ranks,
-    collapsed: &RowSet,
-    context: &Context,
-) -> Result<(Buckets, HashSet<u64>)> {
-    let mut shared = ExternalSorter::new(STAGE, &context.budget);
-    let mut hot_keys = HashSet::new();
-    let mut records = Grouped::new(keys.finish(context)?)?;
-    let mut n_records = 0u64;
-    while let Some((key, first_row)) = records.next()? {
-        n_records += 1;
-        if n_records.is_multiple_of(4096) {
-            context.cancel.check()?;
-        }
-        let mut next_row = records.next_if(|(next_key, _)| *next_key == key)?;
-        if next_row.is_none() {
-            continue;
-        }
-        let first = ranks.rank(first_row)?;
-        // A row waits here until a second one shows that the bucket has two.
-        let mut waiting = (!collapsed.contains(first)).then_some(first);
-        let mut n_rows = u64::from(waiting.is_some());
-        while let Some((_, row)) = next_row {
-            let rank = ranks.rank(row)?;
-            if !collapsed.contains(rank) {
-                n_rows += 1;
-                match waiting.take() {
-                    None if n_rows == 1 => waiting = Some(rank),
-                    first => {
-                        for rank in first.into_iter().chain([rank]) {
-                            shared.push((key, rank), context)?;
-                        }
-                    }
-                }
-                if n_rows == HOT_ROWS + 1 {
-                    hot_keys.insert(key);
-                }
-            }
-            next_row = records.next_if(|(next_key, _)| *next_key == key)?;
-        }
-    }
-    Ok((Grouped::new(shared.finish(context)?)?, hot_keys))
 }
 
 /// Work for one thread.
 #[derive(Debug)]
-enum Task {
+enum Task<'a> {
+    /// Small buckets: key, ranks.
+    Buckets(Vec<(u64, &'a [u64])>),
     /// Part of the pairs of a large bucket: each row of `later` with all rows before it.
-    Bucket { key: u64, bucket: Arc<[u64]>, later: Range<usize> },
-    /// Pairs of small buckets: later rank, earlier rank.
-    Pairs(Vec<(u64, u64)>),
+    Bucket { key: u64, ranks: &'a [u64], later: Range<usize> },
+    /// Pairs, sorted: later rank, earlier rank.
+    Pairs(&'a [(u64, u64)]),
+}
+
+/// Cuts the pairs of buckets into tasks of about as many pairs.
+fn tasks<'a>(buckets: impl Iterator<Item = (u64, &'a [u64])>) -> Vec<Task<'a>> {
+    let mut tasks = Vec::new();
+    let mut small = Vec::new();
+    let mut n_small_pairs = 0;
+    for (key, ranks) in buckets {
+        let n_pairs = ranks.len() * (ranks.len() - 1) / 2;
+        if n_pairs >= TASK_PAIRS {
+            tasks.extend(parts(ranks.len()).map(|later| Task::Bucket { key, ranks, later }));
+            continue;
+        }
+        small.push((key, ranks));
+        n_small_pairs += n_pairs;
+        if n_small_pairs >= TASK_PAIRS {
+            tasks.push(Task::Buckets(std::mem::take(&mut small)));
+            n_small_pairs = 0;
+        }
+    }
+    tasks.push(Task::Buckets(small));
+    tasks
+}
+
+/// Cuts the rows of a bucket so that those of a part have about [`TASK_PAIRS`] pairs with the rows before them.
+fn parts(n_rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 1;
+    std::iter::from_fn(move || {
+        let later = start..n_rows.min(start + 1 + TASK_PAIRS / start);
+        start = later.end;
+        (!later.is_empty()).then_some(later)
+    })
 }
 
 struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
-    hot_keys: HashSet<u64>,
+    hot_tags: HashSet<u32>,
     context: &'a Context,
     found: Found,
-    wave: Vec<Task>,
-    n_wave_pairs: u64,
 }
 
 impl Comparison<'_> {
-    /// Cuts the pairs of a bucket into tasks, and runs the tasks when there are enough.
-    fn add_bucket(&mut self, key: u64, bucket: Vec<u64>) -> Result<()> {
-        let bucket: Arc<[u64]> = bucket.into();
-        let mut start = 1;
-        while start < bucket.len() {
-            let mut end = start;
-            let mut n_pairs = 0;
-            while end < bucket.len() && n_pairs < WAVE_PAIRS / 4 {
-                n_pairs += end as u64;
-                end += 1;
-            }
-            self.add_task(Task::Bucket { key, bucket: Arc::clone(&bucket), later: start..end }, n_pairs)?;
-            start = end;
-        }
-        Ok(())
-    }
-
-    /// Cuts the pairs of small buckets into tasks, each pair once.
-    fn add_pairs(&mut self, pairs: ExternalSorter<(u64, u64)>) -> Result<()> {
-        let mut part = Vec::new();
-        let mut pairs = Grouped::new(pairs.finish(self.context)?)?;
-        while let Some(pair) = pairs.next()? {
-            if pairs.peek() == Some(&pair) {
-                continue;
-            }
-            part.push(pair);
-            if part.len() == TASK_PAIRS || pairs.peek().is_none() {
-                let n_pairs = part.len() as u64;
-                self.add_task(Task::Pairs(std::mem::take(&mut part)), n_pairs)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add_task(&mut self, task: Task, n_pairs: u64) -> Result<()> {
-        self.wave.push(task);
-        self.n_wave_pairs += n_pairs;
-        if self.n_wave_pairs >= WAVE_PAIRS { self.run_wave() } else { Ok(()) }
-    }
-
-    fn run_wave(&mut self) -> Result<()> {
-        let tasks = std::mem::take(&mut self.wave);
-        self.n_wave_pairs = 0;
+    fn run(&mut self, tasks: &[Task<'_>]) -> Result<()> {
         let this = &*self;
         let findings: Result<Vec<Findings>> =
-            self.context.pool.install(|| tasks.par_iter().with_min_len(1).map(|task| this.run(task)).collect());
+            self.context.pool.install(|| tasks.par_iter().with_max_len(1).map(|task| this.compare(task)).collect());
         findings?.into_iter().try_for_each(|findings| self.keep(findings))
+    }
+
+    /// Compares the pairs of large buckets, and hands on those of the others.
+    fn run_large<'a>(
+        &mut self,
+        buckets: impl Iterator<Item = (u64, &'a [u64])>,
+        pairs: &mut ExternalSorter<(u64, u64)>,
+    ) -> Result<()> {
+        for (key, ranks) in buckets {
+            if ranks.len() > LARGE_ROWS {
+                let tasks: Vec<_> = parts(ranks.len()).map(|later| Task::Bucket { key, ranks, later }).collect();
+                self.run(&tasks)?;
+                continue;
+            }
+            for (index, &later) in ranks.iter().enumerate() {
+                for &earlier in &ranks[..index] {
+                    pairs.push((later, earlier), self.context)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares pairs, each once.
+    fn run_pairs(&mut self, pairs: ExternalSorter<(u64, u64)>) -> Result<()> {
+        let mut pairs = Grouped::new(pairs.finish(self.context)?)?;
+        let mut wave = Vec::new();
+        while let Some(pair) = pairs.next()? {
+            if pairs.peek() != Some(&pair) {
+                wave.push(pair);
+            }
+            if wave.len() as u64 == WAVE_PAIRS || pairs.peek().is_none() {
+                self.run(&wave.chunks(TASK_PAIRS).map(Task::Pairs).collect::<Vec<_>>())?;
+                wave.clear();
+            }
+        }
+        Ok(())
     }
 
     fn keep(&mut self, findings: Findings) -> Result<()> {
@@ -255,32 +223,26 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn run(&self, task: &Task) -> Result<Findings> {
+    fn compare(&self, task: &Task<'_>) -> Result<Findings> {
         self.context.cancel.check()?;
-        match (task, self.features) {
-            (Task::Bucket { key, bucket, later }, Features::Sketches { table, bands, gate }) => {
-                self.compare_sketches(*key, &bucket[..later.end], later.clone(), table, *bands, *gate)
-            }
-            (Task::Bucket { key, bucket, later }, Features::Sets { table, threshold }) => {
-                self.compare_sets(*key, &bucket[..later.end], later.clone(), table, *threshold)
-            }
-            (Task::Pairs(pairs), _) => self.compare_pairs(pairs),
-        }
-    }
-
-    fn compare_pairs(&self, pairs: &[(u64, u64)]) -> Result<Findings> {
         let mut findings = Findings::default();
-        for pairs in pairs.chunk_by(|left, right| left.0 == right.0) {
-            let later = pairs[0].0;
-            match self.features {
-                Features::Sketches { table, bands, gate } => {
-                    let left = table.get(self.ranks.row(later)?)?;
-                    for &(_, earlier) in pairs {
-                        let right = table.view(self.ranks.row(earlier)?)?;
-                        findings.judge(later, earlier, &left, &right, *bands, *gate);
-                    }
+        match (task, self.features) {
+            (Task::Buckets(buckets), Features::Sketches { table, gate }) => {
+                let mut glances = Vec::new();
+                for &(key, ranks) in buckets {
+                    self.compare_sketches(key, ranks, 1..ranks.len(), table, *gate, &mut glances, &mut findings)?;
                 }
-                Features::Sets { table, threshold } => {
+            }
+            (Task::Bucket { key, ranks, later }, Features::Sketches { table, gate }) => {
+                let ranks = &ranks[..later.end];
+                self.compare_sketches(*key, ranks, later.clone(), table, *gate, &mut Vec::new(), &mut findings)?;
+            }
+            (Task::Bucket { key, ranks, later }, Features::Sets { table, threshold }) => {
+                self.compare_sets(*key, &ranks[..later.end], later.clone(), table, *threshold, &mut findings)?;
+            }
+            (Task::Pairs(pairs), Features::Sets { table, threshold }) => {
+                for pairs in pairs.chunk_by(|left, right| left.0 == right.0) {
+                    let later = pairs[0].0;
                     let left = table.get(self.ranks.row(later)?)?;
                     for &(_, earlier) in pairs {
                         let right = table.get(self.ranks.row(earlier)?)?;
@@ -288,32 +250,36 @@ impl Comparison<'_> {
                     }
                 }
             }
+            (Task::Buckets(_), Features::Sets { .. }) | (Task::Pairs(_), Features::Sketches { .. }) => {}
         }
         Ok(findings)
     }
 
-    fn compare_sketches(
+    #[expect(clippy::too_many_arguments, reason = "buffers that are used again")]
+    fn compare_sketches<'t>(
         &self,
         key: u64,
         ranks: &[u64],
         later: Range<usize>,
-        table: &RowTable<Sketch>,
-        bands: Bands,
+        table: &'t SketchTable,
         gate: Gate,
-    ) -> Result<Findings> {
-        let mut findings = Findings::default();
-        let sketches: Vec<Sketch> =
-            ranks.iter().map(|&rank| table.get(self.ranks.row(rank)?)).collect::<Result<_>>()?;
+        glances: &mut Vec<Glance<'t>>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        glances.clear();
+        for &rank in ranks {
+            glances.push(table.get(self.ranks.row(rank)?)?);
+        }
+        let is_hot = |tag| !self.hot_tags.is_empty() && self.hot_tags.contains(&tag);
         for later in later {
             for earlier in 0..later {
-                let (left, right) = (&sketches[later], &sketches[earlier]);
-                let mut keys = bands.shared(left, right).map(|band| bands.key(left, band));
-                if keys.find(|key| !self.hot_keys.contains(key)) == Some(key) {
-                    findings.judge(ranks[later], ranks[earlier], left, right, bands, gate);
+                let (left, right) = (&glances[later], &glances[earlier]);
+                if left.first_meet_at(right, key, is_hot) {
+                    findings.judge(ranks[later], ranks[earlier], left, right, gate);
                 }
             }
         }
-        Ok(findings)
+        Ok(())
     }
 
     fn compare_sets(
@@ -323,8 +289,8 @@ impl Comparison<'_> {
         later: Range<usize>,
         table: &SetTable,
         threshold: f64,
-    ) -> Result<Findings> {
-        let mut findings = Findings::default();
+        findings: &mut Findings,
+    ) -> Result<()> {
         for block in blocks(later) {
             let later_sets = self.sets(table, &ranks[block.clone()])?;
             for earlier_block in blocks(0..block.end) {
@@ -337,7 +303,7 @@ impl Comparison<'_> {
                 }
             }
         }
-        Ok(findings)
+        Ok(())
     }
 
     fn sets(&self, table: &SetTable, ranks: &[u64]) -> Result<Vec<Vec<u64>>> {
@@ -346,30 +312,33 @@ impl Comparison<'_> {
 
     /// Compares each row of a hot bucket with the first and the last rows of those that nothing before them in the bucket
     /// clearly drops. An edge to a row so dropped could only matter if that row were kept after all.
-    fn walk_hot_bucket(&mut self, key: u64, buckets: &mut Buckets) -> Result<()> {
-        let Features::Sketches { table, bands, gate } = self.features else { return Ok(()) };
-        let mut leaders: Vec<(u64, Sketch)> = Vec::new();
-        let mut n_leaders = 0u64;
+    fn walk_hot_buckets(&mut self, hot: Sorted<(u64, u64)>) -> Result<()> {
+        let Features::Sketches { table, gate } = self.features else { return Ok(()) };
+        let mut hot = Grouped::new(hot)?;
         let mut findings = Findings::default();
-        self.found.counts.hot_buckets += 1;
-        while let Some((_, rank)) = buckets.next_if(|(next_key, _)| *next_key == key)? {
-            let sketch = table.get(self.ranks.row(rank)?)?;
-            let n_edges = findings.edges.len();
-            for (leader, leader_sketch) in &leaders {
-                findings.judge(rank, *leader, &sketch, leader_sketch, *bands, *gate);
-            }
-            self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
-            if findings.edges.len() == n_edges {
-                if leaders.len() < 2 * HOT_REACH {
-                    leaders.push((rank, sketch));
-                } else {
-                    leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, sketch);
+        while let Some(&(key, _)) = hot.peek() {
+            let mut leaders: Vec<(u64, Glance<'static>)> = Vec::new();
+            let mut n_leaders = 0u64;
+            self.found.counts.hot_buckets += 1;
+            while let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? {
+                let glance = table.get(self.ranks.row(rank)?)?;
+                let n_edges = findings.edges.len();
+                for (leader, leader_glance) in &leaders {
+                    findings.judge(rank, *leader, &glance, leader_glance, *gate);
                 }
-                n_leaders += 1;
-            }
-            if findings.n_pairs >= WAVE_PAIRS {
-                self.context.cancel.check()?;
-                self.keep(std::mem::take(&mut findings))?;
+                self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
+                if findings.edges.len() == n_edges {
+                    if leaders.len() < 2 * HOT_REACH {
+                        leaders.push((rank, glance.into_owned()));
+                    } else {
+                        leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, glance.into_owned());
+                    }
+                    n_leaders += 1;
+                }
+                if findings.n_pairs >= WAVE_PAIRS {
+                    self.context.cancel.check()?;
+                    self.keep(std::mem::take(&mut findings))?;
+                }
             }
         }
         self.keep(findings)

@@ -1,10 +1,9 @@
 //! The first look at a pair: what its sketches or its sets say.
 
-use super::band::Bands;
 use super::edge::{Edge, GreyPair, Method, Similarity};
 use super::settings::Gate;
 use super::shingle::jaccard;
-use super::sketch::{N_SLOTS, Sketch, count_equal};
+use super::sketch_table::{self, Glance};
 
 /// What came out of some pairs.
 #[derive(Debug, Default)]
@@ -19,17 +18,17 @@ pub(super) struct Findings {
 
 impl Findings {
     /// What the sketches say about a pair.
-    pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Sketch, right: &Sketch, bands: Bands, gate: Gate) {
+    pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Glance<'_>, right: &Glance<'_>, gate: Gate) {
         self.n_pairs += 1;
-        let n_equal = count_equal(left, right);
-        if n_equal < gate.refuse_below {
+        let n_agreeing = left.n_agreeing(right);
+        if n_agreeing < gate.refuse_below {
             return;
         }
-        let n_shared_bands = bands.shared(left, right).count() as u16;
-        if n_equal < gate.accept_from {
-            return self.grey.push(GreyPair { later, earlier, n_shared_bands });
+        let n_shared_bands = left.n_shared_bands(right);
+        if n_agreeing < gate.accept_from {
+            return self.grey.push(GreyPair::new(later, earlier, n_shared_bands));
         }
-        let similarity = Similarity::new(f64::from(n_equal) / N_SLOTS as f64);
+        let similarity = Similarity::new(sketch_table::similarity(n_agreeing));
         self.edges.push(Edge { later, earlier, similarity, method: Method::Estimated, n_shared_bands });
     }
 
@@ -81,8 +80,12 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use super::super::band::Bands;
     use super::super::shingle::to_set;
+    use super::super::sketch::Sketch;
+    use super::super::sketch_table::SketchTableWriter;
     use super::*;
+    use crate::context::{Cancel, Context, Resources};
 
     #[test]
     fn pairs_at_the_threshold_share_an_element_of_their_prefixes() {
@@ -114,19 +117,26 @@ mod tests {
 
     #[test]
     fn sketches_far_from_the_threshold_are_decided() {
+        let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
         let bands = Bands { n_bands: 26, rows_per_band: 8 };
         let gate = Gate { refuse_below: 180, accept_from: 231 };
-        let left: Sketch = std::array::from_fn(|slot| slot as u32);
-        for (n_equal, expect) in
-            [(0, (0, 0)), (179, (0, 0)), (180, (0, 1)), (230, (0, 1)), (231, (1, 0)), (256, (1, 0))]
-        {
-            let right: Sketch = std::array::from_fn(|slot| if slot < n_equal { slot as u32 } else { 9999 });
+        let sketches: Vec<Sketch> = [256, 0, 179, 180, 230, 231]
+            .map(|n_equal| std::array::from_fn(|slot| if slot < n_equal { slot as u32 } else { slot as u32 + 1 }))
+            .into();
+        let mut table = SketchTableWriter::new(bands, "test", &context);
+        for (row, sketch) in sketches.iter().enumerate() {
+            let mut keys = Vec::new();
+            bands.push_keys(sketch, &mut keys);
+            table.push(row as u64, sketch, &keys, &context).unwrap();
+        }
+        let table = table.finish(&context).unwrap();
+        for (row, expect) in [(1, (0, 0)), (2, (0, 0)), (3, (0, 1)), (4, (0, 1)), (5, (1, 0)), (0, (1, 0))] {
             let mut findings = Findings::default();
-            findings.judge(7, 3, &left, &right, bands, gate);
-            assert_eq!((findings.edges.len(), findings.grey.len(), findings.n_pairs), (expect.0, expect.1, 1));
-            let n_shared_bands = (n_equal / 8).min(26) as u16;
+            findings.judge(7, 3, &table.get(0).unwrap(), &table.get(row).unwrap(), gate);
+            assert_eq!((findings.edges.len(), findings.grey.len(), findings.n_pairs), (expect.0, expect.1, 1), "{row}");
+            let n_shared_bands = ([256, 0, 179, 180, 230, 231][row as usize] / 8).min(26);
             assert!(findings.edges.iter().all(|edge| edge.n_shared_bands == n_shared_bands && edge.later == 7));
-            assert!(findings.grey.iter().all(|pair| pair.n_shared_bands == n_shared_bands && pair.earlier == 3));
+            assert!(findings.grey.iter().all(|pair| pair.n_shared_bands() == n_shared_bands && pair.earlier() == 3));
         }
     }
 }

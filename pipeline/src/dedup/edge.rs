@@ -40,12 +40,32 @@ pub(super) struct Edge {
     pub(super) n_shared_bands: u16,
 }
 
-/// A pair whose similarity only its sets of shingles can tell.
+/// A pair whose similarity only its sets of shingles can tell. Pairs can be many, so that they are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GreyPair {
+    /// The row that comes later in the keep order.
     pub(super) later: u64,
-    pub(super) earlier: u64,
-    pub(super) n_shared_bands: u16,
+    /// The row that comes earlier, then [`BANDS_BITS`] of the number of bands that the two sketches share.
+    earlier_and_bands: u64,
+}
+
+/// Bits of a number of bands: there are up to 256.
+const BANDS_BITS: u32 = 16;
+
+impl GreyPair {
+    pub(super) fn new(later: u64, earlier: u64, n_shared_bands: u16) -> Self {
+        Self { later, earlier_and_bands: earlier << BANDS_BITS | u64::from(n_shared_bands) }
+    }
+
+    /// The row that comes earlier.
+    pub(super) fn earlier(self) -> u64 {
+        self.earlier_and_bands >> BANDS_BITS
+    }
+
+    /// Bands that the two sketches share.
+    pub(super) fn n_shared_bands(self) -> u16 {
+        self.earlier_and_bands as u16
+    }
 }
 
 /// A similarity in `0..=1`, by its bits: of numbers that are not negative, they sort like the numbers.
@@ -111,7 +131,7 @@ macro_rules! record_of_fields {
 pub(super) use record_of_fields;
 
 record_of_fields!(Edge { later, earlier, similarity, method, n_shared_bands });
-record_of_fields!(GreyPair { later, earlier, n_shared_bands });
+record_of_fields!(GreyPair { later, earlier_and_bands });
 
 /// Sorted records that are taken in groups of one key.
 #[derive(Debug)]

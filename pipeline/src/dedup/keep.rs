@@ -126,6 +126,11 @@ pub(super) enum Ranks {
 }
 
 impl Ranks {
+    /// Whether the rank of every row is its position.
+    pub(super) fn are_rows(&self) -> bool {
+        matches!(self, Self::ByRow)
+    }
+
     /// The rank of `row`.
     pub(super) fn rank(&self, row: u64) -> Result<u64> {
         match self {

@@ -16,6 +16,7 @@
 
 mod assign;
 mod band;
+mod buckets;
 mod candidates;
 mod columns;
 mod compare;
@@ -33,12 +34,17 @@ mod report;
 mod settings;
 mod shingle;
 mod sketch;
+mod sketch_table;
 mod tape;
 #[cfg(test)]
 mod tests;
 mod token;
+#[cfg(target_arch = "x86_64")]
+mod token_x86;
 mod unicode;
 mod verdict;
+mod what_if;
+mod widest;
 
 pub use assign::Rule;
 pub use band::Bands;

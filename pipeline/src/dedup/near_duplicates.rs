@@ -13,12 +13,14 @@ use super::fingerprint::ShingleSets;
 use super::identical::{Identical, group};
 use super::keep::{KeepKeys, Ranks};
 use super::proof::Proof;
-use super::prune::{Pruned, prune};
+use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::settings::{Gate, Search, Settings};
-use super::sketch::{N_SLOTS, Sketch};
-use super::tape::{RowTableWriter, SetTableWriter};
+use super::sketch::N_SLOTS;
+use super::sketch_table::SketchTableWriter;
+use super::tape::SetTableWriter;
 use super::verdict::{DropReason, Verdict};
+use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, Next};
@@ -51,7 +53,7 @@ pub struct NearDuplicates {
 
 #[derive(Debug)]
 enum FeatureWriter {
-    Sketches(RowTableWriter<Sketch>),
+    Sketches(SketchTableWriter),
     Sets(SetTableWriter),
 }
 
@@ -63,7 +65,7 @@ impl NearDuplicates {
     pub fn new(settings: &Settings, context: &Context) -> Result<(Self, ResultHandle)> {
         let search = settings.search()?;
         let features = match search {
-            Search::Bands(_) => FeatureWriter::Sketches(RowTableWriter::new(STAGE, context)),
+            Search::Bands(bands) => FeatureWriter::Sketches(SketchTableWriter::new(bands, STAGE, context)),
             Search::Exhaustive => FeatureWriter::Sets(SetTableWriter::new(STAGE, context)),
         };
         let result = ResultHandle::default();
@@ -88,10 +90,8 @@ impl NearDuplicates {
         let slots = sketches.values().as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(SKETCH))?;
         let first_slot = sketches.value_offset(0) as usize;
         let sketches = slots.values()[first_slot..].as_chunks::<N_SLOTS>().0;
-        for (index, &row) in rows.values().iter().enumerate() {
-            table.push(row, sketches.get(index).ok_or_else(|| malformed(SKETCH))?, context)?;
-        }
-        for (row, keys) in lists(batch, BAND_KEYS, rows)? {
+        for ((row, keys), sketch) in lists(batch, BAND_KEYS, rows)?.zip(sketches) {
+            table.push(row, sketch, keys, context)?;
             for &key in keys {
                 self.keys.push((key, row), context)?;
             }
@@ -144,8 +144,8 @@ impl BarrierStage for NearDuplicates {
         let ranks = self.keep.finish(context)?;
         let identical = group(self.exact_keys, &ranks, context)?;
         let features = match (self.features, self.search) {
-            (FeatureWriter::Sketches(table), Search::Bands(bands)) => {
-                Features::Sketches { table: table.finish(context)?, bands, gate: Gate::new(self.settings.threshold) }
+            (FeatureWriter::Sketches(table), Search::Bands(_)) => {
+                Features::Sketches { table: table.finish(context)?, gate: Gate::new(self.settings.threshold) }
             }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: self.settings.threshold }
@@ -154,20 +154,23 @@ impl BarrierStage for NearDuplicates {
         };
         let found = compare(self.keys, &features, &ranks, &identical.collapsed, context)?;
         std::mem::drop(features);
-        let Pruned { edges, grey } = prune(found.edges, found.grey, self.settings.linkage, context)?;
+        let pruned = prune(found.edges, found.grey, self.settings.linkage, context)?;
         let closing = Closing {
-            report: report(self.search, self.n_rows, self.n_without_tokens, found.counts),
+            report: NearDuplicateReport {
+                recall_at_threshold: self.search.probability(self.settings.threshold),
+                ..report(self.search, self.n_rows, self.n_without_tokens, found.counts)
+            },
             settings: self.settings,
             ranks,
             identical,
-            edges,
+            edges: pruned.edges,
             result: self.result,
         };
-        if grey.is_empty() {
+        if pruned.open.is_empty() {
             return closing.close(context);
         }
         let map = Box::new(ShingleSets::new(&closing.settings));
-        let (barrier, rows) = Proof::new(closing, grey, context)?;
+        let (barrier, rows) = Proof::new(closing, pruned.open, context)?;
         Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
     }
 }
@@ -198,6 +201,7 @@ impl Closing {
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
@@ -208,6 +212,7 @@ impl Closing {
                 let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
                 reason_rows.insert(drop.dropped);
                 report.count(&drop);
+                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
             kept_rows.insert(kept);
@@ -215,6 +220,7 @@ impl Closing {
             report.n_clusters += 1;
             report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
         }
+        report.what_if = what_if.into_points();
         let verdict =
             Verdict::default().with(DropReason::Identical, identical_rows).with(DropReason::NearDuplicate, near_rows);
         let evidence =

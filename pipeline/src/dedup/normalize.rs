@@ -4,6 +4,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::unicode::{Class, lower};
+use super::widest::widest;
 
 /// What is evened out beside letter case and canonical equivalence, which always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,10 +34,9 @@ impl Normalizer {
     ///
     /// The result is valid UTF-8. ASCII is copied in bulk; other texts in NFC cost a table look-up per non-ASCII character.
     pub fn normalize(&mut self, text: &str) -> &[u8] {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.make_ascii_lowercase();
-        let is_settled = text.is_ascii() || lower_in_place(&mut self.bytes);
+        self.bytes.resize(text.len(), 0);
+        let is_ascii = lower_ascii(text.as_bytes(), &mut self.bytes);
+        let is_settled = is_ascii || lower_in_place(&mut self.bytes);
         if !is_settled {
             self.bytes.clear();
             lower_and_compose(text, &mut self.bytes);
@@ -48,6 +48,22 @@ impl Normalizer {
         }
         &self.bytes
     }
+}
+
+widest! {
+    /// Copies bytes, ASCII capitals as small letters; whether all of them are ASCII.
+    fn lower_ascii(text: &[u8], lowered: &mut [u8]) -> bool = lower_ascii_body
+}
+
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
+#[inline(always)]
+fn lower_ascii_body(text: &[u8], lowered: &mut [u8]) -> bool {
+    let mut all = 0;
+    for (lowered, &byte) in lowered.iter_mut().zip(text) {
+        *lowered = byte | u8::from(byte.wrapping_sub(b'A') < 26) << 5;
+        all |= byte;
+    }
+    all.is_ascii()
 }
 
 /// Appends `text` in lower case and NFC.

@@ -12,7 +12,34 @@ const STAGE: &str = "near-duplicates: open pairs";
 #[derive(Debug)]
 pub(super) struct Pruned {
     pub(super) edges: ExternalSorter<Edge>,
-    pub(super) grey: ExternalSorter<GreyPair>,
+    pub(super) open: OpenPairs,
+}
+
+/// Pairs that are to be compared exactly.
+#[derive(Debug)]
+pub(super) struct OpenPairs {
+    pub(super) pairs: ExternalSorter<GreyPair>,
+    /// Ranks of the rows that come later in a pair.
+    pub(super) later: RowSet,
+    /// Ranks of the rows that come earlier.
+    pub(super) earlier: RowSet,
+}
+
+impl OpenPairs {
+    fn new(context: &Context) -> Self {
+        let pairs = ExternalSorter::new(STAGE, &context.budget);
+        Self { pairs, later: RowSet::new(), earlier: RowSet::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    fn push(&mut self, pair: GreyPair, context: &Context) -> Result<()> {
+        self.later.insert(pair.later);
+        self.earlier.insert(pair.earlier());
+        self.pairs.push(pair, context)
+    }
 }
 
 /// Leaves out what the answer does not depend on, whatever the open pairs turn out to be.
@@ -27,10 +54,7 @@ pub(super) fn prune(
 ) -> Result<Pruned> {
     let mut edges = Grouped::new(edges.finish(context)?)?;
     let mut grey = Grouped::new(grey.finish(context)?)?;
-    let mut pruned = Pruned {
-        edges: ExternalSorter::new(STAGE, &context.budget),
-        grey: ExternalSorter::new(STAGE, &context.budget),
-    };
+    let mut pruned = Pruned { edges: ExternalSorter::new(STAGE, &context.budget), open: OpenPairs::new(context) };
     let mut dropped = RowSet::new();
     let mut open = RowSet::new();
     let mut edges_of_row: Vec<Edge> = Vec::new();
@@ -51,7 +75,7 @@ pub(super) fn prune(
         grey_of_row.dedup();
         if linkage == Linkage::Star {
             edges_of_row.retain(|edge| !dropped.contains(edge.earlier));
-            grey_of_row.retain(|pair| !dropped.contains(pair.earlier));
+            grey_of_row.retain(|pair| !dropped.contains(pair.earlier()));
             if edges_of_row.iter().any(|edge| !open.contains(edge.earlier)) {
                 dropped.insert(row);
                 grey_of_row.clear();
@@ -63,7 +87,7 @@ pub(super) fn prune(
             pruned.edges.push(edge, context)?;
         }
         for &pair in &grey_of_row {
-            pruned.grey.push(pair, context)?;
+            pruned.open.push(pair, context)?;
         }
     }
     Ok(pruned)
@@ -116,7 +140,7 @@ mod tests {
                         edges.push(edge);
                         continue;
                     }
-                    grey.push(GreyPair { later, earlier, n_shared_bands: 1 });
+                    grey.push(GreyPair::new(later, earlier, 1));
                     if random.random_bool(0.5) {
                         proven.push(Edge { method: Method::Exact, ..edge });
                     }
@@ -127,10 +151,10 @@ mod tests {
             let twice = edges.iter().chain(&edges).copied();
             let pruned =
                 prune(sorter(twice, &context), sorter(grey.clone(), &context), Linkage::Star, &context).unwrap();
-            let left: Vec<GreyPair> = pruned.grey.finish(&context).unwrap().map(Result::unwrap).collect();
+            let left: Vec<GreyPair> = pruned.open.pairs.finish(&context).unwrap().map(Result::unwrap).collect();
             (n_open, n_proven) = (n_open + grey.len(), n_proven + left.len());
             let is_left =
-                |edge: &&Edge| left.iter().any(|pair| (pair.later, pair.earlier) == (edge.later, edge.earlier));
+                |edge: &&Edge| left.iter().any(|pair| (pair.later, pair.earlier()) == (edge.later, edge.earlier));
             let edges_left = pruned.edges.finish(&context).unwrap().map(Result::unwrap);
             let found = stars(edges_left.chain(proven.iter().filter(is_left).copied()), &context);
             assert!(found.keys().eq(expect.keys()));

@@ -20,6 +20,8 @@ pub struct NearDuplicateReport {
     pub rows_per_band: usize,
     /// Similarity and probability that a pair so similar is found, from 0 to 1 in steps of 0.05.
     pub s_curve: Vec<(f64, f64)>,
+    /// Probability that a pair at the threshold is found.
+    pub recall_at_threshold: f64,
     /// Rows seen.
     pub n_rows: u64,
     /// Rows without a token: only the exact rule applies to them.
@@ -44,6 +46,8 @@ pub struct NearDuplicateReport {
     pub n_untested_pairs: u64,
     /// Buckets of more than 1,000 rows, in which comparisons are bounded.
     pub n_hot_buckets: u64,
+    /// Higher thresholds, and how many of the dropped rows reach them.
+    pub what_if: Vec<(f64, u64)>,
 }
 
 /// What a search for near-duplicates found.

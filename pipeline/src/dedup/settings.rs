@@ -3,6 +3,7 @@
 use super::band::Bands;
 use super::normalize::Normalize;
 use super::sketch::N_SLOTS;
+use super::sketch_table::agreement;
 use crate::{Error, Result};
 
 /// Standard errors of the estimate beyond which a pair counts as clear.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub threshold: f64,
     /// Least probability that a pair at the threshold is found, in `(0, 1]`. At 1.0 every pair is found.
     pub recall: f64,
+    /// Bands to use whatever recall they have; `recall` is not looked at then.
+    pub bands: Option<Bands>,
     /// Consecutive tokens of a shingle.
     pub n_tokens: usize,
     /// Seed of all shingle hashes: changes which pairs chance misses, never what is proven.
@@ -32,6 +35,7 @@ impl Default for Settings {
         Self {
             threshold: 0.8,
             recall: 0.99,
+            bands: None,
             n_tokens: 5,
             seed: 0,
             normalize: Normalize::default(),
@@ -56,7 +60,10 @@ impl Settings {
         if self.n_tokens == 0 {
             return Err(Error::config("a shingle has 0 tokens, but must have at least 1"));
         }
-        if self.recall >= 1.0 {
+        if let Some(bands) = self.bands {
+            bands.check()?;
+            Ok(Search::Bands(bands))
+        } else if self.recall >= 1.0 {
             Ok(Search::Exhaustive)
         } else {
             Bands::choose(self.threshold, self.recall).map(Search::Bands)
@@ -71,6 +78,16 @@ pub enum Search {
     Bands(Bands),
     /// Pairs that share an element of their prefixes: no pair at or above the threshold is missed.
     Exhaustive,
+}
+
+impl Search {
+    /// Probability that a pair of Jaccard similarity `similarity` is found, for similarities from the threshold on.
+    pub fn probability(self, similarity: f64) -> f64 {
+        match self {
+            Self::Bands(bands) => bands.probability(similarity),
+            Self::Exhaustive => 1.0,
+        }
+    }
 }
 
 /// The order in which rows claim their place: of two near-duplicates the earlier one stays.
@@ -124,12 +141,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate at a threshold: an estimate is clear beyond four standard errors, `sqrt(t (1 - t) / 256)` each.
+    /// The gate at a threshold: an estimate is clear beyond four standard errors, `sqrt(c (1 - c) / 256)` each, where c is the
+    /// share of slots that agree at the threshold: in 8 bits of each, hence a little above it.
     pub fn new(threshold: f64) -> Self {
         let n_slots = N_SLOTS as f64;
-        let margin = CLEAR_STANDARD_ERRORS * (threshold * (1.0 - threshold) / n_slots).sqrt();
-        let accept_from = if threshold < 1.0 { ((threshold + margin) * n_slots).ceil() } else { n_slots + 1.0 };
-        Self { refuse_below: ((threshold - margin) * n_slots).ceil() as u32, accept_from: accept_from as u32 }
+        let share = agreement(threshold);
+        let margin = CLEAR_STANDARD_ERRORS * (share * (1.0 - share) / n_slots).sqrt();
+        let accept_from = if threshold < 1.0 { ((share + margin) * n_slots).ceil() } else { n_slots + 1.0 };
+        Self { refuse_below: ((share - margin) * n_slots).ceil() as u32, accept_from: accept_from as u32 }
     }
 }
 
@@ -140,7 +159,7 @@ mod tests {
     #[test]
     fn the_gate_is_four_standard_errors_wide_on_each_side() {
         assert_eq!(Gate::new(0.8), Gate { refuse_below: 180, accept_from: 231 });
-        assert_eq!(Gate::new(0.5), Gate { refuse_below: 96, accept_from: 160 });
+        assert_eq!(Gate::new(0.5), Gate { refuse_below: 97, accept_from: 161 });
         assert_eq!(Gate::new(1.0), Gate { refuse_below: 256, accept_from: 257 });
         assert!(Gate::new(0.95).accept_from > N_SLOTS as u32, "at 0.95 no estimate is clear enough");
     }
@@ -157,5 +176,19 @@ mod tests {
         check(Settings { n_tokens: 0, ..base.clone() }, "a shingle has 0 tokens, but must have at least 1");
         assert_eq!(Settings { recall: 1.0, ..base.clone() }.search().unwrap(), Search::Exhaustive);
         assert!(matches!(base.search().unwrap(), Search::Bands(_)));
+    }
+
+    #[test]
+    fn given_bands_are_used_whatever_the_recall() {
+        let search = |n_bands, rows_per_band| {
+            let bands = Bands { n_bands, rows_per_band };
+            (Settings { bands: Some(bands), recall: 1.0, ..Settings::default() }.search(), Search::Bands(bands))
+        };
+        let (found, expect) = search(64, 4);
+        assert_eq!(found.unwrap(), expect);
+        for (n_bands, rows_per_band) in [(0, 4), (4, 0), (33, 8), (usize::MAX, 2)] {
+            let message = search(n_bands, rows_per_band).0.unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{n_bands} bands of {rows_per_band} slots")), "{message}");
+        }
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! A round costs one step per shingle whatever the number of slots; the fill is vectorized over slots.
 
+use super::widest::widest;
+
 /// Slots of a sketch.
 pub const N_SLOTS: usize = 256;
 /// A sketch: the minimum of each slot.
@@ -127,41 +129,6 @@ fn count_equal_body(left: &Sketch, right: &Sketch) -> u32 {
     left.iter().zip(right).map(|(l, r)| u32::from(l == r)).sum()
 }
 
-/// Compiles a function body for wider vectors too, and calls the widest that this processor has.
-macro_rules! widest {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)? = $body:ident) => {
-        $(#[$doc])*
-        $visibility fn $name($($argument: $kind),*) $(-> $result)? {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-                fn avx512($($argument: $kind),*) $(-> $result)? {
-                    $body($($argument),*)
-                }
-                #[target_feature(enable = "avx2")]
-                fn avx2($($argument: $kind),*) $(-> $result)? {
-                    $body($($argument),*)
-                }
-                let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
-                    && std::arch::is_x86_feature_detected!("avx512vl")
-                    && std::arch::is_x86_feature_detected!("avx512bw")
-                    && std::arch::is_x86_feature_detected!("avx512dq");
-                if has_avx512 {
-                    #[expect(unsafe_code, reason = "a function for some processors only")]
-                    // SAFETY: this processor has the features that the function is compiled for.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if std::arch::is_x86_feature_detected!("avx2") {
-                    #[expect(unsafe_code, reason = "a function for some processors only")]
-                    // SAFETY: this processor has the feature that the function is compiled for.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $body($($argument),*)
-        }
-    };
-}
-
 widest! {
     /// The minimum over all shingles of `factor * shingle + addend` (32 bits), for each slot; a multiple of [`LANES`] slots.
     fn permuted_minima(shingles: &[u64], factors: &[u32], addends: &[u32], minima: &mut [u32]) = permuted_minima_body
@@ -206,76 +173,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-
-    /// Two random sets of `n` elements each with `n_shared` in common.
-    fn pair(random: &mut ChaCha8Rng, n: usize, n_shared: usize) -> (Vec<u64>, Vec<u64>) {
-        let all: Vec<u64> = (0..2 * n - n_shared).map(|_| random.random()).collect();
-        (all[..n].to_vec(), all[n - n_shared..].to_vec())
-    }
-
-    /// Checks mean and spread of the estimate over many pairs against classic `MinHash`: mean J, variance `J (1 - J) / K`.
-    fn check_statistics(n: usize, n_shared: usize, spread: std::ops::Range<f64>) {
-        let mut random = ChaCha8Rng::seed_from_u64((n * 10_000 + n_shared) as u64);
-        let j = n_shared as f64 / (2 * n - n_shared) as f64;
-        let n_trials = 3000;
-        let errors: Vec<f64> = (0..n_trials)
-            .map(|_| {
-                let (left, right) = pair(&mut random, n, n_shared);
-                estimate(&sketch(&left), &sketch(&right)) - j
-            })
-            .collect();
-        let classic = (j * (1.0 - j) / N_SLOTS as f64).sqrt();
-        let mean = errors.iter().sum::<f64>() / f64::from(n_trials);
-        let rmse = (errors.iter().map(|error| error * error).sum::<f64>() / f64::from(n_trials)).sqrt();
-        // Five standard errors of a mean of 3000 trials.
-        assert!(mean.abs() <= 5.0 * classic / f64::from(n_trials).sqrt(), "n {n}, J {j}: biased by {mean}");
-        assert!(spread.contains(&(rmse / classic)), "n {n}, J {j}: RMSE is {} of classic", rmse / classic);
-    }
-
-    #[test]
-    fn estimate_is_unbiased_and_no_wider_than_minhash() {
-        // An RMSE over 3000 trials has itself a relative standard error of 1 / sqrt(2 * 3000) = 1.3 %; five of them: 6.5 %.
-        let no_worse = 0.6..1.065;
-        for (n, n_shared) in [(1, 0), (5, 0), (30, 0), (1000, 0), (1, 1), (5, 5), (1000, 1000)] {
-            let mut random = ChaCha8Rng::seed_from_u64(6);
-            let (left, right) = pair(&mut random, n, n_shared);
-            let expect = if n == n_shared { 1.0 } else { 0.0 };
-            assert!((estimate(&sketch(&left), &sketch(&right)) - expect).abs() < 1e-9);
-        }
-        for (n, n_shared) in [(2, 1), (5, 2), (5, 4), (10, 5), (10, 9), (30, 10), (30, 27), (1000, 500), (1000, 950)] {
-            check_statistics(n, n_shared, no_worse.clone());
-        }
-        // About as many shingles as slots: the rounds draw nearly without replacement.
-        for (n, n_shared) in [(100, 50), (100, 90)] {
-            check_statistics(n, n_shared, 0.6..0.85);
-        }
-    }
-
-    #[test]
-    fn candidates_come_up_as_often_as_the_formula_says() {
-        let mut random = ChaCha8Rng::seed_from_u64(8);
-        let (n_bands, width) = (26, 8);
-        for (n, n_shared) in [(10usize, 8usize), (30, 26), (100, 80), (1000, 800)] {
-            let j = n_shared as f64 / (2 * n - n_shared) as f64;
-            let expect = 1.0 - (1.0 - j.powi(width)).powi(n_bands);
-            let n_trials = 4000;
-            let n_found = (0..n_trials)
-                .filter(|_| {
-                    let (left, right) = pair(&mut random, n, n_shared);
-                    let (left, right) = (sketch(&left), sketch(&right));
-                    let bands = left.chunks(width as usize).zip(right.chunks(width as usize));
-                    bands.take(n_bands as usize).any(|(l, r)| l == r)
-                })
-                .count();
-            let share = n_found as f64 / f64::from(n_trials);
-            // Slots are a little negatively dependent, so a pair is found slightly more often than independent ones.
-            let error = (expect * (1.0 - expect) / f64::from(n_trials)).sqrt();
-            assert!(
-                share >= expect - 5.0 * error && share <= expect + 5.0 * error + 0.05,
-                "n {n}, J {j}: {share} against {expect}"
-            );
-        }
-    }
 
     #[test]
     fn order_and_repeats_do_not_matter() {

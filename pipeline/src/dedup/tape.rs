@@ -101,6 +101,25 @@ impl TapeWriter {
         Ok(())
     }
 
+    /// Reads what was appended, as far as it was not kept back in a buffer.
+    fn read(&self, offset: u64, out: &mut [u8], context: &Context) -> Result<()> {
+        match &self.storage {
+            Storage::Memory(pages) => copy_from_pages(pages, offset, out),
+            Storage::File(file) => {
+                file.get_ref().read_exact_at(out, offset).map_err(|error| context.spill.error(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all that was appended readable.
+    fn flush(&mut self, context: &Context) -> Result<()> {
+        match &mut self.storage {
+            Storage::Memory(_) => Ok(()),
+            Storage::File(file) => file.flush().map_err(|error| context.spill.error(error)),
+        }
+    }
+
     fn finish(self, context: &Context) -> Result<Tape> {
         let pages = match self.storage {
             Storage::Memory(pages) => Pages::Memory(pages, self.reservation),
@@ -131,17 +150,10 @@ enum Pages {
 }
 
 impl Tape {
-    fn read(&self, offset: u64, mut out: &mut [u8]) -> Result<()> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         match &self.pages {
             Pages::Memory(pages, _) => {
-                let mut at = offset as usize;
-                while !out.is_empty() {
-                    let page = &pages[at / PAGE_BYTES][at % PAGE_BYTES..];
-                    let (now, later) = out.split_at_mut(out.len().min(page.len()));
-                    now.copy_from_slice(&page[..now.len()]);
-                    at += now.len();
-                    out = later;
-                }
+                copy_from_pages(pages, offset, out);
                 Ok(())
             }
             Pages::File(file, dir) => {
@@ -151,61 +163,129 @@ impl Tape {
     }
 }
 
-/// A value for each row, in the making. Rows come in ascending order; rows left out have the value of zero bytes.
+fn copy_from_pages(pages: &[Box<[u8]>], offset: u64, mut out: &mut [u8]) {
+    let mut at = offset as usize;
+    while !out.is_empty() {
+        let page = &pages[at / PAGE_BYTES][at % PAGE_BYTES..];
+        let (now, later) = out.split_at_mut(out.len().min(page.len()));
+        now.copy_from_slice(&page[..now.len()]);
+        at += now.len();
+        out = later;
+    }
+}
+
+/// A record for each row, in the making: so many values of a kind. Rows come in ascending order; rows left out have zeros.
 #[derive(Debug)]
 pub(super) struct RowTableWriter<T> {
     tape: TapeWriter,
+    width: usize,
     kind: PhantomData<T>,
 }
 
 impl<T: Pod> RowTableWriter<T> {
-    /// An empty table.
+    /// An empty table of one value a row.
     pub(super) fn new(stage: &'static str, context: &Context) -> Self {
-        Self { tape: TapeWriter::new(stage, context), kind: PhantomData }
+        Self::of_width(1, stage, context)
+    }
+
+    /// An empty table of `width` values a row.
+    pub(super) fn of_width(width: usize, stage: &'static str, context: &Context) -> Self {
+        Self { tape: TapeWriter::new(stage, context), width, kind: PhantomData }
     }
 
     /// Sets the value of `row`, which must be above all earlier rows.
     pub(super) fn push(&mut self, row: u64, value: &T, context: &Context) -> Result<()> {
-        self.tape.pad(row * size_of::<T>() as u64, context)?;
-        self.tape.append(bytemuck::bytes_of(value), context)
+        self.push_record(row, std::slice::from_ref(value), context)
+    }
+
+    /// Sets the values of `row`, which must be above all earlier rows.
+    pub(super) fn push_record(&mut self, row: u64, values: &[T], context: &Context) -> Result<()> {
+        self.tape.pad(row * size_of_val(values) as u64, context)?;
+        self.tape.append(bytemuck::cast_slice(values), context)
     }
 
     /// Ends writing.
     pub(super) fn finish(self, context: &Context) -> Result<RowTable<T>> {
-        Ok(RowTable { tape: self.tape.finish(context)?, kind: PhantomData })
+        Ok(RowTable { tape: self.tape.finish(context)?, width: self.width, kind: PhantomData })
     }
 }
 
-/// A value for each row.
+/// A record for each row.
 #[derive(Debug)]
 pub(super) struct RowTable<T> {
     tape: Tape,
+    width: usize,
     kind: PhantomData<T>,
 }
 
 impl<T: Pod> RowTable<T> {
-    /// The value of `row`, not copied if it is in memory.
-    pub(super) fn view(&self, row: u64) -> Result<Cow<'_, T>> {
+    /// The values of `row`, not copied if they are in memory.
+    pub(super) fn view(&self, row: u64) -> Result<Cow<'_, [T]>> {
+        let n_bytes = self.width * size_of::<T>();
         if let Pages::Memory(pages, _) = &self.tape.pages {
-            let at = row as usize * size_of::<T>();
-            let page = pages.get(at / PAGE_BYTES);
-            let bytes = page.and_then(|page| page.get(at % PAGE_BYTES..at % PAGE_BYTES + size_of::<T>()));
-            // A value may lie across two pages, or where none of its kind may.
-            if let Some(Ok(value)) = bytes.map(bytemuck::try_from_bytes) {
-                return Ok(Cow::Borrowed(value));
+            let at = row as usize * n_bytes;
+            let bytes =
+                pages.get(at / PAGE_BYTES).and_then(|page| page.get(at % PAGE_BYTES..at % PAGE_BYTES + n_bytes));
+            // A record may lie across two pages, or where none of its kind may.
+            if let Some(Ok(values)) = bytes.map(bytemuck::try_cast_slice) {
+                return Ok(Cow::Borrowed(values));
             }
         }
-        self.get(row).map(Cow::Owned)
+        let mut values = vec![T::zeroed(); self.width];
+        self.read(row, &mut values)?;
+        Ok(Cow::Owned(values))
     }
 
-    /// The value of `row`.
+    /// The value of `row`, of a table of one value a row.
     pub(super) fn get(&self, row: u64) -> Result<T> {
         let mut value = T::zeroed();
-        let offset = row * size_of::<T>() as u64;
-        if offset < self.tape.n_bytes {
-            self.tape.read(offset, bytemuck::bytes_of_mut(&mut value))?;
-        }
+        self.read(row, std::slice::from_mut(&mut value))?;
         Ok(value)
+    }
+
+    fn read(&self, row: u64, values: &mut [T]) -> Result<()> {
+        let offset = row * size_of_val(values) as u64;
+        if offset < self.tape.n_bytes { self.tape.read(offset, bytemuck::cast_slice_mut(values)) } else { Ok(()) }
+    }
+}
+
+/// Numbers one after the other, in the making.
+#[derive(Debug)]
+pub(super) struct SequenceWriter(TapeWriter);
+
+impl SequenceWriter {
+    /// An empty sequence.
+    pub(super) fn new(stage: &'static str, context: &Context) -> Self {
+        Self(TapeWriter::new(stage, context))
+    }
+
+    /// Adds numbers to the end.
+    pub(super) fn append(&mut self, numbers: &[u64], context: &Context) -> Result<()> {
+        self.0.append(bytemuck::cast_slice(numbers), context)
+    }
+
+    /// Ends writing.
+    pub(super) fn finish(self, context: &Context) -> Result<Sequence> {
+        Ok(Sequence(self.0.finish(context)?))
+    }
+}
+
+/// Numbers one after the other.
+#[derive(Debug)]
+pub(super) struct Sequence(Tape);
+
+impl Sequence {
+    /// How many numbers there are.
+    pub(super) fn len(&self) -> u64 {
+        self.0.n_bytes / size_of::<u64>() as u64
+    }
+
+    /// The `n` numbers from `start` on, or those that are left.
+    pub(super) fn read(&self, start: u64, n: usize) -> Result<Vec<u64>> {
+        let n_left = self.len().saturating_sub(start).min(n as u64);
+        let mut numbers = vec![0; n_left as usize];
+        self.0.read(start * size_of::<u64>() as u64, bytemuck::cast_slice_mut(&mut numbers))?;
+        Ok(numbers)
     }
 }
 
@@ -226,6 +306,21 @@ impl SetTableWriter {
     pub(super) fn push(&mut self, row: u64, set: &[u64], context: &Context) -> Result<()> {
         self.index.push(row, &[self.elements.n_bytes, set.len() as u64], context)?;
         self.elements.append(bytemuck::cast_slice(set), context)
+    }
+
+    /// Makes the sets that were pushed so far readable.
+    pub(super) fn flush(&mut self, context: &Context) -> Result<()> {
+        self.elements.flush(context)?;
+        self.index.tape.flush(context)
+    }
+
+    /// The set of a row that was pushed before the last [`flush`](Self::flush).
+    pub(super) fn get(&self, row: u64, context: &Context) -> Result<Vec<u64>> {
+        let mut place = [0u64; 2];
+        self.index.tape.read(row * size_of_val(&place) as u64, bytemuck::bytes_of_mut(&mut place), context)?;
+        let mut set = vec![0u64; place[1] as usize];
+        self.elements.read(place[0], bytemuck::cast_slice_mut(&mut set), context)?;
+        Ok(set)
     }
 
     /// Ends writing.
@@ -274,11 +369,32 @@ mod tests {
             for row in 0..100_100 {
                 let expect = if rows.binary_search(&row).is_ok() { [row, !row, row * row] } else { [0; 3] };
                 assert_eq!(table.get(row).unwrap(), expect);
-                assert_eq!(*table.view(row).unwrap(), expect);
+                assert_eq!(*table.view(row).unwrap(), [expect]);
             }
             drop(table);
             assert!(context.budget.reserve("test").try_grow(limit_bytes), "the reservation was not given back");
             assert_eq!(std::fs::read_dir(context.spill.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn records_and_sequences_cross_pages() {
+        for limit_bytes in [64 << 20, 1 << 20] {
+            let context = context(limit_bytes);
+            let mut table = RowTableWriter::<u32>::of_width(97, "test", &context);
+            let mut sequence = SequenceWriter::new("test", &context);
+            let record = |row: u64| (0..97).map(|index| row as u32 * 100 + index).collect::<Vec<u32>>();
+            for row in 0..10_000 {
+                table.push_record(row, &record(row), &context).unwrap();
+                sequence.append(&[row; 31], &context).unwrap();
+            }
+            let (table, sequence) = (table.finish(&context).unwrap(), sequence.finish(&context).unwrap());
+            assert!((0..10_000).all(|row| *table.view(row).unwrap() == record(row)));
+            assert!(table.view(10_000).unwrap().iter().all(|&value| value == 0));
+            assert_eq!(sequence.len(), 310_000);
+            assert!((0..310_000).step_by(1000).all(|at| {
+                sequence.read(at, 5000).unwrap().into_iter().eq((at..310_000).take(5000).map(|at| at / 31))
+            }));
         }
     }
 
@@ -290,6 +406,8 @@ mod tests {
             let set = |row: u64| (0..row * 1000 % 77_777).collect::<Vec<u64>>();
             for row in (3..60).step_by(3) {
                 writer.push(row, &set(row), &context).unwrap();
+                writer.flush(&context).unwrap();
+                assert!((3..=row).step_by(3).all(|row| writer.get(row, &context).unwrap() == set(row)));
             }
             let table = writer.finish(&context).unwrap();
             for row in 0..70 {

@@ -6,7 +6,9 @@ use super::normalize::decode;
 use super::unicode::Class;
 
 /// Bytes looked at together: one bit each in a word.
-const BLOCK_BYTES: usize = 64;
+pub(super) const BLOCK_BYTES: usize = 64;
+/// Blocks that are classified together.
+const STRETCH_BLOCKS: usize = 64;
 /// Longest token that is hashed in one step.
 const SHORT_BYTES: usize = 16;
 
@@ -16,71 +18,154 @@ const SHORT_BYTES: usize = 16;
 /// scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) each character, with the marks after it, is a
 /// token. Marks that follow no word character (emoji selectors, stray accents) make no token.
 pub fn tokenize(text: &[u8], hashes: &mut Vec<u64>) {
+    let mut masks = [Masks::default(); STRETCH_BLOCKS];
     let mut open_since = None;
-    for (index, block) in text.chunks(BLOCK_BYTES).enumerate() {
-        let base = index * BLOCK_BYTES;
-        let words = word_mask(block);
-        // A bit is set where a run begins or ends.
-        let mut edges = words ^ (words << 1 | u64::from(open_since.is_some()));
-        let mut next_edge = || {
-            let at = base + edges.trailing_zeros() as usize;
-            let is_edge = edges != 0;
-            edges &= edges.wrapping_sub(1);
-            is_edge.then_some(at)
-        };
-        if let Some(start) = open_since {
-            let Some(end) = next_edge() else { continue };
-            push_run(text, start, end, hashes);
+    for (index, stretch) in text.chunks(STRETCH_BLOCKS * BLOCK_BYTES).enumerate() {
+        let n_blocks = stretch.len().div_ceil(BLOCK_BYTES);
+        classify(stretch, &mut masks[..n_blocks]);
+        for (block, masks) in masks[..n_blocks].iter().enumerate() {
+            let base = (index * STRETCH_BLOCKS + block) * BLOCK_BYTES;
+            open_since = push_block(text, base, *masks, open_since, hashes);
         }
-        open_since = loop {
-            let Some(start) = next_edge() else { break None };
-            let Some(end) = next_edge() else { break Some(start) };
-            push_run(text, start, end, hashes);
-        };
     }
     if let Some(start) = open_since {
         push_run(text, start, text.len(), hashes);
     }
 }
 
-/// Bit `i` is set if byte `i` is an ASCII word character (capitals aside) or part of a non-ASCII character.
-fn word_mask(block: &[u8]) -> u64 {
-    let mut padded = [0; BLOCK_BYTES];
-    let bytes = if let Ok(bytes) = <&[u8; BLOCK_BYTES]>::try_from(block) {
-        bytes
-    } else {
-        padded[..block.len()].copy_from_slice(block);
-        &padded
-    };
-    let mut mask = 0;
-    for (index, bytes) in bytes.as_chunks::<8>().0.iter().enumerate() {
-        mask |= word_bits(u64::from_le_bytes(*bytes)) << (8 * index);
-    }
-    mask
+/// A bit for each byte of a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Masks {
+    /// ASCII word characters (capitals aside) and the bytes of other characters.
+    pub(super) words: u64,
+    /// Bytes that are not ASCII.
+    pub(super) high: u64,
 }
 
-/// The same of eight bytes in one word: sums that carry into the high bit of each byte compare them all at once.
+/// Pushes the tokens that end in a block; returns where a run begins that the block does not end.
+#[inline]
+fn push_block(
+    text: &[u8],
+    base: usize,
+    masks: Masks,
+    open_since: Option<usize>,
+    hashes: &mut Vec<u64>,
+) -> Option<usize> {
+    // A bit is set where a run begins or ends.
+    let mut edges = masks.words ^ (masks.words << 1 | u64::from(open_since.is_some()));
+    let mut next_edge = || {
+        let at = edges.trailing_zeros() as usize;
+        let is_edge = edges != 0;
+        edges &= edges.wrapping_sub(1);
+        is_edge.then_some(at)
+    };
+    if let Some(start) = open_since {
+        let Some(end) = next_edge() else { return Some(start) };
+        push_run(text, start, base + end, hashes);
+    }
+    // The block and what a token of it is loaded with.
+    let window: Option<&[u8; BLOCK_BYTES + SHORT_BYTES]> = text[base..].first_chunk();
+    let Some(window) = window.filter(|_| masks.high == 0) else {
+        loop {
+            let Some(start) = next_edge() else { return None };
+            let Some(end) = next_edge() else { return Some(base + start) };
+            push_run(text, base + start, base + end, hashes);
+        }
+    };
+    let mut found = [0; BLOCK_BYTES / 2];
+    let mut n_found = 0;
+    let open_since = loop {
+        let Some(start) = next_edge() else { break None };
+        let Some(end) = next_edge() else { break Some(base + start) };
+        found[n_found % (BLOCK_BYTES / 2)] = if end - start <= SHORT_BYTES {
+            let bytes = window[start % BLOCK_BYTES..].first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
+            hash_short(bytes & FIRST_BYTES[end - start])
+        } else {
+            xxh3_64(&window[start..end])
+        };
+        n_found += 1;
+    };
+    hashes.extend_from_slice(&found[..n_found]);
+    open_since
+}
+
+/// The first so many bytes of a load.
+static FIRST_BYTES: [u128; SHORT_BYTES + 1] = {
+    let mut masks = [0; SHORT_BYTES + 1];
+    let mut n_bytes = 1;
+    while n_bytes <= SHORT_BYTES {
+        masks[n_bytes] = masks[n_bytes - 1] << 8 | 0xff;
+        n_bytes += 1;
+    }
+    masks
+};
+
+/// The masks of the blocks of a text; past its end no bit is set.
+fn classify(text: &[u8], masks: &mut [Masks]) {
+    let (blocks, rest) = text.as_chunks();
+    let (masks, last) = masks.split_at_mut(blocks.len());
+    classify_blocks(blocks, masks);
+    if let Some(last) = last.first_mut() {
+        let mut padded = [0; BLOCK_BYTES];
+        padded[..rest.len()].copy_from_slice(rest);
+        classify_blocks(&[padded], std::slice::from_mut(last));
+    }
+}
+
+fn classify_blocks(blocks: &[[u8; BLOCK_BYTES]], masks: &mut [Masks]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::token_x86::{classify_avx2, classify_avx512};
+        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") {
+            #[expect(unsafe_code, reason = "a function for some processors only")]
+            // SAFETY: this processor has the features that the function is compiled for.
+            return unsafe { classify_avx512(blocks, masks) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "a function for some processors only")]
+            // SAFETY: this processor has the feature that the function is compiled for.
+            return unsafe { classify_avx2(blocks, masks) };
+        }
+    }
+    classify_portable(blocks, masks);
+}
+/// Eight bytes at a time, in one word.
+fn classify_portable(blocks: &[[u8; BLOCK_BYTES]], masks: &mut [Masks]) {
+    for (block, masks) in blocks.iter().zip(masks) {
+        *masks = Masks::default();
+        for (index, bytes) in block.as_chunks().0.iter().enumerate() {
+            let bytes = u64::from_le_bytes(*bytes);
+            masks.words |= gather(word_bits(bytes)) << (8 * index);
+            masks.high |= gather(bytes & HIGH_BITS) << (8 * index);
+        }
+    }
+}
+
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of each byte, side by side.
+fn gather(high_bits: u64) -> u64 {
+    (high_bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// The high bit of each byte that is part of a word: sums that carry into the high bit of each byte compare them all at once.
 #[inline]
 fn word_bits(bytes: u64) -> u64 {
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     const EVERY: u64 = 0x0101_0101_0101_0101;
-    const GATHER: u64 = 0x0102_0408_1020_4080;
     let low = bytes & !HIGH_BITS;
     let from = |byte: u8| low + EVERY * u64::from(0x80 - byte);
     let letters = from(b'a') ^ from(b'z' + 1);
     let digits = from(b'0') ^ from(b'9' + 1);
     let underscore = from(b'_') ^ from(b'_' + 1);
-    let words = (bytes | letters | digits | underscore) & HIGH_BITS;
-    (words >> 7).wrapping_mul(GATHER) >> 56
+    (bytes | letters | digits | underscore) & HIGH_BITS
 }
 
-/// Pushes the tokens of a run of bytes that [`word_mask`] did not part.
+/// Pushes the tokens of a run of bytes that [`classify`] did not part.
 #[inline]
 fn push_run(text: &[u8], start: usize, end: usize, hashes: &mut Vec<u64>) {
-    const HIGH_BITS: u128 = u128::from_le_bytes([0x80; SHORT_BYTES]);
     if end - start <= SHORT_BYTES {
         let bytes = load(text, start, end);
-        if bytes & HIGH_BITS == 0 {
+        if (bytes | bytes >> 64) as u64 & HIGH_BITS == 0 {
             return hashes.push(hash_short(bytes));
         }
     } else if text[start..end].is_ascii() {
@@ -133,7 +218,7 @@ fn load(text: &[u8], start: usize, end: usize) -> u128 {
         bytes[..end - start].copy_from_slice(&text[start..end]);
         u128::from_le_bytes(bytes)
     };
-    bytes & u128::MAX >> (u128::BITS - 8 * (end - start) as u32)
+    bytes & FIRST_BYTES[end - start]
 }
 
 /// Hash of a token of up to 16 bytes, zeros after it: no token has a zero byte, so its length need not be mixed in.
@@ -200,6 +285,37 @@ mod tests {
         check("می\u{200c}خواهم", &["می\u{200c}خواهم"]);
         check("❤\u{fe0f}☀\u{fe0f} 👨\u{200d}👩", &[]);
         check("1\u{fe0f}\u{20e3}", &["1\u{fe0f}\u{20e3}"]);
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_masks() {
+        let mut random = ChaCha8Rng::seed_from_u64(13);
+        let mut blocks: Vec<[u8; BLOCK_BYTES]> = (0..100).map(|_| random.random()).collect();
+        blocks.extend((0..4).map(|quarter| std::array::from_fn(|index| 64 * quarter + index as u8)));
+        let by_definition: Vec<Masks> = blocks
+            .iter()
+            .map(|block| {
+                let bits = |is_set: fn(u8) -> bool| {
+                    block.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(is_set(byte)))
+                };
+                let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | 0x80..);
+                Masks { words: bits(is_word), high: bits(|byte| byte >= 0x80) }
+            })
+            .collect();
+        let mut masks = vec![Masks::default(); blocks.len()];
+        classify_blocks(&blocks, &mut masks);
+        assert_eq!(masks, by_definition);
+        classify_portable(&blocks, &mut masks);
+        assert_eq!(masks, by_definition);
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "a function for some processors only")]
+            // SAFETY: this processor has the feature that the function is compiled for.
+            unsafe {
+                super::super::token_x86::classify_avx2(&blocks, &mut masks);
+            }
+            assert_eq!(masks, by_definition);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod restore;
 mod route;
 mod select;
 mod survey;
+mod tune;
 mod write;
 
 use sha2::{Digest, Sha256};
@@ -23,8 +24,10 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 
 pub use look::{ColumnSummary, InputSummary, look};
 pub use restore::{Restored, restore};
+pub use tune::draw_sample;
 
 use crate::context::Context;
+use crate::dedup::Search;
 use crate::progress::Progress;
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
@@ -45,6 +48,14 @@ pub fn check(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How near-duplicates would be looked for; `None` if the config does not ask for it.
+///
+/// # Errors
+/// `Error::Config` if it cannot work.
+pub fn search(config: &Config) -> Result<Option<Search>> {
+    config.deduplicate.as_ref().map(|config| plan::near_duplicate_settings(config)?.search()).transpose()
 }
 
 /// What all passes of a run share.
@@ -91,6 +102,7 @@ pub fn run(
     context: &Context,
     progress: &Progress,
 ) -> Result<Manifest> {
+    let config = &config.resolved();
     check(config)?;
     let plan = Plan::new(config)?;
     let runtime = context.runtime.handle();

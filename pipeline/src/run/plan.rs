@@ -8,9 +8,10 @@ use tamis_schemas::columns;
 use tamis_schemas::config::{
     Config, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, RepetitionConfig, Table, UnitAction,
 };
+use tamis_schemas::preset::Candidates;
 
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
-use crate::dedup::{Direction, KeepOrder, Linkage, Normalize, Settings};
+use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -209,7 +210,7 @@ fn check_ratio(name: &str, value: f64) -> Result<()> {
 }
 
 /// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
-fn parse_text(text: &str) -> Result<TextExpression> {
+pub(super) fn parse_text(text: &str) -> Result<TextExpression> {
     if !text.contains(['{', '}']) {
         return Ok(TextExpression { parts: vec![TextPart::Column(text.to_owned())] });
     }
@@ -250,7 +251,7 @@ fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-fn id_source(input: &InputConfig) -> IdSource {
+pub(super) fn id_source(input: &InputConfig) -> IdSource {
     match input.id.as_deref() {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
@@ -282,11 +283,19 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
-fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
+    let (recall, bands) = match config.candidates_in_effect() {
+        Candidates::Recall(recall) => (recall, None),
+        Candidates::Bands(bands) => {
+            let bands = Bands { n_bands: bands.n_bands, rows_per_band: bands.rows_per_band };
+            (Settings::default().recall, Some(bands))
+        }
+    };
     let settings = Settings {
-        threshold: config.threshold,
-        recall: config.recall,
-        n_tokens: config.ngram,
+        threshold: config.threshold_in_effect(),
+        recall,
+        bands,
+        n_tokens: config.ngram_in_effect(),
         seed: config.seed,
         normalize: Normalize {
             diacritics: config.ignore_diacritics,
@@ -299,7 +308,7 @@ fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
             tamis_schemas::config::Linkage::Connected => Linkage::Connected,
         },
     };
-    if config.ngram == 0 {
+    if settings.n_tokens == 0 {
         return Err(Error::config("ngram is 0: a shingle has at least 1 token"));
     }
     settings.search()?;

@@ -7,7 +7,9 @@ use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{GrainRecord, NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord};
+use tamis_schemas::manifest::{
+    GrainRecord, NearDuplicateRecord, SCurvePoint, ScorerRecord, SelectionRecord, WhatIfPoint,
+};
 
 use super::grain::CutRows;
 use super::ids::{ids_of, rows_of};
@@ -272,11 +274,13 @@ impl<'a> Tables<'a> {
 
 /// What near-duplicate removal did, for the manifest.
 fn near_duplicate_record(report: &NearDuplicateReport) -> NearDuplicateRecord {
+    let what_if = report.what_if.iter().map(|&(threshold, dropped_rows)| WhatIfPoint { threshold, dropped_rows });
     let points = report.s_curve.iter().filter(|(similarity, _)| 0.29 < *similarity);
     NearDuplicateRecord {
         bands: report.n_bands as u32,
         rows_per_band: report.rows_per_band as u32,
         s_curve: points.step_by(2).map(|&(similarity, probability)| SCurvePoint { similarity, probability }).collect(),
+        recall_at_threshold: report.recall_at_threshold,
         rows_without_tokens: report.n_without_tokens,
         identical_rows: report.n_identical,
         exact_rows: report.n_near_exact,
@@ -288,5 +292,6 @@ fn near_duplicate_record(report: &NearDuplicateReport) -> NearDuplicateRecord {
         proven_pairs: report.n_proven_pairs,
         hot_buckets: report.n_hot_buckets,
         untested_pairs: report.n_untested_pairs,
+        what_if: what_if.collect(),
     }
 }

@@ -1,8 +1,11 @@
 //! Tests of the whole search, through a small driver that plays the executor.
 
+mod edits;
 mod invariance;
 mod oracle;
+mod statistics;
 mod texts;
+mod what_if;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::*;
 
 /// Exact Jaccard similarities of 0.5 and more, by index, of documents whose scripts have spaces.
-struct Oracle {
-    pairs: BTreeMap<(usize, usize), f64>,
+pub(super) struct Oracle {
+    pub(super) pairs: BTreeMap<(usize, usize), f64>,
     index: HashMap<String, usize>,
 }
 
 impl Oracle {
-    fn new(documents: &[Document]) -> Self {
+    pub(super) fn new(documents: &[Document]) -> Self {
         let sets: Vec<HashSet<String>> =
             documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
         let mut pairs = BTreeMap::new();
@@ -28,7 +28,7 @@ impl Oracle {
         Self { pairs, index }
     }
 
-    fn similarity(&self, left: &str, right: &str) -> f64 {
+    pub(super) fn similarity(&self, left: &str, right: &str) -> f64 {
         let (left, right) = (self.index[left], self.index[right]);
         *self.pairs.get(&(left.min(right), left.max(right))).unwrap_or(&0.0)
     }

@@ -1,0 +1,166 @@
+//! What of each row's sketch is needed to look at a pair: a quarter of its bits, and its band keys cut short.
+
+use std::borrow::Cow;
+
+use super::band::Bands;
+use super::sketch::{N_SLOTS, Sketch};
+use super::tape::{RowTable, RowTableWriter};
+use super::widest::widest;
+use crate::Result;
+use crate::context::Context;
+
+/// Bits that are kept of each slot.
+///
+/// Two slots with different values agree in them with a probability of 1/256, so that the share of slots that agree is
+/// `C = J + (1 - J) / 256`; its standard error is that of 256 whole slots (b-bit minwise hashing, Li and König 2010).
+const SLOT_BITS: u32 = 8;
+/// Numbers that the slots of a row take.
+const SLOT_NUMBERS: usize = N_SLOTS * SLOT_BITS as usize / u32::BITS as usize;
+
+/// Share of slots that agree by chance, in two sets of Jaccard similarity `similarity`, or for a reason.
+pub(super) fn agreement(similarity: f64) -> f64 {
+    similarity + (1.0 - similarity) / f64::from(1 << SLOT_BITS)
+}
+
+/// The Jaccard similarity estimated from the number of slots that agree, in `0..=1`.
+pub(super) fn similarity(n_agreeing: u32) -> f64 {
+    let chance = 1.0 / f64::from(1 << SLOT_BITS);
+    ((f64::from(n_agreeing) / N_SLOTS as f64 - chance) / (1.0 - chance)).max(0.0)
+}
+
+/// Glances of rows, in the making.
+#[derive(Debug)]
+pub(super) struct SketchTableWriter {
+    records: RowTableWriter<u32>,
+    record: Vec<u32>,
+}
+
+impl SketchTableWriter {
+    /// An empty table of sketches that are cut into `bands`.
+    pub(super) fn new(bands: Bands, stage: &'static str, context: &Context) -> Self {
+        let width = SLOT_NUMBERS + bands.n_bands;
+        Self { records: RowTableWriter::of_width(width, stage, context), record: vec![0; width] }
+    }
+
+    /// Sets the sketch and the band keys of `row`, which must be above all earlier rows.
+    pub(super) fn push(&mut self, row: u64, sketch: &Sketch, band_keys: &[u64], context: &Context) -> Result<()> {
+        let (slots, tags) = self.record.split_at_mut(SLOT_NUMBERS);
+        for (number, slots) in slots.iter_mut().zip(sketch.as_chunks().0) {
+            *number = u32::from_le_bytes(slots.map(|slot: u32| slot as u8));
+        }
+        for (tag, &key) in tags.iter_mut().zip(band_keys) {
+            *tag = key as u32;
+        }
+        self.records.push_record(row, &self.record, context)
+    }
+
+    /// Ends writing.
+    pub(super) fn finish(self, context: &Context) -> Result<SketchTable> {
+        Ok(SketchTable { records: self.records.finish(context)? })
+    }
+}
+
+/// A glance of each row.
+#[derive(Debug)]
+pub(super) struct SketchTable {
+    records: RowTable<u32>,
+}
+
+impl SketchTable {
+    /// What is kept of the sketch of `row`.
+    pub(super) fn get(&self, row: u64) -> Result<Glance<'_>> {
+        self.records.view(row).map(Glance)
+    }
+}
+
+/// What is kept of a sketch: 8 bits of each slot, 32 of each band key.
+#[derive(Debug, Clone)]
+pub(super) struct Glance<'a>(Cow<'a, [u32]>);
+
+impl Glance<'_> {
+    /// A glance that depends on no table.
+    pub(super) fn into_owned(self) -> Glance<'static> {
+        Glance(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// Number of slots that agree.
+    pub(super) fn n_agreeing(&self, other: &Self) -> u32 {
+        match (self.0.first_chunk(), other.0.first_chunk()) {
+            (Some(left), Some(right)) => count_agreeing(left, right),
+            _ => 0,
+        }
+    }
+
+    /// Number of bands that the two share.
+    pub(super) fn n_shared_bands(&self, other: &Self) -> u16 {
+        self.tags().iter().zip(other.tags()).map(|(left, right)| u16::from(left == right)).sum()
+    }
+
+    /// Whether `key` is that of the first band that the two share, of those that are not `hot`.
+    pub(super) fn first_meet_at(&self, other: &Self, key: u64, is_hot: impl Fn(u32) -> bool) -> bool {
+        let mut shared = self.tags().iter().zip(other.tags()).filter(|(left, right)| left == right);
+        shared.find(|(tag, _)| **tag == key as u32 || !is_hot(**tag)).is_some_and(|(tag, _)| *tag == key as u32)
+    }
+
+    fn tags(&self) -> &[u32] {
+        &self.0[SLOT_NUMBERS..]
+    }
+}
+
+widest! {
+    /// Number of slots whose bits agree.
+    fn count_agreeing(left: &[u32; SLOT_NUMBERS], right: &[u32; SLOT_NUMBERS]) -> u32 = count_agreeing_body
+}
+
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
+#[inline(always)]
+fn count_agreeing_body(left: &[u32; SLOT_NUMBERS], right: &[u32; SLOT_NUMBERS]) -> u32 {
+    let (left, right): (&[u8], &[u8]) = (bytemuck::cast_slice(left), bytemuck::cast_slice(right));
+    // Sums of up to 128 ones fit into a byte.
+    let halves = left.chunks_exact(128).zip(right.chunks_exact(128));
+    halves.map(|(left, right)| u32::from(left.iter().zip(right).map(|(l, r)| u8::from(l == r)).sum::<u8>())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Gate;
+    use super::*;
+    use crate::context::{Cancel, Resources};
+
+    #[test]
+    fn glances_say_what_sketches_say() {
+        let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
+        let bands = Bands { n_bands: 26, rows_per_band: 8 };
+        let base: Sketch = std::array::from_fn(|slot| slot as u32 * 0x0102_0304);
+        for n_equal in [0usize, 1, 7, 8, 100, 180, 255, 256] {
+            let mut other = base;
+            other[n_equal..].iter_mut().for_each(|slot| *slot ^= 1);
+            let mut table = SketchTableWriter::new(bands, "test", &context);
+            let mut keys = [Vec::new(), Vec::new()];
+            for (row, sketch) in [base, other].iter().enumerate() {
+                bands.push_keys(sketch, &mut keys[row]);
+                table.push(row as u64, sketch, &keys[row], &context).unwrap();
+            }
+            let table = table.finish(&context).unwrap();
+            let (left, right) = (table.get(0).unwrap(), table.get(1).unwrap());
+            assert_eq!(left.n_agreeing(&right) as usize, n_equal);
+            assert_eq!(usize::from(left.n_shared_bands(&right)), (n_equal / 8).min(26));
+            for (band, &key) in keys[0].iter().enumerate() {
+                assert_eq!(left.first_meet_at(&right, key, |_| false), band == 0 && n_equal >= 8);
+                let hot = keys[0][0] as u32;
+                assert_eq!(left.first_meet_at(&right, key, |tag| tag == hot), n_equal >= 8 * (band + 1) && band < 2);
+            }
+        }
+    }
+
+    #[test]
+    fn agreement_and_similarity_are_inverse() {
+        for step in 0..=256 {
+            let expect = f64::from(step) / 256.0;
+            let n_agreeing = agreement(expect) * N_SLOTS as f64;
+            assert!((similarity(n_agreeing.round() as u32) - expect).abs() <= 0.5 / 255.0 + 1e-9);
+        }
+        assert!((similarity(256) - 1.0).abs() < 1e-12 && similarity(0) < 1e-12);
+        assert!(Gate::new(0.8).accept_from > (agreement(0.8) * 256.0) as u32);
+    }
+}
