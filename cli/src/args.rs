@@ -60,6 +60,8 @@ pub(crate) enum Format {
     Text,
     /// For machines
     Json,
+    /// A page for a browser: tamis inspect only
+    Html,
 }
 
 /// What to do.
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Bring back the rows of an earlier run as they were read
     Restore(Restore),
+    /// Show what a run dropped, for which rows, and how the texts differ
+    Inspect(Inspect),
     /// Write a config file for given inputs
     Init(Init),
     /// Show, check or describe config files
@@ -283,6 +287,82 @@ pub(crate) struct Restore {
     pub(crate) kept_only: bool,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+}
+
+/// `tamis inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_HELP)]
+pub(crate) struct Inspect {
+    /// Folder or URL of a finished run
+    #[arg(value_name = "OUT")]
+    pub(crate) run: String,
+    /// A cluster: its kept row beside each row dropped for it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort"], help_heading = "What is shown")]
+    pub(crate) cluster: Option<String>,
+    /// A dropped row beside the row that stands for it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["by", "sort"], help_heading = "What is shown")]
+    pub(crate) dropped: Option<String>,
+    /// Which clusters come first
+    #[arg(long, value_enum, default_value_t = ClusterOrder::Size, help_heading = "What is shown")]
+    pub(crate) sort: ClusterOrder,
+    /// Column whose values are the sources [default: input files]
+    ///
+    /// Input files are known if rows have no id column: ids are `<file>#<row>` then.
+    #[arg(long, value_name = "COLUMN", help_heading = "What is shown")]
+    pub(crate) by: Option<String>,
+    /// Clusters and sources to show
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
+    pub(crate) top: u16,
+    /// Dropped rows to show of a cluster
+    ///
+    /// The least similar come first.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
+    pub(crate) limit: u16,
+    /// Show whole texts, not only where they differ
+    #[arg(long, help_heading = "What is shown")]
+    pub(crate) full: bool,
+    /// Columns to fill [default: the terminal's]
+    ///
+    /// Below 80, the two texts are shown as one. Where there is no terminal, 100.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..), help_heading = "Output")]
+    pub(crate) width: Option<u16>,
+    /// Colors; the variable `NO_COLOR` turns them off, too
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Output")]
+    pub(crate) color: When,
+    /// File to write, instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace the file
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub(crate) overwrite: bool,
+}
+
+const INSPECT_HELP: &str = "Examples:
+  tamis inspect out
+  tamis inspect out --sort similarity --top 5
+  tamis inspect out --dropped 'web.jsonl#17' --full
+  tamis inspect out --format html -o page.html";
+
+/// Order of clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClusterOrder {
+    /// The largest first
+    Size,
+    /// Those with the least similar row first
+    Similarity,
+    /// By source of the kept row, the largest of each first
+    Source,
+}
+
+/// When to use colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// `tamis init`.

@@ -36,7 +36,8 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
             serde_json::to_writer_pretty(&mut out, &summary)?;
             writeln!(out)?;
         }
-        Format::Text => write_text(&mut out, finished)?,
+        // Html is refused before a run begins.
+        Format::Text | Format::Html => write_text(&mut out, finished)?,
     }
     out.flush()
 }

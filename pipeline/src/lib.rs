@@ -2,13 +2,15 @@
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`dedup`], [`score`], [`select`] (what is
-//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings would do). This crate
-//! never prints, never reads the environment or the clock, and never exits.
+//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings would do), [`inspect`]
+//! (what a run did, looked at afterwards). This crate never prints, never reads the environment or the clock, and never
+//! exits.
 
 pub mod budget;
 pub mod context;
 pub mod dedup;
 mod error;
+pub mod inspect;
 pub mod progress;
 mod rows;
 pub mod run;

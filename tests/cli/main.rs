@@ -10,6 +10,7 @@ mod contract;
 mod determinism;
 mod documents;
 mod grain;
+mod inspect;
 mod interrupt;
 mod oracle;
 mod readme;

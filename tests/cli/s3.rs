@@ -32,6 +32,9 @@ fn from_bucket_to_bucket_in_storage_classes() {
     server.get("out/kept/part-00000.parquet", &dir.path().join("remote/kept/part-00000.parquet"));
     let ids = |out: &str| strings(&table(&dir.path().join(out), "kept").1, "tamis_id");
     assert_eq!(ids("remote"), ids("local"));
+    let seen =
+        |out: &str| run(&["inspect", out, "--format", "json"]).expect_code(0).json()["overview"]["clusters"].take();
+    assert_eq!(seen(&server.url("out")), seen("local"));
 
     let again = run(&["run", "c.toml"]).expect_code(2);
     assert!(again.stderr.contains("not empty"), "{}", again.stderr);

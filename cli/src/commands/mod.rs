@@ -3,17 +3,21 @@
 mod completions;
 mod config;
 mod init;
+mod inspect;
 mod pipeline;
 mod restore;
 mod tune;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Format};
 use crate::exit::Exit;
 use crate::settings;
 
 /// Does what was asked.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
+    if global.format == Format::Html && !matches!(cli.command, Command::Inspect(_)) {
+        anyhow::bail!("--format html is for tamis inspect; this command prints text or json");
+    }
     match &cli.command {
         Command::Run(args) => {
             let (config, _) = settings::load(&args.config)?;
@@ -24,6 +28,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Restore(args) => restore::run(args, global),
+        Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),

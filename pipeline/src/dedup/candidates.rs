@@ -32,6 +32,8 @@ const STAGE: &str = "near-duplicates: candidates";
 const HOT_ROWS: usize = 1000;
 /// In a hot bucket, a row is compared with so many of the rows kept so far at its head, and as many at its tail.
 const HOT_REACH: usize = 500;
+/// Rows of a hot bucket that are compared at once.
+const HOT_BLOCK_ROWS: usize = 256;
 /// A bucket of sets of more rows is large: its pairs are many, and compared where they are rather than sorted first.
 const LARGE_ROWS: usize = 16;
 /// Pairs looked at before what was found is handed on.
@@ -271,12 +273,12 @@ impl Comparison<'_> {
             glances.push(table.get(self.ranks.row(rank)?)?);
         }
         let is_hot = |tag| !self.hot_tags.is_empty() && self.hot_tags.contains(&tag);
+        let mut met = Vec::new();
         for later in later {
-            for earlier in 0..later {
-                let (left, right) = (&glances[later], &glances[earlier]);
-                if left.first_meet_at(right, key, is_hot) {
-                    findings.judge(ranks[later], ranks[earlier], left, right, gate);
-                }
+            let left = &glances[later];
+            left.meeting_at(&glances[..later], key, is_hot, &mut met);
+            for &earlier in &met {
+                findings.judge(ranks[later], ranks[earlier], left, &glances[earlier], gate);
             }
         }
         Ok(())
@@ -315,33 +317,67 @@ impl Comparison<'_> {
     fn walk_hot_buckets(&mut self, hot: Sorted<(u64, u64)>) -> Result<()> {
         let Features::Sketches { table, gate } = self.features else { return Ok(()) };
         let mut hot = Grouped::new(hot)?;
-        let mut findings = Findings::default();
         while let Some(&(key, _)) = hot.peek() {
-            let mut leaders: Vec<(u64, Glance<'static>)> = Vec::new();
-            let mut n_leaders = 0u64;
             self.found.counts.hot_buckets += 1;
-            while let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? {
-                let glance = table.get(self.ranks.row(rank)?)?;
-                let n_edges = findings.edges.len();
-                for (leader, leader_glance) in &leaders {
-                    findings.judge(rank, *leader, &glance, leader_glance, *gate);
+            let mut leaders = Leaders::default();
+            loop {
+                let mut block = Vec::with_capacity(HOT_BLOCK_ROWS);
+                while block.len() < HOT_BLOCK_ROWS {
+                    let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? else { break };
+                    block.push((rank, table.get(self.ranks.row(rank)?)?));
                 }
-                self.found.counts.untested_pairs += n_leaders - leaders.len() as u64;
-                if findings.edges.len() == n_edges {
-                    if leaders.len() < 2 * HOT_REACH {
-                        leaders.push((rank, glance.into_owned()));
-                    } else {
-                        leaders[HOT_REACH + n_leaders as usize % HOT_REACH] = (rank, glance.into_owned());
-                    }
-                    n_leaders += 1;
+                if block.is_empty() {
+                    break;
                 }
-                if findings.n_pairs >= WAVE_PAIRS {
-                    self.context.cancel.check()?;
-                    self.keep(std::mem::take(&mut findings))?;
-                }
+                self.context.cancel.check()?;
+                self.walk_block(block, &mut leaders, *gate)?;
             }
         }
-        self.keep(findings)
+        Ok(())
+    }
+
+    /// Compares the rows of a block with the leaders before it on all threads, then with those inside of it.
+    fn walk_block(&mut self, block: Vec<(u64, Glance<'_>)>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
+        let compare = |(rank, glance): &(u64, Glance<'_>)| {
+            let mut findings = Findings::default();
+            for (leader, leader_glance) in &leaders.held {
+                findings.judge(*rank, *leader, glance, leader_glance, gate);
+            }
+            findings
+        };
+        let all: Vec<Findings> = self.context.pool.install(|| block.par_iter().map(compare).collect());
+        let mut new_leaders: Vec<(u64, Glance<'_>)> = Vec::new();
+        for ((rank, glance), mut findings) in block.into_iter().zip(all) {
+            self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
+            for (leader, leader_glance) in &new_leaders {
+                findings.judge(rank, *leader, &glance, leader_glance, gate);
+            }
+            if findings.edges.is_empty() {
+                new_leaders.push((rank, glance));
+            }
+            self.keep(findings)?;
+        }
+        new_leaders.into_iter().for_each(|(rank, glance)| leaders.push(rank, glance));
+        Ok(())
+    }
+}
+
+/// Rows of a hot bucket that others are compared with: the first and the last of those that nothing clearly drops.
+#[derive(Debug, Default)]
+struct Leaders {
+    held: Vec<(u64, Glance<'static>)>,
+    n_rows: u64,
+}
+
+impl Leaders {
+    fn push(&mut self, rank: u64, glance: Glance<'_>) {
+        let leader = (rank, glance.into_owned());
+        if self.held.len() < 2 * HOT_REACH {
+            self.held.push(leader);
+        } else {
+            self.held[HOT_REACH + self.n_rows as usize % HOT_REACH] = leader;
+        }
+        self.n_rows += 1;
     }
 }
 

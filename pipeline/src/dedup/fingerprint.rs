@@ -18,6 +18,7 @@ use super::settings::{KeepOrder, Search, Settings};
 use super::shingle::{Shingler, to_set};
 use super::sketch::{N_SLOTS, sketch};
 use super::token::tokenize;
+use super::widest::widest;
 use crate::stage::MapStage;
 use crate::{Error, Result};
 
@@ -43,12 +44,22 @@ impl Reader {
 
     /// The 128-bit hash of the normalized text, and its shingles in text order, repeats included.
     pub fn read(&mut self, text: &str) -> (u128, &mut Vec<u64>) {
-        let normalized = self.normalizer.normalize(text);
-        let exact_key = xxh3_128(normalized);
+        let exact_key = xxh3_128(self.normalizer.normalize(text));
+        (exact_key, self.shingle())
+    }
+
+    /// The shingles of the text alone.
+    fn read_shingles(&mut self, text: &str) -> &mut Vec<u64> {
+        self.normalizer.normalize(text);
+        self.shingle()
+    }
+
+    /// The shingles of the text normalized last.
+    fn shingle(&mut self) -> &mut Vec<u64> {
         self.tokens.clear();
-        tokenize(normalized, &mut self.tokens);
+        tokenize(self.normalizer.normalized(), &mut self.tokens);
         self.shingler.shingle(&self.tokens, &mut self.shingles);
-        (exact_key, &mut self.shingles)
+        &mut self.shingles
     }
 }
 
@@ -164,7 +175,7 @@ impl MapStage for ShingleSets {
         let mut reader = Reader::new(&self.settings);
         let mut sets = Features::new(Search::Exhaustive, texts.len());
         for text in texts {
-            sets.push(reader.read(text.unwrap_or_default()).1);
+            sets.push(reader.read_shingles(text.unwrap_or_default()));
         }
         let mut columns = vec![Arc::clone(column_by_name(&batch, ROW)?)];
         columns.extend(sets.into_columns()?);
@@ -239,12 +250,19 @@ fn item(kind: DataType) -> Arc<Field> {
     Arc::new(Field::new_list_field(kind, false))
 }
 
-/// Number of characters: bytes that do not continue one.
-pub(super) fn count_chars(text: &str) -> u64 {
-    text.as_bytes()
-        .chunks(255)
-        .map(|chunk| u64::from(chunk.iter().map(|&byte| u8::from(byte as i8 >= -64)).sum::<u8>()))
-        .sum()
+widest! {
+    /// Number of characters: bytes that do not continue one.
+    pub(super) fn count_chars(text: &str) -> u64 = count_chars_body
+}
+
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
+#[inline(always)]
+fn count_chars_body(text: &str) -> u64 {
+    // Sums of up to 128 ones fit into a byte.
+    let (chunks, rest) = text.as_bytes().as_chunks::<128>();
+    let begins = |byte: &u8| u8::from(*byte as i8 >= -64);
+    let count = |bytes: &[u8]| u64::from(bytes.iter().map(begins).sum::<u8>());
+    chunks.iter().map(|chunk| count(chunk)).sum::<u64>() + count(rest)
 }
 
 #[cfg(test)]

@@ -59,4 +59,5 @@ pub use settings::{Direction, Gate, KeepOrder, Linkage, Search, Settings};
 pub use shingle::{Shingler, jaccard, jaccard_reaching, to_set};
 pub use sketch::{N_SLOTS, Sketch, estimate, sketch};
 pub use token::tokenize;
+pub(crate) use unicode::Class;
 pub use verdict::{DropReason, Verdict};

@@ -48,6 +48,11 @@ impl Normalizer {
         }
         &self.bytes
     }
+
+    /// The result of the last [`normalize`](Self::normalize).
+    pub(super) fn normalized(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 widest! {

@@ -96,10 +96,24 @@ impl Glance<'_> {
         self.tags().iter().zip(other.tags()).map(|(left, right)| u16::from(left == right)).sum()
     }
 
-    /// Whether `key` is that of the first band that the two share, of those that are not `hot`.
-    pub(super) fn first_meet_at(&self, other: &Self, key: u64, is_hot: impl Fn(u32) -> bool) -> bool {
-        let mut shared = self.tags().iter().zip(other.tags()).filter(|(left, right)| left == right);
-        shared.find(|(tag, _)| **tag == key as u32 || !is_hot(**tag)).is_some_and(|(tag, _)| *tag == key as u32)
+    /// Picks out of `others` those with which `key` is that of the first band shared, of the bands that are not `hot`.
+    pub(super) fn meeting_at(
+        &self,
+        others: &[Glance<'_>],
+        key: u64,
+        is_hot: impl Fn(u32) -> bool,
+        at: &mut Vec<usize>,
+    ) {
+        at.clear();
+        first_shared_bands(self.tags(), others, at);
+        let mut n_met = 0;
+        for other in 0..others.len() {
+            let mut shared = self.tags().iter().zip(others[other].tags()).skip(at[other]).filter(|(l, r)| l == r);
+            let tag = shared.find(|(tag, _)| **tag == key as u32 || !is_hot(**tag)).map(|(tag, _)| *tag);
+            at[n_met] = other;
+            n_met += usize::from(tag == Some(key as u32));
+        }
+        at.truncate(n_met);
     }
 
     fn tags(&self) -> &[u32] {
@@ -110,6 +124,27 @@ impl Glance<'_> {
 widest! {
     /// Number of slots whose bits agree.
     fn count_agreeing(left: &[u32; SLOT_NUMBERS], right: &[u32; SLOT_NUMBERS]) -> u32 = count_agreeing_body
+}
+
+widest! {
+    /// The first band that each of `others` shares with a sketch of these tags; their number if none.
+    fn first_shared_bands(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) = first_shared_bands_body
+}
+
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
+#[inline(always)]
+fn first_shared_bands_body(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) {
+    const LANES: usize = 16;
+    bands.extend(others.iter().map(|other| {
+        let other = &other.tags()[..tags.len()];
+        let (left, right) = (tags.as_chunks::<LANES>().0, other.as_chunks::<LANES>().0);
+        let is_shared = |(left, right): (&[u32; LANES], &[u32; LANES])| {
+            left.iter().zip(right).fold(0, |shared, (left, right)| shared | u32::from(left == right)) != 0
+        };
+        let start = LANES * left.iter().zip(right).position(is_shared).unwrap_or(left.len());
+        let rest = tags[start..].iter().zip(&other[start..]);
+        start + rest.take_while(|(left, right)| left != right).count()
+    }));
 }
 
 #[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
@@ -145,10 +180,17 @@ mod tests {
             let (left, right) = (table.get(0).unwrap(), table.get(1).unwrap());
             assert_eq!(left.n_agreeing(&right) as usize, n_equal);
             assert_eq!(usize::from(left.n_shared_bands(&right)), (n_equal / 8).min(26));
+            let others = vec![right; 3];
+            let n_met = |key: u64, hot: Option<u64>| {
+                let mut at = vec![7];
+                left.meeting_at(&others, key, |tag| hot.is_some_and(|hot| tag == hot as u32), &mut at);
+                assert!(at.is_empty() || at == [0, 1, 2]);
+                at.len()
+            };
             for (band, &key) in keys[0].iter().enumerate() {
-                assert_eq!(left.first_meet_at(&right, key, |_| false), band == 0 && n_equal >= 8);
-                let hot = keys[0][0] as u32;
-                assert_eq!(left.first_meet_at(&right, key, |tag| tag == hot), n_equal >= 8 * (band + 1) && band < 2);
+                assert_eq!(n_met(key, None) == 3, band == 0 && n_equal >= 8);
+                // A hot bucket decides about its own pairs; elsewhere it is passed over.
+                assert_eq!(n_met(key, Some(keys[0][0])) == 3, n_equal >= 8 * (band + 1) && band < 2);
             }
         }
     }

@@ -67,7 +67,7 @@ fn push_block(
     let window: Option<&[u8; BLOCK_BYTES + SHORT_BYTES]> = text[base..].first_chunk();
     let Some(window) = window.filter(|_| masks.high == 0) else {
         loop {
-            let Some(start) = next_edge() else { return None };
+            let start = next_edge()?;
             let Some(end) = next_edge() else { return Some(base + start) };
             push_run(text, base + start, base + end, hashes);
         }

@@ -1,6 +1,10 @@
 //! Which bytes of a text are part of words, in the vectors of x86-64 processors.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi64x,
+    _mm256_sub_epi8, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_movepi8_mask, _mm512_set1_epi8,
+    _mm512_setr_epi64, _mm512_sub_epi8,
+};
 
 use super::token::{BLOCK_BYTES, Masks};
 

@@ -41,12 +41,12 @@ pub(super) fn first_repeated(keys: ExternalSorter<IdKey>, context: &Context) -> 
 }
 
 /// The `tamis_row` column.
-pub(super) fn rows_of(batch: &RecordBatch) -> Result<&UInt64Array> {
+pub(crate) fn rows_of(batch: &RecordBatch) -> Result<&UInt64Array> {
     column(batch, columns::ROW)?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong_type(columns::ROW))
 }
 
 /// The `tamis_id` column.
-pub(super) fn ids_of(batch: &RecordBatch) -> Result<&StringArray> {
+pub(crate) fn ids_of(batch: &RecordBatch) -> Result<&StringArray> {
     column(batch, columns::ID)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(columns::ID))
 }
 

@@ -22,7 +22,9 @@ use sha2::{Digest, Sha256};
 use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
+pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
+pub(crate) use plan::parse_text;
 pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 

@@ -210,7 +210,7 @@ fn check_ratio(name: &str, value: f64) -> Result<()> {
 }
 
 /// `text` is the column `text`; `{title}\n{body}` puts columns into a template, `{{` and `}}` are braces.
-pub(super) fn parse_text(text: &str) -> Result<TextExpression> {
+pub(crate) fn parse_text(text: &str) -> Result<TextExpression> {
     if !text.contains(['{', '}']) {
         return Ok(TextExpression { parts: vec![TextPart::Column(text.to_owned())] });
     }

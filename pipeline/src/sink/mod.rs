@@ -30,7 +30,7 @@ use tier::{Tier, is_local, local_folder};
 use crate::store::Stores;
 use crate::{Error, Result};
 
-/// Name of the manifest.
+/// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
 
