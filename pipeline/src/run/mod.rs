@@ -4,7 +4,6 @@
 //! survey (types, rejects, fingerprints) -> proof passes -> paragraphs or lines -> fit -> write (kept, dropped, scores) -> batch -> commit
 //! ```
 
-mod finished;
 mod grain;
 mod ids;
 mod look;

@@ -51,6 +51,7 @@ impl Written {
             rows: RowCounts::default(),
             dropped_by_reason: BTreeMap::new(),
             near_duplicates: None,
+            grain: None,
             scorer: None,
             selection: None,
             tables: BTreeMap::new(),
