@@ -196,6 +196,28 @@ pub(crate) struct Dedup {
     /// Seed of the sketch
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) against: HeldOut,
+}
+
+/// Held-out items that no row may contain.
+#[derive(Debug, Args)]
+pub(crate) struct HeldOut {
+    /// Drop rows that contain an item of these held-out files, folders, globs or URLs
+    #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
+    pub(crate) against: Vec<String>,
+    /// Column or template of an item's text [default: as --text-column]
+    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
+    pub(crate) against_text_column: Option<String>,
+    /// Column of an item's id; "" numbers the items [default: id, if there]
+    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
+    pub(crate) against_id_column: Option<String>,
+    /// Consecutive tokens shared with an item; shorter items whole
+    #[arg(long, value_name = "N", requires = "against", default_value_t = 13, help_heading = "Held-out items")]
+    pub(crate) against_ngram: usize,
+    /// Items of fewer tokens are not looked for, only counted
+    #[arg(long, value_name = "N", requires = "against", default_value_t = 4, help_heading = "Held-out items")]
+    pub(crate) against_min_tokens: usize,
 }
 
 /// `tamis tune`.

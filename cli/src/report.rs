@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::json;
-use tamis_schemas::manifest::{GrainRecord, Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{DecontaminationRecord, GrainRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
 use crate::machine;
@@ -69,6 +69,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         "{}",
         row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end()
     )?;
+    if let Some(record) = &finished.manifest.decontamination {
+        write_decontamination(out, record)?;
+    }
     if let Some(record) = &finished.manifest.near_duplicates {
         write_near_duplicates(out, finished.manifest, record)?;
     }
@@ -90,6 +93,32 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
             count(finished.manifest.skipped_files.len() as u64),
             finished.manifest.skipped_files[0]
         )?;
+    }
+    Ok(())
+}
+
+fn write_decontamination(out: &mut impl Write, record: &DecontaminationRecord) -> io::Result<()> {
+    let n_files = record.files.len();
+    let files = if n_files == 1 { "1 file".to_owned() } else { format!("{} files", count(n_files as u64)) };
+    writeln!(
+        out,
+        "\nheld out: {} items of {files}, by runs of {} tokens\n  {} rows contain one, {} items are contained",
+        count(record.items),
+        record.ngram,
+        count(record.contaminated_rows),
+        count(record.found_items),
+    )?;
+    if record.items_too_short + record.items_without_tokens > 0 {
+        writeln!(
+            out,
+            "  {} items are too short to look for, {} have no word",
+            count(record.items_too_short),
+            count(record.items_without_tokens),
+        )?;
+    }
+    if let Some(first) = record.skipped_files.first() {
+        let n_skipped = count(record.skipped_files.len() as u64);
+        writeln!(out, "  {n_skipped} files were passed over: their format is unknown (first: {first})")?;
     }
     Ok(())
 }

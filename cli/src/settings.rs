@@ -8,11 +8,11 @@ use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DeduplicateConfig, GrainConfig, InputConfig, OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig,
-    Table,
+    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, OutputConfig, RepetitionConfig,
+    ScoreConfig, SelectConfig, Table,
 };
 
-use crate::args::{Convert, Data, Dedup, Global, Overwrite, Reading, Select, Tune};
+use crate::args::{Convert, Data, Dedup, Global, HeldOut, Overwrite, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -35,7 +35,18 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         unit: args.grain.unwrap_or_default(),
         ..RepetitionConfig::default()
     });
-    Config { deduplicate: Some(deduplicate), grain, repetition, ..base(&args.data, None) }
+    let decontaminate = decontaminate(&args.against);
+    Config { decontaminate, deduplicate: Some(deduplicate), grain, repetition, ..base(&args.data, None) }
+}
+
+fn decontaminate(args: &HeldOut) -> Option<DecontaminateConfig> {
+    (!args.against.is_empty()).then(|| DecontaminateConfig {
+        text: args.against_text_column.clone(),
+        id: args.against_id_column.clone(),
+        ngram: args.against_ngram,
+        min_tokens: args.against_min_tokens,
+        ..DecontaminateConfig::new(args.against.clone())
+    })
 }
 
 /// The input and the settings of `tamis tune`; thresholds are what it looks at.
@@ -80,6 +91,7 @@ pub(crate) fn convert(args: &Convert) -> Config {
 fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     Config {
         input: input(data.inputs.clone(), &data.reading),
+        decontaminate: None,
         deduplicate: None,
         grain: None,
         repetition: None,

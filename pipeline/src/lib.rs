@@ -1,13 +1,14 @@
 //! The stages of tamis and the executor that runs them: reads rows, removes near-duplicates with proof, scores what is
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
-//! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`dedup`], [`score`], [`select`] (what is
-//! decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings would do), [`inspect`]
-//! (what a run did, looked at afterwards). This crate never prints, never reads the environment or the clock, and never
-//! exits.
+//! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
+//! [`select`] (what is decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings
+//! would do), [`inspect`] (what a run did, looked at afterwards). This crate never prints, never reads the environment or
+//! the clock, and never exits.
 
 pub mod budget;
 pub mod context;
+pub mod decontaminate;
 pub mod dedup;
 mod error;
 pub mod inspect;

@@ -14,6 +14,9 @@ use crate::size::ByteSize;
 pub struct Config {
     /// What is read.
     pub input: InputConfig,
+    /// Removal of rows that contain held-out items, before all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decontaminate: Option<DecontaminateConfig>,
     /// Near-duplicate removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplicate: Option<DeduplicateConfig>,
@@ -123,6 +126,41 @@ pub enum TextDocuments {
     Line,
     /// The whole file.
     File,
+}
+
+/// Removal of rows that contain an item of a held-out set: a run of its tokens, or a short item whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecontaminateConfig {
+    /// The held-out items: files, folders, globs or URLs, of any format that can be read. Their order does not matter.
+    pub paths: Vec<String>,
+    /// The column of an item's text, or a template of several. Default: the one of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The column of an item's id. Default: `id` if there is one, else items are named `<file>#<row>`. Empty: always `<file>#<row>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Consecutive tokens that a row must share with an item, 1 to 256; of an item with fewer tokens, all of them.
+    #[serde(default = "default_held_out_ngram")]
+    pub ngram: usize,
+    /// Items of fewer tokens are not looked for, only counted: phrases that everyone writes would drop half of the rows.
+    #[serde(default = "default_min_tokens")]
+    pub min_tokens: usize,
+}
+
+impl DecontaminateConfig {
+    /// The defaults over `paths`.
+    pub fn new(paths: Vec<String>) -> Self {
+        Self { paths, text: None, id: None, ngram: default_held_out_ngram(), min_tokens: default_min_tokens() }
+    }
+}
+
+fn default_held_out_ngram() -> usize {
+    13
+}
+
+fn default_min_tokens() -> usize {
+    4
 }
 
 /// Near-duplicate removal: no row is dropped without a proven edge to a kept one.

@@ -30,6 +30,9 @@ pub struct Manifest {
     pub rows: RowCounts,
     /// Dropped rows by reason.
     pub dropped_by_reason: BTreeMap<String, u64>,
+    /// What was looked for of held-out sets, and found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decontamination: Option<DecontaminationRecord>,
     /// What near-duplicate removal did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicateRecord>,
@@ -75,6 +78,28 @@ pub struct RowCounts {
     pub rejected: u64,
     /// Bytes of text in the rows read, where text was needed.
     pub text_bytes: u64,
+}
+
+/// What was looked for of held-out sets, and found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecontaminationRecord {
+    /// The held-out files, in order; their rows are items.
+    pub files: Vec<InputRecord>,
+    /// Files that were passed over because their format is unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_files: Vec<String>,
+    /// Consecutive tokens that a row must share with an item.
+    pub ngram: u64,
+    /// Items that were looked for.
+    pub items: u64,
+    /// Items without any token: nothing to look for.
+    pub items_without_tokens: u64,
+    /// Items with fewer tokens than `min_tokens`, which were not looked for.
+    pub items_too_short: u64,
+    /// Items for which a row was dropped.
+    pub found_items: u64,
+    /// Rows dropped because they contain an item.
+    pub contaminated_rows: u64,
 }
 
 /// What near-duplicate removal did.
@@ -218,11 +243,11 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-/// The config as it goes into the manifest: without the output location and the list of inputs, whose order must not
-/// change the manifest (the inputs have records of their own).
+/// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose
+/// order must not change the manifest (each file has a record of its own).
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
-    for (section, key) in [("output", "path"), ("input", "paths")] {
+    for (section, key) in [("output", "path"), ("input", "paths"), ("decontaminate", "paths")] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);
         }

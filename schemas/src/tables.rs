@@ -19,6 +19,8 @@ pub fn rejected_schema() -> SchemaRef {
 }
 
 /// One row per dropped row: who stands for it, and the proof.
+///
+/// `span_start` and `span_end` are the bytes of its text that a held-out item has too; null under other rules.
 pub fn evidence_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("dropped_id", DataType::Utf8, false),
@@ -29,6 +31,8 @@ pub fn evidence_schema() -> SchemaRef {
         Field::new("shared_bands", DataType::UInt32, false),
         Field::new("cluster_id", DataType::Utf8, false),
         Field::new("cluster_size", DataType::UInt64, false),
+        Field::new("span_start", DataType::UInt64, true),
+        Field::new("span_end", DataType::UInt64, true),
     ]))
 }
 

@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod config;
 mod contract;
+mod decontaminate;
 mod determinism;
 mod documents;
 mod grain;

@@ -90,6 +90,11 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # Rows that repeat themselves, or the repeated paragraphs in them:
 # [repetition]
 # action = \"drop\"     # or \"cut\"
+# Drop rows that contain an item of a held-out set, before anything else:
+# [decontaminate]
+# paths = [\"benchmarks\"]    # files, folders, globs or URLs
+# ngram = 13                # tokens in a row; of shorter items all
+# min_tokens = 4            # shorter items are not looked for
 
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Float64Builder, RecordBatch, StringArray, StringBuilder, UInt32Builder, UInt64Array, UInt64Builder,
+    new_null_array,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use tamis_schemas::tables::evidence_schema;
 
 use super::assign::{Drop, Rule};
@@ -191,6 +192,8 @@ impl EvidenceBatches {
             Arc::new(shared_bands.finish()),
             kept_ids,
             Arc::new(cluster_sizes.finish()),
+            new_null_array(&DataType::UInt64, n_rows),
+            new_null_array(&DataType::UInt64, n_rows),
         ];
         Ok(Some(RecordBatch::try_new(Evidence::schema(), columns)?))
     }

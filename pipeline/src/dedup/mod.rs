@@ -41,7 +41,7 @@ mod tests;
 mod token;
 #[cfg(target_arch = "x86_64")]
 mod token_x86;
-mod unicode;
+pub(crate) mod unicode;
 mod verdict;
 mod what_if;
 mod widest;

@@ -5,13 +5,14 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::GrainRecord;
 
 use super::plan::GrainPlan;
+use super::survey::without;
 use super::{Run, pass};
-use crate::Result;
 use crate::dedup::NearDuplicateResult;
 use crate::dedup::grain::{Cutter, DuplicateUnits, DuplicateUnitsFound, Span, SpanTable, Unit, UnitKeys};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, InputSchema, Request};
 use crate::stage::MapStage;
+use crate::{Result, RowSet};
 
 /// What the rules decided.
 #[derive(Debug)]
@@ -21,11 +22,12 @@ pub(super) struct Grain {
     record: GrainRecord,
 }
 
-/// Looks for units that several of the rows that stay so far have.
+/// Looks for units that several of the rows that stay so far have; `contaminated` ones are dropped already.
 pub(super) fn decide(
     run: Run<'_>,
     schema: &InputSchema,
     plan: &GrainPlan,
+    contaminated: Option<&RowSet>,
     result: NearDuplicateResult,
 ) -> Result<(NearDuplicateResult, Grain)> {
     let mut record = GrainRecord::default();
@@ -43,7 +45,10 @@ pub(super) fn decide(
     pass::for_each(
         run.scan(schema, &request)?,
         run.context,
-        |decoded| decoded.batches.into_iter().map(|batch| keys.apply(batch)).collect::<Result<Vec<_>>>(),
+        |decoded| {
+            let decoded = without(decoded, contaminated)?;
+            decoded.batches.into_iter().map(|batch| keys.apply(batch)).collect::<Result<Vec<_>>>()
+        },
         |batches| {
             for batch in batches {
                 run.progress.add_rows(batch.num_rows() as u64);

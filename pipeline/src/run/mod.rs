@@ -1,10 +1,12 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! survey (types, rejects, fingerprints) -> proof passes -> paragraphs or lines -> fit -> write (kept, dropped, scores) -> batch -> commit
+//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> paragraphs or lines -> fit
+//! -> write (kept, dropped, scores) -> batch -> commit
 //! ```
 
 mod grain;
+mod held_out;
 mod ids;
 mod look;
 mod pass;
@@ -15,6 +17,7 @@ mod route;
 mod select;
 mod survey;
 mod tune;
+mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
@@ -111,7 +114,8 @@ pub fn run(
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 
-    let mut survey = survey::survey(run, &mut output)?;
+    let held_out = held_out::load(run, stores)?;
+    let mut survey = survey::survey(run, held_out, &mut output)?;
     check_reject_ratio(run, &survey.rows)?;
     let fitted = select::fit(run, &survey, stores)?;
     let written = write::write(run, &mut survey, fitted.as_ref(), &mut output)?;
@@ -134,6 +138,7 @@ pub fn run(
         skipped_files: inputs.skipped().to_vec(),
         rows,
         dropped_by_reason: written.dropped_by_reason,
+        decontamination: survey.decontamination,
         near_duplicates: written.near_duplicates,
         grain: written.grain,
         scorer: written.scorer,

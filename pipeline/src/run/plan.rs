@@ -6,15 +6,20 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{
-    Config, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, RepetitionConfig, Table, UnitAction,
+    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, RepetitionConfig, Table,
+    UnitAction,
 };
 use tamis_schemas::preset::Candidates;
 
+use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Normalize, Settings};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
+
+/// Longest run of tokens that may be asked for: items with fewer tokens are looked for length by length.
+const MAX_HELD_OUT_NGRAM: usize = 256;
 
 /// What a run will do.
 #[derive(Debug)]
@@ -22,10 +27,21 @@ pub(super) struct Plan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) source: SourceOptions,
+    pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
+}
+
+/// Which held-out items are looked for, and how they are read.
+#[derive(Debug)]
+pub(super) struct HeldOutPlan {
+    pub(super) paths: Vec<String>,
+    pub(super) source: SourceOptions,
+    pub(super) text: TextExpression,
+    pub(super) id: IdSource,
+    pub(super) settings: decontaminate::Settings,
 }
 
 impl Plan {
@@ -52,8 +68,9 @@ impl Plan {
         Ok(Self {
             grain: GrainPlan::new(config, &text, normalize)?,
             text,
-            id: id_source(&config.input),
+            id: id_source(config.input.id.as_deref()),
             source: source_options(&config.input)?,
+            decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
             device,
             tables: tables(config)?,
@@ -66,8 +83,8 @@ impl Plan {
     }
 
     /// Whether a stage may drop rows.
-    pub(super) fn decides_rows(&self) -> bool {
-        self.deduplicate.is_some() || self.grain.is_some()
+    fn decides_rows(&self) -> bool {
+        self.decontaminate.is_some() || self.deduplicate.is_some() || self.grain.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -251,8 +268,8 @@ pub(crate) fn parse_text(text: &str) -> Result<TextExpression> {
     Ok(TextExpression { parts })
 }
 
-pub(super) fn id_source(input: &InputConfig) -> IdSource {
-    match input.id.as_deref() {
+pub(super) fn id_source(id: Option<&str>) -> IdSource {
+    match id {
         Some("") => IdSource::Row,
         Some(name) => IdSource::Column(name.to_owned()),
         None => IdSource::FirstPresent(vec![columns::ID.to_owned(), "id".to_owned()]),
@@ -266,7 +283,10 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         .filter(|table| match table {
             Table::Kept | Table::Rejected => true,
             Table::Dropped | Table::Evidence => {
-                config.deduplicate.is_some() || config.grain.is_some() || config.repetition.is_some()
+                config.decontaminate.is_some()
+                    || config.deduplicate.is_some()
+                    || config.grain.is_some()
+                    || config.repetition.is_some()
             }
             Table::Spans => cuts_units(config),
             Table::Scores => has_scores,
@@ -283,6 +303,43 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     Ok(made.into_iter().filter(|table| wanted.contains(table)).collect())
 }
 
+fn held_out_plan(held_out: &DecontaminateConfig, config: &Config) -> Result<HeldOutPlan> {
+    if held_out.paths.is_empty() {
+        return Err(Error::config("decontaminate.paths names no file"));
+    }
+    if !(1..=MAX_HELD_OUT_NGRAM).contains(&held_out.ngram) {
+        let message = format!("decontaminate.ngram is {}, not between 1 and {MAX_HELD_OUT_NGRAM}", held_out.ngram);
+        return Err(Error::config(message));
+    }
+    if held_out.min_tokens == 0 {
+        return Err(Error::config("decontaminate.min_tokens is 0: an item without a token cannot be looked for"));
+    }
+    let input = InputConfig {
+        text_documents: config.input.text_documents,
+        max_row: config.input.max_row,
+        ..InputConfig::new(held_out.paths.clone())
+    };
+    Ok(HeldOutPlan {
+        paths: held_out.paths.clone(),
+        source: source_options(&input)?,
+        text: parse_text(held_out.text.as_ref().unwrap_or(&config.input.text))?,
+        id: id_source(held_out.id.as_deref()),
+        settings: decontaminate::Settings {
+            n_tokens: held_out.ngram,
+            min_tokens: held_out.min_tokens,
+            normalize: config.deduplicate.as_ref().map_or_else(Normalize::default, normalize),
+        },
+    })
+}
+
+fn normalize(config: &DeduplicateConfig) -> Normalize {
+    Normalize {
+        diacritics: config.ignore_diacritics,
+        digits: config.ignore_digits,
+        punctuation: config.ignore_punctuation,
+    }
+}
+
 pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
     let (recall, bands) = match config.candidates_in_effect() {
         Candidates::Recall(recall) => (recall, None),
@@ -297,11 +354,7 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
         bands,
         n_tokens: config.ngram_in_effect(),
         seed: config.seed,
-        normalize: Normalize {
-            diacritics: config.ignore_diacritics,
-            digits: config.ignore_digits,
-            punctuation: config.ignore_punctuation,
-        },
+        normalize: normalize(config),
         keep: parse_keep(&config.keep)?,
         linkage: match config.linkage {
             tamis_schemas::config::Linkage::Star => Linkage::Star,

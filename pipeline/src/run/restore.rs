@@ -72,7 +72,7 @@ pub fn restore(
     let dropped = open(Table::Dropped, needs_dropped)?;
 
     let config = config(&run, output);
-    let has_ids = ["deduplicate", "grain", "repetition", "score", "select"]
+    let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "score", "select"]
         .iter()
         .any(|name| !run.manifest().config[name].is_null());
     let added = [id_field()];
@@ -108,6 +108,7 @@ pub fn restore(
         skipped_files: Vec::new(),
         rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
         dropped_by_reason: BTreeMap::new(),
+        decontamination: None,
         near_duplicates: None,
         grain: None,
         scorer: None,
@@ -126,6 +127,7 @@ fn config(run: &FinishedRun<'_>, output: &str) -> Config {
     }
     Config {
         input,
+        decontaminate: None,
         deduplicate: None,
         grain: None,
         repetition: None,

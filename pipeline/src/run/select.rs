@@ -42,10 +42,13 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
     if run.config.score.is_none() && run.config.select.is_none() {
         return Ok(None);
     }
-    let labels = match &run.config.select {
+    let mut labels = match &run.config.select {
         Some(select) if !select.labels.is_empty() => join_labels(run, survey, select, stores)?,
         _ => LabelledPool::default(),
     };
+    if let Some(contaminated) = &survey.contaminated {
+        labels.remove(contaminated.rows());
+    }
     let score = run.config.score.clone().unwrap_or_else(|| ScoreConfig {
         seed: run.config.select.as_ref().map_or(0, |select| select.seed),
         ..ScoreConfig::default()
@@ -170,9 +173,10 @@ fn read_texts(
 fn sample_rows(survey: &Survey, seed: u64) -> RowSet {
     let n_rows = survey.schema.n_rows();
     let share = if n_rows <= SAMPLE_ROWS { u64::MAX } else { (u64::MAX / n_rows).saturating_mul(SAMPLE_ROWS) };
+    let verdicts = survey.verdicts();
     (0..n_rows)
         .filter(|row| xxh3_64_with_seed(&row.to_le_bytes(), seed) <= share)
-        .filter(|&row| survey.near_duplicates.as_ref().is_none_or(|found| found.verdict.keeps(row)))
+        .filter(|&row| verdicts.keeps(row))
         .collect()
 }
 

@@ -1,30 +1,37 @@
-//! The first pass: the types of all columns, ids, rejects, and the fingerprints that near-duplicates are found by.
+//! The first pass: the types of all columns, ids, rejects, contaminated rows, and the fingerprints that near-duplicates are found by.
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::RowCounts;
+use tamis_schemas::manifest::{DecontaminationRecord, RowCounts};
 use tamis_schemas::tables::rejected_schema;
 
 use super::grain::{self, Grain};
-use super::ids::{IdKey, first_repeated, id_keys, ids_of};
+use super::held_out::HeldOutItems;
+use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
+use super::route::split_by_null;
+use super::verdict::Verdicts;
 use super::{Run, pass, rejects};
+use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
 use crate::dedup::grain::Repetition;
 use crate::dedup::{Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
 use crate::stage::{BarrierStage, MapStage, Next};
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// What the first pass found.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) schema: InputSchema,
     pub(super) rows: RowCounts,
-    /// Which rows are dropped, by all rules; `None` if there is no rule.
+    pub(super) contaminated: Option<Contaminated>,
+    pub(super) decontamination: Option<DecontaminationRecord>,
+    /// Which rows other rules drop; `None` if there is none.
     pub(super) near_duplicates: Option<NearDuplicateResult>,
     pub(super) grain: Option<Grain>,
 }
@@ -42,10 +49,19 @@ impl Survey {
             None => Ok(decoded),
         }
     }
+
+    /// What becomes of each row.
+    pub(super) fn verdicts(&self) -> Verdicts {
+        Verdicts {
+            contaminated: self.contaminated.as_ref().map(|found| Arc::clone(found.rows())),
+            near_duplicates: self.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+        }
+    }
 }
 
-/// Reads every row once, those in doubt once more, and those that stay once more if their paragraphs or lines count.
-pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
+/// Reads every row once, those in doubt once more, and those that stay once more if their paragraphs or lines count. A row
+/// that contains a held-out item is compared with no other.
+pub(super) fn survey(run: Run<'_>, held_out: Option<HeldOutItems>, output: &mut Output) -> Result<Survey> {
     let needs_text = run.plan.needs_text(run.config);
     let request = Request {
         columns: Columns::Named(Vec::new()),
@@ -63,19 +79,22 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     let mut ids = ExternalSorter::new("id check", &run.context.budget);
     let mut rows = RowCounts::default();
     let mut types = Types::default();
+    let mut hits = held_out.as_ref().map(|items| Hits::new(items.stage.held_out().len(), run.context)).transpose()?;
 
     run.begin("reading");
     let scan = run.survey(&request)?;
     let repetition = run.plan.grain.as_ref().and_then(|plan| plan.repetition.as_ref());
     let mut repeated = MoreDrops::new(run.context);
-    let all = RowWork { repetition, map: fingerprint.as_ref().map(|map| map as &dyn MapStage) };
+    let map = fingerprint.as_ref().map(|map| map as &dyn MapStage);
+    let compares = Stages { repetition, map, ..Stages::default() };
     // A keep order by columns needs their types, which only now are looked for.
-    let first = if keep_columns.is_empty() { all } else { RowWork::default() };
+    let stages = if keep_columns.is_empty() { compares } else { Stages::default() };
+    let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), ..stages };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(decoded, first, checks_ids),
+        |decoded| Work::new(decoded, stages, checks_ids),
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -87,10 +106,13 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
                 ids.push(key, run.context)?;
             }
             types.merge(work.types);
+            if let Some(hits) = &mut hits {
+                work.hits.iter().try_for_each(|batch| hits.observe(batch, run.context))?;
+            }
             for (row, ratio) in work.repeated {
                 repeated.push_repetition(row, ratio, run.context)?;
             }
-            if let (Some(barrier), Some(_)) = (&mut barrier, first.map) {
+            if let (Some(barrier), Some(_)) = (&mut barrier, stages.map) {
                 observe(barrier, &work.mapped, run)
             } else {
                 run.progress.add_rows(work.decoded_rows);
@@ -103,15 +125,18 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     }
     let schema = run.inputs.resolve(types)?;
     check_ids(run, &schema, ids)?;
+    let (contaminated, decontamination) =
+        held_out.zip(hits).map(|(items, hits)| items.finish(hits, run.context)).unzip();
 
     if let (false, Some(barrier)) = (keep_columns.is_empty(), &mut barrier) {
         run.begin("fingerprinting");
         let request = Request { columns: Columns::Named(keep_columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
+        let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(decoded, all, false),
+            |decoded| Work::new(without(decoded, contaminated)?, compares, false),
             |work| {
                 for (row, ratio) in work.repeated {
                     repeated.push_repetition(row, ratio, run.context)?;
@@ -122,10 +147,17 @@ pub(super) fn survey(run: Run<'_>, output: &mut Output) -> Result<Survey> {
     }
     let near_duplicates =
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
-    let Some(plan) = &run.plan.grain else { return Ok(Survey { schema, rows, near_duplicates, grain: None }) };
-    let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(run.context), Ok)?;
-    let (found, grain) = grain::decide(run, &schema, plan, found.with(repeated, run.context)?)?;
-    Ok(Survey { schema, rows, near_duplicates: Some(found), grain: Some(grain) })
+    let (near_duplicates, grain) = match &run.plan.grain {
+        Some(plan) => {
+            let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(run.context), Ok)?;
+            let found = found.with(repeated, run.context)?;
+            let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
+            let (found, grain) = grain::decide(run, &schema, plan, contaminated, found)?;
+            (Some(found), Some(grain))
+        }
+        None => (near_duplicates, None),
+    };
+    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain })
 }
 
 /// # Errors
@@ -187,10 +219,11 @@ fn prove(
                     rows: Some(Arc::new(rows)),
                 };
                 let scan = run.scan(schema, &request)?;
+                let stages = Stages { map: Some(map.as_ref()), ..Stages::default() };
                 pass::for_each(
                     scan,
                     run.context,
-                    |decoded| Work::new(decoded, RowWork { repetition: None, map: Some(map.as_ref()) }, false),
+                    |decoded| Work::new(decoded, stages, false),
                     |work| observe(barrier.as_mut(), &work.mapped, run),
                 )?;
                 next = barrier.end_of_pass(run.context)?;
@@ -207,9 +240,22 @@ fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>
     Ok(())
 }
 
-/// What is done with each row.
+/// The batches without some rows.
+pub(super) fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Decoded> {
+    let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return Ok(decoded) };
+    for batch in &mut decoded.batches {
+        let others: BooleanArray = rows_of(batch)?.values().iter().map(|&row| Some(!rows.contains(row))).collect();
+        if others.true_count() < others.len() {
+            *batch = filter_record_batch(batch, &others)?;
+        }
+    }
+    Ok(decoded)
+}
+
+/// The row-local work of a pass.
 #[derive(Debug, Clone, Copy, Default)]
-struct RowWork<'a> {
+struct Stages<'a> {
+    decontaminate: Option<&'a Decontaminate>,
     /// Takes out rows that repeat themselves.
     repetition: Option<&'a Repetition>,
     /// Makes of the others what a barrier observes.
@@ -219,6 +265,8 @@ struct RowWork<'a> {
 /// What the workers make of a block.
 #[derive(Debug)]
 struct Work {
+    /// Rows that contain a held-out item: no other stage sees them.
+    hits: Vec<RecordBatch>,
     mapped: Vec<RecordBatch>,
     /// Rows that repeat themselves, and how much.
     repeated: Vec<(u64, f64)>,
@@ -230,8 +278,9 @@ struct Work {
 }
 
 impl Work {
-    fn new(decoded: Decoded, rows: RowWork<'_>, wants_ids: bool) -> Result<Self> {
+    fn new(decoded: Decoded, stages: Stages<'_>, wants_ids: bool) -> Result<Self> {
         let mut work = Self {
+            hits: Vec::new(),
             mapped: Vec::with_capacity(decoded.batches.len()),
             repeated: Vec::new(),
             ids: Vec::new(),
@@ -249,12 +298,19 @@ impl Work {
                 let offsets = texts.value_offsets();
                 work.text_bytes += (offsets[offsets.len() - 1] - offsets[0]) as u64;
             }
-            if let Some(repetition) = rows.repetition {
+            if let Some(stage) = stages.decontaminate {
+                let (clean, hits) = split_by_null(&stage.apply(batch)?, decontaminate::ITEM)?;
+                batch = clean;
+                if hits.num_rows() > 0 {
+                    work.hits.push(hits);
+                }
+            }
+            if let Some(repetition) = stages.repetition {
                 let (rest, repeated) = repetition.split(batch)?;
                 work.repeated.extend(repeated);
                 batch = rest;
             }
-            if let Some(map) = rows.map {
+            if let Some(map) = stages.map {
                 work.mapped.push(map.apply(batch)?);
             }
         }

@@ -65,7 +65,7 @@ pub fn draw_sample(
 
     progress.begin("reading the sample");
     let rows = Some(Arc::new(chosen.rows.clone()));
-    let sampled_rows = Request { id: Some(id_source(input)), rows, ..every_row };
+    let sampled_rows = Request { id: Some(id_source(input.id.as_deref())), rows, ..every_row };
     let mut sample = Sample::new(settings.clone(), chosen, context);
     let scan = inputs.scan(&schema, &sampled_rows)?;
     progress.watch(inputs.total_bytes(), scan.bytes_read());

@@ -16,9 +16,10 @@ use super::ids::{ids_of, rows_of};
 use super::route::{Carried, id_field, reason_field, split_by_null};
 use super::select::{Chooser, Fitted};
 use super::survey::Survey;
+use super::verdict::Verdicts;
 use super::{Run, pass};
 use crate::dedup::grain::{Cutter, Span};
-use crate::dedup::{Evidence, NearDuplicateReport, NearDuplicateResult, Verdict};
+use crate::dedup::{Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Request};
@@ -52,7 +53,7 @@ pub(super) fn write(
     let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
         cutter,
-        verdict: survey.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+        verdicts: survey.verdicts(),
         scorer: fitted.map(|fitted| &fitted.scorer),
         kept: &kept,
         dropped: &dropped,
@@ -80,7 +81,7 @@ pub(super) fn write(
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
-    let mut found = survey.near_duplicates.as_mut();
+    let (mut found, mut contaminated) = (survey.near_duplicates.as_mut(), survey.contaminated.as_mut());
     let mut cut_rows = survey.grain.as_ref().map(|grain| CutRows::new(run, grain));
     pass::for_each(
         scan,
@@ -94,10 +95,15 @@ pub(super) fn write(
                 for (reason, n_rows) in &routed.reasons {
                     *written.dropped_by_reason.entry(reason.clone()).or_default() += n_rows;
                 }
-                if let (Some(found), Some((rows, ids))) = (&mut found, &routed.ids) {
-                    found.evidence.observe_ids(rows, ids, run.context)?;
+                if let Some((rows, ids)) = &routed.ids {
+                    if let Some(found) = &mut found {
+                        found.evidence.observe_ids(rows, ids, run.context)?;
+                    }
                     if let Some(cut_rows) = &mut cut_rows {
                         cut_rows.observe_ids(rows, ids)?;
+                    }
+                    if let Some(contaminated) = &mut contaminated {
+                        contaminated.observe_ids(rows, ids, run.context)?;
                     }
                 }
                 tables.write(&routed)?;
@@ -113,8 +119,7 @@ pub(super) fn write(
     )?;
     tables.finish(output)?;
     written.grain = cut_rows.map(|cut_rows| cut_rows.finish(output)).transpose()?;
-    let found = survey.near_duplicates.take().map(|found| finish_evidence(found, run, output)).transpose()?;
-    written.near_duplicates = found.filter(|_| run.plan.deduplicate.is_some());
+    written.near_duplicates = finish_evidence(survey, run, output)?.filter(|_| run.plan.deduplicate.is_some());
     written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
@@ -125,23 +130,39 @@ fn chooser_columns(run: Run<'_>) -> Vec<String> {
     run.config.select.iter().filter_map(|select| select.stratum_column.clone()).collect()
 }
 
-fn finish_evidence(found: NearDuplicateResult, run: Run<'_>, output: &mut Output) -> Result<NearDuplicateRecord> {
+/// Writes the evidence: of contaminated rows first, then of near-duplicates.
+fn finish_evidence(survey: &mut Survey, run: Run<'_>, output: &mut Output) -> Result<Option<NearDuplicateRecord>> {
+    let (contaminated, found) = (survey.contaminated.take(), survey.near_duplicates.take());
+    let record = found.as_ref().map(|found| near_duplicate_record(&found.report));
     if run.plan.writes(Table::Evidence) {
         let mut writer = output.table(Table::Evidence, Evidence::schema())?;
-        for batch in found.evidence.finish(run.context)? {
-            run.context.cancel.check()?;
-            writer.write(&batch?)?;
+        if let Some(contaminated) = contaminated {
+            write_batches(contaminated.evidence(run.context)?, &mut writer, run)?;
+        }
+        if let Some(found) = found {
+            write_batches(found.evidence.finish(run.context)?, &mut writer, run)?;
         }
         output.finish_table(Table::Evidence, writer)?;
     }
-    Ok(near_duplicate_record(&found.report))
+    Ok(record)
+}
+
+fn write_batches(
+    mut batches: impl Iterator<Item = Result<RecordBatch>>,
+    writer: &mut TableWriter,
+    run: Run<'_>,
+) -> Result<()> {
+    batches.try_for_each(|batch| {
+        run.context.cancel.check()?;
+        writer.write(&batch?)
+    })
 }
 
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
     cutter: Option<&'a Cutter>,
-    verdict: Option<Verdict>,
+    verdicts: Verdicts,
     scorer: Option<&'a BuiltinScorer>,
     kept: &'a Carried,
     dropped: &'a Carried,
@@ -163,14 +184,15 @@ struct Routed {
 
 impl Router<'_> {
     fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {
-        decoded.batches.into_iter().map(|batch| self.route_batch(batch)).collect()
+        decoded.batches.into_iter().map(|batch| self.route_batch(&batch)).collect()
     }
 
-    fn route_batch(&self, batch: RecordBatch) -> Result<Routed> {
-        let ids = if self.verdict.is_some() { Some((rows_of(&batch)?.clone(), ids_of(&batch)?.clone())) } else { None };
-        let (kept, dropped) = match &self.verdict {
-            Some(verdict) => split_by_null(&verdict.apply(batch)?, columns::REASON)?,
-            None => (batch.clone(), batch.slice(0, 0)),
+    fn route_batch(&self, batch: &RecordBatch) -> Result<Routed> {
+        let (ids, (kept, dropped)) = if self.verdicts.are_there() {
+            let ids = (rows_of(batch)?.clone(), ids_of(batch)?.clone());
+            (Some(ids), split_by_null(&self.verdicts.apply(batch)?, columns::REASON)?)
+        } else {
+            (None, (batch.clone(), batch.slice(0, 0)))
         };
         let (kept, spans) = match self.cutter {
             Some(cutter) => cutter.cut(kept)?,

@@ -1,5 +1,7 @@
 //! Labels by id, joined with the rows of the pool.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt64Type};
@@ -103,6 +105,23 @@ pub struct LabelledPool {
     pub n_pool: u64,
     /// Ids with a label that no row of the pool has.
     pub n_labels_unknown: u64,
+}
+
+impl LabelledPool {
+    /// Forgets the labels of some rows: nothing is to be learned from them.
+    pub fn remove(&mut self, rows: &RowSet) {
+        let n_before = self.labelled.len();
+        self.labelled.retain(|(row, _)| !rows.contains(*row));
+        if self.labelled.len() == n_before {
+            return;
+        }
+        let mut classes = BTreeMap::new();
+        for (_, label) in &self.labelled {
+            *classes.entry(label.clone()).or_default() += 1;
+        }
+        self.classes = classes.into_iter().collect();
+        self.rows = self.labelled.iter().map(|(row, _)| *row).collect();
+    }
 }
 
 /// Finds the labelled rows of a pool, batch by batch.

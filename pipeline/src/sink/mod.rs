@@ -109,6 +109,9 @@ impl Output {
         };
         for place in output.places() {
             refuse_overlap(&place.display(""), &config.input.paths)?;
+            if let Some(held_out) = &config.decontaminate {
+                refuse_overlap(&place.display(""), &held_out.paths)?;
+            }
         }
         output.prepare()?;
         Ok(output)

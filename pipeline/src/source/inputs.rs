@@ -8,7 +8,7 @@ use super::fetch::StoredFile;
 use super::format::{Compression, Format, SourceOptions};
 use super::plan::Plan;
 use super::scan::Scan;
-use super::schema::{InputSchema, Types, resolve};
+use super::schema::{InputSchema, Types, check_special_alone, resolve};
 use crate::Result;
 use crate::context::{Cancel, Context};
 use crate::store::Stores;
@@ -104,6 +104,16 @@ impl Inputs {
     /// `Error::Column` if types do not go together, or if a file lacks a column that text or id need.
     pub fn resolve(&self, types: Types) -> Result<InputSchema> {
         resolve(&self.shared.files, types, self.shared.options.schema.as_ref())
+    }
+
+    /// What [`resolve`](Self::resolve) says about text and id alone: the other columns of the files need not go together.
+    ///
+    /// The rows of each file, rejected ones too.
+    ///
+    /// # Errors
+    /// `Error::Column` if a file lacks a column that text or id need, or has it with the wrong type.
+    pub fn check(&self, types: &Types) -> Result<Vec<u64>> {
+        check_special_alone(&self.shared.files, types)
     }
 
     /// Starts a pass that hands out typed columns.

@@ -248,6 +248,28 @@ pub(super) fn resolve(files: &[InputFile], types: Types, given: Option<&SchemaRe
     Ok(schema)
 }
 
+/// Checks that text and id can be made of every file, whatever else the files hold; gives the rows of each.
+///
+/// # Errors
+/// `Error::Column` if a column that text or id need is not in a file, or has the wrong type.
+pub(super) fn check_special_alone(files: &[InputFile], types: &Types) -> Result<Vec<u64>> {
+    let special = &types.special;
+    for (index, file) in files.iter().enumerate() {
+        if let Some(file_types) = types.files.get(&index) {
+            check_file(file, file_types, special)?;
+        }
+    }
+    for (index, name) in special.columns.iter().enumerate() {
+        let json = types.json.get(name.as_str()).map(|kind| json_type(&kind.clone().resolved()));
+        let csv = types.csv.get(name.as_str()).map(|&fits| csv_type(fits));
+        // Files that are tables were checked when they were opened.
+        for data_type in json.into_iter().chain(csv) {
+            check_special_type(special, index, &data_type, "the input")?;
+        }
+    }
+    Ok((0..files.len()).map(|index| types.files.get(&index).map_or(0, |file| file.n_rows)).collect())
+}
+
 /// Type of a JSON column before other files have a say: nulls go with anything.
 fn json_type(kind: &Kind) -> DataType {
     if *kind == Kind::Null { DataType::Null } else { kind.data_type() }

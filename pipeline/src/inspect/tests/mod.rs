@@ -50,6 +50,7 @@ impl Written {
             skipped_files: Vec::new(),
             rows: RowCounts::default(),
             dropped_by_reason: BTreeMap::new(),
+            decontamination: None,
             near_duplicates: None,
             grain: None,
             scorer: None,
