@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tamis_schemas::config::Measure;
-use tamis_schemas::manifest::{DecontaminationRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{DecontaminationRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
 
 use crate::args::Format;
 use crate::machine;
@@ -88,6 +88,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
             count(record.dropped_rows),
             count(record.added_rows),
         )?;
+    }
+    if let Some(record) = &finished.manifest.grain {
+        write_grain(out, finished.manifest, record)?;
     }
     write_selection(out, finished.manifest)?;
     writeln!(out, "\nwritten to {}", finished.output)?;
@@ -204,6 +207,35 @@ fn write_losses(out: &mut impl Write, losses: &LossRecord) -> io::Result<()> {
         if n_more > 0 {
             writeln!(out, "  {name} not shown: {}", count(n_more))?;
         }
+    }
+    Ok(())
+}
+
+fn write_grain(out: &mut impl Write, manifest: &Manifest, record: &GrainRecord) -> io::Result<()> {
+    let cuts = |section: &str| manifest.config[section]["action"] == "cut";
+    if record.units == 0 && !cuts("repetition") {
+        return Ok(());
+    }
+    writeln!(out)?;
+    if let Some(unit) = manifest.config["grain"]["unit"].as_str() {
+        writeln!(
+            out,
+            "{unit}s: {} compared, {} of them in an earlier row too",
+            count(record.units),
+            count(record.duplicate_units)
+        )?;
+    }
+    if cuts("grain") || cuts("repetition") {
+        writeln!(
+            out,
+            "cut: {} spans ({}) out of {} rows; `tamis restore` puts them back",
+            count(record.cut_spans),
+            bytes(record.cut_bytes),
+            count(record.cut_rows),
+        )?;
+    }
+    if record.spared_rows > 0 {
+        writeln!(out, "  {} rows stay whole because others were dropped for them", count(record.spared_rows))?;
     }
     Ok(())
 }

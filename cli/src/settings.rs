@@ -10,8 +10,8 @@ use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig, ScoreConfig,
-    SelectConfig, Table,
+    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig,
+    RepetitionConfig, ScoreConfig, SelectConfig, Table,
 };
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
@@ -35,11 +35,19 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         ignore_digits: args.ignore_digits,
         ignore_punctuation: args.ignore_punctuation,
     };
+    let grain = args.grain.map(|unit| GrainConfig { unit, action: args.grain_action, ..GrainConfig::default() });
+    let repetition = args.repetition.map(|action| RepetitionConfig {
+        action,
+        unit: args.grain.unwrap_or_default(),
+        ..RepetitionConfig::default()
+    });
     let mut config = Config {
         decontaminate: decontaminate(&args.against),
         deduplicate: Some(deduplicate),
         guards: guards(&args.guards),
         index: args.index.clone().map(|url| IndexConfig { url }),
+        grain,
+        repetition,
         ..base(&args.data, None)
     };
     config.input.source.clone_from(&args.guards.source_column);
@@ -112,6 +120,8 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
         deduplicate: None,
         guards: None,
         index: None,
+        grain: None,
+        repetition: None,
         score: None,
         select: None,
         output: OutputConfig { path: data.output.clone(), tables },

@@ -162,11 +162,16 @@ pub struct ExternalSorter<R> {
 impl<R: Record> ExternalSorter<R> {
     /// A sorter that never takes more than a quarter of the budget.
     pub fn new(stage: &'static str, budget: &Budget) -> Self {
+        Self::with_share(stage, budget, 4)
+    }
+
+    /// A sorter that never takes more than one of `n_shares` of the budget: for what is sorted while much else is held.
+    pub fn with_share(stage: &'static str, budget: &Budget, n_shares: usize) -> Self {
         Self {
             buffer: Vec::new(),
             heap_bytes: 0,
             reservation: budget.reserve(stage),
-            most_bytes: (budget.limit_bytes() / 4).max(GROW_BYTES),
+            most_bytes: (budget.limit_bytes() / n_shares).max(GROW_BYTES),
             runs: Vec::new(),
             n_records: 0,
         }

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// What the index over runs had to say, and what was added to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexRecord>,
+    /// What was found in paragraphs or lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grain: Option<GrainRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -261,6 +264,23 @@ pub struct IndexRecord {
     pub matched_rows: u64,
     /// Rows dropped for a row of an earlier run.
     pub dropped_rows: u64,
+}
+
+/// What was found in paragraphs or lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrainRecord {
+    /// Units of rows that near-duplicate removal kept, those with too few tokens aside. 0 if rows were not compared.
+    pub units: u64,
+    /// Of these, units that an earlier row holds.
+    pub duplicate_units: u64,
+    /// Rows that stay whole although they were to be dropped, because others were dropped for them.
+    pub spared_rows: u64,
+    /// Kept rows that something was cut out of.
+    pub cut_rows: u64,
+    /// Spans cut out of them.
+    pub cut_spans: u64,
+    /// Bytes of those.
+    pub cut_bytes: u64,
 }
 
 /// A point of the S-curve.

@@ -35,3 +35,18 @@ pub fn evidence_schema() -> SchemaRef {
         Field::new("span_end", DataType::UInt64, true),
     ]))
 }
+
+/// One row per span that was cut out of a kept row.
+///
+/// `start` and `end` are bytes of the text as it was read, `text` is what stood there, `first_id` the row in which the
+/// same paragraph or line stays: for what repeats within a row, the row itself.
+pub fn spans_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("start", DataType::UInt64, false),
+        Field::new("end", DataType::UInt64, false),
+        Field::new("text", DataType::Utf8, false),
+        Field::new("rule", DataType::Utf8, false),
+        Field::new("first_id", DataType::Utf8, false),
+    ]))
+}

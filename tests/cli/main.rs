@@ -11,6 +11,7 @@ mod contract;
 mod decontaminate;
 mod determinism;
 mod documents;
+mod grain;
 mod guards;
 mod index;
 mod inspect;

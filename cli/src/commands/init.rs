@@ -82,6 +82,15 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
         paths.join(", ")
     );
     out += "
+# Paragraphs (or lines) that an earlier row has too: drop rows that are mostly such, or cut them out of the text:
+# [grain]
+# unit = \"paragraph\"  # or \"line\"
+# action = \"drop\"     # \"cut\" records what it takes in the table spans; tamis restore puts it back
+# max_duplicate_ratio = 0.8
+
+# Rows that repeat themselves, or the repeated paragraphs in them:
+# [repetition]
+# action = \"drop\"     # or \"cut\"
 # Drop rows that contain an item of a held-out set, before anything else:
 # [decontaminate]
 # paths = [\"benchmarks\"]    # files, folders, globs or URLs
@@ -107,7 +116,7 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 [output]
 path = \"tamis-out\"   # a folder, or s3://bucket/prefix
 
-# Where tables go, and how they are stored. Tables: kept, dropped, evidence, rejected, scores, batch.
+# Where tables go, and how they are stored. Tables: kept, dropped, evidence, spans, rejected, scores, batch.
 # [tiers.cold]
 # url = \"s3://bucket/cold\"
 # class = \"cold\"      # hot, warm, cold, archive, in the provider's words by `native`

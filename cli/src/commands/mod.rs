@@ -6,6 +6,7 @@ mod index;
 mod init;
 mod inspect;
 mod pipeline;
+mod restore;
 mod tune;
 
 use crate::args::{Cli, Command, Format};
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Tune(args) => tune::run(args, global),
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
+        Command::Restore(args) => restore::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::edge::{Edge, Grouped, Method, Similarity, record_of_fields};
 use super::keep::Ranks;
 use super::settings::{Linkage, Settings};
+use super::verdict::DropReason;
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Record, Sorted};
@@ -21,15 +22,44 @@ pub enum Rule {
     NearDuplicate,
     /// A chain of proven pairs leads to the kept row.
     Connected,
+    /// Too much of it is in paragraphs of rows that stay.
+    DuplicateParagraphs,
+    /// Too much of it is in lines of rows that stay.
+    DuplicateLines,
+    /// It repeats itself too much.
+    Repetition,
 }
 
 impl Rule {
+    const ALL: [Self; 6] = [
+        Self::IdenticalText,
+        Self::NearDuplicate,
+        Self::Connected,
+        Self::DuplicateParagraphs,
+        Self::DuplicateLines,
+        Self::Repetition,
+    ];
+
     /// The name in evidence.
     pub fn name(self) -> &'static str {
         match self {
             Self::IdenticalText => "identical_text",
             Self::NearDuplicate => "near_duplicate",
             Self::Connected => "connected",
+            Self::DuplicateParagraphs => DropReason::DuplicateParagraphs.name(),
+            Self::DuplicateLines => DropReason::DuplicateLines.name(),
+            Self::Repetition => DropReason::Repetition.name(),
+        }
+    }
+
+    /// What it says of the rows that it drops.
+    pub fn reason(self) -> DropReason {
+        match self {
+            Self::IdenticalText => DropReason::Identical,
+            Self::NearDuplicate | Self::Connected => DropReason::NearDuplicate,
+            Self::DuplicateParagraphs => DropReason::DuplicateParagraphs,
+            Self::DuplicateLines => DropReason::DuplicateLines,
+            Self::Repetition => DropReason::Repetition,
         }
     }
 }
@@ -42,10 +72,8 @@ impl Record for Rule {
     fn decode(input: &mut impl std::io::Read) -> std::io::Result<Self> {
         let mut code = [0];
         input.read_exact(&mut code)?;
-        [Self::IdenticalText, Self::NearDuplicate, Self::Connected]
-            .get(usize::from(code[0]))
-            .copied()
-            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
+        let rule = Self::ALL.get(usize::from(code[0])).copied();
+        rule.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
     }
 }
 

@@ -48,6 +48,46 @@ impl Evidence {
         })
     }
 
+    /// Evidence of no dropped row.
+    pub(super) fn none(context: &Context) -> Result<Self> {
+        let nothing = ExternalSorter::new(STAGE, &context.budget).finish(context)?;
+        let no_clusters = ExternalSorter::new(STAGE, &context.budget).finish(context)?;
+        Self::new(nothing, no_clusters, RowSet::new(), RowSet::new(), context)
+    }
+
+    /// Also of these drops. A row that is dropped for itself is its own cluster.
+    pub(super) fn with(mut self, more: ExternalSorter<Drop>, context: &Context) -> Result<Self> {
+        let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
+        let mut clusters = ExternalSorter::new(STAGE, &context.budget);
+        let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+        let mut more = Grouped::new(more.finish(context)?)?;
+        while let Some(kept) = self.drops.peek().into_iter().chain(more.peek()).map(|drop| drop.kept).min() {
+            context.cancel.check()?;
+            let mut n_rows = self.clusters.next_if(|(row, _)| *row == kept)?.map_or(1, |(_, n_rows)| n_rows);
+            let mut add = |drop: Drop| {
+                dropped_rows.insert(drop.dropped);
+                by_kept.push(drop, context)
+            };
+            while let Some(drop) = self.drops.next_if(|drop| drop.kept == kept)? {
+                add(drop)?;
+            }
+            while let Some(drop) = more.next_if(|drop| drop.kept == kept)? {
+                n_rows += u64::from(drop.dropped != kept);
+                add(drop)?;
+            }
+            kept_rows.insert(kept);
+            clusters.push((kept, n_rows), context)?;
+        }
+        let Self { dropped_ids, kept_ids, .. } = self;
+        let joined = Self::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
+        Ok(Self { dropped_ids, kept_ids, ..joined })
+    }
+
+    /// Whether rows are dropped for `row`.
+    pub(super) fn names_as_kept(&self, row: u64) -> bool {
+        self.kept_rows.contains(row)
+    }
+
     /// Columns of the evidence table.
     pub fn schema() -> SchemaRef {
         evidence_schema()
@@ -59,7 +99,8 @@ impl Evidence {
             let id = || id.unwrap_or_default().as_bytes().to_vec();
             if self.dropped_rows.contains(row) {
                 self.dropped_ids.push((row, id()), context)?;
-            } else if self.kept_rows.contains(row) {
+            }
+            if self.kept_rows.contains(row) {
                 self.kept_ids.push((row, id()), context)?;
             }
         }
@@ -98,7 +139,7 @@ impl Evidence {
     }
 }
 
-fn unmatched(row: u64) -> Error {
+pub(super) fn unmatched(row: u64) -> Error {
     Error::Invariant(format!("row {row} was seen in one pass over the input and not in another"))
 }
 

@@ -317,7 +317,7 @@ fn item(kind: DataType) -> Arc<Field> {
 
 widest! {
     /// Number of characters: bytes that do not continue one.
-    fn count_chars(text: &str) -> u64 = count_chars_body
+    pub(super) fn count_chars(text: &str) -> u64 = count_chars_body
 }
 
 #[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]

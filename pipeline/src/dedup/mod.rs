@@ -4,6 +4,7 @@
 //! text -> normalize -> token -> shingle -> sketch -> band      Fingerprint, a map stage
 //!      -> identical -> candidates -> prune -> proof -> assign  NearDuplicates, a barrier
 //!      -> verdict, evidence, report
+//! text -> grain                                            paragraphs and lines: what is finer than a row
 //! ```
 //!
 //! A text is a set of shingles: hashes of a few consecutive tokens. Two texts are near-duplicates if the Jaccard
@@ -26,6 +27,7 @@ mod earlier;
 mod edge;
 mod evidence;
 mod fingerprint;
+pub mod grain;
 mod identical;
 pub mod index;
 mod keep;
@@ -64,7 +66,7 @@ pub use largest::{Cluster, LargestClusters};
 pub use measure::Measure;
 pub use near_duplicates::NearDuplicates;
 pub use normalize::{Normalize, Normalizer};
-pub use report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
+pub use report::{MoreDrops, NearDuplicateReport, NearDuplicateResult, ResultHandle};
 pub use scope::{Scope, Sources};
 pub use settings::{Direction, Gate, KeepOrder, Linkage, Search, Settings};
 pub use shingle::{Shingler, jaccard, jaccard_reaching, to_set};

@@ -25,7 +25,7 @@ use super::settings::{Gate, Linkage, Search, Settings};
 use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
 use super::tape::SetTableWriter;
-use super::verdict::Verdict;
+use super::verdict::{DropReason, Verdict};
 use super::what_if::WhatIf;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
@@ -338,7 +338,8 @@ impl Closing {
             }
         }
         report.what_if = what_if.into_points();
-        let verdict = Verdict::new(identical_rows, near_rows);
+        let verdict =
+            Verdict::default().with(DropReason::Identical, identical_rows).with(DropReason::NearDuplicate, near_rows);
         let mut evidence =
             Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         if let Some(earlier) = earlier {

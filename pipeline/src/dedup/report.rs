@@ -1,12 +1,17 @@
 //! What a search for near-duplicates hands back beside its verdicts.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::assign::{Drop, Rule};
 use super::duplicates::Duplicates;
+use super::edge::{Method, Similarity};
 use super::evidence::Evidence;
 use super::largest::LargestClusters;
-use super::verdict::Verdict;
-use crate::{Error, Result};
+use super::verdict::{DropReason, Verdict};
+use crate::context::Context;
+use crate::spill::ExternalSorter;
+use crate::{Error, Result, RowSet};
 
 /// What was found, in numbers.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -78,6 +83,54 @@ impl NearDuplicateReport {
     /// Rows dropped.
     pub fn n_dropped(&self) -> u64 {
         self.n_identical + self.n_near_exact + self.n_near_estimated
+    }
+}
+
+impl NearDuplicateResult {
+    /// The result where no search was asked for: every row stays.
+    pub fn none(context: &Context) -> Result<Self> {
+        Ok(Self {
+            verdict: Verdict::default(),
+            evidence: Evidence::none(context)?,
+            duplicates: None,
+            largest: LargestClusters::new(None),
+            report: NearDuplicateReport::default(),
+        })
+    }
+
+    /// Also drops rows by other rules.
+    pub fn with(self, more: MoreDrops, context: &Context) -> Result<Self> {
+        let MoreDrops { drops, rows } = more;
+        if drops.is_empty() {
+            return Ok(self);
+        }
+        let verdict = rows.into_iter().fold(self.verdict, |verdict, (reason, rows)| verdict.with(reason, rows));
+        Ok(Self { verdict, evidence: self.evidence.with(drops, context)?, ..self })
+    }
+}
+
+/// Rows that rules beside near-duplicates drop.
+#[derive(Debug)]
+pub struct MoreDrops {
+    drops: ExternalSorter<Drop>,
+    rows: BTreeMap<DropReason, RowSet>,
+}
+
+impl MoreDrops {
+    /// No row.
+    pub fn new(context: &Context) -> Self {
+        Self { drops: ExternalSorter::new("dropped rows", &context.budget), rows: BTreeMap::new() }
+    }
+
+    /// Drops a row that repeats itself: `ratio` of it is repetition.
+    pub fn push_repetition(&mut self, row: u64, ratio: f64, context: &Context) -> Result<()> {
+        let (similarity, method, rule) = (Similarity::new(ratio), Method::Exact, Rule::Repetition);
+        self.push(Drop { kept: row, rank: row, dropped: row, similarity, method, rule, n_shared_bands: 0 }, context)
+    }
+
+    pub(super) fn push(&mut self, drop: Drop, context: &Context) -> Result<()> {
+        self.rows.entry(drop.rule.reason()).or_default().insert(drop.dropped);
+        self.drops.push(drop, context)
     }
 }
 

@@ -11,12 +11,18 @@ use crate::stage::MapStage;
 use crate::{Result, RowSet};
 
 /// Why a row is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropReason {
     /// Its normalized text is that of a kept row.
     Identical,
     /// It is a near-duplicate of a kept row.
     NearDuplicate,
+    /// Too much of it is in paragraphs of rows that stay.
+    DuplicateParagraphs,
+    /// Too much of it is in lines of rows that stay.
+    DuplicateLines,
+    /// It repeats itself too much.
+    Repetition,
 }
 
 impl DropReason {
@@ -25,34 +31,35 @@ impl DropReason {
         match self {
             Self::Identical => "identical",
             Self::NearDuplicate => "near_duplicate",
+            Self::DuplicateParagraphs => "duplicate_paragraphs",
+            Self::DuplicateLines => "duplicate_lines",
+            Self::Repetition => "repetition",
         }
     }
 }
 
 /// Map stage: appends `tamis_reason`, null for rows that stay. Needs `tamis_row`. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    identical: Arc<RowSet>,
-    near: Arc<RowSet>,
+    /// No row is in two of the sets.
+    dropped: Vec<(DropReason, Arc<RowSet>)>,
 }
 
 impl Verdict {
-    pub(super) fn new(identical: RowSet, near: RowSet) -> Self {
-        Self { identical: Arc::new(identical), near: Arc::new(near) }
+    /// Also drops `rows`, which stayed so far, for `reason`.
+    pub(super) fn with(mut self, reason: DropReason, rows: RowSet) -> Self {
+        self.dropped.push((reason, Arc::new(rows)));
+        self
     }
 
     /// Why `row` is dropped; `None`: it stays.
     pub fn reason(&self, row: u64) -> Option<DropReason> {
-        if self.identical.contains(row) {
-            Some(DropReason::Identical)
-        } else {
-            self.near.contains(row).then_some(DropReason::NearDuplicate)
-        }
+        self.dropped.iter().find(|(_, rows)| rows.contains(row)).map(|(reason, _)| *reason)
     }
 
     /// The rows that are dropped.
     pub fn dropped(&self) -> RowSet {
-        self.identical.iter().chain(self.near.iter()).collect()
+        self.dropped.iter().flat_map(|(_, rows)| rows.iter()).collect()
     }
 
     /// Whether `row` stays.

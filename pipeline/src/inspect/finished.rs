@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use object_store::ObjectStoreExt;
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{MANIFEST_VERSION, Manifest};
+use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
 
 use crate::context::Context;
 use crate::progress::Progress;
@@ -69,14 +69,19 @@ impl<'a> FinishedRun<'a> {
         &self.manifest
     }
 
+    /// Where the files of a table lie, and what the manifest says of each; none if the run wrote no such table.
+    pub(crate) fn files(&self, table: Table) -> impl Iterator<Item = (String, &FileRecord)> {
+        let files = self.manifest.tables.get(&table).into_iter().flat_map(|record| &record.files);
+        files.map(move |file| (file_location(&self.location, table, &file.path), file))
+    }
+
     /// A table, or `None` if the run wrote none of that name.
     ///
     /// # Errors
     /// `Error::Corrupt` if its files are not those that the manifest names.
-    pub(super) fn table(&self, table: Table) -> Result<Option<TableReader<'_>>> {
+    pub(crate) fn table(&self, table: Table) -> Result<Option<TableReader<'_>>> {
         let Some(record) = self.manifest.tables.get(&table) else { return Ok(None) };
-        let locations: Vec<String> =
-            record.files.iter().map(|file| file_location(&self.location, table, &file.path)).collect();
+        let locations: Vec<String> = self.files(table).map(|(location, _)| location).collect();
         let options = SourceOptions { format: Some(Format::Parquet), ..SourceOptions::default() };
         let inputs = Inputs::discover(&locations, &options, self.stores, self.context)?;
         let mut types = Types::default();
@@ -98,7 +103,7 @@ impl<'a> FinishedRun<'a> {
                 ),
             });
         }
-        Ok(Some(TableReader { run: self, table, inputs, schema }))
+        Ok(Some(TableReader { run: self, table, inputs, columns: schema }))
     }
 }
 
@@ -135,17 +140,18 @@ pub(super) fn request(columns: &[&str]) -> Request {
 
 /// A table of a finished run.
 #[derive(Debug)]
-pub(super) struct TableReader<'a> {
+pub(crate) struct TableReader<'a> {
     run: &'a FinishedRun<'a>,
     table: Table,
-    inputs: Inputs,
-    schema: InputSchema,
+    pub(crate) inputs: Inputs,
+    /// What a scan of `inputs` needs.
+    pub(crate) columns: InputSchema,
 }
 
 impl TableReader<'_> {
     /// Its columns, those of tamis left out that a request adds by itself.
     pub(super) fn schema(&self) -> &Schema {
-        self.schema.schema()
+        self.columns.schema()
     }
 
     /// Calls `visit` on every batch in order, until it breaks.
@@ -157,7 +163,7 @@ impl TableReader<'_> {
     ) -> Result<()> {
         let progress = self.run.progress;
         progress.begin(step);
-        let mut scan = self.inputs.scan(&self.schema, request)?;
+        let mut scan = self.inputs.scan(&self.columns, request)?;
         progress.watch(self.inputs.total_bytes(), scan.bytes_read());
         while let Some(block) = scan.next_block()? {
             for batch in &block.decode()?.batches {

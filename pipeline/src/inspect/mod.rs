@@ -24,6 +24,7 @@ pub use clusters::{ClusterSort, ClusterSummary};
 pub use diff::{Change, Gap, Word, diff, words};
 pub use evidence::Proof;
 pub use finished::FinishedRun;
+pub(crate) use finished::TableReader;
 pub use overview::{Overview, OverviewSettings, SimilarityBin, SizeBin, overview};
 pub use pairs::{Cluster, Pair, Text, clusters, dropped};
 pub use sources::{SourceSummary, Sources};

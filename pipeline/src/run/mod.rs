@@ -1,11 +1,12 @@
 //! The executor: reads the input as often as the stages need, in the only place that knows their order.
 //!
 //! ```text
-//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> loss guards -> fit
-//!     -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
+//! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> paragraphs or lines
+//!     -> loss guards -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
 mod duplicates;
+mod grain;
 mod guards;
 mod held_out;
 mod ids;
@@ -14,6 +15,7 @@ mod look;
 mod pass;
 mod plan;
 mod rejects;
+mod restore;
 mod route;
 mod select;
 mod sources;
@@ -29,6 +31,7 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
+pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 
 use crate::context::Context;
@@ -155,6 +158,7 @@ pub fn run(
         near_duplicates: written.near_duplicates,
         losses: written.losses,
         index: written.index,
+        grain: written.grain,
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),

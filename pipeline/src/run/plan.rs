@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, DecontaminateConfig, DeduplicateConfig, InputConfig, InputFormat, Table};
+use tamis_schemas::config::{
+    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, RepetitionConfig, Table,
+    UnitAction,
+};
 use tamis_schemas::preset::Candidates;
 
 use crate::decontaminate;
+use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
@@ -25,6 +29,7 @@ pub(super) struct Plan {
     pub(super) source: SourceOptions,
     pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
+    pub(super) grain: Option<GrainPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -58,13 +63,17 @@ impl Plan {
         }
         check_guards(config)?;
         check_index(config)?;
+        let text = parse_text(&config.input.text)?;
+        let deduplicate = settings(config)?;
+        let normalize = deduplicate.as_ref().map(|settings| settings.normalize).unwrap_or_default();
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
-            text: parse_text(&config.input.text)?,
+            grain: GrainPlan::new(config, &text, normalize)?,
+            text,
             id: id_source(config.input.id.as_deref()),
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
-            deduplicate: settings(config)?,
+            deduplicate,
             device,
             tables: tables(config)?,
         })
@@ -72,7 +81,12 @@ impl Plan {
 
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
-        self.decontaminate.is_some() || self.deduplicate.is_some() || config.score.is_some() || config.select.is_some()
+        self.decides_rows() || config.score.is_some() || config.select.is_some()
+    }
+
+    /// Whether a stage may drop rows.
+    fn decides_rows(&self) -> bool {
+        self.decontaminate.is_some() || self.deduplicate.is_some() || self.grain.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -117,6 +131,87 @@ fn check_guards(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// What the rules about paragraphs and lines will do.
+#[derive(Debug)]
+pub(super) struct GrainPlan {
+    /// Units that an earlier row holds.
+    pub(super) duplicates: Option<(UnitSettings, DuplicateAction)>,
+    /// Rows that repeat themselves.
+    pub(super) repetition: Option<Repetition>,
+    /// Units to cut that occur earlier in the same text.
+    cut_repeats: Option<UnitSettings>,
+    text_column: String,
+}
+
+impl GrainPlan {
+    fn new(config: &Config, text: &TextExpression, normalize: Normalize) -> Result<Option<Self>> {
+        if config.grain.is_none() && config.repetition.is_none() {
+            return Ok(None);
+        }
+        let text_column = match text.parts.as_slice() {
+            [TextPart::Column(name)] if !name.starts_with(columns::PREFIX) => name.clone(),
+            _ if cuts_units(config) => {
+                return Err(Error::Config {
+                    message: format!("nothing can be cut out of the text `{}`", config.input.text),
+                    hint: Some("name one input column as the text, or use the action drop".into()),
+                });
+            }
+            _ => String::new(),
+        };
+        let duplicates = config.grain.as_ref().map(|grain| duplicate_units(grain, normalize)).transpose()?;
+        let mut plan = Self { duplicates, repetition: None, cut_repeats: None, text_column };
+        if let Some(repetition) = &config.repetition {
+            let limits = repetition_limits(repetition, normalize)?;
+            match repetition.action {
+                UnitAction::Drop => plan.repetition = Some(Repetition::new(limits)),
+                UnitAction::Cut => {
+                    let settings =
+                        UnitSettings { unit: unit(repetition.unit), min_tokens: repetition.min_tokens, normalize };
+                    plan.cut_repeats = Some(settings);
+                }
+            }
+        }
+        if let (Some((left, DuplicateAction::Cut)), Some(right)) = (&plan.duplicates, &plan.cut_repeats)
+            && left.unit != right.unit
+        {
+            return Err(Error::Config {
+                message: "grain cuts one unit and repetition another".into(),
+                hint: Some("give grain.unit and repetition.unit the same value".into()),
+            });
+        }
+        Ok(Some(plan))
+    }
+
+    /// What cuts texts, if anything is to be cut.
+    pub(super) fn cutter(&self, held: Option<Held>) -> Option<Cutter> {
+        let held = held.filter(|_| matches!(self.duplicates, Some((_, DuplicateAction::Cut))));
+        let unit = match (&held, &self.duplicates, &self.cut_repeats) {
+            (Some(_), Some((settings, _)), _) | (_, _, Some(settings)) => settings.unit,
+            _ => return None,
+        };
+        Some(Cutter::new(unit, held, self.cut_repeats, &self.text_column))
+    }
+}
+
+fn cuts_units(config: &Config) -> bool {
+    config.grain.as_ref().is_some_and(|grain| grain.action == UnitAction::Cut)
+        || config.repetition.as_ref().is_some_and(|repetition| repetition.action == UnitAction::Cut)
+}
+
+fn unit(unit: tamis_schemas::config::Unit) -> Unit {
+    match unit {
+        tamis_schemas::config::Unit::Paragraph => Unit::Paragraph,
+        tamis_schemas::config::Unit::Line => Unit::Line,
+    }
+}
+
+fn check_min_tokens(section: &str, min_tokens: usize) -> Result<()> {
+    if min_tokens == 0 {
+        return Err(Error::config(format!("{section}.min_tokens is 0: blank lines are no duplicates")));
+    }
+    Ok(())
+}
+
 /// `Error::Config` if the index, or the scope that needs one, cannot work with the other settings.
 fn check_index(config: &Config) -> Result<()> {
     let refuse = |message: &str, hint: &str| Err(Error::Config { message: message.into(), hint: Some(hint.into()) });
@@ -128,6 +223,37 @@ fn check_index(config: &Config) -> Result<()> {
         (Some(deduplicate), Some(_)) => near_duplicate_settings(deduplicate)?.check_for_index(),
         _ => Ok(()),
     }
+}
+
+fn duplicate_units(config: &GrainConfig, normalize: Normalize) -> Result<(UnitSettings, DuplicateAction)> {
+    check_min_tokens("grain", config.min_tokens)?;
+    check_ratio("grain.max_duplicate_ratio", config.max_duplicate_ratio)?;
+    let action = match config.action {
+        UnitAction::Drop => DuplicateAction::Drop { max_ratio: config.max_duplicate_ratio },
+        UnitAction::Cut => DuplicateAction::Cut,
+    };
+    Ok((UnitSettings { unit: unit(config.unit), min_tokens: config.min_tokens, normalize }, action))
+}
+
+fn repetition_limits(config: &RepetitionConfig, normalize: Normalize) -> Result<RepetitionLimits> {
+    check_min_tokens("repetition", config.min_tokens)?;
+    for (name, value) in [
+        ("max_line_ratio", config.max_line_ratio),
+        ("max_paragraph_ratio", config.max_paragraph_ratio),
+        ("max_top_bigram_ratio", config.max_top_bigram_ratio),
+        ("max_tengram_ratio", config.max_tengram_ratio),
+    ] {
+        check_ratio(&format!("repetition.{name}"), value)?;
+    }
+    Ok(RepetitionLimits {
+        normalize,
+        min_tokens: config.min_tokens,
+        min_document_tokens: config.min_document_tokens,
+        max_line_ratio: config.max_line_ratio,
+        max_paragraph_ratio: config.max_paragraph_ratio,
+        max_top_bigram_ratio: config.max_top_bigram_ratio,
+        max_tengram_ratio: config.max_tengram_ratio,
+    })
 }
 
 fn check_ratio(name: &str, value: f64) -> Result<()> {
@@ -194,7 +320,13 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
         .into_iter()
         .filter(|table| match table {
             Table::Kept | Table::Rejected => true,
-            Table::Dropped | Table::Evidence => config.deduplicate.is_some() || config.decontaminate.is_some(),
+            Table::Dropped | Table::Evidence => {
+                config.decontaminate.is_some()
+                    || config.deduplicate.is_some()
+                    || config.grain.is_some()
+                    || config.repetition.is_some()
+            }
+            Table::Spans => cuts_units(config),
             Table::Scores => has_scores,
             Table::Batch => has_batch,
         })

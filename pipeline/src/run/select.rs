@@ -143,24 +143,29 @@ fn read_texts(
         id: None,
         rows: Some(Arc::new(rows)),
     };
-    pass::for_each(run.scan(&survey.schema, &request)?, run.context, Ok, |decoded| {
-        for batch in &decoded.batches {
-            let batch_texts = column(batch, columns::TEXT)?.as_string::<i32>();
-            for (&row, text) in rows_of(batch)?.values().iter().zip(batch_texts) {
-                let text = text.unwrap_or_default();
-                while next_label.next_if(|(labelled_row, _)| *labelled_row < row).is_some() {}
-                if let Some((_, label)) = next_label.next_if(|(labelled_row, _)| *labelled_row == row) {
-                    reservation.grow(text.len())?;
-                    labelled.push(LabelledText { text: text.to_owned(), label: label.clone() });
-                }
-                if sample.contains(row) && sample_bytes + text.len() <= SAMPLE_BYTES {
-                    sample_bytes += text.len();
-                    texts.push(text.to_owned());
+    pass::for_each(
+        run.scan(&survey.schema, &request)?,
+        run.context,
+        |decoded| survey.cut(decoded),
+        |decoded| {
+            for batch in &decoded.batches {
+                let batch_texts = column(batch, columns::TEXT)?.as_string::<i32>();
+                for (&row, text) in rows_of(batch)?.values().iter().zip(batch_texts) {
+                    let text = text.unwrap_or_default();
+                    while next_label.next_if(|(labelled_row, _)| *labelled_row < row).is_some() {}
+                    if let Some((_, label)) = next_label.next_if(|(labelled_row, _)| *labelled_row == row) {
+                        reservation.grow(text.len())?;
+                        labelled.push(LabelledText { text: text.to_owned(), label: label.clone() });
+                    }
+                    if sample.contains(row) && sample_bytes + text.len() <= SAMPLE_BYTES {
+                        sample_bytes += text.len();
+                        texts.push(text.to_owned());
+                    }
                 }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok((labelled, texts))
 }
 
@@ -220,14 +225,19 @@ impl<'a> Chooser<'a> {
             run.begin("writing the batch");
             let request = Request {
                 columns: Columns::All,
-                text: None,
+                text: survey.cuts().then(|| run.plan.text.clone()),
                 id: Some(run.plan.id.clone()),
                 rows: Some(Arc::new(outcome.batch.rows())),
             };
             let mut reservation = run.context.budget.reserve("labelling batch");
             let mut chosen = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
             let work = |decoded: crate::source::Decoded| {
-                decoded.batches.into_iter().map(|batch| table.project(&outcome.batch.apply(batch)?)).collect()
+                survey
+                    .cut(decoded)?
+                    .batches
+                    .into_iter()
+                    .map(|batch| table.project(&outcome.batch.apply(batch)?))
+                    .collect()
             };
             pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches: Vec<RecordBatch>| {
                 for batch in batches {

@@ -10,14 +10,16 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{DecontaminationRecord, RowCounts};
 use tamis_schemas::tables::rejected_schema;
 
+use super::grain::{self, Grain};
 use super::held_out::HeldOutItems;
 use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
 use super::route::split_by_null;
 use super::verdict::Verdicts;
 use super::{Run, pass, rejects};
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
+use crate::dedup::grain::Repetition;
 use crate::dedup::index::Lookup;
-use crate::dedup::{Fingerprint, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
+use crate::dedup::{Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -31,10 +33,25 @@ pub(super) struct Survey {
     pub(super) rows: RowCounts,
     pub(super) contaminated: Option<Contaminated>,
     pub(super) decontamination: Option<DecontaminationRecord>,
+    /// Which rows other rules drop; `None` if there is none.
     pub(super) near_duplicates: Option<NearDuplicateResult>,
+    pub(super) grain: Option<Grain>,
 }
 
 impl Survey {
+    /// Whether something is to be cut out of texts.
+    pub(super) fn cuts(&self) -> bool {
+        self.grain.as_ref().is_some_and(|grain| grain.cutter.is_some())
+    }
+
+    /// Takes out of the texts of a block what is to be cut.
+    pub(super) fn cut(&self, decoded: Decoded) -> Result<Decoded> {
+        match &self.grain {
+            Some(grain) => grain.cut(decoded),
+            None => Ok(decoded),
+        }
+    }
+
     /// What becomes of each row.
     pub(super) fn verdicts(&self) -> Verdicts {
         Verdicts {
@@ -44,7 +61,8 @@ impl Survey {
     }
 }
 
-/// Reads every row once, and those in doubt once more. A row that contains a held-out item is compared with no other.
+/// Reads every row once, those in doubt once more, and those that stay once more if their paragraphs or lines count. A row
+/// that contains a held-out item is compared with no other.
 pub(super) fn survey(
     run: Run<'_>,
     held_out: Option<HeldOutItems>,
@@ -76,8 +94,13 @@ pub(super) fn survey(
 
     run.begin("reading");
     let scan = run.survey(&request)?;
-    let map = fingerprint.as_ref().filter(|_| columns.is_empty()).map(|map| map as &dyn MapStage);
-    let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), map };
+    let repetition = run.plan.grain.as_ref().and_then(|plan| plan.repetition.as_ref());
+    let mut repeated = MoreDrops::new(run.context);
+    let map = fingerprint.as_ref().map(|map| map as &dyn MapStage);
+    let compares = Stages { repetition, map, ..Stages::default() };
+    // A keep order or a scope by columns needs their types, which only now are looked for.
+    let stages = if columns.is_empty() { compares } else { Stages::default() };
+    let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), ..stages };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     pass::for_each(
         scan,
@@ -97,7 +120,10 @@ pub(super) fn survey(
             if let Some(hits) = &mut hits {
                 work.hits.iter().try_for_each(|batch| hits.observe(batch, run.context))?;
             }
-            if let (Some(barrier), Some(_)) = (&mut barrier, map) {
+            for (row, ratio) in work.repeated {
+                repeated.push_repetition(row, ratio, run.context)?;
+            }
+            if let (Some(barrier), Some(_)) = (&mut barrier, stages.map) {
                 observe(barrier, &work.mapped, run)
             } else {
                 run.progress.add_rows(work.decoded_rows);
@@ -113,23 +139,36 @@ pub(super) fn survey(
     let (contaminated, decontamination) =
         held_out.zip(hits).map(|(items, hits)| items.finish(hits, run.context)).unzip();
 
-    // A keep order or a scope by columns needs their types, which only now are known.
-    if let (false, Some(barrier), Some(fingerprint)) = (columns.is_empty(), &mut barrier, &fingerprint) {
+    if let (false, Some(barrier)) = (columns.is_empty(), &mut barrier) {
         run.begin("fingerprinting");
         let request = Request { columns: Columns::Named(columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
-        let stages = Stages { decontaminate: None, map: Some(fingerprint) };
         let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(with_file(without(decoded, contaminated)?, needs_file)?, stages, false),
-            |work| observe(barrier, &work.mapped, run),
+            |decoded| Work::new(with_file(without(decoded, contaminated)?, needs_file)?, compares, false),
+            |work| {
+                for (row, ratio) in work.repeated {
+                    repeated.push_repetition(row, ratio, run.context)?;
+                }
+                observe(barrier, &work.mapped, run)
+            },
         )?;
     }
     let near_duplicates =
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
-    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates })
+    let (near_duplicates, grain) = match &run.plan.grain {
+        Some(plan) => {
+            let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(run.context), Ok)?;
+            let found = found.with(repeated, run.context)?;
+            let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
+            let (found, grain) = grain::decide(run, &schema, plan, contaminated, found)?;
+            (Some(found), Some(grain))
+        }
+        None => (near_duplicates, None),
+    };
+    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain })
 }
 
 /// # Errors
@@ -191,7 +230,7 @@ fn prove(
                     rows: Some(Arc::new(rows)),
                 };
                 let scan = run.scan(schema, &request)?;
-                let stages = Stages { decontaminate: None, map: Some(map.as_ref()) };
+                let stages = Stages { map: Some(map.as_ref()), ..Stages::default() };
                 pass::for_each(
                     scan,
                     run.context,
@@ -213,7 +252,7 @@ fn observe(barrier: &mut dyn BarrierStage, batches: &[RecordBatch], run: Run<'_>
 }
 
 /// The batches without some rows.
-fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Decoded> {
+pub(super) fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Decoded> {
     let Some(rows) = rows.filter(|rows| !rows.is_empty()) else { return Ok(decoded) };
     for batch in &mut decoded.batches {
         let others: BooleanArray = rows_of(batch)?.values().iter().map(|&row| Some(!rows.contains(row))).collect();
@@ -240,9 +279,12 @@ fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
 }
 
 /// The row-local work of a pass.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Stages<'a> {
     decontaminate: Option<&'a Decontaminate>,
+    /// Takes out rows that repeat themselves.
+    repetition: Option<&'a Repetition>,
+    /// Makes of the others what a barrier observes.
     map: Option<&'a dyn MapStage>,
 }
 
@@ -252,6 +294,8 @@ struct Work {
     /// Rows that contain a held-out item: no other stage sees them.
     hits: Vec<RecordBatch>,
     mapped: Vec<RecordBatch>,
+    /// Rows that repeat themselves, and how much.
+    repeated: Vec<(u64, f64)>,
     ids: Vec<IdKey>,
     text_bytes: u64,
     decoded_rows: u64,
@@ -264,6 +308,7 @@ impl Work {
         let mut work = Self {
             hits: Vec::new(),
             mapped: Vec::with_capacity(decoded.batches.len()),
+            repeated: Vec::new(),
             ids: Vec::new(),
             text_bytes: 0,
             decoded_rows: 0,
@@ -285,6 +330,11 @@ impl Work {
                 if hits.num_rows() > 0 {
                     work.hits.push(hits);
                 }
+            }
+            if let Some(repetition) = stages.repetition {
+                let (rest, repeated) = repetition.split(batch)?;
+                work.repeated.extend(repeated);
+                batch = rest;
             }
             if let Some(map) = stages.map {
                 work.mapped.push(map.apply(batch)?);

@@ -8,10 +8,12 @@ use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, Table};
 use tamis_schemas::manifest::{
-    IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord, SelectionRecord, WhatIfPoint,
+    GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord,
+    SelectionRecord, WhatIfPoint,
 };
 
 use super::duplicates::{self, duplicates_field};
+use super::grain::CutRows;
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
@@ -22,6 +24,7 @@ use super::survey::Survey;
 use super::verdict::Verdicts;
 use super::{Run, pass};
 use crate::decontaminate::Contaminated;
+use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
@@ -39,6 +42,7 @@ pub(super) struct Written {
     pub(super) near_duplicates: Option<NearDuplicateRecord>,
     pub(super) losses: Option<LossRecord>,
     pub(super) index: Option<IndexRecord>,
+    pub(super) grain: Option<GrainRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -60,7 +64,9 @@ pub(super) fn write(
     let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
     let dropped = carried_by(&[id_field(), reason_field()]);
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
+    let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
+        cutter,
         verdicts: survey.verdicts(),
         index_rows,
         scorer: fitted.map(|fitted| &fitted.scorer),
@@ -80,6 +86,7 @@ pub(super) fn write(
         near_duplicates: None,
         losses: None,
         index: None,
+        grain: None,
         scorer: None,
         selection: None,
     };
@@ -88,12 +95,13 @@ pub(super) fn write(
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(named_columns(run, &router)) };
     let request = Request {
         columns,
-        text: (fitted.is_some() || index_rows.is_some()).then(|| run.plan.text.clone()),
+        text: (fitted.is_some() || index_rows.is_some() || cutter.is_some()).then(|| run.plan.text.clone()),
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
     let (mut found, mut contaminated) = (survey.near_duplicates.as_mut(), survey.contaminated.as_mut());
+    let mut cut_rows = survey.grain.as_ref().map(|grain| CutRows::new(run, grain));
     pass::for_each(
         scan,
         run.context,
@@ -113,6 +121,9 @@ pub(super) fn write(
                     if let Some(found) = &mut found {
                         found.evidence.observe_ids(rows, ids, run.context)?;
                     }
+                    if let Some(cut_rows) = &mut cut_rows {
+                        cut_rows.observe_ids(rows, ids)?;
+                    }
                     if let Some(contaminated) = &mut contaminated {
                         contaminated.observe_ids(rows, ids, run.context)?;
                     }
@@ -120,6 +131,9 @@ pub(super) fn write(
                 tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref())?;
                 if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
                     addition.write(rows, run.context)?;
+                }
+                if let Some(cut_rows) = &mut cut_rows {
+                    cut_rows.push(routed.spans)?;
                 }
                 if let (Some(chooser), Some(scored)) = (&mut chooser, &routed.scored) {
                     chooser.observe(scored)?;
@@ -129,8 +143,9 @@ pub(super) fn write(
         },
     )?;
     tables.finish(output)?;
+    written.grain = cut_rows.map(|cut_rows| cut_rows.finish(output)).transpose()?;
     let found = survey.near_duplicates.take();
-    written.near_duplicates = found.as_ref().map(|found| {
+    written.near_duplicates = found.as_ref().filter(|_| run.plan.deduplicate.is_some()).map(|found| {
         let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
         near_duplicate_record(measure, &found.report)
     });
@@ -184,6 +199,7 @@ fn write_evidence(
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
+    cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
     index_rows: Option<&'a IndexRows>,
     scorer: Option<&'a BuiltinScorer>,
@@ -202,6 +218,7 @@ struct Routed {
     reasons: BTreeMap<String, u64>,
     kept: RecordBatch,
     dropped: RecordBatch,
+    spans: Vec<Span>,
     scored: Option<RecordBatch>,
     indexed: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
@@ -222,6 +239,10 @@ impl Router<'_> {
             split_by_null(&batch, columns::REASON)?
         } else {
             (batch.clone(), batch.slice(0, 0))
+        };
+        let (kept, spans) = match self.cutter {
+            Some(cutter) => cutter.cut(kept)?,
+            None => (kept, Vec::new()),
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
         let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
@@ -244,6 +265,7 @@ impl Router<'_> {
             reasons,
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
+            spans,
             scored,
             indexed,
             ids,

@@ -54,6 +54,7 @@ impl Written {
             index: None,
             near_duplicates: None,
             losses: None,
+            grain: None,
             scorer: None,
             selection: None,
             tables: BTreeMap::new(),

@@ -1,0 +1,333 @@
+//! Every row of an earlier run as it was read: what was cut is put back, what was dropped is brought back.
+//!
+//! ```text
+//! kept --+-- spans, joined in the order of the rows --> text as it was --+--> RESTORED/kept
+//! dropped ---------------------------------------------------------------+
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use sha2::{Digest, Sha256};
+use tamis_schemas::columns;
+use tamis_schemas::config::{Config, InputConfig, OutputConfig, Table};
+use tamis_schemas::manifest::{MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
+
+use super::ids::{column, ids_of};
+use super::route::{Carried, id_field};
+use super::{input_records, pass, sha256_of};
+use crate::context::Context;
+use crate::dedup::grain::{Piece, rebuild};
+use crate::inspect::{FinishedRun, TableReader};
+use crate::progress::Progress;
+use crate::sink::{Existing, Output, TableWriter, hex};
+use crate::source::{Columns, Decoded, IdSource, Request, Scan};
+use crate::store::{Stores, unreadable};
+use crate::{Error, Result};
+
+/// Which rows are restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// Kept rows, then dropped ones.
+    All,
+    /// Kept rows.
+    KeptOnly,
+}
+
+/// Writes the rows that the run at `location` read, rejected ones aside, into the table `kept` at `output`.
+///
+/// Columns and values are those of the input; `tamis_id` is added if the run named rows. Kept rows come in their order,
+/// then the dropped ones in theirs.
+///
+/// # Errors
+/// `Error::Config` if the run did not write a table that is needed; `Error::Corrupt` if a file is not what its manifest
+/// says.
+pub fn restore(
+    location: &str,
+    output: &str,
+    restored: Restored,
+    existing: Existing,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Manifest> {
+    let run = FinishedRun::open(location, stores, context, progress)?;
+    progress.begin("verifying");
+    let needs_dropped = restored == Restored::All && run.manifest().rows.dropped > 0;
+    let needs_spans = run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
+    let open = |table, is_needed: bool| {
+        if !is_needed {
+            return Ok(None);
+        }
+        verify(&run, table, stores, context)?;
+        run.table(table)?.ok_or_else(|| missing(&run, table)).map(Some)
+    };
+    let kept = open(Table::Kept, true)?.ok_or_else(|| missing(&run, Table::Kept))?;
+    let spans = open(Table::Spans, needs_spans)?;
+    let dropped = open(Table::Dropped, needs_dropped)?;
+
+    let config = config(&run, output);
+    let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "score", "select"]
+        .iter()
+        .any(|name| !run.manifest().config[name].is_null());
+    let added = [id_field()];
+    // How many rows a row stood for is of no use where all of them are back.
+    let is_input = |field: &&Arc<Field>| field.name() != columns::DUPLICATES;
+    let input = Schema::new_with_metadata(
+        kept.columns.schema().fields().iter().filter(is_input).cloned().collect::<Vec<_>>(),
+        kept.columns.schema().metadata().clone(),
+    );
+    let carried = Carried::new(&input, if has_ids { &added } else { &[] });
+    let unique = vec![config.input.text.clone()];
+    let mut sink = Output::open(&config, &[Table::Kept], unique, existing, stores, context.runtime.handle())?;
+    let mut writer = sink.table(Table::Kept, Arc::clone(carried.schema()))?;
+
+    progress.begin("restoring");
+    let mut work = Work { context, progress, carried: &carried, has_ids };
+    let mut pieces = spans.as_ref().map(|spans| Pieces::open(spans, context)).transpose()?;
+    let mut n_rows = work.copy(&kept, &mut writer, |batch| match &mut pieces {
+        Some(pieces) => put_back(batch, &config.input.text, pieces, run.location()),
+        None => Ok(batch),
+    })?;
+    if let Some(pieces) = &mut pieces
+        && let Some(piece) = pieces.next_of(None)?
+    {
+        return Err(unfitting(run.location(), &piece.id));
+    }
+    if let Some(dropped) = &dropped {
+        n_rows += work.copy(dropped, &mut writer, Ok)?;
+    }
+    sink.finish_table(Table::Kept, writer)?;
+
+    let sources = [Some(&kept), dropped.as_ref()].into_iter().flatten();
+    let manifest = Manifest {
+        manifest_version: MANIFEST_VERSION,
+        tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_sha256: sha256_of(&config_for_manifest(&config)),
+        config: config_for_manifest(&config),
+        inputs: sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect(),
+        skipped_files: Vec::new(),
+        rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
+        dropped_by_reason: BTreeMap::new(),
+        decontamination: None,
+        near_duplicates: None,
+        losses: None,
+        index: None,
+        grain: None,
+        scorer: None,
+        selection: None,
+        tables: sink.records().clone(),
+    };
+    sink.commit(&manifest)?;
+    Ok(manifest)
+}
+
+/// The config of the run whose only table is what is restored.
+fn config(run: &FinishedRun<'_>, output: &str) -> Config {
+    let mut input = InputConfig::new(vec![run.location().to_owned()]);
+    if let Some(text) = run.manifest().config["input"]["text"].as_str() {
+        text.clone_into(&mut input.text);
+    }
+    Config {
+        input,
+        decontaminate: None,
+        deduplicate: None,
+        guards: None,
+        index: None,
+        grain: None,
+        repetition: None,
+        score: None,
+        select: None,
+        output: OutputConfig { path: output.to_owned(), tables: None },
+        tiers: BTreeMap::new(),
+        routes: BTreeMap::new(),
+    }
+}
+
+/// # Errors
+/// `Error::Unreadable` for a file that is not there, `Error::Corrupt` for one that is not what the manifest says.
+fn verify(run: &FinishedRun<'_>, table: Table, stores: &Stores, context: &Context) -> Result<()> {
+    for (location, file) in run.files(table) {
+        let (store, path) = stores.resolve(&location)?;
+        let mut digest = Sha256::new();
+        let read = context.runtime.block_on(async {
+            let mut parts = store.get(&path).await?.into_stream();
+            while let Some(part) = parts.try_next().await? {
+                if context.cancel.is_cancelled() {
+                    break;
+                }
+                digest.update(&part);
+            }
+            Ok(())
+        });
+        read.map_err(|error| unreadable(&location, &error))?;
+        context.cancel.check()?;
+        if hex(&digest.finalize()) != file.sha256 {
+            return Err(Error::Corrupt {
+                location,
+                format: "the file that the run wrote",
+                message: "its SHA-256 is not that of the manifest".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn missing(run: &FinishedRun<'_>, table: Table) -> Error {
+    let hint = match table {
+        Table::Dropped => "leave the dropped rows out with --kept-only",
+        Table::Spans => "what was cut is lost: a run that cuts must write the table `spans`",
+        _ => "the run must have written the table `kept`: see output.tables",
+    };
+    Error::Config {
+        message: format!("the run in `{}` wrote no table `{}`", run.location(), table.name()),
+        hint: Some(hint.into()),
+    }
+}
+
+fn unfitting(location: &str, id: &str) -> Error {
+    Error::Corrupt {
+        location: location.to_owned(),
+        format: "a run that can be restored",
+        message: format!("the spans of row `{id}` do not fit what is left of its text"),
+    }
+}
+
+/// Copies tables.
+struct Work<'a> {
+    context: &'a Context,
+    progress: &'a Progress,
+    carried: &'a Carried,
+    has_ids: bool,
+}
+
+impl Work<'_> {
+    /// Writes every row of a table as `change` makes it, in order.
+    fn copy(
+        &mut self,
+        table: &TableReader<'_>,
+        writer: &mut TableWriter,
+        mut change: impl FnMut(RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<u64> {
+        let id = self.has_ids.then(|| IdSource::Column(columns::ID.to_owned()));
+        let request = Request { columns: Columns::All, text: None, id, rows: None };
+        let scan = table.inputs.scan(&table.columns, &request)?;
+        self.progress.watch(table.inputs.total_bytes(), scan.bytes_read());
+        let mut n_rows = 0;
+        pass::for_each(scan, self.context, Ok, |decoded: Decoded| {
+            for batch in decoded.batches {
+                n_rows += batch.num_rows() as u64;
+                self.progress.add_rows(batch.num_rows() as u64);
+                writer.write(&self.carried.project(&change(batch)?)?)?;
+            }
+            Ok(())
+        })?;
+        Ok(n_rows)
+    }
+}
+
+/// Puts back what was cut out of the texts of a batch.
+fn put_back(batch: RecordBatch, text_column: &str, pieces: &mut Pieces, location: &str) -> Result<RecordBatch> {
+    let Some((index, field)) = batch.schema_ref().column_with_name(text_column) else {
+        return Err(Error::Corrupt {
+            location: location.to_owned(),
+            format: "a run that can be restored",
+            message: format!("its table `kept` has no column `{text_column}`"),
+        });
+    };
+    let ids = ids_of(&batch)?;
+    let rests = cast(batch.column(index), &DataType::Utf8)?;
+    let rests = rests.as_string::<i32>();
+    let mut texts: Vec<Option<String>> = vec![None; rests.len()];
+    for (row, id) in ids.iter().enumerate() {
+        let id = id.unwrap_or_default();
+        let mut of_row = Vec::new();
+        while let Some(piece) = pieces.next_of(Some(id))? {
+            of_row.push(piece);
+        }
+        if of_row.is_empty() {
+            continue;
+        }
+        let of_row: Vec<Piece<'_>> =
+            of_row.iter().map(|span| Piece { start: span.start, end: span.end, text: &span.text }).collect();
+        texts[row] = Some(rebuild(rests.value(row), &of_row).ok_or_else(|| unfitting(location, id))?);
+    }
+    if texts.iter().all(Option::is_none) {
+        return Ok(batch);
+    }
+    let texts: StringArray = texts.iter().zip(rests).map(|(text, rest)| text.as_deref().or(rest)).collect();
+    let mut columns = batch.columns().to_vec();
+    columns[index] = cast(&(Arc::new(texts) as ArrayRef), field.data_type())?;
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+}
+
+/// What was cut out of a row.
+#[derive(Debug)]
+struct CutPiece {
+    id: String,
+    start: u64,
+    end: u64,
+    text: String,
+}
+
+/// The table `spans`, from its beginning to its end.
+struct Pieces {
+    scan: Scan,
+    batches: VecDeque<RecordBatch>,
+    /// Row of the first batch that comes next.
+    next_row: usize,
+}
+
+impl Pieces {
+    fn open(table: &TableReader<'_>, context: &Context) -> Result<Self> {
+        let columns = Columns::Named(["id", "start", "end", "text"].map(str::to_owned).to_vec());
+        let request = Request { columns, text: None, id: None, rows: None };
+        context.cancel.check()?;
+        Ok(Self { scan: table.inputs.scan(&table.columns, &request)?, batches: VecDeque::new(), next_row: 0 })
+    }
+
+    /// The next piece, if it is of the row `id`, or of any.
+    fn next_of(&mut self, id: Option<&str>) -> Result<Option<CutPiece>> {
+        loop {
+            if let Some(batch) = self.batches.front() {
+                if self.next_row < batch.num_rows() {
+                    break;
+                }
+                self.batches.pop_front();
+                self.next_row = 0;
+            } else {
+                let Some(block) = self.scan.next_block()? else { return Ok(None) };
+                self.batches.extend(block.decode()?.batches);
+            }
+        }
+        let (batch, row) = (&self.batches[0], self.next_row);
+        let found_id = strings(batch, "id")?.value(row);
+        if id.is_some_and(|id| id != found_id) {
+            return Ok(None);
+        }
+        self.next_row += 1;
+        Ok(Some(CutPiece {
+            id: found_id.to_owned(),
+            start: numbers(batch, "start")?.value(row),
+            end: numbers(batch, "end")?.value(row),
+            text: strings(batch, "text")?.value(row).to_owned(),
+        }))
+    }
+}
+
+fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+    column(batch, name)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(name))
+}
+
+fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a UInt64Array> {
+    column(batch, name)?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong_type(name))
+}
+
+fn wrong_type(name: &str) -> Error {
+    Error::Column { message: format!("column `{name}` of the table `spans` has the wrong type"), hint: None }
+}
