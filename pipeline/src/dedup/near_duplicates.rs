@@ -188,7 +188,6 @@ impl BarrierStage for NearDuplicates {
         if let Some(lookup) = &mut self.lookup {
             lookup.observe(batch, context)?;
         }
-        self.observe_exact_keys(batch, rows, context)?;
         self.places.observe(batch, rows, context)?;
         self.n_rows += batch.num_rows() as u64;
         self.n_without_tokens += n_shingles.values().iter().filter(|&&n| n == 0).count() as u64;
