@@ -117,7 +117,7 @@ fn cut_paragraphs_are_recorded_and_stay_where_they_were_first() {
     assert_eq!(names, ["id", "start", "end", "text", "rule", "first_id"]);
     let (_, kept) = table(&out, "kept");
     let texts: BTreeMap<String, String> = strings(&kept, "id").into_iter().zip(strings(&kept, "text")).collect();
-    assert_eq!(kept.num_columns(), 5, "the columns of the input and tamis_id");
+    assert_eq!(kept.num_columns(), 6, "the columns of the input, tamis_id and tamis_duplicates");
     assert_eq!(texts["r0"], rows()[0]["text"].as_str().unwrap());
     assert_eq!(
         texts["r1"],
@@ -351,4 +351,43 @@ fn a_run_in_a_bucket_is_restored_into_a_bucket() {
     assert_eq!(sorted(&dir.path().join("whole"), "id"), sorted(&dir.path().join("back"), "id"));
     let ended = run(&["restore", &server.url("none"), "-o", &back]).expect_code(2);
     assert!(ended.stderr.contains("none"), "{}", ended.stderr);
+}
+
+/// Three rows of two paragraphs each, the later ones of which begin with the first row's.
+fn overlapping() -> Vec<Value> {
+    let words = |letter: char| (0..20).map(|n| format!("{letter}{n}")).collect::<Vec<_>>().join(" ");
+    let [a, b, c] = ['a', 'b', 'c'].map(words);
+    let texts = [format!("{a}\n\n{b}"), format!("{a}\n\n{b}"), format!("{a}\n\n{c}"), b];
+    let row = |(n, text)| json!({"id": format!("r{n}"), "text": text, "tamis_duplicates": n + 2});
+    texts.into_iter().enumerate().map(row).collect()
+}
+
+#[test]
+fn counts_of_an_earlier_run_are_summed_for_whole_rows_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = overlapping();
+    rows.push(json!({"id": "again", "text": "again and ".repeat(60), "tamis_duplicates": 9}));
+    write_rows(&dir.path().join("in.jsonl"), &rows);
+    tamis(dir.path(), "dedup in.jsonl -o out --grain paragraph --repetition drop").expect_code(0);
+    let (_, kept) = table(&dir.path().join("out"), "kept");
+    assert_eq!(strings(&kept, "tamis_id"), ["r0", "r2"]);
+    let counts = kept.column_by_name("tamis_duplicates").unwrap().as_primitive::<UInt64Type>();
+    assert_eq!(counts.values(), &[5, 4], "r1 is r0; r3 is a paragraph of it");
+}
+
+#[test]
+fn an_index_has_the_texts_that_were_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = overlapping();
+    write_rows(&dir.path().join("in.jsonl"), &rows[..3]);
+    write_rows(&dir.path().join("next.jsonl"), &[json!({"id": "later", "text": rows[2]["text"]})]);
+    let flags = "--grain paragraph --grain-action cut --index index";
+    tamis(dir.path(), &format!("dedup in.jsonl -o out {flags}")).expect_code(0);
+    assert_eq!(strings(&table(&dir.path().join("out"), "spans").1, "id"), ["r2"]);
+    tamis(dir.path(), &format!("dedup next.jsonl -o next {flags}")).expect_code(0);
+    let (_, evidence) = table(&dir.path().join("next"), "evidence");
+    assert_eq!(
+        (strings(&evidence, "dropped_id"), strings(&evidence, "kept_id")),
+        (vec!["later".into()], vec!["r2".into()])
+    );
 }

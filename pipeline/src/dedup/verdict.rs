@@ -62,6 +62,17 @@ impl Verdict {
         self.dropped.iter().flat_map(|(_, rows)| rows.iter()).collect()
     }
 
+    /// The rows that are dropped for one row that has the same text, or nearly so.
+    pub fn duplicates(&self) -> RowSet {
+        let whole = |reason: &DropReason| matches!(reason, DropReason::Identical | DropReason::NearDuplicate);
+        self.dropped.iter().filter(|(reason, _)| whole(reason)).flat_map(|(_, rows)| rows.iter()).collect()
+    }
+
+    /// How many rows are dropped.
+    pub fn n_dropped(&self) -> u64 {
+        self.dropped.iter().map(|(_, rows)| rows.len()).sum()
+    }
+
     /// Whether `row` stays.
     pub fn keeps(&self, row: u64) -> bool {
         self.reason(row).is_none()

@@ -28,7 +28,7 @@ pub(super) fn count(run: Run<'_>, survey: &mut Survey) -> Result<Option<Duplicat
         return Ok(None);
     };
     let Some(duplicates) = found.duplicates.take() else { return Ok(None) };
-    let dropped = found.verdict.dropped();
+    let dropped = found.verdict.duplicates();
     let brings_counts =
         survey.schema.schema().field_with_name(DUPLICATES).is_ok_and(|field| field.data_type().is_integer());
     if !brings_counts || dropped.is_empty() {

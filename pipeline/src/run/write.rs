@@ -240,12 +240,13 @@ impl Router<'_> {
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
+        // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
+        let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let (kept, spans) = match self.cutter {
             Some(cutter) => cutter.cut(kept)?,
             None => (kept, Vec::new()),
         };
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
-        let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
         let (n_kept, n_dropped) = (kept.num_rows() as u64, dropped.num_rows() as u64);
         let project = |carried: &Carried, batch: &RecordBatch| {
