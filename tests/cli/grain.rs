@@ -117,7 +117,7 @@ fn cut_paragraphs_are_recorded_and_stay_where_they_were_first() {
     assert_eq!(names, ["id", "start", "end", "text", "rule", "first_id"]);
     let (_, kept) = table(&out, "kept");
     let texts: BTreeMap<String, String> = strings(&kept, "id").into_iter().zip(strings(&kept, "text")).collect();
-    assert_eq!(kept.num_columns(), 5, "the columns of the input and tamis_id");
+    assert_eq!(kept.num_columns(), 6, "the columns of the input, tamis_id and tamis_duplicates");
     assert_eq!(texts["r0"], rows()[0]["text"].as_str().unwrap());
     assert_eq!(
         texts["r1"],
