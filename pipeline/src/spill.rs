@@ -215,7 +215,7 @@ impl<R: Record> ExternalSorter<R> {
     fn extend_capacity(&mut self) {
         let n_bytes = match self.buffer.capacity() * size_of::<R>() {
             0 => FIRST_BYTES,
-            n_bytes if n_bytes < MOVABLE_BYTES => self.most_bytes.max(LEAST_BYTES).min(MOVABLE_BYTES).max(2 * n_bytes),
+            n_bytes if n_bytes < MOVABLE_BYTES => self.most_bytes.clamp(LEAST_BYTES, MOVABLE_BYTES).max(2 * n_bytes),
             n_bytes => 2 * n_bytes,
         };
         self.buffer.reserve_exact((n_bytes / size_of::<R>()).max(16) - self.buffer.len());

@@ -182,6 +182,9 @@ impl MapStage for Fingerprint {
     }
 }
 
+/// Bytes that a token of natural text takes, with what parts it from the next: not many texts have more tokens.
+const BYTES_PER_TOKEN: usize = 6;
+
 /// Map stage: replaces `tamis_text` by the set of its shingles. Out: `tamis_row`, `tamis_shingles`.
 #[derive(Debug)]
 pub(super) struct ShingleSets {
@@ -209,6 +212,7 @@ impl MapStage for ShingleSets {
         let texts: &StringArray = column(&batch, TEXT)?;
         let mut reader = Reader::new(&self.settings);
         let mut sets = Features::new(Search::Exhaustive, texts.len());
+        sets.lists.reserve(texts.values().len() / BYTES_PER_TOKEN);
         for text in texts {
             sets.push(reader.read_shingles(text.unwrap_or_default()));
         }

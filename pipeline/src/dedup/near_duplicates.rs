@@ -43,7 +43,7 @@ const STAGE: &str = "near-duplicates";
 /// ```
 ///
 /// At a recall of 1.0 the first pass brings the shingle sets themselves, and no pair is left open. If the measure is
-/// containment, the first pass brings samples, and [`containment`](super::containment) says what follows.
+/// containment, the first pass brings samples, and the module `containment` says what follows.
 #[derive(Debug)]
 pub struct NearDuplicates {
     settings: Settings,

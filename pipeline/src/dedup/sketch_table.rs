@@ -108,10 +108,17 @@ impl Glance<'_> {
         first_shared_bands(self.tags(), others, at);
         let mut n_met = 0;
         for other in 0..others.len() {
-            let mut shared = self.tags().iter().zip(others[other].tags()).skip(at[other]).filter(|(l, r)| l == r);
-            let tag = shared.find(|(tag, _)| **tag == key as u32 || !is_hot(**tag)).map(|(tag, _)| *tag);
+            let first_tag = self.tags().get(at[other]).copied();
+            let meets = match first_tag {
+                Some(tag) if tag == key as u32 => true,
+                Some(tag) if is_hot(tag) => {
+                    let shared = self.tags().iter().zip(others[other].tags()).filter(|(left, right)| left == right);
+                    shared.map(|(tag, _)| *tag).find(|&tag| tag == key as u32 || !is_hot(tag)) == Some(key as u32)
+                }
+                _ => false,
+            };
             at[n_met] = other;
-            n_met += usize::from(tag == Some(key as u32));
+            n_met += usize::from(meets);
         }
         at.truncate(n_met);
     }
@@ -131,7 +138,6 @@ widest! {
     fn first_shared_bands(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) = first_shared_bands_body
 }
 
-#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn first_shared_bands_body(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) {
     const LANES: usize = 16;
