@@ -155,3 +155,31 @@ fn guards_that_cannot_work_are_named() {
     let ended = tamis(dir.path(), "config check c.toml").expect_code(2);
     assert!(ended.stderr.contains("[deduplicate]"), "{}", ended.stderr);
 }
+
+#[test]
+fn every_rule_counts_for_the_run_and_held_out_rows_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = String::new();
+    for row in 0..40 {
+        let text = match row % 4 {
+            0 => format!("the text of row number {row} is the only one of its kind"),
+            1 => format!("said {row} again ").repeat(60),
+            _ => "one two three four five six seven eight nine ten eleven twelve thirteen".to_owned(),
+        };
+        writeln!(rows, "{{\"id\":\"row-{row}\",\"text\":\"{text}\",\"source\":\"only\"}}").unwrap();
+    }
+    std::fs::write(dir.path().join("in.jsonl"), rows).unwrap();
+    let held_out =
+        "{\"id\":\"h\",\"text\":\"one two three four five six seven eight nine ten eleven twelve thirteen\"}\n";
+    std::fs::write(dir.path().join("held.jsonl"), held_out).unwrap();
+    let base = "dedup in.jsonl -o out --source-column source --repetition drop --against held.jsonl";
+    let stderr = stops(
+        dir.path(),
+        &format!("{base} --max-dropped-ratio 0.4"),
+        &["the run loses 10 of 20 rows (50.0 %)", "the source `only` loses 10 of 20 rows (50.0 %)"],
+    );
+    let expect: Vec<(String, String)> =
+        [1, 5, 9, 13, 17].iter().map(|row| (format!("row-{row}"), format!("row-{row}"))).collect();
+    assert_eq!(examples(&stderr), [expect.clone(), expect].concat());
+    tamis(dir.path(), &format!("{base} --max-dropped-ratio 0.5")).expect_code(0);
+}

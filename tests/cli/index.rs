@@ -424,3 +424,16 @@ fn an_index_in_a_bucket() {
     run(&format!("index delete {url} --yes")).expect_code(0);
     assert_eq!(server.list("index/"), []);
 }
+
+#[test]
+fn a_cluster_has_its_share_in_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "a text of more than five words that comes again and again";
+    for run in 0..3 {
+        let rows: String = (0..4).map(|row| format!("{{\"id\":\"{run}-{row}\",\"text\":\"{text}\"}}\n")).collect();
+        fs::write(dir.path().join("in.jsonl"), rows).unwrap();
+        tamis(dir.path(), &format!("dedup in.jsonl -o out{run} --index index --cap-cluster 2")).expect_code(0);
+        let stay: &[&str] = if run == 0 { &["0-0", "0-1"] } else { &[] };
+        assert_eq!(kept(&dir.path().join(format!("out{run}"))), stay);
+    }
+}

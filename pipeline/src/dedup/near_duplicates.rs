@@ -301,7 +301,7 @@ impl Closing {
             let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
             while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
                 cluster.n_rows += 1;
-                if cluster.n_rows <= settings.cap_cluster {
+                if cluster.n_rows <= settings.cap_cluster && !is_earlier(kept) {
                     report.n_spared += 1;
                     continue;
                 }

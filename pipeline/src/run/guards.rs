@@ -16,7 +16,6 @@ use super::survey::Survey;
 use super::{Run, pass};
 use crate::dedup::NearDuplicateResult;
 use crate::source::{Columns, Request};
-use crate::stage::MapStage;
 use crate::{Error, Result, RowSet};
 
 /// Of a source with fewer rows no share is looked at: half of two rows says nothing.
@@ -53,10 +52,10 @@ impl<'a> Guards<'a> {
         self.counts.add(tallies, self.run.context)
     }
 
-    /// Everything that lost too much, given the rows that were dropped.
-    pub(super) fn finish(self, found: &NearDuplicateResult) -> Result<Losses> {
+    /// Everything that lost too much, given the rows that were dropped of `n_rows`.
+    pub(super) fn finish(self, found: &NearDuplicateResult, n_rows: u64) -> Result<Losses> {
         let Self { run, limits, counts } = self;
-        let mut losses = Losses { allowed: limits.allow_loss, ..Losses::of_verdicts(limits, found) };
+        let mut losses = Losses { allowed: limits.allow_loss, ..Losses::of_verdicts(limits, found, n_rows) };
         let limit = limits.max_dropped_ratio;
         let mut worst: Vec<SourceLoss> = Vec::new();
         counts.finish(run.context, |source| {
@@ -94,8 +93,9 @@ fn shorten(name: &str) -> String {
 /// # Errors
 /// `Error::Loss`, with every source that loses too much.
 pub(super) fn check_verdicts(run: Run<'_>, survey: &mut Survey) -> Result<()> {
+    let (n_rows, verdicts) = (survey.rows_at_stake(), survey.verdicts());
     let (Some(mut guards), Some(found)) = (Guards::new(run), &mut survey.near_duplicates) else { return Ok(()) };
-    if guards.limits.allow_loss || Losses::of_verdicts(guards.limits, found).is_empty() {
+    if guards.limits.allow_loss || Losses::of_verdicts(guards.limits, found, n_rows).is_empty() {
         return Ok(());
     }
     run.begin("looking at the loss");
@@ -106,10 +106,9 @@ pub(super) fn check_verdicts(run: Run<'_>, survey: &mut Survey) -> Result<()> {
         id: Some(run.plan.id.clone()),
         rows: None,
     };
-    let verdict = found.verdict.clone();
     let work = |decoded: crate::source::Decoded| {
         let batches = decoded.batches.into_iter().map(|batch| {
-            let batch = verdict.apply(batch)?;
+            let batch = verdicts.apply(&batch)?;
             let tallies = source.as_ref().map(|source| source.count(decoded.file, &batch)).transpose()?;
             Ok((batch, tallies))
         });
@@ -124,7 +123,7 @@ pub(super) fn check_verdicts(run: Run<'_>, survey: &mut Survey) -> Result<()> {
         Ok(())
     })?;
     let Some(found) = survey.near_duplicates.take() else { return Ok(()) };
-    let mut losses = guards.finish(&found)?;
+    let mut losses = guards.finish(&found, n_rows)?;
     let mut evidence = found.evidence.finish(run.context)?;
     while let Some(batch) = evidence.next().transpose()? {
         losses.observe(evidence.rows(), &batch)?;
@@ -146,13 +145,18 @@ pub(super) struct Losses {
 
 impl Losses {
     /// What is known once there are verdicts: the run and its clusters.
-    fn of_verdicts(limits: &GuardsConfig, found: &NearDuplicateResult) -> Self {
+    fn of_verdicts(limits: &GuardsConfig, found: &NearDuplicateResult, n_rows: u64) -> Self {
         let mut losses = Self { n_clusters: found.largest.n_too_large, ..Self::default() };
         let clusters = &found.largest.clusters;
-        let (n_rows, n_dropped) = (found.report.n_rows, found.report.n_dropped());
+        let n_dropped = found.verdict.n_dropped();
         if is_above(n_dropped, n_rows, limits.max_dropped_ratio) {
             let rows_of = |place: usize| clusters.iter().filter_map(move |cluster| cluster.examples.get(place));
-            let rows = (0..N_EXAMPLES).flat_map(rows_of).map(|&(row, _)| row).take(N_EXAMPLES).collect();
+            let mut rows: Vec<u64> = (0..N_EXAMPLES).flat_map(rows_of).map(|&(row, _)| row).take(N_EXAMPLES).collect();
+            // Rows that other rules drop are in no cluster.
+            let others = found.verdict.dropped();
+            rows.extend(
+                others.iter().filter(|row| !rows.contains(row)).take(N_EXAMPLES - rows.len()).collect::<Vec<_>>(),
+            );
             losses.add(LossOf::Run, None, (n_rows, n_dropped), limits.max_dropped_ratio, rows);
         }
         let Some(limit) = limits.max_cluster_rows else { return losses };

@@ -52,6 +52,12 @@ impl Survey {
         }
     }
 
+    /// Rows of which losses are a share: all that were read but those that contain a held-out item, whose drop is no loss.
+    pub(super) fn rows_at_stake(&self) -> u64 {
+        let contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
+        self.rows.rows_in - self.rows.rejected - contaminated
+    }
+
     /// What becomes of each row.
     pub(super) fn verdicts(&self) -> Verdicts {
         Verdicts {

@@ -153,7 +153,7 @@ pub(super) fn write(
         written.index = Some(index_record(&found.report));
     }
     let mut losses = match (guards, &found) {
-        (Some(guards), Some(found)) => guards.finish(found)?,
+        (Some(guards), Some(found)) => guards.finish(found, survey.rows_at_stake())?,
         _ => Losses::default(),
     };
     write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
