@@ -437,3 +437,23 @@ fn a_cluster_has_its_share_in_one_run() {
         assert_eq!(kept(&dir.path().join(format!("out{run}"))), stay);
     }
 }
+
+#[test]
+fn rows_of_the_index_are_told_from_rows_that_are_not_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |id: &str, text: &str| format!("{{\"id\":\"{id}\",\"text\":\"{text}\"}}\n");
+    let (kept_before, held_out) = ("a text of more than five words", "a held out item of several words");
+    let repeats = "again and ".repeat(60);
+    fs::write(dir.path().join("old.jsonl"), row("old", kept_before)).unwrap();
+    fs::write(dir.path().join("held.jsonl"), row("held", held_out)).unwrap();
+    let new = [row("new", kept_before), row("bad", held_out), row("worse", &repeats)].concat();
+    fs::write(dir.path().join("new.jsonl"), new).unwrap();
+    tamis(dir.path(), "dedup old.jsonl -o first --index index").expect_code(0);
+    for flags in ["--against held.jsonl", "--repetition drop", "--against held.jsonl --repetition drop --keep id:desc"]
+    {
+        fs::remove_dir_all(dir.path().join("copy")).ok();
+        copy(&dir.path().join("index"), &dir.path().join("copy"));
+        tamis(dir.path(), &format!("dedup new.jsonl -o out --overwrite --index copy {flags}")).expect_code(0);
+        assert_eq!(kept_for(&dir.path().join("out"))["new"], "old", "{flags}");
+    }
+}

@@ -110,6 +110,13 @@ impl NearDuplicates {
         Ok(self)
     }
 
+    /// All rows of the input were seen that are to be seen; its last ones may not have been. `n_rows`: all it has.
+    #[must_use]
+    pub fn at_end(mut self, n_rows: u64) -> Self {
+        self.next_row = self.next_row.max(n_rows);
+        self
+    }
+
     /// What rows of this run and of earlier ones have in common.
     fn observe_fingerprints(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
         for &row in rows.values() {

@@ -223,7 +223,7 @@ fn prove(
     barrier: NearDuplicates,
     result: &ResultHandle,
 ) -> Result<NearDuplicateResult> {
-    let mut next = Box::new(barrier).end_of_pass(run.context)?;
+    let mut next = Box::new(barrier.at_end(schema.n_rows())).end_of_pass(run.context)?;
     loop {
         match next {
             Next::Done(_) => return result.take(),
