@@ -298,3 +298,27 @@ fn a_reader_may_leave() {
     let ended = tamis.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn rows_of_elsewhere_may_have_the_ids_of_this_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, held_out) = ("a text of more than five words", "a held out item of several words");
+    let rows = [json!({"id": "one", "text": text}), json!({"id": "two", "text": held_out})];
+    run_rows(dir.path(), &rows[..1], "--index index");
+    std::fs::rename(dir.path().join("out"), dir.path().join("earlier")).unwrap();
+    let item = json!({"id": "kept", "text": held_out});
+    std::fs::write(dir.path().join("held.jsonl"), format!("{item}\n")).unwrap();
+    let kept = json!({"id": "kept", "text": "the only row that stays of this run"});
+    let rows = [rows.as_slice(), &[kept]].concat();
+    run_rows(dir.path(), &rows, "--index index --against held.jsonl");
+
+    let shown = |flags: &str| tamis(dir.path(), &format!("inspect out --format json {flags}")).expect_code(0).json();
+    let again = &shown("--dropped one")["dropped"][0];
+    assert_eq!(
+        (&again["dropped"]["text"], &again["kept_id"], &again["kept"]),
+        (&json!(text), &json!("one"), &json!(null)),
+        "{again}"
+    );
+    let contaminated = &shown("--dropped two")["dropped"][0];
+    assert_eq!(contaminated["kept"], json!(null), "the text of the item, not that of the row: {contaminated}");
+}

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 use tamis_schemas::config::Table;
 
 use super::finished::{FinishedRun, TableReader, request};
+use crate::dedup::DropReason;
 use crate::{Error, Result};
 
 /// Columns that are looked at; rules have some of them only.
@@ -165,15 +166,17 @@ impl Rows {
         let similarity = self.similarity.as_ref().filter(|array| array.is_valid(index));
         let span = number(self.span_start.as_ref(), index).zip(number(self.span_end.as_ref(), index));
         let dropped_id = text(Some(&self.dropped_id), index).unwrap_or_default();
-        // A rule that looks at a row alone names the row itself: no other stands for it.
-        let is_other = |id: &&str| *id != dropped_id;
+        let rule = text(self.rule.as_ref(), index);
+        // A rule that looks at a row alone names the row itself: no other stands for it. Under other rules a row of an
+        // earlier run or a held-out item may have the same id.
+        let is_other = |id: &&str| rule != Some(DropReason::Repetition.name()) || *id != dropped_id;
         ProofRef {
             position,
             dropped_id,
             kept_id: text(self.kept_id.as_ref(), index).filter(is_other),
             similarity: similarity.map(|array| array.value(index)).filter(|value| value.is_finite()),
             method: text(self.method.as_ref(), index),
-            rule: text(self.rule.as_ref(), index),
+            rule,
             shared_bands: number(self.shared_bands.as_ref(), index),
             cluster_id: text(self.cluster_id.as_ref(), index).filter(is_other),
             cluster_size: number(self.cluster_size.as_ref(), index),

@@ -11,7 +11,7 @@ use super::evidence::{self, Proof};
 use super::finished::FinishedRun;
 use super::unknown;
 use crate::budget::Reservation;
-use crate::{Error, Result};
+use crate::{Error, Result, decontaminate};
 
 /// A cluster, some of its dropped rows in full.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,7 +144,7 @@ struct Texts {
 impl Texts {
     fn read(run: &FinishedRun<'_>, proofs: &[&Proof], max_bytes: usize) -> Result<Self> {
         let mut reservation = run.context.budget.reserve("inspect: texts");
-        let kept_ids: BTreeSet<&str> = proofs.iter().filter_map(|proof| proof.kept_id.as_deref()).collect();
+        let kept_ids: BTreeSet<&str> = proofs.iter().filter_map(|proof| kept_row(proof)).collect();
         let spans: HashMap<&str, Option<&Range<u64>>> =
             proofs.iter().map(|proof| (proof.dropped_id.as_str(), proof.span.as_ref())).collect();
         let kept = match run.table(Table::Kept)? {
@@ -162,11 +162,16 @@ impl Texts {
 
     fn pair(&self, proof: &Proof) -> Pair {
         Pair {
-            kept: proof.kept_id.as_ref().and_then(|id| self.kept.get(id)).cloned(),
+            kept: kept_row(proof).and_then(|id| self.kept.get(id)).cloned(),
             dropped: self.dropped.get(&proof.dropped_id).cloned(),
             proof: proof.clone(),
         }
     }
+}
+
+/// The id of the row that stands for a dropped one. A held-out item is no row, though one may have its id.
+fn kept_row(proof: &Proof) -> Option<&str> {
+    proof.kept_id.as_deref().filter(|_| proof.rule.as_deref() != Some(decontaminate::REASON))
 }
 
 fn shortened(
