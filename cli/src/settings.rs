@@ -165,9 +165,12 @@ pub(crate) fn stores() -> Stores {
     Stores::new(std::env::vars())
 }
 
-/// The smallest memory limit that is taken. Blocks being read, Parquet being written and the program itself need more than
-/// that whatever spills, so that a smaller limit would only make files of temporary files.
+/// The smallest memory limit that is taken. Blocks being read, Parquet being written and the program itself need as much
+/// whatever spills; a smaller limit would only be broken by more.
 const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
+/// What is held that no stage asks for: by the program, and for the blocks of each thread.
+const PROGRAM_BYTES: u64 = 32 << 20;
+const THREAD_BYTES: u64 = 16 << 20;
 
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.
 ///
@@ -185,9 +188,11 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
     let cancel = Cancel::default();
     let handler = cancel.clone();
     ctrlc::set_handler(move || handler.cancel()).context("could not listen for Ctrl-C")?;
+    let n_threads = n_threads(global);
+    let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES;
     let resources = Resources {
-        n_threads: n_threads(global),
-        memory_limit_bytes: memory_limit.0 as usize,
+        n_threads,
+        memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
         batch_rows: global.batch_rows,
         temp_dir: global.temp_dir.clone(),
     };

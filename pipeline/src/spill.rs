@@ -95,7 +95,8 @@ fn own(dir: &Path) -> io::Result<File> {
 
 /// Removes the folders whose owner is gone: ours by user and name, with an owner's file that no one holds.
 fn remove_orphans(parent: &Path, own_dir: &Path) {
-    let user = |path: &Path| std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|dir| dir.uid());
+    let user =
+        |path: &Path| std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|dir| dir.uid());
     let own_user = user(own_dir);
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();

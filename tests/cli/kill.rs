@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::{command, files, tamis};
 
@@ -14,7 +14,7 @@ const N_KILLS: u32 = 10;
 /// Rows of which every third is a near-duplicate of the one before it.
 fn input(dir: &Path) {
     let mut file = File::create(dir.join("in.jsonl")).unwrap();
-    for row in 0..60_000u64 {
+    for row in 0..30_000u64 {
         let of = if row % 3 == 2 { row - 1 } else { row };
         let mut words: Vec<String> = (0..40).map(|word| (of * 31 + word * word * 7919).to_string()).collect();
         words.push(row.to_string());
@@ -36,15 +36,12 @@ fn the_same_command_after_a_kill_writes_the_same_bytes() {
     let mut n_killed = 0;
     for kill in 0..N_KILLS {
         std::fs::remove_dir_all(&out).unwrap();
-        let mut child = command(dir.path())
-            .args(DEDUP.split(' '))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command(dir.path()).args(DEDUP.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
         while start.elapsed() < whole_run * (2 * kill + 1) / (2 * N_KILLS) && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
+            // When it is killed is not what is tested; a thread that spins would slow down the run.
+            std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
         n_killed += u32::from(child.wait().unwrap().code().is_none());
@@ -90,6 +87,7 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
     for names in [&half[2..], &["_tamis_staging/committing", "manifest.json"], &[half[0], "mine/a.parquet"]] {
         leave(names);
         tamis(dir.path(), "dedup in.jsonl -o out").expect_code(2);
-        assert_eq!(files(&out).len(), names.len());
+        let left = files(&out);
+        assert!(names.iter().all(|name| left.contains_key(*name) || name.starts_with("_tamis_staging/")), "{names:?}");
     }
 }
