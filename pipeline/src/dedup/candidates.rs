@@ -368,7 +368,7 @@ impl Comparison<'_> {
                 self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
                 row.judge(&new_leaders, gate, &mut findings);
             }
-            if findings.edges.is_empty() && (pairing.among_new || !is_new) {
+            if !findings.is_any_clear && (pairing.among_new || !is_new) {
                 new_leaders.push(row);
             }
             self.keep(findings)?;
