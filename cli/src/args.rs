@@ -27,7 +27,7 @@ pub(crate) struct Global {
     /// Worker threads [default: the processors granted to this process]
     #[arg(long, global = true, env = "TAMIS_THREADS", value_name = "N", help_heading = "Resources")]
     pub(crate) threads: Option<usize>,
-    /// Memory to use at most, e.g. 512MiB [default: half of what is granted]
+    /// Memory to use at most, 64MiB or more, e.g. 512MiB [default: half of what is granted]
     #[arg(long, global = true, env = "TAMIS_MEMORY_LIMIT", value_name = "BYTES", help_heading = "Resources")]
     pub(crate) memory_limit: Option<ByteSize>,
     /// Folder for temporary files [default: the system's]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use tamis_pipeline::Error;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
@@ -13,6 +14,7 @@ use tamis_schemas::config::{
     Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig,
     RepetitionConfig, ScoreConfig, SelectConfig, Table,
 };
+use tamis_schemas::size::ByteSize;
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
 use crate::machine;
@@ -163,14 +165,34 @@ pub(crate) fn stores() -> Stores {
     Stores::new(std::env::vars())
 }
 
+/// The smallest memory limit that is taken. Blocks being read, Parquet being written and the program itself need as much
+/// whatever spills; a smaller limit would only be broken by more.
+const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
+/// What is held that no stage asks for: by the program, and for the blocks of each thread.
+const PROGRAM_BYTES: u64 = 32 << 20;
+const THREAD_BYTES: u64 = 16 << 20;
+
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.
+///
+/// # Errors
+/// If the memory limit is too small to work with.
 pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
+    let memory_limit = global.memory_limit.unwrap_or(ByteSize(machine::memory_bytes() / 2).max(LEAST_MEMORY));
+    if memory_limit < LEAST_MEMORY {
+        return Err(Error::Config {
+            message: format!("a memory limit of {memory_limit} is too small to work with"),
+            hint: Some(format!("the smallest that works is --memory-limit {LEAST_MEMORY}")),
+        }
+        .into());
+    }
     let cancel = Cancel::default();
     let handler = cancel.clone();
     ctrlc::set_handler(move || handler.cancel()).context("could not listen for Ctrl-C")?;
+    let n_threads = n_threads(global);
+    let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES;
     let resources = Resources {
-        n_threads: n_threads(global),
-        memory_limit_bytes: global.memory_limit.map_or(machine::memory_bytes() / 2, |size| size.0) as usize,
+        n_threads,
+        memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
         batch_rows: global.batch_rows,
         temp_dir: global.temp_dir.clone(),
     };

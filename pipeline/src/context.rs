@@ -29,7 +29,7 @@ pub struct Context {
 pub struct Resources {
     /// Worker threads.
     pub n_threads: usize,
-    /// Memory limit in bytes.
+    /// Bytes that stages may hold, beside the blocks in flight.
     pub memory_limit_bytes: usize,
     /// Rows in a batch between stages, at most.
     pub batch_rows: usize,

@@ -61,13 +61,15 @@ pub enum Error {
     #[error("{}", describe(.0))]
     Loss(Box<LossRecord>),
     /// The memory limit is too small for what cannot spill.
-    #[error("{stage} needs {requested_bytes} bytes more, the memory limit of {limit_bytes} bytes is used up")]
+    #[error(
+        "{stage} needs {requested_bytes} bytes more, the {limit_bytes} bytes that the memory limit leaves to it are used up"
+    )]
     OverBudget {
         /// Who asked.
         stage: &'static str,
         /// How much.
         requested_bytes: usize,
-        /// The limit.
+        /// What all stages may hold together.
         limit_bytes: usize,
     },
     /// Temporary files could not be written or read back.

@@ -8,8 +8,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,27 +31,42 @@ const MERGE_FAN_IN: usize = 64;
 /// Buffer of one open run file.
 const FILE_BUFFER_BYTES: usize = 128 << 10;
 
-/// A folder of temporary files, removed with everything in it when dropped.
+/// Name that the folders of temporary files begin with.
+const DIR_PREFIX: &str = "tamis-";
+/// The file in such a folder that its owner holds locked, as long as it lives.
+const OWNER: &str = "owner";
+/// The folder in such a folder that has the temporary files.
+const FILES: &str = "files";
+
+/// A folder of temporary files, removed with everything in it when dropped. What a killed process left is removed by the
+/// next one that spills to the same place.
 #[derive(Debug)]
 pub struct SpillDir {
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
+    files: PathBuf,
     next_file: AtomicU64,
+    _owner: File,
 }
 
 impl SpillDir {
     /// Makes a folder of its own inside `parent`, or inside the system's temporary folder.
     pub fn new(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let dir = tempfile::Builder::new()
-            .prefix("tamis-")
-            .tempdir_in(&parent)
-            .map_err(|source| Error::Spill { dir: parent, source })?;
-        Ok(Self { dir, next_file: AtomicU64::new(0) })
+        Self::new_in(&parent).map_err(|source| Error::Spill { dir: parent, source })
+    }
+
+    fn new_in(parent: &Path) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix(DIR_PREFIX).tempdir_in(parent)?;
+        let files = dir.path().join(FILES);
+        std::fs::create_dir(&files)?;
+        let owner = own(dir.path())?;
+        remove_orphans(parent, dir.path());
+        Ok(Self { _dir: dir, files, next_file: AtomicU64::new(0), _owner: owner })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.files
     }
 
     /// A path in the folder that no one else was given.
@@ -61,6 +77,38 @@ impl SpillDir {
     /// An I/O error of a file in the folder.
     pub fn error(&self, source: io::Error) -> Error {
         Error::Spill { dir: self.path().to_path_buf(), source }
+    }
+}
+
+/// Takes the lock that the system gives back when this process ends, however it ends. The file has its name only once it is
+/// locked, so that no other process takes a new folder for an orphan.
+fn own(dir: &Path) -> io::Result<File> {
+    let new = dir.join(FILES).join(OWNER);
+    let file = File::create(&new)?;
+    match file.try_lock() {
+        // Without locks there, the folder is never taken for an orphan either.
+        Err(TryLockError::Error(_)) => std::fs::remove_file(new)?,
+        Ok(()) | Err(TryLockError::WouldBlock) => std::fs::rename(new, dir.join(OWNER))?,
+    }
+    Ok(file)
+}
+
+/// Removes the folders whose owner is gone: ours by user and name, with an owner's file that no one holds.
+fn remove_orphans(parent: &Path, own_dir: &Path) {
+    let user =
+        |path: &Path| std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|dir| dir.uid());
+    let own_user = user(own_dir);
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(DIR_PREFIX) && user(&path) == own_user;
+        if !is_ours || path == own_dir {
+            continue;
+        }
+        // An orphan that cannot be removed harms no one.
+        let Ok(owner) = File::open(path.join(OWNER)) else { continue };
+        if owner.try_lock().is_ok() && std::fs::remove_dir_all(&path).is_ok() {
+            tracing::info!(dir = %path.display(), "removed the temporary files of a killed run");
+        }
     }
 }
 
@@ -393,6 +441,24 @@ mod tests {
             sorter.push((row, vec![7u8; 20]), &context).unwrap();
         }
         assert!(sorter.runs.len() <= 10, "{} runs", sorter.runs.len());
+    }
+
+    #[test]
+    fn folders_of_killed_runs_are_removed_and_no_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let orphan = SpillDir::new(Some(parent.path())).unwrap();
+        std::fs::write(orphan.new_path(), "data").unwrap();
+        let SpillDir { _dir: dir, _owner: owner, .. } = orphan;
+        let orphan = dir.keep();
+        std::fs::create_dir(parent.path().join("tamis-of-someone")).unwrap();
+        let alive = SpillDir::new(Some(parent.path())).unwrap();
+        assert!(orphan.join(FILES).join("0").exists(), "its owner lives");
+        std::mem::drop(owner);
+        let next = SpillDir::new(Some(parent.path())).unwrap();
+        assert!(!orphan.exists(), "an orphan stays behind");
+        assert!(alive.path().exists() && next.path().exists() && parent.path().join("tamis-of-someone").exists());
+        std::mem::drop((alive, next));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -211,3 +211,17 @@ fn a_full_disk_leaves_nothing() {
     assert!(ended.stderr.contains("could not write `out/kept/part-00000.parquet`"), "{}", ended.stderr);
     assert!(!dir.path().join("out").exists());
 }
+
+#[test]
+fn a_memory_limit_too_small_names_the_smallest_that_works() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.jsonl"), "{\"id\":\"a\",\"text\":\"one\"}\n").unwrap();
+    for command in ["dedup a.jsonl -o out", "select a.jsonl -o out --budget 1", "convert a.jsonl -o out"] {
+        let stderr = tamis(dir.path(), &format!("{command} --memory-limit 67108863")).expect_code(2).stderr;
+        let hint = stderr.split("--memory-limit ").nth(1).unwrap_or_else(|| panic!("{stderr}"));
+        let smallest = hint.split_whitespace().next().unwrap();
+        assert!(!dir.path().join("out").exists());
+        tamis(dir.path(), &format!("dedup a.jsonl -o out --overwrite --memory-limit {smallest}")).expect_code(0);
+        fs::remove_dir_all(dir.path().join("out")).unwrap();
+    }
+}

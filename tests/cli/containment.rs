@@ -79,7 +79,7 @@ fn a_config_file_can_say_so_too() {
     run("measure = \"containment\"\nthreshold = 0.7").expect_code(0);
     let by_config = files(&dir.path().join("out"));
     let args = format!(
-        "dedup {} -o out --overwrite --measure containment --threshold 0.7 --threads 1 --batch-rows 7 --memory-limit 2MiB",
+        "dedup {} -o out --overwrite --measure containment --threshold 0.7 --threads 1 --batch-rows 7 --memory-limit 64MiB",
         sample("licences.jsonl")
     );
     tamis(dir.path(), &args).expect_code(0);

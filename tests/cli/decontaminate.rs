@@ -268,7 +268,7 @@ fn output_depends_on_rows_and_items_alone() {
     for flags in [
         "--against h/1.jsonl --against h/0.jsonl --threads 1 --batch-rows 7",
         "--against h/?.jsonl --threads 8 --batch-rows 1",
-        "--against h/0.jsonl --against h/1.jsonl --memory-limit 2MiB",
+        "--against h/0.jsonl --against h/1.jsonl --memory-limit 64MiB",
         "--against h/0.jsonl --against h/1.jsonl --memory-limit 4GiB --threads 8",
     ] {
         assert!(run(flags) == expect, "{flags}");

@@ -34,7 +34,7 @@ fn output_bytes_depend_on_input_and_settings_alone() {
         "--batch-rows 7",
         "--memory-limit 64MiB",
         "--memory-limit 4GiB",
-        "--memory-limit 2MiB --threads 1",
+        "--memory-limit 64MiB --threads 1",
     ] {
         assert!(run("in", flags) == expect, "{flags}");
     }

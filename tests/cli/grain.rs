@@ -223,7 +223,7 @@ fn bytes_depend_on_input_and_settings_alone() {
             files(&dir.path().join("out"))
         };
         let expect = run("in", "--threads 2");
-        for flags in ["--threads 1 --batch-rows 7", "--threads 8 --batch-rows 1", "--memory-limit 2MiB --threads 1"] {
+        for flags in ["--threads 1 --batch-rows 7", "--threads 8 --batch-rows 1", "--memory-limit 64MiB --threads 1"] {
             assert!(run("in", flags) == expect, "{settings} {flags}");
         }
         assert!(

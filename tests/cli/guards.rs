@@ -92,7 +92,7 @@ fn a_source_that_loses_too_much_is_named_though_the_run_does_not() {
     assert_eq!(breach["examples"][4]["dropped_id"], "row-37");
 
     let expect = files(&dir.path().join("out"));
-    for flags in ["--threads 1 --batch-rows 1", "--threads 8 --batch-rows 7", "--memory-limit 2MiB"] {
+    for flags in ["--threads 1 --batch-rows 1", "--threads 8 --batch-rows 7", "--memory-limit 64MiB"] {
         tamis(dir.path(), &format!("{allowed} --overwrite {flags}")).expect_code(0);
         assert!(files(&dir.path().join("out")) == expect, "{flags}");
     }

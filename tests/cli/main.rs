@@ -16,6 +16,7 @@ mod guards;
 mod index;
 mod inspect;
 mod interrupt;
+mod kill;
 mod oracle;
 mod readme;
 mod s3;

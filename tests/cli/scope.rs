@@ -104,8 +104,7 @@ fn bytes_do_not_depend_on_threads_batches_memory_or_order() {
         "--max-dropped-ratio 0.01 --max-cluster-rows 2 --allow-loss --source-column origin",
     ] {
         let expect = run("in", &format!("{options} --threads 2"));
-        let memory = if options.contains("connected") { "16MiB" } else { "1MiB" };
-        for flags in ["--threads 1 --batch-rows 7".to_owned(), format!("--threads 8 --memory-limit {memory}")] {
+        for flags in ["--threads 1 --batch-rows 7", "--threads 8 --memory-limit 64MiB"] {
             assert!(run("in", &format!("{options} {flags}")) == expect, "{options} {flags}");
         }
         assert!(run("in/3.jsonl in/1.jsonl in/0.jsonl in/4.jsonl in/2.jsonl", options) == expect, "{options}");

@@ -142,7 +142,7 @@ fn a_sample_is_the_same_for_any_resources_and_says_what_it_is() {
     let tuned = tune("--threads 1");
     assert_eq!(tuned["sample"]["drawn_rows"], 500);
     assert_eq!(tuned["sample"]["is_whole_input"], false);
-    assert_eq!(tune("--threads 4 --batch-rows 13 --memory-limit 16MiB"), tuned);
+    assert_eq!(tune("--threads 4 --batch-rows 13 --memory-limit 64MiB"), tuned);
     assert_ne!(tune("--seed 1")["examples"], tuned["examples"]);
     let note = tuned["suggestion"]["note"].as_str();
     assert_eq!(note, None, "two tokens are few already");

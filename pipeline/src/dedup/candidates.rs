@@ -38,10 +38,12 @@ const HOT_REACH: usize = 500;
 const HOT_BLOCK_ROWS: usize = 256;
 /// A bucket of sets of more rows is large: its pairs are many, and compared where they are rather than sorted first.
 const LARGE_ROWS: usize = 16;
-/// Pairs looked at before what was found is handed on.
-const WAVE_PAIRS: u64 = 1 << 17;
 /// Pairs that a thread takes at once.
 const TASK_PAIRS: usize = 1 << 12;
+/// Tasks done before what was found is handed on.
+const WAVE_TASKS: usize = 32;
+/// Pairs of small buckets looked at before what was found is handed on.
+const WAVE_PAIRS: usize = WAVE_TASKS * TASK_PAIRS;
 
 /// What is compared of a row.
 #[derive(Debug)]
@@ -176,11 +178,15 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    /// Does the work, so much at a time that what is found takes little memory: any pair may be an edge.
     fn run(&mut self, tasks: &[Task<'_>]) -> Result<()> {
-        let this = &*self;
-        let findings: Result<Vec<Findings>> =
-            self.context.pool.install(|| tasks.par_iter().with_max_len(1).map(|task| this.compare(task)).collect());
-        findings?.into_iter().try_for_each(|findings| self.keep(findings))
+        for wave in tasks.chunks(WAVE_TASKS) {
+            let this = &*self;
+            let findings: Result<Vec<Findings>> =
+                self.context.pool.install(|| wave.par_iter().with_max_len(1).map(|task| this.compare(task)).collect());
+            findings?.into_iter().try_for_each(|findings| self.keep(findings))?;
+        }
+        Ok(())
     }
 
     /// Compares the pairs of large buckets, and hands on those of the others.
@@ -212,7 +218,7 @@ impl Comparison<'_> {
             if pairs.peek() != Some(&pair) {
                 wave.push(pair);
             }
-            if wave.len() as u64 == WAVE_PAIRS || pairs.peek().is_none() {
+            if wave.len() == WAVE_PAIRS || pairs.peek().is_none() {
                 self.run(&wave.chunks(TASK_PAIRS).map(Task::Pairs).collect::<Vec<_>>())?;
                 wave.clear();
             }
@@ -362,7 +368,7 @@ impl Comparison<'_> {
                 self.found.counts.untested_pairs += leaders.n_rows - leaders.held.len() as u64;
                 row.judge(&new_leaders, gate, &mut findings);
             }
-            if findings.edges.is_empty() && (pairing.among_new || !is_new) {
+            if !findings.is_any_clear && (pairing.among_new || !is_new) {
                 new_leaders.push(row);
             }
             self.keep(findings)?;

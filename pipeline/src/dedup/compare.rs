@@ -3,6 +3,7 @@
 use super::edge::{Edge, GreyPair, Method, Similarity};
 use super::settings::Gate;
 use super::shingle::jaccard;
+use super::sketch::N_SLOTS;
 use super::sketch_table::{self, Glance};
 
 /// What came out of some pairs.
@@ -14,10 +15,15 @@ pub(super) struct Findings {
     pub(super) grey: Vec<GreyPair>,
     /// Pairs looked at.
     pub(super) n_pairs: u64,
+    /// Whether the sketches of a pair leave no doubt, its edge proven or still to be proven.
+    pub(super) is_any_clear: bool,
 }
 
 impl Findings {
     /// What the sketches say about a pair.
+    ///
+    /// A sketch sees 32 bits of a shingle. Of a million rows of one shingle each, a hundred share theirs with another row by
+    /// chance, and with it the whole sketch: where all slots agree, the sets themselves are asked.
     pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Glance<'_>, right: &Glance<'_>, gate: Gate) {
         self.n_pairs += 1;
         let n_agreeing = left.n_agreeing(right);
@@ -25,7 +31,8 @@ impl Findings {
             return;
         }
         let n_shared_bands = left.n_shared_bands(right);
-        if n_agreeing < gate.accept_from {
+        self.is_any_clear |= n_agreeing >= gate.accept_from;
+        if n_agreeing < gate.accept_from || n_agreeing as usize == N_SLOTS {
             return self.grey.push(GreyPair::new(later, earlier, n_shared_bands));
         }
         let similarity = Similarity::new(sketch_table::similarity(n_agreeing));
@@ -130,10 +137,11 @@ mod tests {
             table.push(row as u64, sketch, &keys, &context).unwrap();
         }
         let table = table.finish(&context).unwrap();
-        for (row, expect) in [(1, (0, 0)), (2, (0, 0)), (3, (0, 1)), (4, (0, 1)), (5, (1, 0)), (0, (1, 0))] {
+        for (row, expect) in [(1, (0, 0)), (2, (0, 0)), (3, (0, 1)), (4, (0, 1)), (5, (1, 0)), (0, (0, 1))] {
             let mut findings = Findings::default();
             findings.judge(7, 3, &table.get(0).unwrap(), &table.get(row).unwrap(), gate);
             assert_eq!((findings.edges.len(), findings.grey.len(), findings.n_pairs), (expect.0, expect.1, 1), "{row}");
+            assert_eq!(findings.is_any_clear, [0, 5].contains(&row));
             let n_shared_bands = ([256, 0, 179, 180, 230, 231][row as usize] / 8).min(26);
             assert!(findings.edges.iter().all(|edge| edge.n_shared_bands == n_shared_bands && edge.later == 7));
             assert!(findings.grey.iter().all(|pair| pair.n_shared_bands() == n_shared_bands && pair.earlier() == 3));

@@ -35,6 +35,8 @@ use crate::{Error, Result};
 /// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
+/// Name of the file in the staging folder that says that tables were being renamed into place.
+const COMMITTING: &str = "committing";
 
 /// What to do with an output location that holds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,9 @@ impl Output {
 
     /// Makes the run visible: renames local tables into place, then writes the manifest.
     pub fn commit(mut self, manifest: &Manifest) -> Result<()> {
+        if let Some(staging) = self.home.staging_folder() {
+            std::fs::write(staging.join(COMMITTING), "").map_err(|error| self.home.unwritable("", error))?;
+        }
         if self.existing == Existing::Overwrite {
             self.forget_manifest()?;
             for folder in self.places().iter().filter_map(|place| place.folder.clone()) {
@@ -188,10 +193,16 @@ impl Output {
         let failed = |error| place.unwritable("", error);
         match std::fs::read_dir(folder) {
             Ok(entries) => {
-                let is_used = entries.flatten().any(|entry| entry.path() != *staging);
+                // Of a run that was killed while it renamed its tables, they are not data yet.
+                let is_home = self.home.folder.as_deref() == Some(folder);
+                let is_half = is_home && staging.join(COMMITTING).exists() && !folder.join(MANIFEST).exists();
+                let half: Vec<PathBuf> =
+                    if is_half { Table::ALL.map(|table| folder.join(table.name())).into() } else { Vec::new() };
+                let is_used = entries.flatten().any(|entry| entry.path() != *staging && !half.contains(&entry.path()));
                 if is_used && self.existing == Existing::Refuse {
                     return Err(not_empty(&place.display("")));
                 }
+                half.iter().try_for_each(|table| remove_folder(table)).map_err(failed)?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());

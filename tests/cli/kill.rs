@@ -1,0 +1,93 @@
+//! A run that is killed leaves nothing that the same command, given again, minds; nor that lasts.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{command, files, tamis};
+
+const DEDUP: &str = "dedup in.jsonl -o out --temp-dir temp --memory-limit 64MiB --threads 2";
+const N_KILLS: u32 = 10;
+
+/// Rows of which every third is a near-duplicate of the one before it.
+fn input(dir: &Path) {
+    let mut file = File::create(dir.join("in.jsonl")).unwrap();
+    for row in 0..30_000u64 {
+        let of = if row % 3 == 2 { row - 1 } else { row };
+        let mut words: Vec<String> = (0..40).map(|word| (of * 31 + word * word * 7919).to_string()).collect();
+        words.push(row.to_string());
+        writeln!(file, "{{\"id\":{row},\"text\":\"{}\"}}", words.join(" ")).unwrap();
+    }
+    std::fs::create_dir(dir.join("temp")).unwrap();
+}
+
+#[test]
+fn the_same_command_after_a_kill_writes_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    input(dir.path());
+    let (out, temp) = (dir.path().join("out"), dir.path().join("temp"));
+    let start = Instant::now();
+    tamis(dir.path(), DEDUP).expect_code(0);
+    let whole_run = start.elapsed();
+    let expect = files(&out);
+    assert!(expect.contains_key("dropped/part-00000.parquet"), "{:?}", expect.keys());
+    let mut n_killed = 0;
+    for kill in 0..N_KILLS {
+        std::fs::remove_dir_all(&out).unwrap();
+        let mut child =
+            command(dir.path()).args(DEDUP.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while start.elapsed() < whole_run * (2 * kill + 1) / (2 * N_KILLS) && child.try_wait().unwrap().is_none() {
+            // When it is killed is not what is tested; a thread that spins would slow down the run.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        n_killed += u32::from(child.wait().unwrap().code().is_none());
+        let left = files(&out);
+        if !left.contains_key("manifest.json") {
+            let is_half = left.contains_key("_tamis_staging/committing");
+            let visible: Vec<_> = left.keys().filter(|name| !name.starts_with("_tamis_staging/")).collect();
+            assert!(is_half || visible.is_empty(), "kill {kill}: {visible:?}");
+            tamis(dir.path(), DEDUP).expect_code(0);
+        }
+        let mut found = files(&out);
+        found.retain(|name, _| !name.starts_with("_tamis_staging/"));
+        assert!(found == expect, "kill {kill}");
+    }
+    assert!(n_killed > 0, "no run was killed before its end");
+    // Whatever the last of them left is removed by whoever spills to the same place next.
+    std::fs::remove_dir_all(&out).unwrap();
+    tamis(dir.path(), DEDUP).expect_code(0);
+    assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "temporary files of killed runs stay behind");
+}
+
+#[test]
+fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
+    let out = dir.path().join("out");
+    let leave = |names: &[&str]| {
+        let _ = std::fs::remove_dir_all(&out);
+        for name in names {
+            let path = out.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "half").unwrap();
+        }
+    };
+    let half = ["_tamis_staging/committing", "_tamis_staging/dropped/part-00000.parquet", "kept/part-00000.parquet"];
+    leave(&half);
+    tamis(dir.path(), "dedup in.jsonl -o out").expect_code(0);
+    let expect = files(&out);
+    leave(&[]);
+    tamis(dir.path(), "dedup in.jsonl -o out").expect_code(0);
+    assert!(files(&out) == expect);
+    // Someone's data, a run that ended, and what no run of ours renames.
+    for names in [&half[2..], &["_tamis_staging/committing", "manifest.json"], &[half[0], "mine/a.parquet"]] {
+        leave(names);
+        tamis(dir.path(), "dedup in.jsonl -o out").expect_code(2);
+        let left = files(&out);
+        assert!(names.iter().all(|name| left.contains_key(*name) || name.starts_with("_tamis_staging/")), "{names:?}");
+    }
+}
