@@ -1,12 +1,15 @@
 //! Speed of the fingerprint of a text, whole and step by step, in bytes of text per second of one core.
 //!
-//! Texts: `sample-data/laws.jsonl` (German) and `sample-data/licences.jsonl` (English).
+//! Texts: `sample-data/laws.jsonl` (German) and `sample-data/licences.jsonl` (English). Then the sketch of N random shingles, in
+//! seconds a set.
 
 use std::hint::black_box;
 use std::path::Path;
 
 use arrow::array::StringArray;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tamis_pipeline::dedup::{Fingerprint, Normalize, Normalizer, Settings, Shingler, sketch, tokenize};
 
 fn texts(name: &str) -> Vec<String> {
@@ -83,5 +86,19 @@ fn fingerprint(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, fingerprint);
+/// Sets of 200,000 shingles in all, so that branches are not learnt by heart from one set.
+fn sketches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sketch");
+    for n_shingles in [10, 100, 1000, 10_000] {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let shingles: Vec<u64> = (0..200_000).map(|_| random.random()).collect();
+        let mut sets = shingles.chunks_exact(n_shingles).cycle();
+        group.bench_function(BenchmarkId::from_parameter(n_shingles), |bencher| {
+            bencher.iter(|| sketch(black_box(sets.next().expect("a cycle has no end"))));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, fingerprint, sketches);
 criterion_main!(benches);
