@@ -229,7 +229,9 @@ pub(crate) struct Dedup {
 /// Held-out items that no row may contain.
 #[derive(Debug, Args)]
 pub(crate) struct HeldOut {
-    /// Drop rows that contain an item of these held-out files, folders, globs or URLs
+    /// Drop rows that contain an item of this held-out file, folder, glob or URL
+    ///
+    /// Repeat it for several, and quote a glob: of files that a shell makes of one, the second is an input already.
     #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
     pub(crate) against: Vec<String>,
     /// Column or template of an item's text [default: as --text-column]
