@@ -3,7 +3,6 @@
 use super::edge::{Edge, GreyPair, Method, Similarity};
 use super::settings::Gate;
 use super::shingle::jaccard;
-use super::sketch::N_SLOTS;
 use super::sketch_table::{self, Glance};
 
 /// What came out of some pairs.
@@ -22,8 +21,8 @@ pub(super) struct Findings {
 impl Findings {
     /// What the sketches say about a pair.
     ///
-    /// A sketch sees 32 bits of a shingle. Of a million rows of one shingle each, a hundred share theirs with another row by
-    /// chance, and with it the whole sketch: where all slots agree, the sets themselves are asked.
+    /// Of a million rows of one shingle each, a hundred share 32 bits of theirs with another row by chance, and with these most
+    /// of the sketch: of small sets, the sets themselves are asked.
     pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Glance<'_>, right: &Glance<'_>, gate: Gate) {
         self.n_pairs += 1;
         let n_agreeing = left.n_agreeing(right);
@@ -32,7 +31,7 @@ impl Findings {
         }
         let n_shared_bands = left.n_shared_bands(right);
         self.is_any_clear |= n_agreeing >= gate.accept_from;
-        if n_agreeing < gate.accept_from || n_agreeing as usize == N_SLOTS {
+        if n_agreeing < gate.accept_from || left.is_of_few() || right.is_of_few() {
             return self.grey.push(GreyPair::new(later, earlier, n_shared_bands));
         }
         let similarity = Similarity::new(sketch_table::similarity(n_agreeing));
@@ -89,7 +88,7 @@ mod tests {
 
     use super::super::band::Bands;
     use super::super::shingle::to_set;
-    use super::super::sketch::Sketch;
+    use super::super::sketch::{Sketch, sketch};
     use super::super::sketch_table::SketchTableWriter;
     use super::*;
     use crate::context::{Cancel, Context, Resources};
@@ -137,7 +136,7 @@ mod tests {
             table.push(row as u64, sketch, &keys, &context).unwrap();
         }
         let table = table.finish(&context).unwrap();
-        for (row, expect) in [(1, (0, 0)), (2, (0, 0)), (3, (0, 1)), (4, (0, 1)), (5, (1, 0)), (0, (0, 1))] {
+        for (row, expect) in [(1, (0, 0)), (2, (0, 0)), (3, (0, 1)), (4, (0, 1)), (5, (1, 0)), (0, (1, 0))] {
             let mut findings = Findings::default();
             findings.judge(7, 3, &table.get(0).unwrap(), &table.get(row).unwrap(), gate);
             assert_eq!((findings.edges.len(), findings.grey.len(), findings.n_pairs), (expect.0, expect.1, 1), "{row}");
@@ -145,6 +144,27 @@ mod tests {
             let n_shared_bands = ([256, 0, 179, 180, 230, 231][row as usize] / 8).min(26);
             assert!(findings.edges.iter().all(|edge| edge.n_shared_bands == n_shared_bands && edge.later == 7));
             assert!(findings.grey.iter().all(|pair| pair.n_shared_bands() == n_shared_bands && pair.earlier() == 3));
+        }
+    }
+
+    #[test]
+    fn shingles_that_share_32_bits_prove_nothing() {
+        let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
+        let bands = Bands { n_bands: 26, rows_per_band: 8 };
+        let gate = Gate { refuse_below: 180, accept_from: 231 };
+        let shared: Vec<u64> = (1..=30u64).map(super::super::shingle::mix).collect();
+        for (n_others, is_open) in [(0, true), (15, true), (30, false)] {
+            let mut table = SketchTableWriter::new(bands, "test", &context);
+            for (row, own) in [0x1111_0000_9e37_79b9u64, 0x2222_0000_9e37_79b9].into_iter().enumerate() {
+                let sketch = sketch(&[&[own], &shared[..n_others]].concat());
+                let mut keys = Vec::new();
+                bands.push_keys(&sketch, &mut keys);
+                table.push(row as u64, &sketch, &keys, &context).unwrap();
+            }
+            let table = table.finish(&context).unwrap();
+            let mut findings = Findings::default();
+            findings.judge(1, 0, &table.get(1).unwrap(), &table.get(0).unwrap(), gate);
+            assert_eq!((findings.grey.len(), findings.edges.len()), (usize::from(is_open), usize::from(!is_open)));
         }
     }
 }

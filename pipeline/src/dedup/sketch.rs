@@ -52,6 +52,17 @@ pub fn sketch(shingles: &[u64]) -> Sketch {
     slots
 }
 
+/// Whether the set behind a sketch is so small that one shingle of it decides.
+///
+/// What fills most slots of a small set are 32 bits of its shingles. Two shingles of different texts have these in common
+/// once in 2^32 pairs, and a set of one shingle has then almost the sketch of the other. Above 16 shingles, one more in
+/// common moves the similarity by less than the estimate is allowed to err.
+pub(super) fn is_of_few(sketch: &Sketch) -> bool {
+    const FEW: usize = 16;
+    let n_thrown = sketch.iter().filter(|&&slot| slot < N_ROUNDS << VALUE_BITS).count();
+    n_thrown <= FEW * N_ROUNDS as usize
+}
+
 /// Estimates the Jaccard similarity of the sets behind two sketches, in `0..=1`.
 pub fn estimate(left: &Sketch, right: &Sketch) -> f64 {
     f64::from(count_equal(left, right)) / N_SLOTS as f64

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::band::Bands;
-use super::sketch::{N_SLOTS, Sketch};
+use super::sketch::{N_SLOTS, Sketch, is_of_few};
 use super::tape::{RowTable, RowTableWriter};
 use super::widest::widest;
 use crate::Result;
@@ -38,17 +38,18 @@ pub(super) struct SketchTableWriter {
 impl SketchTableWriter {
     /// An empty table of sketches that are cut into `bands`.
     pub(super) fn new(bands: Bands, stage: &'static str, context: &Context) -> Self {
-        let width = SLOT_NUMBERS + bands.n_bands;
+        let width = SLOT_NUMBERS + 1 + bands.n_bands;
         Self { records: RowTableWriter::of_width(width, stage, context), record: vec![0; width] }
     }
 
     /// Sets the sketch and the band keys of `row`, which must be above all earlier rows.
     pub(super) fn push(&mut self, row: u64, sketch: &Sketch, band_keys: &[u64], context: &Context) -> Result<()> {
-        let (slots, tags) = self.record.split_at_mut(SLOT_NUMBERS);
+        let (slots, others) = self.record.split_at_mut(SLOT_NUMBERS);
         for (number, slots) in slots.iter_mut().zip(sketch.as_chunks().0) {
             *number = u32::from_le_bytes(slots.map(|slot: u32| slot as u8));
         }
-        for (tag, &key) in tags.iter_mut().zip(band_keys) {
+        others[0] = u32::from(is_of_few(sketch));
+        for (tag, &key) in others[1..].iter_mut().zip(band_keys) {
             *tag = key as u32;
         }
         self.records.push_record(row, &self.record, context)
@@ -81,6 +82,11 @@ impl Glance<'_> {
     /// A glance that depends on no table.
     pub(super) fn into_owned(self) -> Glance<'static> {
         Glance(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// Whether it is of a set of so few shingles that slots that agree prove nothing.
+    pub(super) fn is_of_few(&self) -> bool {
+        self.0[SLOT_NUMBERS] != 0
     }
 
     /// Number of slots that agree.
@@ -124,7 +130,7 @@ impl Glance<'_> {
     }
 
     fn tags(&self) -> &[u32] {
-        &self.0[SLOT_NUMBERS..]
+        &self.0[SLOT_NUMBERS + 1..]
     }
 }
 
