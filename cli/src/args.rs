@@ -191,15 +191,8 @@ pub(crate) struct Dedup {
     /// Rows of a cluster that stay, in the order of --keep
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Near-duplicates")]
     pub(crate) cap_cluster: u64,
-    /// Compare without diacritics
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_diacritics: bool,
-    /// Compare with every digit as 0
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_digits: bool,
-    /// Compare without punctuation
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_punctuation: bool,
+    #[command(flatten)]
+    pub(crate) ignoring: Ignoring,
     /// Also compare parts of rows: paragraph or line [default: none]
     #[arg(long, value_name = "UNIT", value_parser = unit(), help_heading = "Paragraphs and lines")]
     pub(crate) grain: Option<Unit>,
@@ -248,6 +241,20 @@ pub(crate) struct HeldOut {
     pub(crate) against_min_tokens: usize,
 }
 
+/// What texts are compared without.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Ignoring {
+    /// Compare without diacritics
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_diacritics: bool,
+    /// Compare with every digit as 0
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_digits: bool,
+    /// Compare without punctuation
+    #[arg(long, help_heading = "Near-duplicates")]
+    pub(crate) ignore_punctuation: bool,
+}
+
 /// What stops a run that loses too much, and where rows are from.
 #[derive(Debug, Args)]
 pub(crate) struct Guards {
@@ -289,15 +296,8 @@ pub(crate) struct Tune {
     /// Tokens per shingle
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Near-duplicates")]
     pub(crate) ngram: usize,
-    /// Compare without diacritics
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_diacritics: bool,
-    /// Compare with every digit as 0
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_digits: bool,
-    /// Compare without punctuation
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_punctuation: bool,
+    #[command(flatten)]
+    pub(crate) ignoring: Ignoring,
 }
 
 /// `tamis select`.

@@ -1,6 +1,5 @@
 //! What we will do: flags, environment, config file and defaults, checked.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use tamis_schemas::config::{
 };
 use tamis_schemas::size::ByteSize;
 
-use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Overwrite, Reading, Select, Tune};
+use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -33,9 +32,7 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         by: args.by.clone(),
         cap_cluster: args.cap_cluster,
         seed: args.seed,
-        ignore_diacritics: args.ignore_diacritics,
-        ignore_digits: args.ignore_digits,
-        ignore_punctuation: args.ignore_punctuation,
+        ..ignoring(args.ignoring)
     };
     let grain = args.grain.map(|unit| GrainConfig { unit, action: args.grain_action, ..GrainConfig::default() });
     let repetition = args.repetition.map(|action| RepetitionConfig {
@@ -54,6 +51,16 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
     };
     config.input.source.clone_from(&args.guards.source_column);
     config
+}
+
+/// The defaults, but for what texts are compared without.
+fn ignoring(args: Ignoring) -> DeduplicateConfig {
+    DeduplicateConfig {
+        ignore_diacritics: args.ignore_diacritics,
+        ignore_digits: args.ignore_digits,
+        ignore_punctuation: args.ignore_punctuation,
+        ..DeduplicateConfig::default()
+    }
 }
 
 /// `None` unless a guard is asked for.
@@ -82,10 +89,7 @@ pub(crate) fn tune(args: &Tune) -> (InputConfig, DeduplicateConfig) {
         recall: Some(args.recall),
         ngram: Some(args.ngram),
         seed: args.seed,
-        ignore_diacritics: args.ignore_diacritics,
-        ignore_digits: args.ignore_digits,
-        ignore_punctuation: args.ignore_punctuation,
-        ..DeduplicateConfig::default()
+        ..ignoring(args.ignoring)
     };
     (input(args.inputs.clone(), &args.reading), deduplicate)
 }
@@ -116,20 +120,7 @@ pub(crate) fn convert(args: &Convert) -> Config {
 }
 
 fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
-    Config {
-        input: input(data.inputs.clone(), &data.reading),
-        decontaminate: None,
-        deduplicate: None,
-        guards: None,
-        index: None,
-        grain: None,
-        repetition: None,
-        score: None,
-        select: None,
-        output: OutputConfig { path: data.output.clone(), tables },
-        tiers: BTreeMap::new(),
-        routes: BTreeMap::new(),
-    }
+    Config::new(input(data.inputs.clone(), &data.reading), OutputConfig { path: data.output.clone(), tables })
 }
 
 fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {

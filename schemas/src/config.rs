@@ -48,6 +48,26 @@ pub struct Config {
     pub routes: BTreeMap<Table, String>,
 }
 
+impl Config {
+    /// Reads `input` and writes `output`, with no stage between.
+    pub fn new(input: InputConfig, output: OutputConfig) -> Self {
+        Self {
+            input,
+            decontaminate: None,
+            deduplicate: None,
+            guards: None,
+            index: None,
+            grain: None,
+            repetition: None,
+            score: None,
+            select: None,
+            output,
+            tiers: BTreeMap::new(),
+            routes: BTreeMap::new(),
+        }
+    }
+}
+
 /// What is read, and what its columns mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use crate::config::{Config, Measure, Table};
 pub const MANIFEST_VERSION: u32 = 1;
 
 /// Record of one finished run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`MANIFEST_VERSION`].
     pub manifest_version: u32,

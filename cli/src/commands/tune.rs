@@ -156,9 +156,9 @@ impl Finished<'_> {
             (true, format!("--threshold {} --recall {}", self.tuning.suggestion.threshold, args.recall)),
             (args.ngram != 5, format!("--ngram {}", args.ngram)),
             (args.seed != 0, format!("--seed {}", args.seed)),
-            (args.ignore_diacritics, "--ignore-diacritics".to_owned()),
-            (args.ignore_digits, "--ignore-digits".to_owned()),
-            (args.ignore_punctuation, "--ignore-punctuation".to_owned()),
+            (args.ignoring.ignore_diacritics, "--ignore-diacritics".to_owned()),
+            (args.ignoring.ignore_digits, "--ignore-digits".to_owned()),
+            (args.ignoring.ignore_punctuation, "--ignore-punctuation".to_owned()),
             (reading.text_column != "text", format!("--text-column {}", quoted(&reading.text_column))),
             (
                 reading.id_column.is_some(),

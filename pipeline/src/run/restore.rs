@@ -5,7 +5,7 @@
 //! dropped ---------------------------------------------------------------+
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
@@ -111,17 +111,9 @@ pub fn restore(
         config_sha256: sha256_of(&config_for_manifest(&config)),
         config: config_for_manifest(&config),
         inputs: sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect(),
-        skipped_files: Vec::new(),
         rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
-        dropped_by_reason: BTreeMap::new(),
-        decontamination: None,
-        near_duplicates: None,
-        losses: None,
-        index: None,
-        grain: None,
-        scorer: None,
-        selection: None,
         tables: sink.records().clone(),
+        ..Manifest::default()
     };
     sink.commit(&manifest)?;
     Ok(manifest)
@@ -133,20 +125,7 @@ fn config(run: &FinishedRun<'_>, output: &str) -> Config {
     if let Some(text) = run.manifest().config["input"]["text"].as_str() {
         text.clone_into(&mut input.text);
     }
-    Config {
-        input,
-        decontaminate: None,
-        deduplicate: None,
-        guards: None,
-        index: None,
-        grain: None,
-        repetition: None,
-        score: None,
-        select: None,
-        output: OutputConfig { path: output.to_owned(), tables: None },
-        tiers: BTreeMap::new(),
-        routes: BTreeMap::new(),
-    }
+    Config::new(input, OutputConfig { path: output.to_owned(), tables: None })
 }
 
 /// # Errors

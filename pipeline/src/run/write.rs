@@ -34,7 +34,7 @@ use crate::stage::MapStage;
 use crate::{Error, Result};
 
 /// What the writing pass counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) kept: u64,
     pub(super) dropped: u64,
@@ -79,17 +79,7 @@ pub(super) fn write(
     let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
     let mut tables = Tables::open(run, &kept, &dropped, scores.as_ref(), output)?;
     let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
-    let mut written = Written {
-        kept: 0,
-        dropped: 0,
-        dropped_by_reason: BTreeMap::new(),
-        near_duplicates: None,
-        losses: None,
-        index: None,
-        grain: None,
-        scorer: None,
-        selection: None,
-    };
+    let mut written = Written::default();
 
     run.begin("writing");
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(named_columns(run, &router)) };

@@ -3,7 +3,6 @@
 mod found;
 mod overview;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{FileRecord, InputRecord, MANIFEST_VERSION, Manifest, RowCounts, TableRecord};
+use tamis_schemas::manifest::{FileRecord, InputRecord, MANIFEST_VERSION, Manifest, TableRecord};
 use tempfile::TempDir;
 
 use super::{FinishedRun, Proof};
@@ -47,17 +46,7 @@ impl Written {
                     rows,
                 })
                 .collect(),
-            skipped_files: Vec::new(),
-            rows: RowCounts::default(),
-            dropped_by_reason: BTreeMap::new(),
-            decontamination: None,
-            index: None,
-            near_duplicates: None,
-            losses: None,
-            grain: None,
-            scorer: None,
-            selection: None,
-            tables: BTreeMap::new(),
+            ..Manifest::default()
         };
         let mut written = Self { dir: tempfile::tempdir().unwrap(), manifest };
         written.rows(Table::Kept, &[]);
