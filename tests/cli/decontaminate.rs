@@ -343,6 +343,7 @@ fn held_out_files_that_cannot_be_used() {
     write_lines(&at("short.jsonl"), &[json!({"text": "yes"}), json!({"text": "!"})]);
     write_lines(&at("number.jsonl"), &[json!({"text": 12})]);
     fs::write(at("broken.jsonl"), "{\"text\":\"one two three four\"}\n{\"text\":\n{\n").unwrap();
+    fs::create_dir(at("nothing")).unwrap();
     fs::write(at("empty.jsonl"), "").unwrap();
     fs::write(at("header.csv"), "text\n").unwrap();
     fs::write(at("half.parquet"), "PAR1 not parquet").unwrap();
@@ -358,6 +359,7 @@ fn held_out_files_that_cannot_be_used() {
         ("--against good.jsonl --against empty.jsonl", &["`empty.jsonl` is empty"]),
         ("--against header.csv", &["`header.csv` is empty"]),
         ("--against half.parquet", &["half.parquet", "Parquet"]),
+        ("--against nothing", &["held-out items: there are no input files"]),
         ("--against short.jsonl", &["no held-out item", "fewer than 4 tokens", "--against-min-tokens"]),
         ("--against good.jsonl --against-ngram 0", &["ngram is 0"]),
         ("--against good.jsonl --against-ngram 1000", &["ngram is 1000"]),
