@@ -26,6 +26,35 @@ pub(super) struct Buckets {
     pub(super) hot_keys: HashSet<u64>,
 }
 
+/// The lower halves of the keys of hot buckets.
+#[derive(Debug)]
+pub(super) struct HotTags {
+    tags: HashSet<u32>,
+    /// A bit for each value of the lower bits of a tag: whether one of the tags has it. Nearly all others are told by that.
+    low_bits: Box<[u64; 1 << (HotTags::LOW_BITS - 6)]>,
+}
+
+impl HotTags {
+    const LOW_BITS: u32 = 16;
+
+    pub(super) fn new(hot_keys: &HashSet<u64>) -> Self {
+        let tags: HashSet<u32> = hot_keys.iter().map(|&key| key as u32).collect();
+        let mut low_bits = Box::new([0; 1 << (Self::LOW_BITS - 6)]);
+        for &tag in &tags {
+            low_bits[Self::word(tag)] |= 1 << (tag & 63);
+        }
+        Self { tags, low_bits }
+    }
+
+    pub(super) fn contain(&self, tag: u32) -> bool {
+        self.low_bits[Self::word(tag)] >> (tag & 63) & 1 == 1 && self.tags.contains(&tag)
+    }
+
+    fn word(tag: u32) -> usize {
+        (tag as usize & ((1 << Self::LOW_BITS) - 1)) >> 6
+    }
+}
+
 /// Groups the rows that share a key, `collapsed` ranks aside. A bucket of more than `hot_rows` is hot.
 pub(super) fn buckets(
     keys: ExternalSorter<(u64, u64)>,

@@ -11,12 +11,11 @@
 //! A pair meets in every bucket that it shares. It is compared only if that is the bucket of the first band (or the least
 //! shingle) that the two rows share, hot buckets aside.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::buckets::{BucketReader, Buckets, buckets, split};
+use super::buckets::{BucketReader, Buckets, HotTags, buckets, split};
 use super::compare::{Findings, first_shared};
 use super::earlier::Pairing;
 use super::edge::{Edge, GreyPair, Grouped};
@@ -103,7 +102,7 @@ pub(super) fn compare(
     };
     let hot_rows = if matches!(features, Features::Sketches { .. }) { HOT_ROWS } else { usize::MAX };
     let Buckets { cool, hot, hot_keys } = buckets(keys, hot_rows, ranks, collapsed, context)?;
-    let hot_tags = hot_keys.iter().map(|&key| key as u32).collect();
+    let hot_tags = HotTags::new(&hot_keys);
     let mut comparison = Comparison { features, ranks, pairing, hot_tags, places, context, found };
     let mut reader = BucketReader::new(&cool);
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
@@ -171,7 +170,7 @@ struct Comparison<'a> {
     features: &'a Features,
     ranks: &'a Ranks,
     pairing: Pairing,
-    hot_tags: HashSet<u32>,
+    hot_tags: HotTags,
     places: &'a Places,
     context: &'a Context,
     found: Found,
@@ -284,7 +283,7 @@ impl Comparison<'_> {
         for &rank in ranks {
             glances.push(table.get(self.ranks.row(rank)?)?);
         }
-        let is_hot = |tag| !self.hot_tags.is_empty() && self.hot_tags.contains(&tag);
+        let is_hot = |tag| self.hot_tags.contain(tag);
         let mut met = Vec::new();
         for later in later {
             let left = &glances[later];

@@ -37,10 +37,16 @@ impl OpenPairs {
         self.pairs.is_empty()
     }
 
-    fn push(&mut self, pair: GreyPair, context: &Context) -> Result<()> {
-        self.later.insert(pair.later);
-        self.earlier.insert(pair.earlier());
-        self.pairs.push(pair, context)
+    /// Adds pairs of one later row.
+    fn push_row(&mut self, pairs: &[GreyPair], context: &Context) -> Result<()> {
+        if let Some(pair) = pairs.first() {
+            self.later.insert(pair.later);
+        }
+        for &pair in pairs {
+            self.earlier.insert(pair.earlier());
+            self.pairs.push(pair, context)?;
+        }
+        Ok(())
     }
 }
 
@@ -95,9 +101,7 @@ pub(super) fn prune(
         for &edge in &edges_of_row {
             pruned.edges.push(edge, context)?;
         }
-        for &pair in &grey_of_row {
-            pruned.open.push(pair, context)?;
-        }
+        pruned.open.push_row(&grey_of_row, context)?;
     }
     Ok(pruned)
 }
