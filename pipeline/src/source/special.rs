@@ -6,10 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use serde_json::value::RawValue;
 use tamis_schemas::columns;
 
-use super::json::write_json;
 use super::{IdSource, Request, TextExpression, TextPart};
 use crate::{Error, Result};
 
@@ -30,14 +28,6 @@ pub(super) struct Special {
 enum Part {
     Literal(String),
     Column(usize),
-}
-
-/// A value that is not null, as text.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Cell<'a> {
-    Text(&'a str),
-    /// JSON: a string stands for itself, anything else for its JSON text.
-    Json(&'a RawValue),
 }
 
 impl Special {
@@ -136,13 +126,10 @@ impl Special {
         let parts = if column.is_some() { None } else { self.text.clone() };
         let rest = Self { text: parts, ..self.clone() };
         let mut builder = SpecialBuilder::new(&rest, name, base_row, 0);
-        let mut cells: Vec<Option<Cell<'_>>> = Vec::with_capacity(texts.len());
         for (index, &row) in rows.iter().enumerate() {
-            cells.clear();
-            cells.extend(texts.iter().map(|text| {
-                text.as_ref().filter(|text| text.is_valid(index)).map(|text| Cell::Text(text.value(index)))
-            }));
-            builder.push(row, &cells);
+            builder.push(row, |column| {
+                texts[column].as_ref().filter(|text| text.is_valid(index)).map(|text| text.value(index))
+            });
         }
         let mut added = builder.finish();
         if let Some(column) = column {
@@ -179,15 +166,17 @@ impl<'a> SpecialBuilder<'a> {
         self.rows.len()
     }
 
-    /// Adds a row, its ordinal in the file, whose columns are in `cells`. It [has text](Special::has_text).
-    pub(super) fn push(&mut self, row: u64, cells: &[Option<Cell<'_>>]) {
+    /// Adds a row, its ordinal in the file, given by the texts of its columns. It [has text](Special::has_text).
+    ///
+    /// `cell`: of a column of [`Special::columns`]; `None`: null or missing.
+    pub(super) fn push<'c>(&mut self, row: u64, cell: impl Fn(usize) -> Option<&'c str>) {
         self.rows.push(self.base_row + row);
         for part in self.special.text.iter().flatten() {
             match part {
                 Part::Literal(text) => write_text(&mut self.text, text),
                 Part::Column(index) => {
-                    if let Some(cell) = cells[*index] {
-                        cell.write_to(&mut self.text);
+                    if let Some(text) = cell(*index) {
+                        write_text(&mut self.text, text);
                     }
                 }
             }
@@ -196,8 +185,8 @@ impl<'a> SpecialBuilder<'a> {
             self.text.append_value("");
         }
         if self.special.has_id {
-            match self.special.id.iter().find_map(|&index| cells[index]) {
-                Some(cell) => cell.write_to(&mut self.id),
+            match self.special.id.iter().find_map(|&index| cell(index)) {
+                Some(id) => write_text(&mut self.id, id),
                 None => write_row_id(&mut self.id, self.file_name, row),
             }
             self.id.append_value("");
@@ -214,15 +203,6 @@ impl<'a> SpecialBuilder<'a> {
             columns.push(Arc::new(self.id.finish()));
         }
         columns
-    }
-}
-
-impl Cell<'_> {
-    fn write_to(self, out: &mut StringBuilder) {
-        match self {
-            Self::Text(text) => write_text(out, text),
-            Self::Json(value) => write_json(value, |text| write_text(out, text)),
-        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) use infer::Fits;
 use self::fields::{Field, split};
 use super::plan::{Mode, Output, Plan};
 use super::records::RecordBlock;
-use super::special::{Cell, Special, SpecialBuilder};
+use super::special::{Special, SpecialBuilder};
 use crate::{Error, Result};
 
 /// The header of a file.
@@ -90,8 +90,8 @@ pub(super) fn decode_survey(
         if let Err(reason) = header.split(record, &mut fields) {
             return Ok(Some(reason));
         }
-        let cells = cells(&special_fields, &fields);
-        if !plan.special.has_text(|column| cells[column].is_some()) {
+        let cell = |column: usize| special_fields[column].and_then(|index| fields[index].value());
+        if !plan.special.has_text(|column| cell(column).is_some()) {
             return Ok(Some(plan.special.no_text_reason()));
         }
         if let Some(reason) = given.and_then(|schema| misfit(&fields, header, schema)) {
@@ -102,7 +102,7 @@ pub(super) fn decode_survey(
                 fits.observe(value);
             }
         }
-        builder.push(row, &cells);
+        builder.push(row, cell);
         if builder.len() == plan.batch_rows {
             output.push(Vec::new(), builder.finish())?;
         }
@@ -114,10 +114,6 @@ pub(super) fn decode_survey(
         output.decoded.types.csv.extend(columns);
     }
     Ok(())
-}
-
-fn cells<'a>(special_fields: &[Option<usize>], fields: &'a [Field<'_>]) -> Vec<Option<Cell<'a>>> {
-    special_fields.iter().map(|index| fields[(*index)?].value().map(Cell::Text)).collect()
 }
 
 /// Decodes a block into the columns that the plan asks for.
@@ -220,8 +216,8 @@ fn rejected_reason(plan: &Plan, record: &str, header: &Header) -> Result<String>
     if let Err(reason) = header.split(record, &mut fields) {
         return Ok(reason);
     }
-    let cells = cells(&header.special_fields(special), &fields);
-    if !special.has_text(|column| cells[column].is_some()) {
+    let special_fields = header.special_fields(special);
+    if !special.has_text(|column| special_fields[column].is_some_and(|index| fields[index].value().is_some())) {
         return Ok(special.no_text_reason());
     }
     let reason = plan.options.schema.as_ref().and_then(|schema| misfit(&fields, header, schema));

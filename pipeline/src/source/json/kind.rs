@@ -2,7 +2,6 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 use indexmap::IndexMap;
-use serde_json::value::RawValue;
 
 use super::value::{for_each_element, for_each_entry};
 
@@ -86,9 +85,8 @@ impl Numbers {
 
 impl Kind {
     /// Adds a value.
-    pub(super) fn observe(&mut self, value: &RawValue, depth: usize) {
-        let text = value.get();
-        match text.as_bytes()[0] {
+    pub(super) fn observe(&mut self, value: &str, depth: usize) {
+        match value.as_bytes()[0] {
             _ if *self == Self::Json => {}
             b'n' => {}
             b't' | b'f' => self.merge(Self::Bool),
@@ -96,25 +94,25 @@ impl Kind {
             b'[' | b'{' if depth == MAX_DEPTH => *self = Self::Json,
             b'[' => self.observe_list(value, depth),
             b'{' => self.observe_object(value, depth),
-            _ => self.merge(Self::Number(Numbers::of(text))),
+            _ => self.merge(Self::Number(Numbers::of(value))),
         }
     }
 
-    fn observe_list(&mut self, value: &RawValue, depth: usize) {
+    fn observe_list(&mut self, value: &str, depth: usize) {
         self.merge(Self::List(Box::default()));
         if let Self::List(element) = self {
-            for_each_element(value.get(), |value| element.observe(value, depth + 1));
+            for_each_element(value, |value| element.observe(value, depth + 1));
         }
     }
 
-    fn observe_object(&mut self, value: &RawValue, depth: usize) {
+    fn observe_object(&mut self, value: &str, depth: usize) {
         self.merge(Self::Object(IndexMap::new()));
         let Self::Object(fields) = self else { return };
         let mut n_entries = 0;
         let mut seen: Vec<usize> = Vec::new();
         let mut first_unseen = 0;
         let mut has_duplicate = false;
-        for_each_entry(value.get(), |key, value| {
+        for_each_entry(value, |key, value| {
             // Objects of one column mostly have the same keys in the same order.
             let index = match fields.get_index(n_entries) {
                 Some((name, _)) if **name == *key => n_entries,
@@ -197,7 +195,7 @@ mod tests {
     fn kind_of(values: &[&str]) -> Kind {
         let mut kind = Kind::Null;
         for value in values {
-            kind.observe(serde_json::from_str(value).unwrap(), 0);
+            kind.observe(value, 0);
         }
         kind
     }

@@ -44,7 +44,7 @@ pub(in crate::source) fn decode_survey(
         if let Some(types) = &mut types {
             types.observe(&reader);
         }
-        builder.push(row, &reader.cells);
+        builder.push(row, |column| reader.cell(column));
         if builder.len() == plan.batch_rows {
             output.push(Vec::new(), builder.finish())?;
         }
@@ -61,7 +61,7 @@ pub(in crate::source) fn decode_survey(
 fn observe_keys(output: &mut Output<'_>, reader: &LineReader<'_>) {
     let types = output.decoded.types.files.entry(output.file.index).or_default();
     types.n_readable += 1;
-    types.has_special.resize(reader.cells.len(), false);
+    types.has_special.resize(reader.n_special(), false);
     // The usual case: nothing new to say.
     if types.n_readable > 1 && types.has_special.iter().all(|&has| has) {
         return;

@@ -161,10 +161,10 @@ fn has_fraction(line: &str, schema: &SchemaRef) -> bool {
             DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _)
                 if text.starts_with('[') =>
             {
-                for_each_element(text, |value| found |= in_value(value.get(), field.data_type()));
+                for_each_element(text, |value| found |= in_value(value, field.data_type()));
             }
             DataType::Struct(fields) if text.starts_with('{') => for_each_entry(text, |key, value| {
-                found |= fields.find(&key).is_some_and(|(_, field)| in_value(value.get(), field.data_type()));
+                found |= fields.find(&key).is_some_and(|(_, field)| in_value(value, field.data_type()));
             }),
             _ => {}
         }

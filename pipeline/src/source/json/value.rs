@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// If `text` is not one JSON object; some entries may have been visited then.
 pub(super) fn try_for_each_entry<'a>(
     text: &'a str,
-    visit: impl FnMut(Cow<'a, str>, &'a RawValue),
+    visit: impl FnMut(Cow<'a, str>, &'a str),
 ) -> serde_json::Result<()> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_map(Entries(visit))?;
@@ -20,45 +20,13 @@ pub(super) fn try_for_each_entry<'a>(
 }
 
 /// Calls `visit` for each entry of an object known to be valid.
-pub(super) fn for_each_entry<'a>(text: &'a str, visit: impl FnMut(Cow<'a, str>, &'a RawValue)) {
+pub(super) fn for_each_entry<'a>(text: &'a str, visit: impl FnMut(Cow<'a, str>, &'a str)) {
     try_for_each_entry(text, visit).expect("a part of valid JSON is valid");
 }
 
 /// Calls `visit` for each element of an array known to be valid.
-pub(super) fn for_each_element<'a>(text: &'a str, visit: impl FnMut(&'a RawValue)) {
+pub(super) fn for_each_element<'a>(text: &'a str, visit: impl FnMut(&'a str)) {
     serde_json::Deserializer::from_str(text).deserialize_seq(Elements(visit)).expect("a part of valid JSON is valid");
-}
-
-/// Writes the text of a JSON string, known to be valid and without lone surrogates, in pieces.
-pub(super) fn write_string(string: &str, mut write: impl FnMut(&str)) {
-    let inner = &string[1..string.len() - 1];
-    let unit = |at: usize| u32::from_str_radix(&inner[at..at + 4], 16).unwrap_or(0);
-    let mut position = 0;
-    while let Some(length) = memchr::memchr(b'\\', &inner.as_bytes()[position..]) {
-        let at = position + length;
-        write(&inner[position..at]);
-        position = at + 2;
-        match inner.as_bytes()[at + 1] {
-            b'n' => write("\n"),
-            b't' => write("\t"),
-            b'r' => write("\r"),
-            b'b' => write("\u{8}"),
-            b'f' => write("\u{c}"),
-            b'u' => {
-                let mut code = unit(at + 2);
-                position += 4;
-                if (0xd800..0xdc00).contains(&code) {
-                    code = 0x1_0000 + ((code - 0xd800) << 10) + (unit(at + 8) - 0xdc00);
-                    position += 6;
-                }
-                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                write(character.encode_utf8(&mut [0; 4]));
-            }
-            // A quote, a slash or a backslash stands for itself.
-            _ => write(&inner[at + 1..at + 2]),
-        }
-    }
-    write(&inner[position..]);
 }
 
 /// Whether a string in valid JSON has an escape that stands for half a character.
@@ -84,7 +52,7 @@ pub(super) fn has_lone_surrogate(text: &str) -> bool {
 
 struct Entries<F>(F);
 
-impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for Entries<F> {
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Entries<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +61,7 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for Entries<F> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(Key(key)) = map.next_key()? {
-            (self.0)(key, map.next_value()?);
+            (self.0)(key, map.next_value::<&RawValue>()?.get());
         }
         Ok(())
     }
@@ -106,7 +74,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct Elements<F>(F);
 
-impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
+impl<'de, F: FnMut(&'de str)> Visitor<'de> for Elements<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,8 +82,8 @@ impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(element) = elements.next_element()? {
-            (self.0)(element);
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            (self.0)(element.get());
         }
         Ok(())
     }
@@ -149,24 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_unescaped_as_serde_json_does() {
-        let all: String = (0..0x2_0000).step_by(7).filter_map(char::from_u32).collect();
-        let escaped: Vec<String> = all.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
-        let plain = ["", "plain", "é\n\"\\\u{0}\u{1F600}", "\\", "\\\\u0041", "\u{8}\u{c}\r\t", all.as_str()];
-        let cases = plain.iter().map(|text| serde_json::to_string(text).unwrap());
-        let escapes = [r#""\ud83d\ude00\/\u00e9x""#.to_owned(), format!("\"{}\"", escaped.concat())];
-        for json in cases.chain(escapes) {
-            let mut text = String::new();
-            write_string(&json, |piece| text.push_str(piece));
-            assert_eq!(text, serde_json::from_str::<String>(&json).unwrap());
-        }
-    }
-
-    #[test]
     fn entries_in_order() {
         let mut entries = Vec::new();
         let text = r#" {"a" : [1, 2] ,"\n": "x"} "#;
-        try_for_each_entry(text, |key, value| entries.push((key.into_owned(), value.get()))).unwrap();
+        try_for_each_entry(text, |key, value| entries.push((key.into_owned(), value))).unwrap();
         assert_eq!(entries, [("a".to_owned(), "[1, 2]"), ("\n".to_owned(), "\"x\"")]);
         for text in ["", "1", "[]", "{\"a\":1}x", "{\"a\":1}{}", "{\"a\":tru}", "{a:1}", "{\"a\":1,}", "{\"a\":\"\n\"}"]
         {
