@@ -181,6 +181,9 @@ pub(crate) struct Dedup {
     #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
     pub(crate) linkage: Linkage,
     /// Index of earlier runs (folder or URL): their kept rows come first, and what stays is added
+    ///
+    /// The first run makes it. What a run added leaves the index again when --overwrite replaces its output: give every run
+    /// that is to count an output of its own.
     #[arg(long, value_name = "URL", help_heading = "Near-duplicates")]
     pub(crate) index: Option<String>,
     /// Which rows are compared: any two, those of one source, of two, or each with the index only
