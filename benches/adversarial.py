@@ -18,9 +18,9 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
+
+from measuring import measure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATE = [f"word{place}" for place in range(200)]
@@ -57,22 +57,6 @@ def generate(case, n_rows, path):
             sink.write(json.dumps({"id": str(row), "text": CASES[case](row, generator)}) + "\n")
 
 
-def measure(command):
-    """Returns (wall seconds, CPU seconds, peak resident MiB, summary) of a command."""
-    read, write = os.pipe()
-    clock = os.times().elapsed
-    process = subprocess.Popen(command, stdout=write)
-    os.close(write)
-    with os.fdopen(read, encoding="utf8") as pipe:
-        summary = pipe.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):  # 1: some rows were rejected
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    wall = os.times().elapsed - clock
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(summary)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="all if none is named")
@@ -88,8 +72,9 @@ def main():
             corpus, out = os.path.join(work, "in.jsonl"), os.path.join(work, "out")
             generate(case, args.rows, corpus)
             options = ["--memory-limit", args.memory_limit, "--no-progress", "--format", "json", "--temp-dir", work]
-            wall, cpu, peak, summary = measure([args.tamis, "dedup", corpus, "-o", out, *options])
-            manifest = summary["manifest"]
+            # 1: some rows were rejected.
+            wall, cpu, peak, summary = measure([args.tamis, "dedup", corpus, "-o", out, *options], codes=(0, 1))
+            manifest = json.loads(summary)["manifest"]
             near = manifest["near_duplicates"]
             pairs = f"{near['candidate_pairs']:14}{near['untested_pairs']:14}{near['hot_buckets']:8}"
             print(f"{case:12}{wall:8.1f}{cpu:8.1f}{peak:10.0f}{manifest['rows']['dropped']:10}{manifest['rows']['rejected']:10}{pairs}", flush=True)

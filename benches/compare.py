@@ -13,22 +13,13 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 
+from measuring import install, measure
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY_LIMIT = "256MiB"
-
-
-def measure(command, env=None):
-    """Returns (CPU seconds, peak resident MiB) of a command."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def multiply(corpus, n_copies, out):
@@ -68,17 +59,15 @@ def run(args, work):
         "tamis dedup": (tamis("dedup", args.corpus), None),
     }
     if not args.no_rensa:
-        site = os.path.join(work, "site")
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", site, "rensa==0.5.0"], check=True)
-        env = dict(os.environ, PYTHONPATH=site)
+        env = install(os.path.join(work, "site"), ["rensa==0.5.0"])
         contenders["rensa 0.5.0"] = ([sys.executable, os.path.join(HERE, "peer_rensa.py"), args.corpus], env)
 
     figures = {name: [] for name in contenders}
     for round_number in range(args.runs + 1):
         for name, (command, env) in contenders.items():
-            figure = measure(command, env)
+            _, seconds, memory, _ = measure(command, env)
             if round_number > 0:
-                figures[name].append(figure)
+                figures[name].append((seconds, memory))
 
     print(f"{'':24}{'CPU s':>8}{'range':>16}{'peak MiB':>10}")
     cpu = {}
@@ -94,7 +83,7 @@ def run(args, work):
     if args.copies > 1:
         copies = os.path.join(work, "copies.jsonl")
         multiply(args.corpus, args.copies, copies)
-        _, memory = measure(tamis("dedup", copies))
+        _, _, memory, _ = measure(tamis("dedup", copies))
         print(f"tamis dedup, {args.copies} copies: peak {memory:.0f} MiB at --memory-limit {MEMORY_LIMIT}")
 
 

@@ -17,22 +17,16 @@ import subprocess
 import sys
 import tempfile
 
+from measuring import install, measure
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 # text-dedup also wants pyspark, unisim (tensorflow) and sphinx; its MinHash command imports none of them.
 MINHASH_NEEDS = "click click-option-group datasets fire ftfy numpy psutil regex rich scipy tqdm xxhash zstandard bitarray pybloom-live"
 PEERS = {
-    "datatrove": [["datatrove==0.10.1", "nltk", "spacy", "regex", "xxhash<4", "numpy"]],
+    "datatrove": [["datatrove==0.10.1", "nltk", "spacy", "regex", "tokenizers", "xxhash<4", "numpy"]],
     "text_dedup": [["--no-deps", "text-dedup==0.4.0"], MINHASH_NEEDS.split()],
     "rensa_sketch": [["rensa==0.5.0", "numpy"]],
 }
-
-
-def install(peer, sites):
-    site = os.path.join(sites, peer)
-    if not os.path.isdir(site):
-        for packages in PEERS[peer]:
-            subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", site, *packages], check=True)
-    return dict(os.environ, PYTHONPATH=site, HF_HUB_OFFLINE="1", HF_HOME=os.path.join(sites, "hf"))
 
 
 def peer(name, env, *arguments):
@@ -42,15 +36,6 @@ def peer(name, env, *arguments):
     if done.returncode != 0:
         sys.exit(f"{done.stderr[-2000:]}\n{' '.join(command)} ended with {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def cpu_seconds(command):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime
 
 
 def take_sample(corpus, n_documents, out):
@@ -87,7 +72,8 @@ def main():
 
 def run(args, work):
     sites = args.sites or os.path.join(work, "sites")
-    envs = {name: install(name, sites) for name in PEERS}
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": os.path.join(sites, "hf")}
+    envs = {name: install(os.path.join(sites, name), *rounds) | offline for name, rounds in PEERS.items()}
     sample = os.path.join(work, "sample.jsonl")
     (n_all, mean_all), (n_sample, mean_sample) = take_sample(args.corpus, args.documents, sample)
     print(f"corpus: {n_all} documents of {mean_all:.0f} bytes; sample: {n_sample} of {mean_sample:.0f} bytes")
@@ -97,7 +83,7 @@ def run(args, work):
     figures = {}
     sketches = []
     for _ in range(args.runs):
-        figures.setdefault("tamis dedup, whole corpus", []).append((cpu_seconds(dedup) / n_all, mean_all))
+        figures.setdefault("tamis dedup, whole corpus", []).append((measure(dedup)[1] / n_all, mean_all))
         seconds = peer("datatrove", envs["datatrove"], sample)["seconds"]
         figures.setdefault("datatrove signature stage", []).append((seconds / n_sample, mean_sample))
         times = peer("text_dedup", envs["text_dedup"], sample)

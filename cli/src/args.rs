@@ -1,5 +1,6 @@
 //! What the user typed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -26,7 +27,7 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Worker threads [default: the processors granted to this process]
     #[arg(long, global = true, env = "TAMIS_THREADS", value_name = "N", help_heading = "Resources")]
-    pub(crate) threads: Option<usize>,
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Memory to use at most, 64MiB or more, e.g. 512MiB [default: half of what is granted]
     #[arg(long, global = true, env = "TAMIS_MEMORY_LIMIT", value_name = "BYTES", help_heading = "Resources")]
     pub(crate) memory_limit: Option<ByteSize>,
@@ -39,11 +40,11 @@ pub(crate) struct Global {
         global = true,
         env = "TAMIS_BATCH_ROWS",
         value_name = "N",
-        default_value_t = 8192,
+        default_value = "8192",
         hide_short_help = true,
         help_heading = "Resources"
     )]
-    pub(crate) batch_rows: usize,
+    pub(crate) batch_rows: NonZeroUsize,
     /// How the summary is printed
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Output")]
     pub(crate) format: Format,
@@ -180,6 +181,9 @@ pub(crate) struct Dedup {
     #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
     pub(crate) linkage: Linkage,
     /// Index of earlier runs (folder or URL): their kept rows come first, and what stays is added
+    ///
+    /// The first run makes it. What a run added leaves the index again when --overwrite replaces its output: give every run
+    /// that is to count an output of its own.
     #[arg(long, value_name = "URL", help_heading = "Near-duplicates")]
     pub(crate) index: Option<String>,
     /// Which rows are compared: any two, those of one source, of two, or each with the index only
@@ -285,7 +289,7 @@ pub(crate) struct Tune {
     pub(crate) inputs: Vec<String>,
     #[command(flatten)]
     pub(crate) reading: Reading,
-    /// Rows drawn at random; as many neighbours may join them
+    /// Rows drawn at random, 2 to 20000; as many neighbours may join them
     #[arg(long, value_name = "N", default_value_t = 2000, help_heading = "Sample")]
     pub(crate) sample: usize,
     /// Seed of the draw and of the sketch
@@ -369,10 +373,10 @@ pub(crate) struct Inspect {
     #[arg(value_name = "OUT")]
     pub(crate) run: String,
     /// A cluster: its kept row beside each row dropped for it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort"], help_heading = "What is shown")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort", "top"], help_heading = "What is shown")]
     pub(crate) cluster: Option<String>,
     /// A dropped row beside the row that stands for it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["by", "sort"], help_heading = "What is shown")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["by", "sort", "top", "limit"], help_heading = "What is shown")]
     pub(crate) dropped: Option<String>,
     /// Which clusters come first
     #[arg(long, value_enum, default_value_t = ClusterOrder::Size, help_heading = "What is shown")]
@@ -398,7 +402,7 @@ pub(crate) struct Inspect {
     /// Below 80, the two texts are shown as one. Where there is no terminal, 100.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..), help_heading = "Output")]
     pub(crate) width: Option<u16>,
-    /// Colors; the variable `NO_COLOR` turns them off, too
+    /// Colors; auto: on a terminal, unless `NO_COLOR` is set
     #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Output")]
     pub(crate) color: When,
     /// File to write, instead of standard output

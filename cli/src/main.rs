@@ -12,6 +12,7 @@ mod number;
 mod progress;
 mod report;
 mod settings;
+mod shell;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,11 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
+/// A number of things: `1 file`, `1,234 files`.
+pub(crate) fn counted(value: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// Bytes with a decimal unit: `470.2 MB`.
 pub(crate) fn bytes(value: u64) -> String {
     let mut scaled = value as f64;
@@ -37,6 +42,7 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!([0, 12, 123, 1234, 1_234_567].map(count), ["0", "12", "123", "1,234", "1,234,567"]);
+        assert_eq!([0, 1, 1234].map(|n| counted(n, "file")), ["0 files", "1 file", "1,234 files"]);
         assert_eq!([0, 999, 1500, 470_200_000].map(bytes), ["0 B", "999 B", "1.5 kB", "470.2 MB"]);
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".into(), "-".into()));
     }

@@ -9,7 +9,7 @@ use tamis_schemas::manifest::{DecontaminationRecord, GrainRecord, LossOf, LossRe
 
 use crate::args::Format;
 use crate::machine;
-use crate::number::{bytes, count, percent};
+use crate::number::{bytes, count, counted, percent};
 
 /// What the manifest does not hold, because it differs from run to run.
 #[derive(Debug)]
@@ -48,14 +48,14 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     let stored: u64 = inputs.iter().map(|input| input.size_bytes).sum();
     let seconds = finished.elapsed.as_secs_f64();
     let memory = machine::peak_memory_bytes().map_or_else(String::new, |peak| format!(", peak memory {}", bytes(peak)));
-    let files = if inputs.len() == 1 { "1 file".to_owned() } else { format!("{} files", count(inputs.len() as u64)) };
     writeln!(
         out,
-        "{}: {} rows from {files} ({}) in {seconds:.1} s, {} threads{memory}\n",
+        "{}: {} from {} ({}) in {seconds:.1} s, {}{memory}\n",
         finished.command,
-        count(rows.rows_in),
+        counted(rows.rows_in, "row"),
+        counted(inputs.len() as u64, "file"),
         bytes(stored),
-        finished.n_threads,
+        counted(finished.n_threads as u64, "thread"),
     )?;
     let row = |name: &str, n: u64, note: &str| {
         format!("  {name:<10}{:>14}  {:>7}  {note}", count(n), percent(n, rows.rows_in))
@@ -112,12 +112,11 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
 }
 
 fn write_decontamination(out: &mut impl Write, record: &DecontaminationRecord) -> io::Result<()> {
-    let n_files = record.files.len();
-    let files = if n_files == 1 { "1 file".to_owned() } else { format!("{} files", count(n_files as u64)) };
     writeln!(
         out,
-        "\nheld out: {} items of {files}, by runs of {} tokens\n  {} rows contain one, {} items are contained",
-        count(record.items),
+        "\nheld out: {} of {}, by runs of {} tokens\n  {} rows contain one, {} items are contained",
+        counted(record.items, "item"),
+        counted(record.files.len() as u64, "file"),
         record.ngram,
         count(record.contaminated_rows),
         count(record.found_items),

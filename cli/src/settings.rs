@@ -184,7 +184,7 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
     let resources = Resources {
         n_threads,
         memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
-        batch_rows: global.batch_rows,
+        batch_rows: global.batch_rows.get(),
         temp_dir: global.temp_dir.clone(),
     };
     Ok(Context::new(&resources, cancel)?)
@@ -192,5 +192,5 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
 
 /// Worker threads to use.
 pub(crate) fn n_threads(global: &Global) -> usize {
-    global.threads.unwrap_or_else(machine::n_threads).max(1)
+    global.threads.map_or_else(machine::n_threads, std::num::NonZero::get)
 }

@@ -114,7 +114,7 @@ impl Error {
                     .into(),
             ),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
-            Self::Spill { .. } => Some("free space there, or set TMPDIR to a disk with more".into()),
+            Self::Spill { .. } => Some("free space there, or name a folder on a disk with more with --temp-dir".into()),
             _ => None,
         }
     }

@@ -89,7 +89,8 @@ pub struct InputConfig {
     /// What a document is in a plain text file.
     #[serde(default)]
     pub text_documents: TextDocuments,
-    /// Column types that are known: name to type, for instance `{ id = "int64", text = "utf8" }`. Default: inferred over the whole input.
+    /// The type of every column, for instance `{ id = "int64", text = "utf8" }`: a file with another column is refused, a row
+    /// that does not fit is rejected. Default: inferred over the whole input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<BTreeMap<String, String>>,
     /// A longer row is rejected.

@@ -50,6 +50,14 @@ fn many_lines() -> String {
 }
 
 #[test]
+fn no_thread_and_no_row_are_no_numbers_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("in.txt"), "one\n").unwrap();
+    fails(dir.path(), "convert in.txt -o out --threads 0", &["--threads"]);
+    fails(dir.path(), "convert in.txt -o out --batch-rows 0", &["--batch-rows"]);
+}
+
+#[test]
 fn broken_rows_become_rejects() {
     rejects(
         "a.jsonl",

@@ -19,6 +19,28 @@ fn init_writes_a_config_that_runs() {
 }
 
 #[test]
+fn what_init_comments_out_is_a_config_of_every_section() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = tamis(dir.path(), &format!("init {} -o -", sample("banking.jsonl"))).expect_code(0).stdout;
+    let is_setting = |line: &str| {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        line.starts_with('[') || (!key.is_empty() && key.chars().all(|char| char.is_ascii_lowercase() || char == '_'))
+    };
+    let uncommented: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line)).collect();
+    fs::write(dir.path().join("c.toml"), uncommented.join("\n")).unwrap();
+    tamis(dir.path(), "config check c.toml").expect_code(0);
+    let config: toml::Table = uncommented.join("\n").parse().unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(&tamis(dir.path(), "config schema").expect_code(0).stdout).unwrap();
+    let mut sections: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    sections.sort_unstable();
+    let mut named: Vec<&str> = config.keys().map(String::as_str).collect();
+    named.sort_unstable();
+    assert_eq!(named, sections, "{text}");
+}
+
+#[test]
 fn run_does_every_stage() {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
@@ -48,6 +70,13 @@ fn show_says_where_each_value_comes_from() {
     assert!(shown.contains("recall = 0.99  # default"), "{shown}");
     let again: toml::Table = shown.parse().unwrap();
     assert_eq!(again["deduplicate"]["ngram"].as_integer(), Some(5));
+
+    let names = "[tiers.\"my \\\"cold\\\" one\"]\nzstd = 9\n[routes]\ndropped = 'my \"cold\" one'\n[input.schema]\n\"a.b\\n\" = \"utf8\"\n";
+    fs::write(dir.path().join("c.toml"), format!("{config}{names}")).unwrap();
+    let shown = tamis(dir.path(), "config show c.toml").expect_code(0).stdout;
+    let again: toml::Table = shown.parse().unwrap();
+    assert_eq!(again["tiers"]["my \"cold\" one"]["zstd"].as_integer(), Some(9), "{shown}");
+    assert_eq!(again["input"]["schema"]["a.b\n"].as_str(), Some("utf8"), "{shown}");
 }
 
 #[test]

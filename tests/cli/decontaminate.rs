@@ -324,7 +324,7 @@ fn the_summary_says_so() {
     let ended = tamis(dir.path(), "dedup in.jsonl -o out --against held.jsonl").expect_code(0);
     for line in [
         "1 contaminated",
-        "held out: 1 items of 1 file, by runs of 13 tokens",
+        "held out: 1 item of 1 file, by runs of 13 tokens",
         "1 rows contain one",
         "1 items are too short",
     ] {

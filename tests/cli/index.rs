@@ -287,7 +287,12 @@ fn the_same_command_again_gives_the_same_output() {
     let expect = files(&dir.path().join("second"));
     let run = manifest(&dir.path().join("second"))["index"]["run"].clone();
     assert!(kept(&dir.path().join("second")).len() > 10);
-    tamis(dir.path(), &command).expect_code(0);
+    let again = tamis(dir.path(), &command).expect_code(0);
+    assert!(
+        again.stderr.contains("leaves the index") && again.stderr.contains(run.as_str().unwrap()),
+        "{}",
+        again.stderr
+    );
     assert!(files(&dir.path().join("second")) == expect);
     let json = index_json(&index);
     let names_of = |json: &Value| -> Vec<Value> {

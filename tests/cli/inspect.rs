@@ -271,6 +271,8 @@ fn what_cannot_be_shown_is_explained() {
         ("inspect out --dropped adi-bsd.LICENSE", "adi-bsd.LICENSE"),
         ("inspect out --by nothing", "no column `nothing`"),
         ("inspect out --cluster a --dropped b", "cannot be used with"),
+        ("inspect out --cluster a --top 3", "cannot be used with"),
+        ("inspect out --dropped a --limit 3", "cannot be used with"),
         ("convert none -o x --format html", "tamis inspect"),
     ] {
         let ended = tamis(dir.path(), args).expect_code(2);
@@ -282,6 +284,21 @@ fn what_cannot_be_shown_is_explained() {
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     let ended = tamis(dir.path(), "inspect out").expect_code(2);
     assert!(ended.stderr.contains("evidence"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_command_of_a_list_is_one_for_a_shell() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "a folder/of someone's/with long names/".to_owned() + "part-00000.jsonl#17";
+    let rows = [json!({"id": long, "text": FILLER}), json!({"id": "b", "text": FILLER})];
+    run_rows(dir.path(), &rows, "");
+    let shown = tamis(dir.path(), "inspect out --width 120").expect_code(0).stdout;
+    assert!(shown.contains(&format!("--cluster '{}'", long.replace('\'', r"'\''"))), "{shown}");
+    let listed = shown.lines().find(|line| line.contains("  All human")).unwrap();
+    assert!(listed.contains(&long) && listed.chars().count() <= 120, "{listed}");
+    let narrow = tamis(dir.path(), "inspect out --width 80").expect_code(0).stdout;
+    let listed = narrow.lines().find(|line| line.contains("  All human")).unwrap();
+    assert!(!listed.contains(&long) && listed.chars().count() <= 80, "{listed}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tamis config show|check|schema`.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use tamis_pipeline::dedup::Search;
@@ -95,7 +96,7 @@ fn write_table(
     }
     for (key, value) in table.iter().filter(|(_, value)| !is_section(value)) {
         let origin = origins.of(path, key, given.is_some_and(|given| given.contains_key(key)));
-        shown.push_str(&format!("{key} = {value}  # {origin}\n"));
+        shown.push_str(&format!("{} = {value}  # {origin}\n", quoted(key)));
     }
     if let (Some(bands), "deduplicate") = (&origins.bands, path) {
         shown.push_str(&format!("# {bands}\n"));
@@ -103,8 +104,19 @@ fn write_table(
     for (key, value) in table {
         if let toml::Value::Table(inner) = value {
             let given = given.and_then(|given| given.get(key)?.as_table());
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let key = quoted(key);
+            let path = if path.is_empty() { key.into_owned() } else { format!("{path}.{key}") };
             write_table(shown, inner, given, &path, origins);
         }
+    }
+}
+
+/// A key as TOML takes it: names of tiers and columns may hold anything. A string of JSON is one of TOML.
+fn quoted(key: &str) -> Cow<'_, str> {
+    let is_bare = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+    if !key.is_empty() && key.chars().all(is_bare) {
+        key.into()
+    } else {
+        serde_json::Value::from(key).to_string().into()
     }
 }

@@ -11,7 +11,7 @@ use tamis_schemas::index::{IndexManifest, SegmentRecord};
 
 use crate::args::{Format, Global, IndexCommand, IndexExpire};
 use crate::exit::Exit;
-use crate::number::{bytes, count};
+use crate::number::{bytes, count, counted};
 use crate::settings;
 
 pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> {
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
                 let manifest = maintain::delete(&place(&args.index.url)?)?;
                 let rows: u64 = manifest.segments.iter().map(SegmentRecord::live_rows).sum();
                 let n_segments = manifest.segments.len() as u64;
-                let text = format!("removed the index: {} rows in {} segments\n", count(rows), count(n_segments));
+                let (n_rows, segments) = (counted(rows, "row"), counted(n_segments, "segment"));
+                let text = format!("removed the index: {n_rows} in {segments}\n");
                 (text, json!({"removed_rows": rows, "removed_segments": n_segments}))
             }
         },
@@ -66,9 +67,9 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
         IndexCommand::Verify(index) => {
             let found = maintain::verify(&place(&index.url)?, &context)?;
             let text = format!(
-                "the index is sound: {} segments, {} rows, {} keys, {}\n",
-                count(found.segments),
-                count(found.rows),
+                "the index is sound: {}, {}, {} keys, {}\n",
+                counted(found.segments, "segment"),
+                counted(found.rows, "row"),
                 count(found.keys),
                 bytes(found.bytes),
             );
@@ -111,9 +112,8 @@ fn expired_text(expired: &maintain::Expired) -> String {
 fn describe(url: &str, manifest: &IndexManifest, now: u64) -> String {
     let rows: u64 = manifest.segments.iter().map(SegmentRecord::live_rows).sum();
     let size: u64 = manifest.segments.iter().map(SegmentRecord::bytes).sum();
-    let n_segments = count(manifest.segments.len() as u64);
-    let mut text =
-        format!("index {url}: {} rows in {n_segments} segments, {}\n\nparameters\n", count(rows), bytes(size));
+    let segments = counted(manifest.segments.len() as u64, "segment");
+    let mut text = format!("index {url}: {} in {segments}, {}\n\nparameters\n", counted(rows, "row"), bytes(size));
     if let Ok(Value::Object(parameters)) = serde_json::to_value(&manifest.parameters) {
         for (name, value) in parameters {
             text += &format!("  {name:<20}{value}\n");

@@ -42,10 +42,10 @@ fn config_text(inputs: &[String], summary: &InputSummary) -> String {
     let quoted = |value: &str| toml::Value::from(value).to_string();
     let paths: Vec<String> = inputs.iter().map(|input| quoted(input)).collect();
     let mut out = format!(
-        "# {} files, {}, {} rows{}. Columns:\n",
-        number::count(summary.n_files),
+        "# {}, {}, {}{}. Columns:\n",
+        number::counted(summary.n_files, "file"),
         number::bytes(summary.size_bytes),
-        number::count(summary.rows),
+        number::counted(summary.rows, "row"),
         if summary.rejected > 0 {
             format!(", {} of them unreadable", number::count(summary.rejected))
         } else {
@@ -91,15 +91,18 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # Rows that repeat themselves, or the repeated paragraphs in them:
 # [repetition]
 # action = \"drop\"     # or \"cut\"
+
 # Drop rows that contain an item of a held-out set, before anything else:
 # [decontaminate]
 # paths = [\"benchmarks\"]    # files, folders, globs or URLs
 # ngram = 13                # tokens in a row; of shorter items all
 # min_tokens = 4            # shorter items are not looked for
+
 # Stop before too much is lost, of all rows, of the rows of a file, or of a cluster:
 # [guards]
 # max_dropped_ratio = 0.5
 # max_cluster_rows = 10000
+
 # Compare with what earlier runs kept, and add what this one keeps:
 # [index]
 # url = \"tamis-index\"   # a folder, or s3://bucket/prefix

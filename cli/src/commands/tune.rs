@@ -11,9 +11,10 @@ use tamis_pipeline::tune::{Pair, Pairs, Sample, ThresholdLine, Tuning};
 use crate::args::{Format, Global, Tune};
 use crate::exit::Exit;
 use crate::machine;
-use crate::number::{bytes, count};
+use crate::number::{bytes, count, counted};
 use crate::progress::Display;
 use crate::settings;
+use crate::shell::quoted;
 
 /// Characters of the longest bar of the histogram.
 const BAR_CHARS: f64 = 40.0;
@@ -88,8 +89,8 @@ impl Finished<'_> {
             machine::peak_memory_bytes().map_or_else(String::new, |peak| format!(", peak memory {}", bytes(peak)));
         writeln!(
             out,
-            "  reading {reading:.1} s, comparing all pairs {comparing:.1} s, judging {judging:.1} s; {} threads{memory}",
-            self.n_threads
+            "  reading {reading:.1} s, comparing all pairs {comparing:.1} s, judging {judging:.1} s; {}{memory}",
+            counted(self.n_threads as u64, "thread")
         )?;
         if sample.n_cut() > 0 {
             let n = count(sample.n_cut());
@@ -225,15 +226,6 @@ impl Finished<'_> {
     }
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |char: char| char.is_alphanumeric() || "/._-:@%+=,~".contains(char);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 fn bands_of(search: Search) -> Option<(usize, usize)> {
     match search {
         Search::Bands(bands) => Some((bands.n_bands, bands.rows_per_band)),
@@ -261,17 +253,4 @@ fn text_line(line: &ThresholdLine) -> String {
 
 fn rounded(value: f64) -> String {
     count(value.round() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_read_more_into_them() {
-        assert_eq!(
-            ["s3://a/b-1.jsonl", "a b", "it's", "", "*.csv"].map(quoted),
-            ["s3://a/b-1.jsonl", "'a b'", r"'it'\''s'", "''", "'*.csv'"]
-        );
-    }
 }

@@ -10,7 +10,7 @@ use super::compare::{Alone, Compared, Segment, Side};
 use super::terminal::{NO_DROPPED_TEXT, because, no_kept_text};
 use super::visible::visible;
 use super::{Found, View};
-use crate::number::{bytes, count, percent};
+use crate::number::{bytes, count, counted, percent};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -125,9 +125,8 @@ fn add_rows(body: &mut String, view: &View<'_>, overview: &Overview) {
     let parts = |counts: &std::collections::BTreeMap<String, u64>| {
         counts.iter().map(|(name, n)| format!("{} {}", count(*n), escaped(name))).collect::<Vec<_>>().join(", ")
     };
-    let files = if manifest.inputs.len() == 1 { "file" } else { "files" };
     let figures = [
-        ("rows in", rows.rows_in, format!("from {} {files}", count(manifest.inputs.len() as u64))),
+        ("rows in", rows.rows_in, format!("from {}", counted(manifest.inputs.len() as u64, "file"))),
         ("kept", rows.kept, percent(rows.kept, rows.rows_in)),
         (
             "dropped",

@@ -6,7 +6,7 @@ use tamis_pipeline::inspect::{Cluster, Overview, Pair, Proof, Sources, Text};
 use super::compare::Compared;
 use super::{Found, View};
 
-/// The same facts as the terminal shows, whole texts included.
+/// The same facts as the terminal shows, and all that was read of the texts.
 pub(crate) fn value(view: &View<'_>) -> Value {
     let mut value = json!({ "command": "tamis inspect", "run": view.run.location() });
     let (key, found) = match &view.found {

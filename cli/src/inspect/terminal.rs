@@ -5,17 +5,20 @@ use std::io::{self, Write};
 use tamis_pipeline::inspect::{Cluster, ClusterSummary, Overview, Pair, Proof, Sources, Text};
 
 use super::compare::{Alone, Compared};
-use super::layout::{padded, shortened};
+use super::layout::{columns, padded, shortened};
 use super::paint::{Ink, Paint};
 use super::side_by_side::{self, Canvas};
 use super::visible::visible;
 use super::{Found, View};
-use crate::number::{bytes, count, percent};
+use crate::number::{bytes, count, counted, percent};
+use crate::shell::quoted;
 
 /// Columns of a bar.
-const BAR_COLUMNS: u64 = 24;
-/// Columns of an id in a list.
+const BAR_COLUMNS: usize = 24;
+/// Columns of an id in a list, at least: longer ones take what is left beside the beginning of the text.
 const ID_COLUMNS: usize = 32;
+/// Columns of the beginning of a text in a list, at least.
+const TEXT_COLUMNS: usize = 12;
 
 /// Writes what was found in `width` columns.
 pub(crate) fn write(out: &mut impl Write, view: &View<'_>, width: usize, paint: Paint) -> io::Result<()> {
@@ -54,8 +57,7 @@ impl<W: Write> Page<'_, W> {
     fn overview(&mut self, overview: &Overview) -> io::Result<()> {
         let manifest = self.view.run.manifest();
         let rows = manifest.rows;
-        let n_files = manifest.inputs.len() as u64;
-        let files = if n_files == 1 { "1 file".to_owned() } else { format!("{} files", count(n_files)) };
+        let files = counted(manifest.inputs.len() as u64, "file");
         self.line(&format!("{}: {} rows from {files}", self.view.run.location(), count(rows.rows_in)))?;
         self.line("")?;
         let reasons: Vec<String> =
@@ -96,59 +98,38 @@ impl<W: Write> Page<'_, W> {
 
     fn similarities(&mut self, overview: &Overview) -> io::Result<()> {
         self.title("similarity of a dropped row and the one that stands for it")?;
-        self.line(&format!(
-            "  {:<13}{:>11}  {:BARS$}  {:>11}",
-            "",
-            "rows",
-            "",
-            "at least",
-            BARS = BAR_COLUMNS as usize
-        ))?;
+        self.bin("", "rows", "", "at least")?;
         let most = overview.similarities.iter().map(|bin| bin.rows).max().unwrap_or(0);
         for bin in &overview.similarities {
             let range = if bin.from < bin.to { format!("{:.2} to {:.2}", bin.from, bin.to) } else { "1.00".into() };
-            self.line(&format!(
-                "  {range:<13}{:>11}  {}  {:>11}  {:>7}",
-                count(bin.rows),
-                bar(bin.rows, most),
-                count(bin.rows_at_least),
-                percent(bin.rows_at_least, overview.evidence_rows),
-            ))?;
+            let share = percent(bin.rows_at_least, overview.evidence_rows);
+            let at_least = format!("{:>11}  {share:>7}", count(bin.rows_at_least));
+            self.bin(&range, &count(bin.rows), &bar(bin.rows, most), &at_least)?;
         }
         if overview.without_similarity > 0 {
-            self.line(&format!("  {:<13}{:>11}", "none", count(overview.without_similarity)))?;
+            self.bin("none", &count(overview.without_similarity), "", "")?;
         }
         Ok(())
     }
 
     fn sizes(&mut self, overview: &Overview) -> io::Result<()> {
         self.title(&format!("{} clusters by number of rows", count(overview.n_clusters)))?;
-        self.line(&format!(
-            "  {:<13}{:>11}  {:BARS$}  {:>11}",
-            "",
-            "clusters",
-            "",
-            "dropped",
-            BARS = BAR_COLUMNS as usize
-        ))?;
+        self.bin("", "clusters", "", "dropped")?;
         let most = overview.cluster_sizes.iter().map(|bin| bin.clusters).max().unwrap_or(0);
         for bin in &overview.cluster_sizes {
             let range =
                 if bin.from == bin.to { count(bin.from) } else { format!("{} to {}", count(bin.from), count(bin.to)) };
-            let bar = bar(bin.clusters, most);
-            self.line(&format!("  {range:<13}{:>11}  {bar}  {:>11}", count(bin.clusters), count(bin.dropped)))?;
+            self.bin(&range, &count(bin.clusters), &bar(bin.clusters, most), &count(bin.dropped))?;
         }
         if overview.without_cluster > 0 {
-            self.line(&format!(
-                "  {:<13}{:>11}  {:BARS$}  {:>11}",
-                "no cluster",
-                "",
-                "",
-                count(overview.without_cluster),
-                BARS = BAR_COLUMNS as usize
-            ))?;
+            self.bin("no cluster", "", "", &count(overview.without_cluster))?;
         }
         Ok(())
+    }
+
+    /// A line of a histogram.
+    fn bin(&mut self, range: &str, n: &str, bar: &str, note: &str) -> io::Result<()> {
+        self.line(&format!("  {range:<13}{n:>11}  {bar:BAR_COLUMNS$}  {note:>11}"))
     }
 
     fn clusters(&mut self, overview: &Overview) -> io::Result<()> {
@@ -159,15 +140,20 @@ impl<W: Write> Page<'_, W> {
         } else {
             "clusters".into()
         };
-        let example = visible(&first.id).into_owned();
-        self.title(&format!("{which} (one in full: --cluster '{example}')"))?;
-        self.line(&format!("  {:>8}  {:>6}  {:>6}  {:ID_COLUMNS$}  begins", "rows", "lowest", "mean", "id"))?;
+        let example = quoted(&visible(&first.id));
+        self.title(&format!("{which} (one in full: --cluster {example})"))?;
+        let figures = |rows: &str, lowest: &str, mean: &str| format!("  {rows:>8}  {lowest:>6}  {mean:>6}  ");
+        let head = figures("rows", "lowest", "mean");
+        let spare = self.canvas.width.saturating_sub(columns(&head) + 2 + TEXT_COLUMNS);
+        let longest = overview.clusters.iter().map(|cluster| columns(&visible(&cluster.id))).max().unwrap_or(0);
+        let id_columns = longest.min(spare).max(ID_COLUMNS);
+        self.line(&format!("{head}{}  begins", padded("id", id_columns)))?;
         for cluster in &overview.clusters {
             let ClusterSummary { id, rows, lowest, mean, text, .. } = cluster;
             let number = |value: &Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-            let id = padded(&shortened(&visible(id), ID_COLUMNS), ID_COLUMNS);
-            let start = format!("  {:>8}  {:>6}  {:>6}  {id}  ", count(*rows), number(lowest), number(mean));
-            let rest = self.canvas.width.saturating_sub(start.chars().count()).max(12);
+            let id = padded(&shortened(&visible(id), id_columns), id_columns);
+            let start = format!("{}{id}  ", figures(&count(*rows), &number(lowest), &number(mean)));
+            let rest = self.canvas.width.saturating_sub(columns(&start)).max(TEXT_COLUMNS);
             let text = match text {
                 Some(text) => shortened(&visible(text), rest),
                 None => "(the kept row is not in this run)".into(),
@@ -327,6 +313,6 @@ pub(super) fn because(proof: &Proof) -> String {
 }
 
 fn bar(value: u64, most: u64) -> String {
-    let columns = if most == 0 { 0 } else { (value * BAR_COLUMNS).div_ceil(most) as usize };
-    padded(&"█".repeat(columns), BAR_COLUMNS as usize)
+    let columns = if most == 0 { 0 } else { (value * BAR_COLUMNS as u64).div_ceil(most) as usize };
+    "█".repeat(columns)
 }

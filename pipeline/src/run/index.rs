@@ -65,6 +65,9 @@ impl IndexRun {
             Existing::Refuse => Vec::new(),
             Existing::Overwrite => superseded(&output, &catalog)?,
         };
+        for run in &superseded {
+            tracing::warn!(run, "the run whose output is overwritten leaves the index");
+        }
         Ok(Some(Self { catalog, output, settings: settings.clone(), superseded, stamp: stamp.clone() }))
     }
 

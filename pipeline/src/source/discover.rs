@@ -51,10 +51,10 @@ pub(super) fn discover(
     stores: &Stores,
     context: &Context,
 ) -> Result<Found> {
-    let mut search = Search { stores, context, found: BTreeMap::new() };
+    let mut search = Search { options, stores, context, found: BTreeMap::new() };
     for argument in arguments {
         match argument.as_str() {
-            STDIN => search.add_stdin(options)?,
+            STDIN => search.add_stream(STDIN.into(), STDIN.into(), || Ok(std::io::stdin().lock()))?,
             url if is_url(url) && !url.starts_with("file:") => search.add_url(url)?,
             url if is_url(url) => search.add_local(&local_path_of(url)?)?,
             path => search.add_local(path)?,
@@ -121,6 +121,7 @@ impl Candidate {
 }
 
 struct Search<'a> {
+    options: &'a SourceOptions,
     stores: &'a Stores,
     context: &'a Context,
     /// By URL: a file given twice is one file, under the lesser of its names.
@@ -203,6 +204,13 @@ impl Search<'_> {
         };
         let absolute = std::path::absolute(path).map_err(|error| unreadable_path(path, error))?;
         let url = Url::from_file_path(normalized(&absolute)).map_or_else(|()| name.clone(), String::from);
+        // Pipes and devices: `<(zcat a.gz)` of a shell is one. In a folder they are nobody's input, and may never end.
+        if !fs::metadata(path).map_err(|error| unreadable_path(path, error))?.is_file() {
+            if is_named {
+                return self.add_stream(name, url, || fs::File::open(path));
+            }
+            return Err(Error::Unreadable { location: name, source: "it is neither a file nor a folder".into() });
+        }
         let (store, location) = self.stores.resolve(&name)?;
         let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(&name, &error))?;
         self.add(Candidate { name, url, store, meta, is_named });
@@ -284,20 +292,27 @@ impl Search<'_> {
         self.add(Candidate { url: name.clone(), name, store: store.clone(), meta, is_named });
     }
 
-    fn add_stdin(&mut self, options: &SourceOptions) -> Result<()> {
-        if !self.found.contains_key(STDIN) {
-            let candidate = self.spool(std::io::stdin().lock(), options)?;
+    /// Adds what can be read only once: standard input, a pipe.
+    fn add_stream<R: Read>(
+        &mut self,
+        name: String,
+        url: String,
+        open: impl FnOnce() -> std::io::Result<R>,
+    ) -> Result<()> {
+        if !self.found.contains_key(&url) {
+            let input = open().map_err(|error| unreadable_path(FilePath::new(&name), error))?;
+            let candidate = self.spool(input, name, url)?;
             self.add(candidate);
         }
         Ok(())
     }
 
-    /// Copies standard input to a temporary file: every pass reads it again. Plain text is compressed on the way.
-    fn spool(&self, mut input: impl Read, options: &SourceOptions) -> Result<Candidate> {
-        let unusable = |error| unreadable_path(FilePath::new(STDIN), error);
+    /// Copies a stream to a temporary file: every pass reads it again. Plain text is compressed on the way.
+    fn spool(&self, mut input: impl Read, name: String, url: String) -> Result<Candidate> {
+        let unusable = |error| unreadable_path(FilePath::new(&name), error);
         let mut head = Vec::new();
         input.by_ref().take(SNIFF_BYTES).read_to_end(&mut head).map_err(unusable)?;
-        let format = options.format.or_else(|| Format::of_bytes(&head));
+        let format = self.options.format.or_else(|| Format::of_bytes(&head));
         let is_plain_text = format.is_some_and(Format::is_text) && Compression::of_bytes(&head).is_none();
         let path = self.context.spill.new_path();
         let in_spill = |error| self.context.spill.error(error);
@@ -311,8 +326,8 @@ impl Search<'_> {
             std::io::copy(&mut input, &mut file).map_err(unusable)?;
         }
         let (store, location) = self.stores.resolve(&path.to_string_lossy())?;
-        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(STDIN, &error))?;
-        Ok(Candidate { name: STDIN.into(), url: STDIN.into(), store, meta, is_named: true })
+        let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(&name, &error))?;
+        Ok(Candidate { name, url, store, meta, is_named: true })
     }
 }
 
@@ -365,7 +380,7 @@ fn sniff(file: &StoredFile) -> Result<Format> {
             Some(error) if plain.is_empty() => format!("the format of `{}` is not known: {error}", file.location),
             _ => format!("the format of `{}` is not known", file.location),
         },
-        hint: Some(format!("name it with --format; supported are {SUPPORTED}")),
+        hint: Some(format!("name it with --input-format (input.format); supported are {SUPPORTED}")),
     })
 }
 

@@ -139,8 +139,9 @@ fn standard_input_is_spooled() {
     ];
     for (input, format, stored_head) in cases {
         let options = SourceOptions { format, ..SourceOptions::default() };
-        let mut search = Search { stores: &fixture.stores, context: &fixture.context, found: BTreeMap::new() };
-        let candidate = search.spool(input, &options).unwrap();
+        let (stores, context) = (&fixture.stores, &fixture.context);
+        let mut search = Search { options: &options, stores, context, found: BTreeMap::new() };
+        let candidate = search.spool(input, "-".into(), "-".into()).unwrap();
         assert_eq!((candidate.name.as_str(), candidate.url.as_str()), ("-", "-"));
         let stored = candidate.stored(&fixture.context);
         let head = stored.read(0..stored_head.len() as u64).unwrap();
@@ -150,6 +151,24 @@ fn standard_input_is_spooled() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn pipes_are_read_once_and_not_from_folders() {
+    let fixture = Fixture::new(&["data/a.jsonl"]);
+    let pipe = fixture.path("data/p.jsonl");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, "{\"a\":1}\n").unwrap())
+    };
+    let found = fixture.discover(&[pipe.clone(), pipe.clone()]).unwrap();
+    writer.join().unwrap();
+    assert_eq!(found.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), [pipe.as_str()]);
+    assert_ne!(found.files[0].size_bytes, 0, "a pipe has no size; what came out of it has");
+    let error = fixture.discover(&[fixture.path("data")]).err().unwrap();
+    assert!(matches!(&error, Error::Unreadable { location, .. } if *location == pipe), "{error}");
+}
+
 #[test]
 fn objects_below_a_prefix() {
     let fixture = Fixture::new(&[]);
@@ -157,7 +176,8 @@ fn objects_below_a_prefix() {
     for path in ["in/a.jsonl", "in/b/c.csv", "in/_log/x.jsonl", "inner/d.jsonl"] {
         fixture.context.runtime.block_on(store.put(&Path::from(path), "{}".into())).unwrap();
     }
-    let search = Search { stores: &fixture.stores, context: &fixture.context, found: BTreeMap::new() };
+    let (options, stores, context) = (&SourceOptions::default(), &fixture.stores, &fixture.context);
+    let search = Search { options, stores, context, found: BTreeMap::new() };
     let mut listed: Vec<String> =
         search.list("memory", &store, &Path::from("in")).unwrap().into_iter().map(|(relative, _)| relative).collect();
     listed.sort();
