@@ -85,6 +85,7 @@ pub fn restore(
     let carried = Carried::new(&input, if has_ids { &added } else { &[] });
     let unique = vec![config.input.text.clone()];
     let mut sink = Output::open(&config, &[Table::Kept], unique, existing, stores, context.runtime.handle())?;
+    sink.prepare()?;
     let mut writer = sink.table(Table::Kept, Arc::clone(carried.schema()))?;
 
     progress.begin("restoring");
