@@ -99,6 +99,35 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
     }
 }
 
+#[test]
+fn so_are_those_in_other_tiers() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
+    let config = |out: &str| {
+        format!(
+            "[input]\npaths = [\"in.jsonl\"]\n[deduplicate]\n[output]\npath = \"{out}\"\n[tiers.cold]\nurl = \"cold\"\n[routes]\ndropped = \"cold\"\n"
+        )
+    };
+    std::fs::write(dir.path().join("c.toml"), config("out")).unwrap();
+    std::fs::write(dir.path().join("other.toml"), config("other")).unwrap();
+    let clean = || ["out", "cold", "other"].map(|name| std::fs::remove_dir_all(dir.path().join(name)).ok());
+    tamis(dir.path(), "run c.toml").expect_code(0);
+    let expect = (files(&dir.path().join("out")), files(&dir.path().join("cold")));
+    assert_eq!(expect.1.keys().collect::<Vec<_>>(), ["dropped/part-00000.parquet"]);
+    clean();
+    let half = ["out/_tamis_staging/committing", "cold/_tamis_staging/committing", "cold/dropped/part-00000.parquet"];
+    half.iter().for_each(|name| leave(dir.path(), name));
+    // To a run with another output, they are not what it left itself.
+    let ended = tamis(dir.path(), "run other.toml").expect_code(2);
+    assert!(ended.stderr.contains("`cold` is not empty"), "{}", ended.stderr);
+    tamis(dir.path(), "run c.toml").expect_code(0);
+    assert!((files(&dir.path().join("out")), files(&dir.path().join("cold"))) == expect);
+    // Nor are those of a run that ended.
+    leave(dir.path(), half[1]);
+    tamis(dir.path(), "run c.toml").expect_code(2);
+    assert!(dir.path().join(half[2]).exists());
+}
+
 /// A run that holds `out` and waits for its input.
 fn start(dir: &Path, flags: &[&str]) -> Child {
     let mut child = command(dir)
@@ -119,6 +148,17 @@ fn start(dir: &Path, flags: &[&str]) -> Child {
 fn end(mut child: Child) -> i32 {
     child.stdin.take().unwrap().write_all(b"{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
     child.wait().unwrap().code().unwrap()
+}
+
+#[test]
+fn a_run_that_cannot_be_committed_leaves_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = start(dir.path(), &[]);
+    let in_the_way = dir.path().join("out/manifest.json/mine");
+    std::fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    std::fs::write(&in_the_way, "mine").unwrap();
+    assert_eq!(end(child), 2);
+    assert_eq!(files(&dir.path().join("out")).keys().collect::<Vec<_>>(), ["manifest.json/mine"]);
 }
 
 #[test]

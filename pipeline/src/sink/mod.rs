@@ -37,7 +37,7 @@ use crate::{Error, Result};
 /// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
-/// Name of the file in the staging folder that says that tables were being renamed into place.
+/// Name of the file in a staging folder that says of which output tables were being renamed into place there.
 const COMMITTING: &str = "committing";
 
 /// What to do with an output location that holds something.
@@ -163,8 +163,11 @@ impl Output {
 
     /// Makes the run visible: renames local tables into place, then writes the manifest.
     pub fn commit(mut self, manifest: &Manifest) -> Result<()> {
-        if let Some(staging) = self.home.staging_folder() {
-            std::fs::write(staging.join(COMMITTING), "").map_err(|error| self.home.unwritable("", error))?;
+        for place in self.places() {
+            if let Some(staging) = place.staging_folder() {
+                std::fs::write(staging.join(COMMITTING), self.home.identity())
+                    .map_err(|error| place.unwritable("", error))?;
+            }
         }
         if self.existing == Existing::Overwrite {
             self.forget_manifest()?;
@@ -246,11 +249,11 @@ impl Output {
         Ok(())
     }
 
-    /// Tables in a folder that are not data yet: those of a run that was killed while it renamed them.
+    /// Tables in a folder that are not data yet: those of a run with this output that was killed while it renamed them.
     fn half_tables(&self, place: &Tier) -> Result<Vec<PathBuf>> {
         let (Some(folder), Some(staging)) = (&place.folder, place.staging_folder()) else { return Ok(Vec::new()) };
-        let is_home = self.home.folder.as_ref() == Some(folder);
-        let is_half = is_home && staging.join(COMMITTING).exists() && !self.has_manifest()?;
+        let is_of_this = std::fs::read_to_string(staging.join(COMMITTING)).is_ok_and(|of| of == self.home.identity());
+        let is_half = is_of_this && !self.has_manifest()?;
         Ok(if is_half { Table::ALL.map(|table| folder.join(table.name())).into() } else { Vec::new() })
     }
 
@@ -296,7 +299,7 @@ impl Output {
 }
 
 impl Drop for Output {
-    /// Removes the objects of a run that was not committed; the claims remove what is local.
+    /// Removes what a run that was not committed has made visible; the claims remove the rest.
     fn drop(&mut self) {
         if self.is_committed {
             return;
@@ -305,6 +308,9 @@ impl Drop for Output {
             if tier.folder.is_none() {
                 let _ = self.remove_objects(tier, *table);
             }
+        }
+        for table in self.places().iter().filter_map(|place| self.half_tables(place).ok()).flatten() {
+            let _ = remove_folder(&table);
         }
     }
 }
