@@ -147,7 +147,7 @@ fn files_that_are_not_what_they_say() {
     std::os::unix::fs::symlink("/nowhere", at("link.jsonl")).unwrap();
     fails(dir.path(), "convert link.jsonl -o out", &["link.jsonl"]);
     fs::write(at("a.xyz"), b"\x00\x01\x02\x03").unwrap();
-    fails(dir.path(), "convert a.xyz -o out", &["a.xyz"]);
+    fails(dir.path(), "convert a.xyz -o out", &["a.xyz", "--input-format"]);
     fs::write(at("twice.csv"), "a,b,a\n1,2,3\n").unwrap();
     fails(dir.path(), "convert twice.csv -o out", &["twice.csv", "a"]);
 }

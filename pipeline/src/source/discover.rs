@@ -365,7 +365,7 @@ fn sniff(file: &StoredFile) -> Result<Format> {
             Some(error) if plain.is_empty() => format!("the format of `{}` is not known: {error}", file.location),
             _ => format!("the format of `{}` is not known", file.location),
         },
-        hint: Some(format!("name it with --format; supported are {SUPPORTED}")),
+        hint: Some(format!("name it with --input-format (input.format); supported are {SUPPORTED}")),
     })
 }
 
