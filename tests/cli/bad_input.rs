@@ -153,6 +153,35 @@ fn files_that_are_not_what_they_say() {
 }
 
 #[test]
+fn where_there_is_no_row_no_column_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty.jsonl"), "").unwrap();
+    fs::write(dir.path().join("bad.jsonl"), "no JSON\n{\"text\":\n").unwrap();
+    fs::write(dir.path().join("header.csv"), "id,text\n").unwrap();
+    fs::write(dir.path().join("held.jsonl"), "{\"text\":\"a held out item of several words\"}\n").unwrap();
+    for (name, code) in [("empty.jsonl", 0), ("bad.jsonl", 1), ("header.csv", 0)] {
+        for flags in [
+            "",
+            "--by q",
+            "--keep q:asc",
+            "--keep q:desc,r:asc --recall 1.0",
+            "--source-column q --scope within-source",
+            "--source-column q --scope across-sources --by r",
+            "--source-column q --max-dropped-ratio 0.5",
+            "--measure containment --by q --cap-cluster 2",
+            "--grain paragraph --repetition cut --by q",
+            "--index index --keep q:desc --against held.jsonl",
+        ] {
+            tamis(dir.path(), &format!("dedup {name} -o out --overwrite {flags}")).expect_code(code);
+            assert_eq!(table(&dir.path().join("out"), "kept").1.num_rows(), 0, "{name} {flags}");
+        }
+    }
+    fs::write(dir.path().join("one.jsonl"), "{\"text\":\"one\"}\n").unwrap();
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+    fails(dir.path(), "dedup one.jsonl -o out --by q", &["`q`", "text"]);
+}
+
+#[test]
 fn columns_that_are_missing_or_not_text() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.jsonl"), "{\"body\":\"one\",\"n\":1}\n{\"body\":\"two\",\"n\":2}\n").unwrap();

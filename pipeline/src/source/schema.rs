@@ -123,6 +123,11 @@ impl InputSchema {
         self.0.file_rows.iter().sum()
     }
 
+    /// Whether the survey left a row.
+    pub(super) fn has_rows(&self) -> bool {
+        self.0.rejected.len() < self.n_rows()
+    }
+
     /// Rows of each file, rejected ones too, in the order of the files.
     pub fn file_rows(&self) -> &[u64] {
         &self.0.file_rows
@@ -157,7 +162,7 @@ impl InputSchema {
         for (index, name) in special.columns.iter().enumerate() {
             let Some(field) = self.column(name) else {
                 // Of a required column that was seen, every row may have been rejected.
-                if special.is_required[index] && self.0.rejected.len() < self.n_rows() {
+                if special.is_required[index] && self.has_rows() {
                     let names = self.0.all.fields().iter().map(|field| field.name().as_str());
                     return Err(missing_column(name, "the input", names));
                 }
