@@ -50,7 +50,9 @@ impl Plan {
             None => Vec::new(),
             Some(schema) => {
                 schema.check_special(&special)?;
-                requested(schema, &request.columns)?
+                let mut columns = requested(schema, &request.columns)?;
+                columns.retain(|column| special.fields().iter().all(|added| added.name() != column.name()));
+                columns
             }
         };
         let fields: Vec<FieldRef> = columns.iter().cloned().chain(special.fields()).collect();
