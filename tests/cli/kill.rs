@@ -81,7 +81,9 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
     let out = dir.path().join("out");
     let leave = |names: &[&str]| {
         let _ = std::fs::remove_dir_all(&out);
-        names.iter().for_each(|name| leave(dir.path(), &format!("out/{name}")));
+        for name in names {
+            leave(dir.path(), &format!("out/{name}"));
+        }
     };
     let half = ["_tamis_staging/committing", "_tamis_staging/dropped/part-00000.parquet", "kept/part-00000.parquet"];
     leave(&half);
@@ -101,31 +103,37 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
 
 #[test]
 fn so_are_those_in_other_tiers() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
-    let config = |out: &str| {
-        format!(
-            "[input]\npaths = [\"in.jsonl\"]\n[deduplicate]\n[output]\npath = \"{out}\"\n[tiers.cold]\nurl = \"cold\"\n[routes]\ndropped = \"cold\"\n"
-        )
-    };
-    std::fs::write(dir.path().join("c.toml"), config("out")).unwrap();
-    std::fs::write(dir.path().join("other.toml"), config("other")).unwrap();
-    let clean = || ["out", "cold", "other"].map(|name| std::fs::remove_dir_all(dir.path().join(name)).ok());
-    tamis(dir.path(), "run c.toml").expect_code(0);
-    let expect = (files(&dir.path().join("out")), files(&dir.path().join("cold")));
-    assert_eq!(expect.1.keys().collect::<Vec<_>>(), ["dropped/part-00000.parquet"]);
-    clean();
-    let half = ["out/_tamis_staging/committing", "cold/_tamis_staging/committing", "cold/dropped/part-00000.parquet"];
-    half.iter().for_each(|name| leave(dir.path(), name));
-    // To a run with another output, they are not what it left itself.
-    let ended = tamis(dir.path(), "run other.toml").expect_code(2);
-    assert!(ended.stderr.contains("`cold` is not empty"), "{}", ended.stderr);
-    tamis(dir.path(), "run c.toml").expect_code(0);
-    assert!((files(&dir.path().join("out")), files(&dir.path().join("cold"))) == expect);
-    // Nor are those of a run that ended.
-    leave(dir.path(), half[1]);
-    tamis(dir.path(), "run c.toml").expect_code(2);
-    assert!(dir.path().join(half[2]).exists());
+    for cold in ["cold", "out/cold"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
+        for out in ["out", "other"] {
+            let config = format!(
+                "[input]\npaths = [\"in.jsonl\"]\n[deduplicate]\n[output]\npath = \"{out}\"\n[tiers.cold]\nurl = \"{cold}\"\n[routes]\ndropped = \"cold\"\n"
+            );
+            std::fs::write(dir.path().join(format!("{out}.toml")), config).unwrap();
+        }
+        let written = || ["out", cold].map(|name| files(&dir.path().join(name)));
+        tamis(dir.path(), "run out.toml").expect_code(0);
+        let expect = written();
+        assert_eq!(expect[1].keys().collect::<Vec<_>>(), ["dropped/part-00000.parquet"]);
+        for name in ["out", cold] {
+            let _ = std::fs::remove_dir_all(dir.path().join(name));
+        }
+        let committing = format!("{cold}/_tamis_staging/committing");
+        let half = format!("{cold}/dropped/part-00000.parquet");
+        for name in ["out/_tamis_staging/committing", &committing, &half] {
+            leave(dir.path(), name);
+        }
+        // To a run with another output, they are not what it left itself.
+        let ended = tamis(dir.path(), "run other.toml").expect_code(2);
+        assert!(ended.stderr.contains(&format!("`{cold}` is not empty")), "{}", ended.stderr);
+        tamis(dir.path(), "run out.toml").expect_code(0);
+        assert!(written() == expect);
+        // Nor are those of a run that ended.
+        leave(dir.path(), &committing);
+        tamis(dir.path(), "run out.toml").expect_code(2);
+        assert!(dir.path().join(half).exists());
+    }
 }
 
 /// A run that holds `out` and waits for its input.
@@ -139,7 +147,7 @@ fn start(dir: &Path, flags: &[&str]) -> Child {
         .spawn()
         .unwrap();
     // More than fits into a pipe: that it is taken says that the run reads. Blank lines are no rows.
-    child.stdin.as_mut().unwrap().write_all(&[b'\n'; 1 << 20]).unwrap();
+    child.stdin.as_mut().unwrap().write_all(&vec![b'\n'; 1 << 20]).unwrap();
     assert_eq!(std::fs::read_to_string(dir.join(LOCK)).unwrap(), child.id().to_string());
     child
 }

@@ -223,20 +223,9 @@ impl Output {
         if self.existing == Existing::Overwrite {
             return Ok(());
         }
-        let is_used = match (&place.folder, place.staging_folder()) {
-            (Some(folder), Some(staging)) => {
-                let entries = match std::fs::read_dir(folder) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                    entries => entries.map_err(|error| place.unwritable("", error))?,
-                };
-                let half = self.half_tables(place)?;
-                entries.flatten().map(|entry| entry.path()).any(|path| path != staging && !half.contains(&path))
-            }
-            _ => {
-                let prefix = place.final_path("");
-                let first = self.runtime.block_on(async { place.store.list(Some(&prefix)).try_next().await });
-                first.map_err(|error| place.unwritable("", error))?.is_some()
-            }
+        let is_used = match &place.folder {
+            Some(folder) => self.is_folder_used(place, folder)?,
+            None => self.is_prefix_used(place)?,
         };
         if is_used {
             return Err(Error::Config {
@@ -247,6 +236,24 @@ impl Output {
             });
         }
         Ok(())
+    }
+
+    /// Whether a folder holds more than what a run that was killed left, and folders of other tiers: those are looked at too.
+    fn is_folder_used(&self, place: &Tier, folder: &Path) -> Result<bool> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(|error| place.unwritable("", error))?,
+        };
+        let mut known = self.half_tables(place)?;
+        known.extend(place.staging_folder());
+        known.extend(self.places().iter().filter_map(|other| other.folder.clone()));
+        Ok(entries.flatten().any(|entry| !known.contains(&entry.path())))
+    }
+
+    fn is_prefix_used(&self, place: &Tier) -> Result<bool> {
+        let prefix = place.final_path("");
+        let first = self.runtime.block_on(async { place.store.list(Some(&prefix)).try_next().await });
+        Ok(first.map_err(|error| place.unwritable("", error))?.is_some())
     }
 
     /// Tables in a folder that are not data yet: those of a run with this output that was killed while it renamed them.
