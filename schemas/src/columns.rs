@@ -1,7 +1,12 @@
-//! Names of the columns that tamis adds. Every one starts with `tamis_`; an input column of such a name is replaced.
+//! Names of the columns that tamis adds. Every one starts with `tamis_`.
+//!
+//! An input column that is named like one of [`WRITTEN`] is replaced where a table has that, so that what one run wrote
+//! another reads; other names that start so are refused.
 
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
+/// Columns that are written to tables.
+pub const WRITTEN: [&str; 10] = [ID, DUPLICATES, REASON, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, EMBEDDING];
 /// Id of a document: the id column as text, else `<source>#<row>`. Utf8, never null.
 pub const ID: &str = "tamis_id";
 /// Position of a row in the whole input, rejected rows counted too. `UInt64`; inside a run only, never written.

@@ -155,9 +155,38 @@ fn files_that_are_not_what_they_say() {
     std::os::unix::fs::symlink("/nowhere", at("link.jsonl")).unwrap();
     fails(dir.path(), "convert link.jsonl -o out", &["link.jsonl"]);
     fs::write(at("a.xyz"), b"\x00\x01\x02\x03").unwrap();
-    fails(dir.path(), "convert a.xyz -o out", &["a.xyz"]);
+    fails(dir.path(), "convert a.xyz -o out", &["a.xyz", "--input-format"]);
     fs::write(at("twice.csv"), "a,b,a\n1,2,3\n").unwrap();
     fails(dir.path(), "convert twice.csv -o out", &["twice.csv", "a"]);
+}
+
+#[test]
+fn where_there_is_no_row_no_column_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty.jsonl"), "").unwrap();
+    fs::write(dir.path().join("bad.jsonl"), "no JSON\n{\"text\":\n").unwrap();
+    fs::write(dir.path().join("header.csv"), "id,text\n").unwrap();
+    fs::write(dir.path().join("held.jsonl"), "{\"text\":\"a held out item of several words\"}\n").unwrap();
+    for (name, code) in [("empty.jsonl", 0), ("bad.jsonl", 1), ("header.csv", 0)] {
+        for flags in [
+            "",
+            "--by q",
+            "--keep q:asc",
+            "--keep q:desc,r:asc --recall 1.0",
+            "--source-column q --scope within-source",
+            "--source-column q --scope across-sources --by r",
+            "--source-column q --max-dropped-ratio 0.5",
+            "--measure containment --by q --cap-cluster 2",
+            "--grain paragraph --repetition cut --by q",
+            "--index index --keep q:desc --against held.jsonl",
+        ] {
+            tamis(dir.path(), &format!("dedup {name} -o out --overwrite {flags}")).expect_code(code);
+            assert_eq!(table(&dir.path().join("out"), "kept").1.num_rows(), 0, "{name} {flags}");
+        }
+    }
+    fs::write(dir.path().join("one.jsonl"), "{\"text\":\"one\"}\n").unwrap();
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+    fails(dir.path(), "dedup one.jsonl -o out --by q", &["`q`", "text"]);
 }
 
 #[test]

@@ -159,21 +159,41 @@ fn its_own_kept_rows_stay() {
 }
 
 #[test]
-fn input_columns_named_like_ours_are_replaced() {
+fn input_columns_named_like_those_of_a_table_are_replaced_there() {
     let dir = tempfile::tempdir().unwrap();
     let rows: String = ["one", "one", "two", "two", "three"]
         .iter()
-        .map(|text| format!("{{\"text\":\"{text}\",\"tamis_row\":\"x\",\"tamis_text\":7,\"tamis_reason\":\"mine\",\"tamis_file\":\"f\"}}\n"))
+        .map(|text| format!("{{\"text\":\"{text}\",\"tamis_reason\":\"mine\",\"tamis_score\":0.5}}\n"))
         .collect();
     std::fs::write(dir.path().join("in.jsonl"), rows).unwrap();
     for flags in ["", "--recall 1.0 --keep longest", "--max-dropped-ratio 0.9 --scope within-source"] {
         tamis(dir.path(), &format!("dedup in.jsonl -o out --overwrite {flags}")).expect_code(0);
         let (_, kept) = table(&dir.path().join("out"), "kept");
         assert_eq!(strings(&kept, "tamis_id"), ["in.jsonl#0", "in.jsonl#2", "in.jsonl#4"], "{flags}");
+        assert_eq!(strings(&kept, "tamis_reason"), ["mine", "mine", "mine"], "{flags}");
         let (_, dropped) = table(&dir.path().join("out"), "dropped");
         assert_eq!(strings(&dropped, "tamis_reason"), ["identical", "identical"], "{flags}");
+        assert_eq!(floats(&dropped, "tamis_score"), [0.5, 0.5], "{flags}");
     }
     // What one run dropped, another may read.
     tamis(dir.path(), "dedup out/dropped -o again").expect_code(0);
     assert_eq!(table(&dir.path().join("again"), "kept").1.num_rows(), 2);
+    // Where nothing is added, nothing is replaced.
+    tamis(dir.path(), "convert out/kept -o whole").expect_code(0);
+    let columns = |out: &str| table(&dir.path().join(out), "kept").1.columns().to_vec();
+    assert_eq!(columns("whole"), columns("out"));
+}
+
+#[test]
+fn input_columns_named_like_ours_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["tamis_row", "tamis_text", "tamis_file", "tamis_length"] {
+        let row = format!("{{\"text\":\"one\",\"{name}\":7}}\n");
+        std::fs::write(dir.path().join("in.jsonl"), row).unwrap();
+        for command in ["dedup in.jsonl -o out", "convert in.jsonl -o out"] {
+            let ended = tamis(dir.path(), command).expect_code(2);
+            assert!(ended.stderr.contains(&format!("`{name}`")), "{command}: {}", ended.stderr);
+            assert!(!dir.path().join("out").exists(), "{command}");
+        }
+    }
 }

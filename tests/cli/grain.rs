@@ -276,6 +276,36 @@ fn tables_may_lie_in_other_tiers() {
 }
 
 #[test]
+fn columns_that_a_run_replaced_are_named_and_no_others_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |id: &str, text: &str| {
+        format!("{{\"id\":\"{id}\",\"text\":\"{text}\",\"tamis_duplicates\":3,\"tamis_reason\":\"mine\"}}\n")
+    };
+    let repeats = "again and ".repeat(60);
+    fs::write(dir.path().join("in.jsonl"), [row("a", "same"), row("b", "same"), row("c", &repeats)].concat()).unwrap();
+    let base = "[input]\npaths = [\"in.jsonl\"]\n[output]\npath = \"out\"\n";
+    for (stages, flags, lost) in [
+        ("[deduplicate]\n", "", &["tamis_duplicates", "tamis_reason"][..]),
+        ("[deduplicate]\n", "--kept-only", &["tamis_duplicates"]),
+        ("[repetition]\n", "", &["tamis_reason"]),
+        ("[repetition]\n", "--kept-only", &[]),
+        ("[repetition]\naction = \"cut\"\n", "", &[]),
+    ] {
+        fs::write(dir.path().join("c.toml"), format!("{base}{stages}")).unwrap();
+        tamis(dir.path(), "run c.toml --overwrite").expect_code(0);
+        let ended = tamis(dir.path(), &format!("restore out -o back --overwrite {flags}")).expect_code(0);
+        let (schema, back) = table(&dir.path().join("back"), "kept");
+        for name in ["tamis_duplicates", "tamis_reason"] {
+            let is_lost = lost.contains(&name);
+            assert_eq!(ended.stderr.contains(name), is_lost, "{stages}{flags}: {}", ended.stderr);
+            assert_eq!(schema.field_with_name(name).is_err(), is_lost, "{stages}{flags}: {name}");
+            let value = if name == "tamis_reason" { "mine" } else { "3" };
+            assert!(is_lost || strings(&back, name).iter().all(|found| found == value), "{stages}{flags}: {name}");
+        }
+    }
+}
+
+#[test]
 fn mistakes_and_damage_are_named() {
     let dir = tempfile::tempdir().unwrap();
     write_rows(&dir.path().join("in.jsonl"), &rows());

@@ -139,6 +139,10 @@ fn other_parameters_are_refused_by_name() {
         ("--ignore-digits", "ignore_digits"),
         ("--ignore-punctuation", "ignore_punctuation"),
         ("--linkage connected", "linkage connected"),
+        ("--measure containment", "measure containment"),
+        ("--by id", "by `id`"),
+        ("--scope within-source", "scope within-source"),
+        ("--scope across-sources --source-column id", "scope across-sources"),
     ] {
         let ended = tamis(dir.path(), &format!("dedup {name} -o other --index index {flags}")).expect_code(2);
         assert!(ended.stderr.contains(expect), "{flags}: {}", ended.stderr);

@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{command, files, tamis};
+use crate::support::{command, files, strings, table, tamis};
 
 const DEDUP: &str = "dedup in.jsonl -o out --temp-dir temp --memory-limit 64MiB --threads 2";
 const N_KILLS: u32 = 10;
+/// In the output while a run writes to it.
+const LOCK: &str = "out/_tamis_staging/process";
 
 /// Rows of which every third is a near-duplicate of the one before it.
 fn input(dir: &Path) {
@@ -63,6 +65,15 @@ fn the_same_command_after_a_kill_writes_the_same_bytes() {
     assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "temporary files of killed runs stay behind");
 }
 
+/// Makes a file as a run with the output `out` leaves it that is killed while it commits.
+fn leave(dir: &Path, name: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let out = dir.canonicalize().unwrap().join("out");
+    let text = if name.ends_with("committing") { out.strip_prefix("/").unwrap().to_str().unwrap() } else { "half" };
+    std::fs::write(path, text).unwrap();
+}
+
 #[test]
 fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,9 +82,7 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
     let leave = |names: &[&str]| {
         let _ = std::fs::remove_dir_all(&out);
         for name in names {
-            let path = out.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "half").unwrap();
+            leave(dir.path(), &format!("out/{name}"));
         }
     };
     let half = ["_tamis_staging/committing", "_tamis_staging/dropped/part-00000.parquet", "kept/part-00000.parquet"];
@@ -90,4 +99,107 @@ fn tables_of_a_run_killed_while_it_committed_are_replaced_and_others_are_not() {
         let left = files(&out);
         assert!(names.iter().all(|name| left.contains_key(*name) || name.starts_with("_tamis_staging/")), "{names:?}");
     }
+}
+
+#[test]
+fn so_are_those_in_other_tiers() {
+    for cold in ["cold", "out/cold"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
+        for out in ["out", "other"] {
+            let config = format!(
+                "[input]\npaths = [\"in.jsonl\"]\n[deduplicate]\n[output]\npath = \"{out}\"\n[tiers.cold]\nurl = \"{cold}\"\n[routes]\ndropped = \"cold\"\n"
+            );
+            std::fs::write(dir.path().join(format!("{out}.toml")), config).unwrap();
+        }
+        let written = || ["out", cold].map(|name| files(&dir.path().join(name)));
+        tamis(dir.path(), "run out.toml").expect_code(0);
+        let expect = written();
+        assert_eq!(expect[1].keys().collect::<Vec<_>>(), ["dropped/part-00000.parquet"]);
+        for name in ["out", cold] {
+            let _ = std::fs::remove_dir_all(dir.path().join(name));
+        }
+        let committing = format!("{cold}/_tamis_staging/committing");
+        let half = format!("{cold}/dropped/part-00000.parquet");
+        for name in ["out/_tamis_staging/committing", &committing, &half] {
+            leave(dir.path(), name);
+        }
+        // To a run with another output, they are not what it left itself.
+        let ended = tamis(dir.path(), "run other.toml").expect_code(2);
+        assert!(ended.stderr.contains(&format!("`{cold}` is not empty")), "{}", ended.stderr);
+        tamis(dir.path(), "run out.toml").expect_code(0);
+        assert!(written() == expect);
+        // Nor are those of a run that ended.
+        leave(dir.path(), &committing);
+        tamis(dir.path(), "run out.toml").expect_code(2);
+        assert!(dir.path().join(half).exists());
+    }
+}
+
+/// A run that holds `out` and waits for its input.
+fn start(dir: &Path, flags: &[&str]) -> Child {
+    let mut child = command(dir)
+        .args(["dedup", "-", "--input-format", "jsonl", "-o", "out"])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // More than fits into a pipe: that it is taken says that the run reads. Blank lines are no rows.
+    child.stdin.as_mut().unwrap().write_all(&vec![b'\n'; 1 << 20]).unwrap();
+    assert_eq!(std::fs::read_to_string(dir.join(LOCK)).unwrap(), child.id().to_string());
+    child
+}
+
+/// Gives a run its input and waits for its end.
+fn end(mut child: Child) -> i32 {
+    child.stdin.take().unwrap().write_all(b"{\"id\":\"a\",\"text\":\"one two three\"}\n").unwrap();
+    child.wait().unwrap().code().unwrap()
+}
+
+#[test]
+fn a_run_that_cannot_be_committed_leaves_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = start(dir.path(), &[]);
+    let in_the_way = dir.path().join("out/manifest.json/mine");
+    std::fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    std::fs::write(&in_the_way, "mine").unwrap();
+    assert_eq!(end(child), 2);
+    assert_eq!(files(&dir.path().join("out")).keys().collect::<Vec<_>>(), ["manifest.json/mine"]);
+}
+
+#[test]
+fn a_second_run_to_the_same_output_is_refused_while_the_first_one_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.jsonl"), "{\"id\":\"b\",\"text\":\"other\"}\n").unwrap();
+    let lock = dir.path().join(LOCK);
+    let refused = |first: &Child, commands: &[&str]| {
+        for command in commands {
+            let ended = tamis(dir.path(), command).expect_code(2);
+            assert!(ended.stderr.contains(&format!("process {}", first.id())), "{command}: {}", ended.stderr);
+            assert!(lock.exists(), "{command}");
+        }
+    };
+    let kept = |expect: &str| {
+        let (_, kept) = table(&dir.path().join("out"), "kept");
+        assert_eq!(strings(&kept, "id"), [expect]);
+        assert!(!dir.path().join("out/_tamis_staging").exists());
+    };
+    for flags in [&[][..], &["--overwrite"]] {
+        let first = start(dir.path(), flags);
+        refused(&first, &["dedup in.jsonl -o out --overwrite", "convert in.jsonl -o ./out/ --overwrite"]);
+        assert_eq!(end(first), 0);
+        kept("a");
+    }
+
+    // What it held is free when it is killed.
+    std::fs::remove_dir_all(dir.path().join("out")).unwrap();
+    let mut first = start(dir.path(), &[]);
+    refused(&first, &["dedup in.jsonl -o out", "dedup in.jsonl -o out --overwrite"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(lock.exists());
+    tamis(dir.path(), "dedup in.jsonl -o out").expect_code(0);
+    kept("b");
 }

@@ -84,22 +84,30 @@ impl Settings {
         if self.linkage == Linkage::Connected {
             return refuse(
                 "linkage connected does not work with an index: what earlier runs kept cannot be dropped",
-                "use linkage star, or run without an index",
+                "use linkage star (--linkage), or run without an index",
             );
         }
         if self.measure == Measure::Containment {
             return refuse(
-                "measure containment does not work with an index, which holds sketches",
-                "use measure jaccard, or run without an index",
+                "measure containment does not work with an index, which is not searched by parts of texts",
+                "use measure jaccard (--measure), or run without an index",
             );
         }
-        if self.scope.by.is_some() || !matches!(self.scope.sources, Sources::All | Sources::Index) {
+        if let Some(column) = &self.scope.by {
             return refuse(
-                "an index does not know the groups and sources of the rows of earlier runs",
-                "leave out --by, use scope all or index, or one index for each group",
+                &format!("by `{column}` does not work with an index, which does not know the groups of earlier rows"),
+                "leave out --by, or keep an index for each group",
             );
         }
-        Ok(())
+        let scope = match self.scope.sources {
+            Sources::All | Sources::Index => return Ok(()),
+            Sources::Within => "within-source",
+            Sources::Across => "across-sources",
+        };
+        refuse(
+            &format!("scope {scope} does not work with an index, which does not know the sources of earlier rows"),
+            "use scope all or index (--scope), or keep an index for each source",
+        )
     }
 
     /// Checks the settings and chooses how candidates are found.

@@ -58,8 +58,10 @@ impl IndexRun {
         let (Some(index), Some(settings)) = (&config.index, settings) else { return Ok(None) };
         refuse_overlap("index", &index.url, &config.input.paths)?;
         let runtime = context.runtime.handle();
-        let catalog = Catalog::load(&Place::new(&index.url, stores, runtime)?)?;
+        let place = Place::new(&index.url, stores, runtime)?;
+        let catalog = Catalog::load(&place)?;
         catalog.check(&parameters(settings)?)?;
+        place.probe(&stamp.nonce)?;
         let output = Place::new(&config.output.path, stores, runtime)?;
         let superseded = match existing {
             Existing::Refuse => Vec::new(),

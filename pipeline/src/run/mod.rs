@@ -131,9 +131,10 @@ pub fn run(
     check(config)?;
     let plan = Plan::new(config)?;
     let runtime = context.runtime.handle();
+    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, stores, runtime)?;
     let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, stores, stamp, context)?;
     index.as_ref().map_or(Ok(()), IndexRun::announce)?;
-    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, stores, runtime)?;
+    output.prepare()?;
     let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
 

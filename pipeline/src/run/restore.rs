@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
+use arrow::datatypes::{DataType, Schema, UInt64Type};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
@@ -76,15 +76,11 @@ pub fn restore(
         .iter()
         .any(|name| !run.manifest().config[name].is_null());
     let added = [id_field()];
-    // How many rows a row stood for is of no use where all of them are back.
-    let is_input = |field: &&Arc<Field>| field.name() != columns::DUPLICATES;
-    let input = Schema::new_with_metadata(
-        kept.columns.schema().fields().iter().filter(is_input).cloned().collect::<Vec<_>>(),
-        kept.columns.schema().metadata().clone(),
-    );
+    let input = input_columns(&run, &kept, dropped.as_ref())?;
     let carried = Carried::new(&input, if has_ids { &added } else { &[] });
     let unique = vec![config.input.text.clone()];
     let mut sink = Output::open(&config, &[Table::Kept], unique, existing, stores, context.runtime.handle())?;
+    sink.prepare()?;
     let mut writer = sink.table(Table::Kept, Arc::clone(carried.schema()))?;
 
     progress.begin("restoring");
@@ -117,6 +113,32 @@ pub fn restore(
     };
     sink.commit(&manifest)?;
     Ok(manifest)
+}
+
+/// The columns of `kept` that hold what the input held, for all rows that are restored. Says which others the input had.
+fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<&TableReader<'_>>) -> Result<Schema> {
+    let schema = kept.columns.schema();
+    let has = |table: &TableReader<'_>, name: &str| table.columns.schema().field_with_name(name).is_ok();
+    let mut replaced = Vec::new();
+    let mut lost = Vec::new();
+    // Those of `dropped` are the input's, but for the reason.
+    if !run.manifest().config["deduplicate"].is_null() {
+        replaced.push(columns::DUPLICATES);
+        let of_input = match dropped {
+            Some(dropped) => has(dropped, columns::DUPLICATES),
+            None => run.table(Table::Dropped)?.is_some_and(|dropped| has(&dropped, columns::DUPLICATES)),
+        };
+        lost.extend(of_input.then_some(columns::DUPLICATES));
+    }
+    if dropped.is_some() {
+        replaced.push(columns::REASON);
+        lost.extend(has(kept, columns::REASON).then_some(columns::REASON));
+    }
+    if !lost.is_empty() {
+        tracing::warn!(columns = lost.join(", "), "the run replaced columns of its input; they are not brought back");
+    }
+    let fields = schema.fields().iter().filter(|field| !replaced.contains(&field.name().as_str()));
+    Ok(Schema::new_with_metadata(fields.cloned().collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// The config of the run whose only table is what is restored.

@@ -17,6 +17,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub(super) struct Carried {
     schema: SchemaRef,
+    n_input: usize,
 }
 
 impl Carried {
@@ -28,23 +29,27 @@ impl Carried {
             .filter(|field| added.iter().all(|added| added.name() != field.name()))
             .cloned()
             .collect();
+        let n_input = fields.len();
         fields.extend(added.iter().cloned().map(Arc::new));
-        Self { schema: Arc::new(Schema::new_with_metadata(fields, input.metadata().clone())) }
+        Self { schema: Arc::new(Schema::new_with_metadata(fields, input.metadata().clone())), n_input }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The table's columns of `batch`. Where two columns share a name, the last one is tamis's.
+    /// The table's columns of `batch`. Where two columns share a name, the first one is the input's, the last one tamis's.
     pub(super) fn project(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let schema = batch.schema_ref();
         let columns = self
             .schema
             .fields()
             .iter()
-            .map(|field| {
-                let index = schema.fields().iter().rposition(|candidate| candidate.name() == field.name());
+            .enumerate()
+            .map(|(number, field)| {
+                let mut fields = schema.fields().iter();
+                let is_it = |candidate: &Arc<Field>| candidate.name() == field.name();
+                let index = if number < self.n_input { fields.position(is_it) } else { fields.rposition(is_it) };
                 index.map(|index| Arc::clone(batch.column(index))).ok_or_else(|| {
                     Error::Invariant(format!("no column `{}` for the table that must hold it", field.name()))
                 })

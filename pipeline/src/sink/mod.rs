@@ -1,12 +1,13 @@
 //! Rows go out: Parquet tables in tiers, and a manifest that is written last.
 //!
 //! ```text
-//! Output::open -> table(...) -> TableWriter::write ... -> finish_table -> commit(manifest)
+//! Output::open -> prepare -> table(...) -> TableWriter::write ... -> finish_table -> commit(manifest)
 //!   local:  OUT/_tamis_staging/kept/part-00000.parquet --rename--> OUT/kept/part-00000.parquet, then OUT/manifest.json
 //!   bucket: uploads become visible when they end; the manifest makes them a run
 //! ```
 
 mod chunk;
+mod claim;
 mod encoding;
 mod object;
 mod table;
@@ -25,6 +26,7 @@ use tamis_schemas::manifest::{Manifest, TableRecord};
 use tokio::runtime::Handle;
 
 pub(crate) use chunk::Chunker;
+use claim::Claim;
 pub(crate) use object::{ObjectWriter, hex, put_small};
 pub use table::TableWriter;
 use tier::Tier;
@@ -36,7 +38,7 @@ use crate::{Error, Result};
 /// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
 const DEFAULT_TIER: &str = "default";
-/// Name of the file in the staging folder that says that tables were being renamed into place.
+/// Name of the file in a staging folder that says of which output tables were being renamed into place there.
 const COMMITTING: &str = "committing";
 
 /// What to do with an output location that holds something.
@@ -57,18 +59,19 @@ pub struct Output {
     unique_columns: Vec<String>,
     records: BTreeMap<Table, TableRecord>,
     begun: Vec<(Table, Arc<Tier>)>,
-    created_folders: Vec<PathBuf>,
+    claims: Vec<Claim>,
     runtime: Handle,
     existing: Existing,
     is_committed: bool,
 }
 
 impl Output {
-    /// Checks every tier that `tables` go to and makes ready to write. `unique_columns` hold long texts.
+    /// Checks every tier that `tables` go to and takes hold of local ones; what is there stays as it is. `unique_columns`
+    /// hold long texts.
     ///
     /// # Errors
-    /// `Error::Config` if a location holds something and `existing` is [`Existing::Refuse`], or if it lies inside an
-    /// input or an input inside it; `Error::Unwritable` if it cannot be written to.
+    /// `Error::Config` if a location holds something and `existing` is [`Existing::Refuse`], if another run is writing to
+    /// it, or if it lies inside an input or an input inside it; `Error::Unwritable` if it cannot be written to.
     pub fn open(
         config: &Config,
         tables: &[Table],
@@ -107,7 +110,7 @@ impl Output {
             unique_columns,
             records: BTreeMap::new(),
             begun: Vec::new(),
-            created_folders: Vec::new(),
+            claims: Vec::new(),
             runtime: runtime.clone(),
             existing,
             is_committed: false,
@@ -118,8 +121,27 @@ impl Output {
                 refuse_overlap("output", &place.display(""), &held_out.paths)?;
             }
         }
-        output.prepare()?;
+        for place in output.places() {
+            output.claim(&place)?;
+        }
         Ok(output)
+    }
+
+    /// Makes ready to write: removes what a run that was killed left, and objects that are to be overwritten.
+    pub fn prepare(&self) -> Result<()> {
+        for place in self.places() {
+            match &place.folder {
+                Some(folder) => {
+                    let failed = |error| place.unwritable("", error);
+                    self.half_tables(&place)?.iter().try_for_each(|table| remove_folder(table)).map_err(failed)?;
+                    let claim = self.claims.iter().find(|claim| claim.is_of(folder));
+                    claim.map_or(Ok(()), Claim::clear).map_err(failed)?;
+                }
+                None if self.existing == Existing::Overwrite => self.remove_tables(&place)?,
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Begins a table.
@@ -142,8 +164,11 @@ impl Output {
 
     /// Makes the run visible: renames local tables into place, then writes the manifest.
     pub fn commit(mut self, manifest: &Manifest) -> Result<()> {
-        if let Some(staging) = self.home.staging_folder() {
-            std::fs::write(staging.join(COMMITTING), "").map_err(|error| self.home.unwritable("", error))?;
+        for place in self.places() {
+            if let Some(staging) = place.staging_folder() {
+                std::fs::write(staging.join(COMMITTING), self.home.identity())
+                    .map_err(|error| place.unwritable("", error))?;
+            }
         }
         if self.existing == Existing::Overwrite {
             self.forget_manifest()?;
@@ -180,56 +205,80 @@ impl Output {
         places
     }
 
-    fn prepare(&mut self) -> Result<()> {
-        for place in self.places() {
-            match (&place.folder, place.staging_folder()) {
-                (Some(folder), Some(staging)) => self.prepare_folder(&place, folder, &staging)?,
-                _ => self.prepare_prefix(&place)?,
-            }
+    fn claim(&mut self, place: &Tier) -> Result<()> {
+        let (Some(folder), Some(staging)) = (&place.folder, place.staging_folder()) else {
+            return self.check_unused(place);
+        };
+        if !self.claims.iter().any(|claim| claim.is_of(folder)) {
+            // Nothing is written to a folder that is not ours.
+            self.check_unused(place)?;
+            let claim = Claim::take(place, folder, &staging)?;
+            self.claims.push(claim);
+        }
+        self.check_unused(place)
+    }
+
+    /// # Errors
+    /// `Error::Config` if a place holds something that is not to be overwritten.
+    fn check_unused(&self, place: &Tier) -> Result<()> {
+        if self.existing == Existing::Overwrite {
+            return Ok(());
+        }
+        let is_used = match &place.folder {
+            Some(folder) => self.is_folder_used(place, folder)?,
+            None => self.is_prefix_used(place)?,
+        };
+        if is_used {
+            return Err(Error::Config {
+                message: format!("the output `{}` is not empty", place.display("").trim_end_matches('/')),
+                hint: Some(
+                    "choose another with -o (output.path), or pass --overwrite to replace an earlier run there".into(),
+                ),
+            });
         }
         Ok(())
     }
 
-    fn prepare_folder(&mut self, place: &Tier, folder: &Path, staging: &Path) -> Result<()> {
-        let failed = |error| place.unwritable("", error);
-        match std::fs::read_dir(folder) {
-            Ok(entries) => {
-                // Of a run that was killed while it renamed its tables, they are not data yet.
-                let is_home = self.home.folder.as_deref() == Some(folder);
-                let is_half = is_home && staging.join(COMMITTING).exists() && !folder.join(MANIFEST).exists();
-                let half: Vec<PathBuf> =
-                    if is_half { Table::ALL.map(|table| folder.join(table.name())).into() } else { Vec::new() };
-                let is_used = entries.flatten().any(|entry| entry.path() != *staging && !half.contains(&entry.path()));
-                if is_used && self.existing == Existing::Refuse {
-                    return Err(not_empty(&place.display("")));
-                }
-                half.iter().try_for_each(|table| remove_folder(table)).map_err(failed)?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
-                self.created_folders.extend(missing.map(Path::to_path_buf));
-                std::fs::create_dir_all(folder).map_err(failed)?;
-            }
-            Err(error) => return Err(failed(error)),
-        }
-        remove_folder(staging).and_then(|()| std::fs::create_dir(staging)).map_err(failed)
+    /// Whether a folder holds more than what a run that was killed left, and folders of other tiers: those are looked at too.
+    fn is_folder_used(&self, place: &Tier, folder: &Path) -> Result<bool> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(|error| place.unwritable("", error))?,
+        };
+        let mut known = self.half_tables(place)?;
+        known.extend(place.staging_folder());
+        known.extend(self.places().iter().filter_map(|other| other.folder.clone()));
+        Ok(entries.flatten().any(|entry| !known.contains(&entry.path())))
     }
 
-    fn prepare_prefix(&self, place: &Tier) -> Result<()> {
+    fn is_prefix_used(&self, place: &Tier) -> Result<bool> {
         let prefix = place.final_path("");
-        let first = self
-            .runtime
-            .block_on(async { place.store.list(Some(&prefix)).try_next().await })
-            .map_err(|error| place.unwritable("", error))?;
-        if first.is_some() && self.existing == Existing::Refuse {
-            return Err(not_empty(&place.display("")));
+        let first = self.runtime.block_on(async { place.store.list(Some(&prefix)).try_next().await });
+        Ok(first.map_err(|error| place.unwritable("", error))?.is_some())
+    }
+
+    /// Tables in a folder that are not data yet: those of a run with this output that was killed while it renamed them.
+    fn half_tables(&self, place: &Tier) -> Result<Vec<PathBuf>> {
+        let (Some(folder), Some(staging)) = (&place.folder, place.staging_folder()) else { return Ok(Vec::new()) };
+        let is_of_this = std::fs::read_to_string(staging.join(COMMITTING)).is_ok_and(|of| of == self.home.identity());
+        let is_half = is_of_this && !self.has_manifest()?;
+        Ok(if is_half { Table::ALL.map(|table| folder.join(table.name())).into() } else { Vec::new() })
+    }
+
+    fn has_manifest(&self) -> Result<bool> {
+        match self.runtime.block_on(self.home.store.head(&self.home.final_path(MANIFEST))) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.home.unwritable(MANIFEST, error)),
         }
-        if self.existing == Existing::Overwrite {
-            self.forget_manifest()?;
-            for &table in self.routes.keys() {
-                if self.tiers[&self.routes[&table]].display("") == place.display("") {
-                    self.remove_objects(place, table)?;
-                }
+    }
+
+    /// Removes the objects of the tables that go to a place.
+    fn remove_tables(&self, place: &Tier) -> Result<()> {
+        self.forget_manifest()?;
+        for (&table, tier) in &self.routes {
+            if self.tiers[tier].display("") == place.display("") {
+                self.remove_objects(place, table)?;
             }
         }
         Ok(())
@@ -258,13 +307,8 @@ impl Output {
 }
 
 impl Drop for Output {
-    /// Removes the staging folders, and everything else if the run was not committed.
+    /// Removes what a run that was not committed has made visible; the claims remove the rest.
     fn drop(&mut self) {
-        for place in self.places() {
-            if let Some(staging) = place.staging_folder() {
-                let _ = remove_folder(&staging);
-            }
-        }
         if self.is_committed {
             return;
         }
@@ -273,8 +317,8 @@ impl Drop for Output {
                 let _ = self.remove_objects(tier, *table);
             }
         }
-        for folder in &self.created_folders {
-            let _ = std::fs::remove_dir(folder);
+        for table in self.places().iter().filter_map(|place| self.half_tables(place).ok()).flatten() {
+            let _ = remove_folder(&table);
         }
     }
 }
@@ -283,13 +327,6 @@ fn remove_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-fn not_empty(location: &str) -> Error {
-    Error::Config {
-        message: format!("the output `{}` is not empty", location.trim_end_matches('/')),
-        hint: Some("choose another with -o (output.path), or pass --overwrite to replace an earlier run there".into()),
     }
 }
 

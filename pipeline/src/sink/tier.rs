@@ -67,6 +67,11 @@ impl Tier {
         if self.is_home { name.to_owned() } else { format!("{}/{name}", self.url) }
     }
 
+    /// What tells this place from any other, however it is spelled.
+    pub(super) fn identity(&self) -> &str {
+        if self.folder.is_some() { self.prefix.as_ref() } else { &self.url }
+    }
+
     /// How messages name a file.
     pub(super) fn display(&self, name: &str) -> String {
         format!("{}/{name}", self.url)

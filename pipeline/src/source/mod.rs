@@ -85,7 +85,7 @@ pub struct Request {
     pub columns: Columns,
     /// Append `tamis_text`; rows of which every column part is null become rejects.
     pub text: Option<TextExpression>,
-    /// Append `tamis_id`.
+    /// Append `tamis_id`, in place of an input column of this name.
     pub id: Option<IdSource>,
     /// Only these rows; `None`: all.
     pub rows: Option<Arc<RowSet>>,

@@ -50,7 +50,9 @@ impl Plan {
             None => Vec::new(),
             Some(schema) => {
                 schema.check_special(&special)?;
-                requested(schema.schema(), &request.columns)?
+                let mut columns = requested(schema, &request.columns)?;
+                columns.retain(|column| special.fields().iter().all(|added| added.name() != column.name()));
+                columns
             }
         };
         let fields: Vec<FieldRef> = columns.iter().cloned().chain(special.fields()).collect();
@@ -89,11 +91,14 @@ impl Plan {
     }
 }
 
-fn requested(schema: &SchemaRef, columns: &Columns) -> Result<Vec<FieldRef>> {
+/// Input columns that are asked for. What has no row to hand out need not have them.
+fn requested(input: &InputSchema, columns: &Columns) -> Result<Vec<FieldRef>> {
+    let schema = input.schema();
     match columns {
         Columns::All => Ok(schema.fields().to_vec()),
         Columns::Named(names) => {
-            if let Some(name) = names.iter().find(|name| schema.field_with_name(name).is_err()) {
+            let missing = names.iter().find(|name| schema.field_with_name(name).is_err());
+            if let Some(name) = missing.filter(|_| input.has_rows()) {
                 return Err(missing_column(
                     name,
                     "the input",

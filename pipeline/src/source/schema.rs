@@ -100,10 +100,7 @@ pub struct InputSchema(Arc<Resolved>);
 
 #[derive(Debug)]
 struct Resolved {
-    /// What [`InputSchema::schema`] shows.
     schema: SchemaRef,
-    /// With the columns that a scan's own replace.
-    all: SchemaRef,
     json: IndexMap<Box<str>, Kind>,
     is_given: bool,
     rejected: RowSet,
@@ -112,8 +109,7 @@ struct Resolved {
 }
 
 impl InputSchema {
-    /// The input columns: over all files by name, in order of first appearance, nullable. Columns of the input that are
-    /// named like those that a scan adds are left out.
+    /// The input columns: over all files by name, in order of first appearance, nullable.
     pub fn schema(&self) -> &SchemaRef {
         &self.0.schema
     }
@@ -121,6 +117,11 @@ impl InputSchema {
     /// Rows of the whole input, rejected ones too.
     pub fn n_rows(&self) -> u64 {
         self.0.file_rows.iter().sum()
+    }
+
+    /// Whether the survey left a row.
+    pub(super) fn has_rows(&self) -> bool {
+        self.0.rejected.len() < self.n_rows()
     }
 
     /// Rows of each file, rejected ones too, in the order of the files.
@@ -147,9 +148,9 @@ impl InputSchema {
         self.0.is_given
     }
 
-    /// A column, hidden ones too.
+    /// A column.
     pub(super) fn column(&self, name: &str) -> Option<&FieldRef> {
-        self.0.all.fields().find(name).map(|(_, field)| field)
+        self.0.schema.fields().find(name).map(|(_, field)| field)
     }
 
     /// Checks that text and id can be made from these columns.
@@ -157,8 +158,8 @@ impl InputSchema {
         for (index, name) in special.columns.iter().enumerate() {
             let Some(field) = self.column(name) else {
                 // Of a required column that was seen, every row may have been rejected.
-                if special.is_required[index] && self.0.rejected.len() < self.n_rows() {
-                    let names = self.0.all.fields().iter().map(|field| field.name().as_str());
+                if special.is_required[index] && self.has_rows() {
+                    let names = self.0.schema.fields().iter().map(|field| field.name().as_str());
                     return Err(missing_column(name, "the input", names));
                 }
                 continue;
@@ -228,16 +229,14 @@ pub(super) fn resolve(files: &[InputFile], types: Types, given: Option<&SchemaRe
             }
         }
     }
-    let all = match given {
+    let schema = match given {
         None => Schema::new(found.into_values().map(Found::finish).collect::<Vec<_>>()),
         Some(given) => Schema::new(given.fields().iter().map(nullable).collect::<Vec<_>>()),
     };
-    let is_added = |name: &str| [columns::ROW, columns::TEXT, columns::ID].contains(&name);
-    let shown: Vec<FieldRef> = all.fields().iter().filter(|field| !is_added(field.name())).cloned().collect();
+    check_names(&schema)?;
     let n_rows = |index: usize| types.files.get(&index).map_or(0, |file| file.n_rows);
     let schema = InputSchema(Arc::new(Resolved {
-        schema: Arc::new(Schema::new(shown)),
-        all: Arc::new(all),
+        schema: Arc::new(schema),
         json,
         is_given: given.is_some(),
         rejected: types.rejected,
@@ -246,6 +245,17 @@ pub(super) fn resolve(files: &[InputFile], types: Types, given: Option<&SchemaRe
     }));
     schema.check_special(special)?;
     Ok(schema)
+}
+
+/// # Errors
+/// `Error::Column` for a column that has a name of ours, which would be mistaken for it between two stages.
+fn check_names(schema: &Schema) -> Result<()> {
+    let is_ours = |name: &str| name.starts_with(columns::PREFIX) && !columns::WRITTEN.contains(&name);
+    let Some(field) = schema.fields().iter().find(|field| is_ours(field.name())) else { return Ok(()) };
+    Err(Error::Column {
+        message: format!("the input has a column `{}`, and tamis keeps such names for itself", field.name()),
+        hint: Some(format!("give it a name that does not start with `{}`", columns::PREFIX)),
+    })
 }
 
 /// Checks that text and id can be made of every file, whatever else the files hold; gives the rows of each.

@@ -60,6 +60,7 @@ pub struct Expired {
 /// `Error::Config` if there is no index, or no run of that name, or if another command changed the index meanwhile.
 pub fn expire(place: &Place, what: &Expire, stamp: &Stamp, context: &Context) -> Result<Expired> {
     let catalog = Catalog::load_existing(place)?;
+    place.probe(&stamp.nonce)?;
     let mut manifest = existing(&catalog)?.clone();
     let before = live_rows(&manifest);
     match what {
@@ -157,6 +158,7 @@ pub struct Compacted {
 /// `Error::Config` if there is no index, or if another command changed it meanwhile.
 pub fn compact(place: &Place, orphan_seconds: u64, stamp: &Stamp, context: &Context) -> Result<Compacted> {
     let catalog = Catalog::load_existing(place)?;
+    place.probe(&stamp.nonce)?;
     let old = existing(&catalog)?;
     let rows = IndexRows::new(&settings(&old.parameters, place.url())?)?;
     let has_dead = |segment: &SegmentRecord| segment.live_rows() < segment.rows;

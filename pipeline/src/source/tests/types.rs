@@ -221,11 +221,14 @@ fn tables_of_different_types_are_unified() {
 }
 
 #[test]
-fn columns_named_like_ours_are_left_out() {
+fn columns_that_tamis_writes_are_read_and_other_names_of_ours_are_refused() {
     let folder = Folder::new();
-    folder.write("x.jsonl", "{\"tamis_id\":\"seven\",\"text\":\"a\",\"tamis_row\":3,\"tamis_score\":0.5}\n");
+    folder.write("x.jsonl", "{\"tamis_id\":\"seven\",\"text\":\"a\",\"tamis_score\":0.5}\n");
     let (_, schema, scan) = folder.read(&request("text", "tamis_id")).unwrap();
     let names: Vec<&str> = schema.schema().fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(names, ["text", "tamis_score"]);
+    assert_eq!(names, ["tamis_id", "text", "tamis_score"]);
     assert_eq!(texts(&scan.rows, "tamis_id"), [Some("seven".into())]);
+    folder.write("x.jsonl", "{\"tamis_id\":\"seven\",\"text\":\"a\",\"tamis_row\":3}\n");
+    let error = folder.read(&request("text", "tamis_id")).unwrap_err();
+    assert!(matches!(&error, Error::Column { message, .. } if message.contains("`tamis_row`")), "{error}");
 }
