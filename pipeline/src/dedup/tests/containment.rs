@@ -269,3 +269,74 @@ fn the_report_says_how_it_searched() {
     let exhaustive = report(1.0);
     assert_eq!((exhaustive.sample, exhaustive.s_curve[0]), (None, (0.0, 1.0)));
 }
+
+/// Groups of two rows that share nothing but a long template with all others. The smaller row has more or less of its own
+/// words from the larger one.
+fn grouped(random: &mut ChaCha8Rng, n_groups: usize) -> Vec<Document> {
+    const N_TEMPLATE: usize = 200;
+    let template: Vec<String> = (0..N_TEMPLATE).map(|word| format!("word{word}")).collect();
+    let mut texts = Vec::new();
+    for group in 0..n_groups {
+        let large: Vec<String> =
+            template.iter().cloned().chain((0..40).map(|word| format!("g{group}w{word}"))).collect();
+        let mut small = large[..N_TEMPLATE + 30].to_vec();
+        let n_changed = random.random_range(0..30);
+        small[N_TEMPLATE..N_TEMPLATE + n_changed].iter_mut().for_each(|word| word.push('x'));
+        texts.extend([large.join(" "), small.join(" ")]);
+    }
+    let mut rows = documents(texts.iter().map(String::as_str));
+    for (row, document) in rows.iter_mut().enumerate() {
+        (document.file, document.score) = (row as u64 / 2, Some(row as i64 / 2));
+    }
+    rows
+}
+
+/// Whether the smaller row of a group is in the larger one.
+fn is_near(group: &[Document], threshold: f64) -> bool {
+    let [large, small] = [0, 1].map(|row: usize| shingles_by_definition(&group[row].text));
+    small.intersection(&large).count() as f64 / small.len() as f64 >= threshold
+}
+
+#[test]
+fn what_groups_share_with_each_other_hides_no_pair_of_a_group() {
+    let rows = grouped(&mut ChaCha8Rng::seed_from_u64(74), 6_000);
+    let threshold = 0.9;
+    let expect: Vec<bool> = rows.chunks(2).map(|group| is_near(group, threshold)).collect();
+    let n_expect = expect.iter().filter(|is_near| **is_near).count();
+    assert!((2000..5000).contains(&n_expect), "{n_expect} pairs");
+    let by_column = Scope { by: Some("score".into()), ..Scope::default() };
+    let within = Scope { sources: Sources::Within, ..Scope::default() };
+    for (scope, recall, most_missed) in
+        [(by_column.clone(), 0.99, n_expect / 100), (within, 0.99, n_expect / 100), (by_column, 1.0, 0)]
+    {
+        let outcome = run(&rows, &Settings { scope, ..by_containment(threshold, recall) });
+        let dropped = outcome.dropped();
+        assert!(dropped.iter().all(|row| row % 2 == 1 && expect[row / 2]), "a row was dropped without proof");
+        assert!(dropped.len() + most_missed >= n_expect, "{} of {n_expect} found", dropped.len());
+        assert_eq!((outcome.report.n_untested_pairs, outcome.report.n_hot_buckets), (0, 0));
+        assert!(outcome.report.n_candidate_pairs <= rows.len() as u64 / 2, "{:?}", outcome.report);
+    }
+}
+
+/// Across sources, rows of one's own source are no candidates, however many they are.
+#[test]
+fn what_is_alike_in_one_source_hides_no_pair_of_two() {
+    let mut rows = grouped(&mut ChaCha8Rng::seed_from_u64(75), 6_000);
+    // A few of the larger rows are in another source than all others.
+    let is_other = |row: usize| row.is_multiple_of(80);
+    rows.iter_mut().enumerate().for_each(|(row, document)| document.file = u64::from(is_other(row)));
+    let scope = Scope { sources: Sources::Across, ..Scope::default() };
+    let outcome = run(&rows, &Settings { scope, ..by_containment(0.9, 0.99) });
+    let expect: Vec<usize> = (0..rows.len())
+        .step_by(2)
+        .filter(|&row| is_other(row) && is_near(&rows[row..row + 2], 0.9))
+        .map(|row| row + 1)
+        .collect();
+    assert!(expect.len() > 50, "{} pairs", expect.len());
+    let dropped = outcome.dropped();
+    assert!(dropped.iter().all(|row| expect.contains(row)), "a row was dropped without proof");
+    assert!(dropped.len() + expect.len() / 50 >= expect.len(), "{} of {} found", dropped.len(), expect.len());
+    let n_other = rows.iter().filter(|document| document.file == 1).count();
+    let n_pairs = n_other * (rows.len() - n_other);
+    assert!(outcome.report.n_candidate_pairs <= n_pairs as u64, "{:?}", outcome.report);
+}

@@ -91,6 +91,11 @@ impl Outcome {
             .collect()
     }
 
+    /// The dropped documents, by index.
+    fn dropped(&self) -> Vec<usize> {
+        (0..self.reasons.len()).filter(|&row| self.reasons[row].is_some()).collect()
+    }
+
     fn n_dropped(&self) -> usize {
         self.reasons.iter().flatten().count()
     }
