@@ -224,7 +224,8 @@ pub(crate) struct Dedup {
 pub(crate) struct HeldOut {
     /// Drop rows that contain an item of this held-out file, folder, glob or URL
     ///
-    /// Repeat it for several, and quote a glob: of files that a shell makes of one, the second is an input already.
+    /// Takes one value: repeat it for several, and quote a glob, so that no shell makes inputs of its second file. Inputs are
+    /// best named before it.
     #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
     pub(crate) against: Vec<String>,
     /// Column or template of an item's text [default: as --text-column]

@@ -22,6 +22,11 @@ pub(crate) fn print(error: &anyhow::Error) {
     }
 }
 
+/// Prints what the user should look at, and a hint, to stderr.
+pub(crate) fn warn(message: &str, hint: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "warning: {message}\nhint: {hint}\n");
+}
+
 /// Whether the reader of our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

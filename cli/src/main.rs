@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod diagnostic;
 mod exit;
+mod expanded;
 mod inspect;
 mod machine;
 mod number;
@@ -14,15 +15,16 @@ mod settings;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_logging(cli.global.verbose);
-    match commands::run(&cli) {
+    match expanded::check(&matches).map_err(Into::into).and_then(|()| commands::run(&cli)) {
         Ok(exit) => exit.into(),
         Err(error) if diagnostic::is_broken_pipe(&error) => Exit::Clean.into(),
         Err(error) => {

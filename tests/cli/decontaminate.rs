@@ -343,6 +343,7 @@ fn held_out_files_that_cannot_be_used() {
     write_lines(&at("short.jsonl"), &[json!({"text": "yes"}), json!({"text": "!"})]);
     write_lines(&at("number.jsonl"), &[json!({"text": 12})]);
     fs::write(at("broken.jsonl"), "{\"text\":\"one two three four\"}\n{\"text\":\n{\n").unwrap();
+    fs::create_dir(at("nothing")).unwrap();
     fs::write(at("empty.jsonl"), "").unwrap();
     fs::write(at("header.csv"), "text\n").unwrap();
     fs::write(at("half.parquet"), "PAR1 not parquet").unwrap();
@@ -358,6 +359,7 @@ fn held_out_files_that_cannot_be_used() {
         ("--against good.jsonl --against empty.jsonl", &["`empty.jsonl` is empty"]),
         ("--against header.csv", &["`header.csv` is empty"]),
         ("--against half.parquet", &["half.parquet", "Parquet"]),
+        ("--against nothing", &["held-out items: there are no input files"]),
         ("--against short.jsonl", &["no held-out item", "fewer than 4 tokens", "--against-min-tokens"]),
         ("--against good.jsonl --against-ngram 0", &["ngram is 0"]),
         ("--against good.jsonl --against-ngram 1000", &["ngram is 1000"]),
@@ -372,6 +374,30 @@ fn held_out_files_that_cannot_be_used() {
         }
         assert!(!at("out").exists(), "`{flags}` left an output");
     }
+}
+
+/// `--against held/*.jsonl`, as a shell hands it over: the second file must not be sieved as an input in silence.
+#[test]
+fn held_out_files_of_a_glob_that_the_shell_expanded_are_no_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("held")).unwrap();
+    for name in ["in.jsonl", "held/0.jsonl", "held/1.jsonl", "held/2.jsonl"] {
+        write_lines(&dir.path().join(name), &[json!({"text": format!("the text of {name} and nothing more")})]);
+    }
+    for args in
+        ["in.jsonl -o out --against held/0.jsonl held/1.jsonl", "--against held/0.jsonl held/1.jsonl in.jsonl -o out"]
+    {
+        let ended = tamis(dir.path(), &format!("dedup {args}")).expect_code(2);
+        assert!(ended.stderr.contains("`held/1.jsonl`") && ended.stderr.contains("quote the glob"), "{}", ended.stderr);
+        assert!(!dir.path().join("out").exists(), "{args}");
+    }
+    let run = |args: &str| tamis(dir.path(), &format!("dedup --overwrite --format json {args}")).expect_code(0);
+    let ended = run("--against held/0.jsonl in.jsonl -o out");
+    assert_eq!((ended.json()["manifest"]["rows"]["rows_in"].as_u64(), ended.stderr.as_str()), (Some(1), ""));
+    let ended = run("--against held/0.jsonl held/1.jsonl held/2.jsonl -o out");
+    assert_eq!(ended.json()["manifest"]["rows"]["rows_in"], 2);
+    assert!(ended.stderr.starts_with("warning: `held/1.jsonl` behind `--against held/0.jsonl`"), "{}", ended.stderr);
+    assert_eq!(run("in.jsonl -o out --against held/?.jsonl").json()["manifest"]["decontamination"]["items"], 3);
 }
 
 #[test]

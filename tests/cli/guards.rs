@@ -154,6 +154,35 @@ fn guards_that_cannot_work_are_named() {
     std::fs::write(dir.path().join("c.toml"), config).unwrap();
     let ended = tamis(dir.path(), "config check c.toml").expect_code(2);
     assert!(ended.stderr.contains("[deduplicate]"), "{}", ended.stderr);
+    let config = config.replace("max_dropped_ratio = 0.5", "max_cluster_rows = 5") + "[grain]\n";
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    let ended = tamis(dir.path(), "config check c.toml").expect_code(2);
+    assert!(ended.stderr.contains("no clusters"), "{}", ended.stderr);
+}
+
+/// Other rules than near-duplicates drop rows as well.
+#[test]
+fn rules_about_lines_and_repetition_are_watched_without_near_duplicates() {
+    let dir = tempfile::tempdir().unwrap();
+    let repeated = "the same five words again\n".repeat(30);
+    let row = |row: usize| {
+        let text = if row < 15 { format!("{row} {repeated}") } else { format!("only row {row} has this line in it") };
+        format!("{}\n", serde_json::json!({"id": format!("row-{row}"), "text": text}))
+    };
+    std::fs::write(dir.path().join("in.jsonl"), (0..30).map(row).collect::<String>()).unwrap();
+    for (section, n_dropped) in [("[repetition]", 15), ("[grain]\nunit = \"line\"", 14)] {
+        let config = |limit: f64| {
+            format!(
+                "[input]\npaths = [\"in.jsonl\"]\n{section}\n[guards]\nmax_dropped_ratio = {limit}\n[output]\npath = \"out\"\n"
+            )
+        };
+        std::fs::write(dir.path().join("c.toml"), config(0.4)).unwrap();
+        let expect = format!("the run loses {n_dropped} of 30 rows");
+        stops(dir.path(), "run c.toml", &[&expect, "the source `in.jsonl` loses"]);
+        std::fs::write(dir.path().join("c.toml"), config(0.6)).unwrap();
+        tamis(dir.path(), "run c.toml").expect_code(0);
+        std::fs::remove_dir_all(dir.path().join("out")).unwrap();
+    }
 }
 
 #[test]

@@ -9,9 +9,7 @@ fn commands_of_the_readme_work() {
     std::fs::create_dir(dir.path().join("sample-data")).unwrap();
     for entry in std::fs::read_dir(root().join("sample-data")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            std::fs::copy(&path, dir.path().join("sample-data").join(path.file_name().unwrap())).unwrap();
-        }
+        std::fs::copy(&path, dir.path().join("sample-data").join(path.file_name().unwrap())).unwrap();
     }
     let block = readme.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let mut n_commands = 0;

@@ -3,7 +3,7 @@
 use tamis_schemas::manifest::DecontaminationRecord;
 
 use super::plan::HeldOutPlan;
-use super::{Run, input_records, pass};
+use super::{Run, input_records, pass, with_flags};
 use crate::context::Context;
 use crate::decontaminate::{Contaminated, Decontaminate, HeldOutBuilder, Hits, ItemReader};
 use crate::source::{Columns, Decoded, Inputs, Reject, Request, Types};
@@ -23,7 +23,7 @@ pub(super) struct HeldOutItems {
 /// Whatever keeps an item from being looked for: a file that cannot be read or is empty, a row that cannot be read.
 pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>> {
     let Some(plan) = &run.plan.decontaminate else { return Ok(None) };
-    let inputs = Inputs::discover(&plan.paths, &plan.source, stores, run.context)?;
+    let inputs = Inputs::discover(&plan.paths, &plan.source, stores, run.context).map_err(in_held_out)?;
     let request = Request {
         columns: Columns::Named(Vec::new()),
         text: Some(plan.text.clone()),
@@ -92,14 +92,12 @@ impl HeldOutItems {
     }
 }
 
-/// Says of a column error that it is not the input's.
+/// Says of an error that would be taken for one of the input that it is not.
 fn in_held_out(error: Error) -> Error {
-    match error {
-        Error::Column { message, hint } => {
-            let flag = "name the columns of the held-out files with --against-text-column and --against-id-column";
-            let hint = hint.map_or_else(|| flag.to_owned(), |hint| format!("{hint}; {flag}"));
-            Error::Column { message: format!("held-out items: {message}"), hint: Some(hint) }
-        }
+    let flags = "--against-text-column and --against-id-column name the columns of the held-out files";
+    match with_flags(error, flags) {
+        Error::Column { message, hint } => Error::Column { message: format!("held-out items: {message}"), hint },
+        Error::Config { message, hint } => Error::Config { message: format!("held-out items: {message}"), hint },
         other => other,
     }
 }

@@ -68,6 +68,20 @@ pub fn search(config: &Config) -> Result<Option<Search>> {
     config.deduplicate.as_ref().map(|config| plan::near_duplicate_settings(config)?.search()).transpose()
 }
 
+/// How the columns of text and ids are named, for people.
+const NAMES_COLUMNS: &str = "--text-column (input.text) and --id-column (input.id) name the columns";
+
+/// Says of a column error, which is about text or ids, how these are named.
+fn with_flags(error: Error, flags: &str) -> Error {
+    match error {
+        Error::Column { message, hint } => {
+            let hint = hint.map_or_else(|| flags.to_owned(), |hint| format!("{hint}; {flags}"));
+            Error::Column { message, hint: Some(hint) }
+        }
+        other => other,
+    }
+}
+
 /// What all passes of a run share.
 #[derive(Debug, Clone, Copy)]
 struct Run<'a> {

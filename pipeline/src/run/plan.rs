@@ -116,10 +116,14 @@ fn check_guards(config: &Config) -> Result<()> {
     if limits.max_cluster_rows == Some(0) {
         return Err(Error::config("guards.max_cluster_rows is 0: a cluster has rows"));
     }
-    if config.guards.is_some() && config.deduplicate.is_none() {
+    let drops = config.deduplicate.is_some() || config.grain.is_some() || config.repetition.is_some();
+    if config.guards.is_some() && !drops {
         return Err(Error::config(
-            "guards watch over near-duplicate removal: without [deduplicate] nothing is dropped",
+            "guards watch over what is dropped: without [deduplicate], [grain] or [repetition] nothing is",
         ));
+    }
+    if limits.max_cluster_rows.is_some() && config.deduplicate.is_none() {
+        return Err(Error::config("guards.max_cluster_rows is set, but without [deduplicate] there are no clusters"));
     }
     let scope_looks = config.deduplicate.as_ref().is_some_and(|stage| stage.scope != tamis_schemas::config::Scope::All);
     if config.input.source.is_some() && !scope_looks && limits.max_dropped_ratio >= 1.0 {

@@ -15,7 +15,7 @@ use super::held_out::HeldOutItems;
 use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
 use super::route::split_by_null;
 use super::verdict::Verdicts;
-use super::{Run, pass, rejects};
+use super::{NAMES_COLUMNS, Run, pass, rejects, with_flags};
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
 use crate::dedup::grain::Repetition;
 use crate::dedup::index::Lookup;
@@ -108,6 +108,7 @@ pub(super) fn survey(
     let stages = if columns.is_empty() { compares } else { Stages::default() };
     let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), ..stages };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
+    let name_columns = |error| with_flags(error, NAMES_COLUMNS);
     pass::for_each(
         scan,
         run.context,
@@ -136,11 +137,12 @@ pub(super) fn survey(
                 Ok(())
             }
         },
-    )?;
+    )
+    .map_err(name_columns)?;
     if let Some(writer) = writer {
         output.finish_table(Table::Rejected, writer)?;
     }
-    let schema = run.inputs.resolve(types)?;
+    let schema = run.inputs.resolve(types).map_err(name_columns)?;
     check_ids(run, &schema, ids)?;
     let (contaminated, decontamination) =
         held_out.zip(hits).map(|(items, hits)| items.finish(hits, run.context)).unzip();

@@ -7,8 +7,8 @@ use tamis_schemas::columns;
 use tamis_schemas::config::{DeduplicateConfig, InputConfig};
 
 use super::ids::{column, ids_of, rows_of};
-use super::pass;
 use super::plan::{id_source, near_duplicate_settings, parse_text, source_options};
+use super::{NAMES_COLUMNS, pass, with_flags};
 use crate::Result;
 use crate::context::Context;
 use crate::dedup::Reader;
@@ -59,8 +59,9 @@ pub fn draw_sample(
                 draw.observe(netted, context)
             })
         },
-    )?;
-    let schema = inputs.resolve(types)?;
+    )
+    .map_err(|error| with_flags(error, NAMES_COLUMNS))?;
+    let schema = inputs.resolve(types).map_err(|error| with_flags(error, NAMES_COLUMNS))?;
     let chosen = draw.choose(context)?;
 
     progress.begin("reading the sample");

@@ -288,7 +288,7 @@ fn remove_folder(folder: &Path) -> std::io::Result<()> {
 fn not_empty(location: &str) -> Error {
     Error::Config {
         message: format!("the output `{}` is not empty", location.trim_end_matches('/')),
-        hint: Some("choose another with -o, or pass --overwrite to replace an earlier run there".into()),
+        hint: Some("choose another with -o (output.path), or pass --overwrite to replace an earlier run there".into()),
     }
 }
 
