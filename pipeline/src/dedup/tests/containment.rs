@@ -1,78 +1,24 @@
 //! The search by containment, against all pairs by the definition.
 
-use std::collections::{HashMap, HashSet};
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::oracle::shingles_by_definition;
+use super::definition::Definition;
+use super::oracle::{Oracle, shingles_by_definition};
 use super::*;
-
-/// Sizes of sets, and of the intersections of all pairs that share anything.
-struct Oracle {
-    sizes: Vec<usize>,
-    shared: HashMap<(usize, usize), usize>,
-    index: HashMap<String, usize>,
-}
-
-impl Oracle {
-    fn new(documents: &[Document]) -> Self {
-        let sets: Vec<HashSet<String>> =
-            documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
-        let mut rows_with: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut shared = HashMap::new();
-        for (row, set) in sets.iter().enumerate() {
-            for shingle in set {
-                let others = rows_with.entry(shingle).or_default();
-                for &other in others.iter() {
-                    *shared.entry((other, row)).or_default() += 1;
-                }
-                others.push(row);
-            }
-        }
-        let index = documents.iter().enumerate().map(|(row, document)| (document.id.clone(), row)).collect();
-        Self { sizes: sets.iter().map(HashSet::len).collect(), shared, index }
-    }
-
-    fn containment(&self, left: usize, right: usize) -> f64 {
-        let n_shared = self.shared.get(&(left.min(right), left.max(right))).copied().unwrap_or(0);
-        let n_smaller = self.sizes[left].min(self.sizes[right]);
-        if n_smaller == 0 { 0.0 } else { n_shared as f64 / n_smaller as f64 }
-    }
-
-    fn pairs_at(&self, threshold: f64) -> Vec<(usize, usize)> {
-        self.shared.keys().copied().filter(|&(left, right)| self.containment(left, right) >= threshold).collect()
-    }
-}
 
 fn by_containment(threshold: f64, recall: f64) -> Settings {
     Settings { measure: Measure::Containment, threshold, recall, ..Settings::default() }
 }
 
-/// Every drop must be proven, and be for a set that is no smaller; of all pairs at or above the threshold at most
-/// `missed_share` may both stay.
+/// As [`oracle::check`], and every drop must be for a set that is no smaller.
 fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_share: f64) -> Outcome {
-    let outcome = run(documents, settings);
+    let outcome = oracle::check(documents, oracle, settings, missed_share);
     for row in &outcome.evidence {
-        let (dropped, kept) = (oracle.index[&row.dropped_id], oracle.index[&row.kept_id]);
-        assert_eq!(row.shared_bands, 0, "{row:?}");
-        if row.rule == "identical_text" {
-            continue;
-        }
-        let exact = oracle.containment(dropped, kept);
-        assert!(exact >= settings.threshold, "{row:?}: {exact}");
-        assert!(oracle.sizes[dropped] <= oracle.sizes[kept], "{row:?}");
-        assert_eq!((row.method.as_str(), row.similarity.to_bits()), ("exact", exact.to_bits()), "{row:?}");
+        let (dropped, kept) = oracle.rows(row);
+        assert!(oracle.size(dropped) <= oracle.size(kept), "{row:?}");
+        assert!(row.shared_bands == 0 && row.method != "estimated", "{row:?}");
     }
-    let pairs = oracle.pairs_at(settings.threshold);
-    let stays = |row: usize| outcome.reasons[row].is_none();
-    let n_missed = pairs.iter().filter(|&&(left, right)| stays(left) && stays(right)).count();
-    assert!(
-        n_missed as f64 <= missed_share * pairs.len() as f64,
-        "{n_missed} of {} pairs at {} both stay",
-        pairs.len(),
-        settings.threshold
-    );
     outcome
 }
 
@@ -80,7 +26,7 @@ fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_sh
 fn nothing_is_dropped_without_proof_and_little_is_missed() {
     for name in ["laws.jsonl", "licences.jsonl", "banking.jsonl"] {
         let documents = sample(name);
-        let oracle = Oracle::new(&documents);
+        let oracle = Oracle::new(&documents, Measure::Containment);
         for threshold in [0.5, 0.7, 0.8, 0.9] {
             for (recall, missed_share) in [(0.99, 0.01), (0.999, 0.001), (1.0, 0.0)] {
                 let outcome = check(&documents, &oracle, &by_containment(threshold, recall), missed_share);
@@ -91,34 +37,17 @@ fn nothing_is_dropped_without_proof_and_little_is_missed() {
     }
 }
 
-/// The star rule by its definition, over all pairs, the largest sets first: which rows are dropped, and for whom they can be.
-fn star_by_definition(documents: &[Document], oracle: &Oracle, threshold: f64) -> Vec<Vec<usize>> {
-    let mut rows: Vec<usize> = (0..documents.len()).collect();
-    rows.sort_by_key(|&row| (std::cmp::Reverse(oracle.sizes[row]), row));
-    let mut kept: Vec<usize> = Vec::new();
-    let mut dropped_for = vec![Vec::new(); documents.len()];
-    for row in rows {
-        dropped_for[row] =
-            kept.iter().copied().filter(|&other| oracle.containment(row, other) >= threshold).collect::<Vec<_>>();
-        if dropped_for[row].is_empty() {
-            kept.push(row);
-        }
-    }
-    dropped_for
-}
-
 #[test]
 fn stars_are_those_of_the_definition() {
     for name in ["laws.jsonl", "licences.jsonl"] {
         let documents = sample(name);
-        let oracle = Oracle::new(&documents);
+        let oracle = Oracle::new(&documents, Measure::Containment);
         for threshold in [0.5, 0.65, 0.8, 0.95, 1.0] {
-            let outcome = run(&documents, &by_containment(threshold, 1.0));
-            let expect = star_by_definition(&documents, &oracle, threshold);
-            for (row, expect) in expect.iter().enumerate() {
-                let evidence = outcome.evidence.iter().find(|evidence| evidence.dropped_id == documents[row].id);
-                assert_eq!(evidence.is_some(), !expect.is_empty(), "{} at {threshold}", documents[row].id);
-                assert!(evidence.is_none_or(|evidence| expect.contains(&oracle.index[&evidence.kept_id])));
+            let settings = by_containment(threshold, 1.0);
+            let outcome = check(&documents, &oracle, &settings, 0.0);
+            let is_dropped = Definition::new(&documents, &settings, &oracle).star();
+            for (row, is_dropped) in is_dropped.into_iter().enumerate() {
+                assert_eq!(outcome.reasons[row].is_some(), is_dropped, "{} at {threshold}", documents[row].id);
             }
         }
     }
@@ -127,14 +56,11 @@ fn stars_are_those_of_the_definition() {
 #[test]
 fn connected_rows_go_for_the_largest() {
     let documents = sample("licences.jsonl");
-    let oracle = Oracle::new(&documents);
-    let outcome = run(&documents, &Settings { linkage: Linkage::Connected, ..by_containment(0.8, 1.0) });
-    let stays = |row: usize| outcome.reasons[row].is_none();
-    assert!(oracle.pairs_at(0.8).into_iter().all(|(left, right)| !stays(left) || !stays(right)));
+    let oracle = Oracle::new(&documents, Measure::Containment);
+    let settings = Settings { linkage: Linkage::Connected, ..by_containment(0.8, 1.0) };
+    let outcome = check(&documents, &oracle, &settings, 0.0);
+    assert_eq!(oracle.kept_for(&outcome), Definition::new(&documents, &settings, &oracle).connected_kept());
     assert!(outcome.report.n_connected > 0, "the sample has chains");
-    for row in &outcome.evidence {
-        assert!(oracle.sizes[oracle.index[&row.dropped_id]] <= oracle.sizes[oracle.index[&row.kept_id]], "{row:?}");
-    }
 }
 
 /// Long texts of words that do not repeat, and short ones cut out of them with some words changed.
@@ -169,7 +95,7 @@ fn planted(seed: u64) -> Vec<Document> {
 #[test]
 fn short_texts_are_found_in_long_ones_wherever_they_are() {
     let documents = planted(71);
-    let oracle = Oracle::new(&documents);
+    let oracle = Oracle::new(&documents, Measure::Containment);
     for (threshold, recall, missed_share) in
         [(0.5, 0.99, 0.01), (0.8, 0.99, 0.01), (0.8, 0.999, 0.001), (0.9, 0.99, 0.01), (0.8, 1.0, 0.0)]
     {

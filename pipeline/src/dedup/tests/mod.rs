@@ -1,6 +1,7 @@
 //! Tests of the whole search, through a small driver that plays the executor.
 
 mod containment;
+mod definition;
 mod edits;
 mod invariance;
 mod oracle;
