@@ -87,14 +87,9 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::decontaminate::tokens::tests::hashes;
     use crate::decontaminate::tokens::token_spans;
-    use crate::dedup::{Normalize, tokenize};
-
-    fn hashes(text: &[u8]) -> Vec<u64> {
-        let mut hashes = Vec::new();
-        tokenize(text, &mut hashes);
-        hashes
-    }
+    use crate::dedup::Normalize;
 
     #[test]
     fn examples() {

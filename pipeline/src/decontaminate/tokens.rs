@@ -49,7 +49,7 @@ pub(super) fn join_tokens(text: &str, spans: &[(u32, u32)], end: u8, joined: &mu
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rand::SeedableRng;
     use rand::seq::IndexedRandom;
     use rand_chacha::ChaCha8Rng;
@@ -57,7 +57,8 @@ mod tests {
     use super::*;
     use crate::dedup::tokenize;
 
-    fn hashes(text: &[u8]) -> Vec<u64> {
+    /// The hashes of the tokens of a normalized text.
+    pub(in crate::decontaminate) fn hashes(text: &[u8]) -> Vec<u64> {
         let mut hashes = Vec::new();
         tokenize(text, &mut hashes);
         hashes

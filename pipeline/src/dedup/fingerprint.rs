@@ -55,7 +55,7 @@ impl Reader {
     }
 
     /// The shingles of the text alone.
-    fn read_shingles(&mut self, text: &str) -> &mut Vec<u64> {
+    pub(super) fn read_shingles(&mut self, text: &str) -> &mut Vec<u64> {
         self.normalizer.normalize(text);
         self.shingle()
     }
@@ -126,10 +126,7 @@ impl Fingerprint {
             let (mut exact_key, shingles) = reader.read(text);
             if let Some(groups) = groups {
                 exact_key = key_within(exact_key, groups[index]);
-                // The passes after the first do not know the groups; there, pairs are looked at one by one.
-                if !matches!(self.search, Search::Samples(_)) {
-                    shift(shingles, groups[index]);
-                }
+                shift(shingles, groups[index]);
             }
             exact_keys.extend_from_slice(&exact_key.to_be_bytes());
             n_shingles.push(u32::try_from(shingles.len()).unwrap_or(u32::MAX));

@@ -1,5 +1,7 @@
 //! The barrier: sees the fingerprint of every row, then decides which rows are dropped.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, FixedSizeListArray, ListArray, RecordBatch, UInt32Array, UInt64Array};
 use tamis_schemas::columns::ROW;
 
@@ -222,7 +224,7 @@ impl BarrierStage for NearDuplicates {
             settings: self.settings,
             ranks,
             identical,
-            places: self.places.finish(context)?,
+            places: Arc::new(self.places.finish(context)?),
             edges: linked,
             untested: ExternalSorter::new(STAGE, &context.budget),
             earlier,
@@ -253,7 +255,7 @@ impl BarrierStage for NearDuplicates {
 pub(super) struct Closing {
     pub(super) settings: Settings,
     pub(super) ranks: Ranks,
-    places: Places,
+    pub(super) places: Arc<Places>,
     pub(super) edges: ExternalSorter<Edge>,
     pub(super) earlier: Option<Earlier>,
     pub(super) identical: Identical,

@@ -185,15 +185,19 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// The group of a row, given by its position; `None` if all are in one.
+    pub(super) fn group(&self, row: u64) -> Result<Option<u128>> {
+        self.groups.as_ref().map(|table| table.get(row)).transpose()
+    }
+
     /// The place of a row, given by its rank.
     pub(super) fn of(&self, rank: u64, ranks: &Ranks) -> Result<Place> {
         if self.groups.is_none() && self.sources.is_none() {
             return Ok(Place { group: 0, source: None });
         }
         let row = ranks.row(rank)?;
-        let look_up = |table: &RowTable<u128>| table.get(row);
-        let group = self.groups.as_ref().map_or(Ok(0), look_up)?;
-        Ok(Place { group, source: self.sources.as_ref().map(look_up).transpose()? })
+        let source = self.sources.as_ref().map(|table| table.get(row)).transpose()?;
+        Ok(Place { group: self.group(row)?.unwrap_or(0), source })
     }
 
     /// Every row with every other.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
 use super::super::keep::Ranks;
+use super::super::scope::Places;
 use super::super::tape::RowTable;
 use super::postings::{BLOCK_ROWS, Lookup, Postings, Span};
 use super::sampling::{Sample, Sampling};
@@ -69,6 +70,7 @@ pub(super) struct Found {
 pub(super) struct Search<'a> {
     pub(super) postings: &'a Postings,
     pub(super) ranks: &'a Ranks,
+    pub(super) places: &'a Places,
     /// Elements of each row's set, by row.
     pub(super) sizes: &'a RowTable<u64>,
     pub(super) sampling: Sampling,
@@ -143,7 +145,9 @@ impl Search<'_> {
         let n_open = sample.n_sampled - n_whole;
         let least_shared = sample.least_shared.saturating_sub(n_open).max(1);
         let mut findings = Findings { n_untested, ..Findings::default() };
-        let mut candidates = counter.count(self.postings, spans, rank, least_shared)?;
+        let candidates = counter.count(self.postings, spans, rank, least_shared)?;
+        // What a row is not compared with takes no candidate's place.
+        let mut candidates = self.meeting(rank, candidates)?;
         findings.n_pairs = candidates.len() as u64;
         let is_known = n_open == 0 && sample.n_sampled == n_elements;
         findings.n_untested += leave(&mut candidates, self.limits.n_pairs);
@@ -158,6 +162,18 @@ impl Search<'_> {
             }
         }
         Ok(findings)
+    }
+
+    /// Those of the candidates that the row is compared with.
+    fn meeting(&self, rank: u64, candidates: Vec<(u64, u32)>) -> Result<Vec<(u64, u32)>> {
+        let place = self.places.of(rank, self.ranks)?;
+        let mut meeting = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if place.meets(self.places.of(candidate.0, self.ranks)?) {
+                meeting.push(candidate);
+            }
+        }
+        Ok(meeting)
     }
 }
 

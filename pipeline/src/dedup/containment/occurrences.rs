@@ -9,6 +9,7 @@ use tamis_schemas::columns::{ROW, TEXT};
 use super::super::columns::{SAMPLE, SET_SIZE, SHINGLES, column, column_by_name};
 use super::super::fingerprint::{Reader, list_column, list_field};
 use super::super::near_duplicates::{Closing, lists};
+use super::super::scope::{Places, shift};
 use super::super::settings::Settings;
 use super::super::shingle::to_set;
 use super::super::tape::{RowTable, RowTableWriter};
@@ -79,7 +80,7 @@ impl Samples {
             return closing.close(context);
         }
         let filter = Arc::new(ShingleFilter::new(STAGE, sampled, context)?);
-        let map = SampledShingles { settings: closing.settings.clone(), filter };
+        let map = SampledShingles { settings: closing.settings.clone(), places: Arc::clone(&closing.places), filter };
         let barrier = Occurrences {
             closing,
             sampling,
@@ -97,6 +98,8 @@ impl Samples {
 #[derive(Debug)]
 struct SampledShingles {
     settings: Settings,
+    /// Says which group was mixed into a row's sample.
+    places: Arc<Places>,
     filter: Arc<ShingleFilter>,
 }
 
@@ -111,11 +114,15 @@ impl MapStage for SampledShingles {
 
     fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let texts: &StringArray = column(&batch, TEXT)?;
+        let rows: &UInt64Array = column(&batch, ROW)?;
         let mut reader = Reader::new(&self.settings);
         let mut shingles = Vec::new();
         let mut ends = Vec::with_capacity(texts.len());
-        for text in texts {
-            let found = reader.read(text.unwrap_or_default()).1;
+        for (text, &row) in texts.iter().zip(rows.values()) {
+            let found = reader.read_shingles(text.unwrap_or_default());
+            if let Some(group) = self.places.group(row)? {
+                shift(found, group);
+            }
             self.filter.retain(found);
             to_set(found);
             shingles.extend_from_slice(found);
@@ -164,7 +171,8 @@ impl BarrierStage for Occurrences {
         }
         let limits = if sampling.sizes().is_some() { Limits::of(n_rows) } else { Limits::NONE };
         let (postings, lookups) = Postings::new(STAGE, observed, context)?;
-        let search = Search { postings: &postings, ranks: &closing.ranks, sizes: &sizes, sampling, limits };
+        let Closing { ranks, places, .. } = &closing;
+        let search = Search { postings: &postings, ranks, places, sizes: &sizes, sampling, limits };
         let found = search.run(lookups, context)?;
         drop(postings);
         drop(sizes);

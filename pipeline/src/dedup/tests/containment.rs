@@ -1,78 +1,24 @@
 //! The search by containment, against all pairs by the definition.
 
-use std::collections::{HashMap, HashSet};
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::oracle::shingles_by_definition;
+use super::definition::Definition;
+use super::oracle::{Oracle, shingles_by_definition};
 use super::*;
-
-/// Sizes of sets, and of the intersections of all pairs that share anything.
-struct Oracle {
-    sizes: Vec<usize>,
-    shared: HashMap<(usize, usize), usize>,
-    index: HashMap<String, usize>,
-}
-
-impl Oracle {
-    fn new(documents: &[Document]) -> Self {
-        let sets: Vec<HashSet<String>> =
-            documents.iter().map(|document| shingles_by_definition(&document.text)).collect();
-        let mut rows_with: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut shared = HashMap::new();
-        for (row, set) in sets.iter().enumerate() {
-            for shingle in set {
-                let others = rows_with.entry(shingle).or_default();
-                for &other in others.iter() {
-                    *shared.entry((other, row)).or_default() += 1;
-                }
-                others.push(row);
-            }
-        }
-        let index = documents.iter().enumerate().map(|(row, document)| (document.id.clone(), row)).collect();
-        Self { sizes: sets.iter().map(HashSet::len).collect(), shared, index }
-    }
-
-    fn containment(&self, left: usize, right: usize) -> f64 {
-        let n_shared = self.shared.get(&(left.min(right), left.max(right))).copied().unwrap_or(0);
-        let n_smaller = self.sizes[left].min(self.sizes[right]);
-        if n_smaller == 0 { 0.0 } else { n_shared as f64 / n_smaller as f64 }
-    }
-
-    fn pairs_at(&self, threshold: f64) -> Vec<(usize, usize)> {
-        self.shared.keys().copied().filter(|&(left, right)| self.containment(left, right) >= threshold).collect()
-    }
-}
 
 fn by_containment(threshold: f64, recall: f64) -> Settings {
     Settings { measure: Measure::Containment, threshold, recall, ..Settings::default() }
 }
 
-/// Every drop must be proven, and be for a set that is no smaller; of all pairs at or above the threshold at most
-/// `missed_share` may both stay.
+/// As [`oracle::check`], and every drop must be for a set that is no smaller.
 fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_share: f64) -> Outcome {
-    let outcome = run(documents, settings);
+    let outcome = oracle::check(documents, oracle, settings, missed_share);
     for row in &outcome.evidence {
-        let (dropped, kept) = (oracle.index[&row.dropped_id], oracle.index[&row.kept_id]);
-        assert_eq!(row.shared_bands, 0, "{row:?}");
-        if row.rule == "identical_text" {
-            continue;
-        }
-        let exact = oracle.containment(dropped, kept);
-        assert!(exact >= settings.threshold, "{row:?}: {exact}");
-        assert!(oracle.sizes[dropped] <= oracle.sizes[kept], "{row:?}");
-        assert_eq!((row.method.as_str(), row.similarity.to_bits()), ("exact", exact.to_bits()), "{row:?}");
+        let (dropped, kept) = oracle.rows(row);
+        assert!(oracle.size(dropped) <= oracle.size(kept), "{row:?}");
+        assert!(row.shared_bands == 0 && row.method != "estimated", "{row:?}");
     }
-    let pairs = oracle.pairs_at(settings.threshold);
-    let stays = |row: usize| outcome.reasons[row].is_none();
-    let n_missed = pairs.iter().filter(|&&(left, right)| stays(left) && stays(right)).count();
-    assert!(
-        n_missed as f64 <= missed_share * pairs.len() as f64,
-        "{n_missed} of {} pairs at {} both stay",
-        pairs.len(),
-        settings.threshold
-    );
     outcome
 }
 
@@ -80,7 +26,7 @@ fn check(documents: &[Document], oracle: &Oracle, settings: &Settings, missed_sh
 fn nothing_is_dropped_without_proof_and_little_is_missed() {
     for name in ["laws.jsonl", "licences.jsonl", "banking.jsonl"] {
         let documents = sample(name);
-        let oracle = Oracle::new(&documents);
+        let oracle = Oracle::new(&documents, Measure::Containment);
         for threshold in [0.5, 0.7, 0.8, 0.9] {
             for (recall, missed_share) in [(0.99, 0.01), (0.999, 0.001), (1.0, 0.0)] {
                 let outcome = check(&documents, &oracle, &by_containment(threshold, recall), missed_share);
@@ -91,34 +37,17 @@ fn nothing_is_dropped_without_proof_and_little_is_missed() {
     }
 }
 
-/// The star rule by its definition, over all pairs, the largest sets first: which rows are dropped, and for whom they can be.
-fn star_by_definition(documents: &[Document], oracle: &Oracle, threshold: f64) -> Vec<Vec<usize>> {
-    let mut rows: Vec<usize> = (0..documents.len()).collect();
-    rows.sort_by_key(|&row| (std::cmp::Reverse(oracle.sizes[row]), row));
-    let mut kept: Vec<usize> = Vec::new();
-    let mut dropped_for = vec![Vec::new(); documents.len()];
-    for row in rows {
-        dropped_for[row] =
-            kept.iter().copied().filter(|&other| oracle.containment(row, other) >= threshold).collect::<Vec<_>>();
-        if dropped_for[row].is_empty() {
-            kept.push(row);
-        }
-    }
-    dropped_for
-}
-
 #[test]
 fn stars_are_those_of_the_definition() {
     for name in ["laws.jsonl", "licences.jsonl"] {
         let documents = sample(name);
-        let oracle = Oracle::new(&documents);
+        let oracle = Oracle::new(&documents, Measure::Containment);
         for threshold in [0.5, 0.65, 0.8, 0.95, 1.0] {
-            let outcome = run(&documents, &by_containment(threshold, 1.0));
-            let expect = star_by_definition(&documents, &oracle, threshold);
-            for (row, expect) in expect.iter().enumerate() {
-                let evidence = outcome.evidence.iter().find(|evidence| evidence.dropped_id == documents[row].id);
-                assert_eq!(evidence.is_some(), !expect.is_empty(), "{} at {threshold}", documents[row].id);
-                assert!(evidence.is_none_or(|evidence| expect.contains(&oracle.index[&evidence.kept_id])));
+            let settings = by_containment(threshold, 1.0);
+            let outcome = check(&documents, &oracle, &settings, 0.0);
+            let is_dropped = Definition::new(&documents, &settings, &oracle).star();
+            for (row, is_dropped) in is_dropped.into_iter().enumerate() {
+                assert_eq!(outcome.reasons[row].is_some(), is_dropped, "{} at {threshold}", documents[row].id);
             }
         }
     }
@@ -127,14 +56,11 @@ fn stars_are_those_of_the_definition() {
 #[test]
 fn connected_rows_go_for_the_largest() {
     let documents = sample("licences.jsonl");
-    let oracle = Oracle::new(&documents);
-    let outcome = run(&documents, &Settings { linkage: Linkage::Connected, ..by_containment(0.8, 1.0) });
-    let stays = |row: usize| outcome.reasons[row].is_none();
-    assert!(oracle.pairs_at(0.8).into_iter().all(|(left, right)| !stays(left) || !stays(right)));
+    let oracle = Oracle::new(&documents, Measure::Containment);
+    let settings = Settings { linkage: Linkage::Connected, ..by_containment(0.8, 1.0) };
+    let outcome = check(&documents, &oracle, &settings, 0.0);
+    assert_eq!(oracle.kept_for(&outcome), Definition::new(&documents, &settings, &oracle).connected_kept());
     assert!(outcome.report.n_connected > 0, "the sample has chains");
-    for row in &outcome.evidence {
-        assert!(oracle.sizes[oracle.index[&row.dropped_id]] <= oracle.sizes[oracle.index[&row.kept_id]], "{row:?}");
-    }
 }
 
 /// Long texts of words that do not repeat, and short ones cut out of them with some words changed.
@@ -169,7 +95,7 @@ fn planted(seed: u64) -> Vec<Document> {
 #[test]
 fn short_texts_are_found_in_long_ones_wherever_they_are() {
     let documents = planted(71);
-    let oracle = Oracle::new(&documents);
+    let oracle = Oracle::new(&documents, Measure::Containment);
     for (threshold, recall, missed_share) in
         [(0.5, 0.99, 0.01), (0.8, 0.99, 0.01), (0.8, 0.999, 0.001), (0.9, 0.99, 0.01), (0.8, 1.0, 0.0)]
     {
@@ -268,4 +194,75 @@ fn the_report_says_how_it_searched() {
     assert!(sampled.s_curve[16].1 >= 0.997 && sampled.s_curve[8].1 < 0.05, "{:?}", sampled.s_curve);
     let exhaustive = report(1.0);
     assert_eq!((exhaustive.sample, exhaustive.s_curve[0]), (None, (0.0, 1.0)));
+}
+
+/// Groups of two rows that share nothing but a long template with all others. The smaller row has more or less of its own
+/// words from the larger one.
+fn grouped(random: &mut ChaCha8Rng, n_groups: usize) -> Vec<Document> {
+    const N_TEMPLATE: usize = 200;
+    let template: Vec<String> = (0..N_TEMPLATE).map(|word| format!("word{word}")).collect();
+    let mut texts = Vec::new();
+    for group in 0..n_groups {
+        let large: Vec<String> =
+            template.iter().cloned().chain((0..40).map(|word| format!("g{group}w{word}"))).collect();
+        let mut small = large[..N_TEMPLATE + 30].to_vec();
+        let n_changed = random.random_range(0..30);
+        small[N_TEMPLATE..N_TEMPLATE + n_changed].iter_mut().for_each(|word| word.push('x'));
+        texts.extend([large.join(" "), small.join(" ")]);
+    }
+    let mut rows = documents(texts.iter().map(String::as_str));
+    for (row, document) in rows.iter_mut().enumerate() {
+        (document.file, document.score) = (row as u64 / 2, Some(row as i64 / 2));
+    }
+    rows
+}
+
+/// Whether the smaller row of a group is in the larger one.
+fn is_near(group: &[Document], threshold: f64) -> bool {
+    let [large, small] = [0, 1].map(|row: usize| shingles_by_definition(&group[row].text));
+    small.intersection(&large).count() as f64 / small.len() as f64 >= threshold
+}
+
+#[test]
+fn what_groups_share_with_each_other_hides_no_pair_of_a_group() {
+    let rows = grouped(&mut ChaCha8Rng::seed_from_u64(74), 6_000);
+    let threshold = 0.9;
+    let expect: Vec<bool> = rows.chunks(2).map(|group| is_near(group, threshold)).collect();
+    let n_expect = expect.iter().filter(|is_near| **is_near).count();
+    assert!((2000..5000).contains(&n_expect), "{n_expect} pairs");
+    let by_column = Scope { by: Some("score".into()), ..Scope::default() };
+    let within = Scope { sources: Sources::Within, ..Scope::default() };
+    for (scope, recall, most_missed) in
+        [(by_column.clone(), 0.99, n_expect / 100), (within, 0.99, n_expect / 100), (by_column, 1.0, 0)]
+    {
+        let outcome = run(&rows, &Settings { scope, ..by_containment(threshold, recall) });
+        let dropped = outcome.dropped();
+        assert!(dropped.iter().all(|row| row % 2 == 1 && expect[row / 2]), "a row was dropped without proof");
+        assert!(dropped.len() + most_missed >= n_expect, "{} of {n_expect} found", dropped.len());
+        assert_eq!((outcome.report.n_untested_pairs, outcome.report.n_hot_buckets), (0, 0));
+        assert!(outcome.report.n_candidate_pairs <= rows.len() as u64 / 2, "{:?}", outcome.report);
+    }
+}
+
+/// Across sources, rows of one's own source are no candidates, however many they are.
+#[test]
+fn what_is_alike_in_one_source_hides_no_pair_of_two() {
+    let mut rows = grouped(&mut ChaCha8Rng::seed_from_u64(75), 6_000);
+    // A few of the larger rows are in another source than all others.
+    let is_other = |row: usize| row.is_multiple_of(80);
+    rows.iter_mut().enumerate().for_each(|(row, document)| document.file = u64::from(is_other(row)));
+    let scope = Scope { sources: Sources::Across, ..Scope::default() };
+    let outcome = run(&rows, &Settings { scope, ..by_containment(0.9, 0.99) });
+    let expect: Vec<usize> = (0..rows.len())
+        .step_by(2)
+        .filter(|&row| is_other(row) && is_near(&rows[row..row + 2], 0.9))
+        .map(|row| row + 1)
+        .collect();
+    assert!(expect.len() > 50, "{} pairs", expect.len());
+    let dropped = outcome.dropped();
+    assert!(dropped.iter().all(|row| expect.contains(row)), "a row was dropped without proof");
+    assert!(dropped.len() + expect.len() / 50 >= expect.len(), "{} of {} found", dropped.len(), expect.len());
+    let n_other = rows.iter().filter(|document| document.file == 1).count();
+    let n_pairs = n_other * (rows.len() - n_other);
+    assert!(outcome.report.n_candidate_pairs <= n_pairs as u64, "{:?}", outcome.report);
 }

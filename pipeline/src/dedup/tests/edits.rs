@@ -4,7 +4,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::oracle::Oracle;
+use super::oracle::{Oracle, check};
 use super::*;
 
 /// Edits of a text.
@@ -76,29 +76,14 @@ fn edited_documents(seed: u64) -> Vec<Document> {
     documents(texts.iter().map(String::as_str))
 }
 
-/// Pairs at or above the threshold of which both rows stay; no drop is without proof.
-fn count_missed(oracle: &Oracle, outcome: &Outcome, threshold: f64) -> usize {
-    for row in &outcome.evidence {
-        let exact = oracle.similarity(&row.dropped_id, &row.kept_id);
-        assert!(threshold <= exact, "{} was dropped for {} at {exact}", row.dropped_id, row.kept_id);
-    }
-    let both_stay = |(left, right): (usize, usize)| outcome.reasons[left].is_none() && outcome.reasons[right].is_none();
-    oracle.pairs.iter().filter(|(pair, similarity)| threshold <= **similarity && both_stay(**pair)).count()
-}
-
 #[test]
 fn edits_are_found_and_nothing_else_is() {
     let mut n_pairs_seen = 0;
     for seed in 0..6 {
         let documents = edited_documents(seed);
-        let oracle = Oracle::new(&documents);
+        let oracle = Oracle::new(&documents, Measure::Jaccard);
         for threshold in [0.5, 0.7, 0.8, 0.9] {
-            let at_threshold: Vec<(usize, usize)> = oracle
-                .pairs
-                .iter()
-                .filter(|(_, similarity)| threshold <= **similarity)
-                .map(|(&pair, _)| pair)
-                .collect();
+            let at_threshold = oracle.pairs_at(threshold);
             n_pairs_seen += at_threshold.len();
             let mut n_pairs_of = vec![0; documents.len()];
             for &(left, right) in &at_threshold {
@@ -108,7 +93,8 @@ fn edits_are_found_and_nothing_else_is() {
             let most_of_row = n_pairs_of.iter().copied().max().unwrap_or(0);
             for recall in [0.99, 0.999, 1.0] {
                 let settings = Settings { threshold, recall, seed, ..Settings::default() };
-                let n_missed = count_missed(&oracle, &run(&documents, &settings), threshold);
+                let outcome = check(&documents, &oracle, &settings, 1.0);
+                let n_missed = Oracle::n_missed(&at_threshold, &outcome);
                 // Both rows of a pair stay only if no band is shared, or if the estimate is four standard errors too low.
                 // Pairs that share a row are not independent: at most twice `most_of_row` hang together with any of them.
                 let missed = 1.0 - settings.search().unwrap().probability(threshold) + 4e-5;
@@ -132,8 +118,8 @@ fn every_kind_of_edit_is_found_when_it_is_small() {
             let mut copy = words.clone();
             edit(&mut random, &mut copy);
             let documents = documents([words.join(" ").as_str(), copy.join(" ").as_str()]);
-            let oracle = Oracle::new(&documents);
-            let similarity = oracle.similarity("doc-0", "doc-1");
+            let oracle = Oracle::new(&documents, Measure::Jaccard);
+            let similarity = oracle.similarity(0, 1);
             n_near += usize::from(similarity >= 0.8);
             let outcome = run(&documents, &Settings { recall: 1.0, ..Settings::default() });
             assert_eq!(outcome.n_dropped(), usize::from(similarity >= 0.8), "edit {kind} at {similarity}");

@@ -1,6 +1,7 @@
 //! Tests of the whole search, through a small driver that plays the executor.
 
 mod containment;
+mod definition;
 mod edits;
 mod invariance;
 mod oracle;
@@ -89,6 +90,11 @@ impl Outcome {
             .filter(|(_, reason)| reason.is_none())
             .map(|(document, _)| document)
             .collect()
+    }
+
+    /// The dropped documents, by index.
+    fn dropped(&self) -> Vec<usize> {
+        (0..self.reasons.len()).filter(|&row| self.reasons[row].is_some()).collect()
     }
 
     fn n_dropped(&self) -> usize {
