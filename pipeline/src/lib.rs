@@ -6,6 +6,7 @@
 //! would do), [`inspect`] (what a run did, looked at afterwards). This crate never prints, never reads the environment or
 //! the clock, and never exits.
 
+mod bloom;
 pub mod budget;
 pub mod context;
 pub mod decontaminate;

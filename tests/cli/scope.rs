@@ -101,6 +101,8 @@ fn bytes_do_not_depend_on_threads_batches_memory_or_order() {
         "--scope across-sources --source-column origin --by shelf",
         "--scope across-sources --linkage connected --recall 1.0",
         "--cap-cluster 3 --keep longest",
+        "--measure containment --by shelf --cap-cluster 2",
+        "--measure containment --scope across-sources --source-column origin",
         "--max-dropped-ratio 0.01 --max-cluster-rows 2 --allow-loss --source-column origin",
     ] {
         let expect = run("in", &format!("{options} --threads 2"));

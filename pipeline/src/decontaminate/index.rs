@@ -11,20 +11,19 @@ use memchr::memchr_iter;
 use super::held_out::ItemTable;
 use super::tokens::BETWEEN;
 use crate::Result;
+use crate::bloom::BloomFilter;
 use crate::budget::Reservation;
 use crate::dedup::{Shingler, tokenize};
 
 /// Runs in a bucket, on average.
 const BUCKET_ENTRIES: usize = 4;
-/// Runs for each word of a filter: 16 bits a run.
-const WORD_KEYS: usize = 4;
 
 /// All runs of `n_tokens` tokens of the items, and the whole of each shorter item.
 #[derive(Debug)]
 pub(super) struct Index {
     n_tokens: usize,
     shingler: Shingler,
-    filter: Filter,
+    filter: BloomFilter,
     /// End of each bucket in `entries`.
     ends: Vec<u32>,
     /// Tag in the high half, position in [`ItemTable::bytes`] in the low one. Sorted in each bucket.
@@ -38,7 +37,7 @@ pub(super) struct Index {
 #[derive(Debug)]
 struct Short {
     shingler: Shingler,
-    filter: Filter,
+    filter: BloomFilter,
     /// The shortest one.
     n_tokens: usize,
     lengths: Vec<usize>,
@@ -60,10 +59,10 @@ impl Index {
     pub(super) fn new(items: &ItemTable, n_tokens: usize, mut reservation: Reservation) -> Result<Self> {
         let n_windows = items.n_windows();
         let n_buckets = n_windows / BUCKET_ENTRIES + 1;
-        let bytes = |n: usize| Filter::bytes(n) + n_buckets * size_of::<u32>() + n * size_of::<u64>();
+        let bytes = |n: usize| size_of::<u64>() * filter_words(n) + n_buckets * size_of::<u32>() + n * size_of::<u64>();
         reservation.grow(bytes(n_windows))?;
         let shingler = Shingler::new(n_tokens, 0);
-        let mut filter = Filter::new(n_windows);
+        let mut filter = BloomFilter::new(filter_words(n_windows));
         let mut ends = vec![0u32; n_buckets];
         let mut entries = vec![0u64; n_windows];
         let (mut lengths, mut n_short) = (vec![0usize; n_tokens], 0);
@@ -94,7 +93,7 @@ impl Index {
         let mut index = Self { n_tokens, shingler, filter, ends, entries, short: None, reservation };
         let lengths: Vec<usize> = (0..n_tokens).filter(|&length| lengths[length] > 0).collect();
         if let Some(&shortest) = lengths.first() {
-            index.reservation.grow(Filter::bytes(n_short))?;
+            index.reservation.grow(size_of::<u64>() * filter_words(n_short))?;
             index.short = Some(Short::new(items, n_tokens, n_short, shortest, lengths));
         }
         Ok(index)
@@ -164,7 +163,7 @@ impl Index {
 impl Short {
     fn new(items: &ItemTable, n_tokens: usize, n_short: usize, shortest: usize, lengths: Vec<usize>) -> Self {
         let shingler = Shingler::new(shortest, 0);
-        let mut filter = Filter::new(n_short);
+        let mut filter = BloomFilter::new(filter_words(n_short));
         let mut first = Vec::with_capacity(1);
         for_each_short(items, n_tokens, |tokens| {
             shingler.shingle(&tokens[..shortest], &mut first);
@@ -203,71 +202,17 @@ fn for_each_short(items: &ItemTable, n_tokens: usize, mut visit: impl FnMut(&[u6
     }
 }
 
-/// Hashes are spread evenly, and so are their high halves over any number of places.
-fn place(hash: u64, n_places: usize) -> usize {
-    (((hash >> 32) * n_places as u64) >> 32) as usize
+/// Hashes are spread evenly, and so are their high halves over any number of buckets.
+fn bucket(hash: u64, n_buckets: usize) -> usize {
+    (((hash >> 32) * n_buckets as u64) >> 32) as usize
 }
 
-fn bucket(hash: u64, n_buckets: usize) -> usize {
-    place(hash, n_buckets)
+/// Words of a filter of that many runs.
+fn filter_words(n_runs: usize) -> usize {
+    n_runs / BloomFilter::WORD_HASHES + 1
 }
 
 /// What tells the runs of a bucket apart: bits that hardly any bucket number uses.
 fn tag(hash: u64) -> u32 {
     hash as u32
-}
-
-/// A Bloom filter whose three bits of a key lie in one word.
-#[derive(Debug)]
-struct Filter(Vec<u64>);
-
-impl Filter {
-    fn bytes(n_keys: usize) -> usize {
-        (n_keys / WORD_KEYS + 1) * size_of::<u64>()
-    }
-
-    fn new(n_keys: usize) -> Self {
-        Self(vec![0; n_keys / WORD_KEYS + 1])
-    }
-
-    fn insert(&mut self, hash: u64) {
-        let place = place(hash, self.0.len());
-        self.0[place] |= Self::bits(hash);
-    }
-
-    #[inline]
-    fn may_contain(&self, hash: u64) -> bool {
-        let bits = Self::bits(hash);
-        self.0[place(hash, self.0.len())] & bits == bits
-    }
-
-    #[inline]
-    fn bits(hash: u64) -> u64 {
-        1 << (hash & 63) | 1 << (hash >> 6 & 63) | 1 << (hash >> 12 & 63)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::{Rng, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
-
-    use super::*;
-
-    #[test]
-    fn the_filter_passes_every_key_and_few_others() {
-        let mut random = ChaCha8Rng::seed_from_u64(11);
-        for n_keys in [0, 1, 10, 100_000] {
-            let keys: Vec<u64> = (0..n_keys).map(|_| random.random()).collect();
-            let mut filter = Filter::new(n_keys);
-            for &key in &keys {
-                filter.insert(key);
-            }
-            assert!(keys.iter().all(|&key| filter.may_contain(key)));
-            let n_passed = (0..100_000).filter(|_| filter.may_contain(random.random())).count();
-            // 4 keys of 3 bits in 64 on average: about 0.7 % pass; that of words with more keys weighs in.
-            let expect = if n_keys == 100_000 { 400..1500 } else { 0..4000 };
-            assert!(expect.contains(&n_passed), "{n_keys} keys: {n_passed} of 100,000 others passed");
-        }
-    }
 }

@@ -1,22 +1,20 @@
 //! Which shingles some row has sampled: a compact set that may say yes where it should say no.
 
-use super::super::edge::Grouped;
 use crate::Result;
+use crate::bloom::BloomFilter;
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::spill::ExternalSorter;
 
-/// Bits for each element: 16 let about 0.7 % of other shingles pass.
-const BITS_PER_ELEMENT: u64 = 16;
 /// Held whatever the budget grants.
 const LEAST_WORDS: usize = 1 << 13;
 
-/// A Bloom filter of blocks (Putze, Sanders, Singler 2007): the three bits of an element lie in one word.
+/// A Bloom filter within the budget.
 ///
 /// With less memory more shingles pass than were sampled. They cost work, and change no result.
 #[derive(Debug)]
 pub(super) struct ShingleFilter {
-    words: Vec<u64>,
+    sampled: BloomFilter,
     #[expect(dead_code, reason = "gives the memory back when dropped")]
     reservation: Reservation,
 }
@@ -25,17 +23,15 @@ impl ShingleFilter {
     /// A filter that all of `shingles` pass.
     pub(super) fn new(stage: &'static str, shingles: ExternalSorter<u64>, context: &Context) -> Result<Self> {
         let mut reservation = context.budget.reserve(stage);
-        let mut n_words = LEAST_WORDS.max((shingles.len() * BITS_PER_ELEMENT / u64::from(u64::BITS)) as usize);
+        let mut n_words = LEAST_WORDS.max(shingles.len() as usize / BloomFilter::WORD_HASHES);
         while n_words > LEAST_WORDS && !reservation.try_grow(size_of::<u64>() * n_words) {
             n_words = LEAST_WORDS.max(n_words / 2);
         }
-        let mut filter = Self { words: vec![0; n_words], reservation };
-        let mut shingles = Grouped::new(shingles.finish(context)?)?;
-        while let Some(shingle) = shingles.next()? {
-            let (word, bits) = filter.place(shingle);
-            filter.words[word] |= bits;
+        let mut sampled = BloomFilter::new(n_words);
+        for shingle in shingles.finish(context)? {
+            sampled.insert(shingle?);
         }
-        Ok(filter)
+        Ok(Self { sampled, reservation })
     }
 
     /// Leaves those of `shingles` that pass.
@@ -43,19 +39,10 @@ impl ShingleFilter {
         let mut n_kept = 0;
         for index in 0..shingles.len() {
             let shingle = shingles[index];
-            let (word, bits) = self.place(shingle);
             shingles[n_kept] = shingle;
-            n_kept += usize::from(self.words[word] & bits == bits);
+            n_kept += usize::from(self.sampled.may_contain(shingle));
         }
         shingles.truncate(n_kept);
-    }
-
-    /// Sampled shingles are small numbers, so that the word is chosen by a product, and the bits by the low digits.
-    fn place(&self, shingle: u64) -> (usize, u64) {
-        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-        let hash = shingle.wrapping_mul(FACTOR);
-        let word = ((u128::from(hash) * self.words.len() as u128) >> u64::BITS) as usize;
-        (word, 1 << (shingle & 63) | 1 << (shingle >> 6 & 63) | 1 << (shingle >> 12 & 63))
     }
 }
 
