@@ -21,6 +21,8 @@ pub(super) struct LineReader<'a> {
     /// Values of the columns of [`Special::columns`]; `None`: null or missing.
     cells: Vec<Option<Cell<'a>>>,
     unescaped: Unescaped,
+    /// A key that the line has twice.
+    duplicate: Option<usize>,
 }
 
 /// A value that is not null.
@@ -35,7 +37,7 @@ enum Cell<'a> {
 /// The keys in order of their first line, valid or not.
 #[derive(Debug, Default)]
 struct Keys {
-    keys: Vec<Key>,
+    all: Vec<Key>,
     index_of: HashMap<Box<str>, usize>,
     /// Key at each place of the line before: lines mostly have the same keys in the same order.
     last_line: Vec<usize>,
@@ -54,15 +56,15 @@ impl Keys {
     /// Index of the key at a place of a line.
     fn index(&mut self, place: usize, name: &str, special: &Special) -> usize {
         if let Some(&index) = self.last_line.get(place)
-            && *self.keys[index].name == *name
+            && *self.all[index].name == *name
         {
             return index;
         }
         let index = self.index_of.get(name).copied().unwrap_or_else(|| {
             let special = special.columns.iter().position(|column| column == name);
-            self.index_of.insert(name.into(), self.keys.len());
-            self.keys.push(Key { name: name.into(), line: 0, special });
-            self.keys.len() - 1
+            self.index_of.insert(name.into(), self.all.len());
+            self.all.push(Key { name: name.into(), line: 0, special });
+            self.all.len() - 1
         });
         self.last_line.resize(self.last_line.len().max(place + 1), index);
         self.last_line[place] = index;
@@ -79,22 +81,23 @@ impl<'a> LineReader<'a> {
             entries: Vec::new(),
             cells: Vec::new(),
             unescaped: Unescaped::default(),
+            duplicate: None,
         }
     }
 
     /// The name of a key in [`entries`](Self::entries).
     pub(super) fn key(&self, index: usize) -> &str {
-        &self.keys.keys[index].name
+        &self.keys.all[index].name
     }
 
     /// Number of keys seen.
     pub(super) fn n_keys(&self) -> usize {
-        self.keys.keys.len()
+        self.keys.all.len()
     }
 
     /// Index of a key in [`Special::columns`].
     pub(super) fn special(&self, index: usize) -> Option<usize> {
-        self.keys.keys[index].special
+        self.keys.all[index].special
     }
 
     /// Number of columns of [`Special::columns`].
@@ -125,41 +128,38 @@ impl<'a> LineReader<'a> {
         self.cells.clear();
         self.cells.resize(self.special.columns.len(), None);
         self.unescaped.clear();
-        match self.walk(line) {
-            Some(None) => Ok(()),
-            Some(Some(duplicate)) => Err(format!("the key `{}` is there twice", self.key(duplicate))),
-            None => Err(explain(line)),
+        self.duplicate = None;
+        self.walk(line).ok_or_else(|| explain(line))?;
+        match self.duplicate {
+            Some(index) => Err(format!("the key `{}` is there twice", self.key(index))),
+            None => Ok(()),
         }
     }
 
-    /// Goes through the entries of a line; `None` if it is no object or has half a character, else a key that it has twice.
-    fn walk(&mut self, line: &'a str) -> Option<Option<usize>> {
-        let mut duplicate = None;
+    /// Goes through the entries of a line; `None` if it is no object or has half a character.
+    fn walk(&mut self, line: &'a str) -> Option<()> {
         let mut cursor = Cursor::new(line);
         cursor.take(b'{')?;
         let mut is_open = cursor.take(b'}').is_none();
         while is_open {
             let name = cursor.string(&mut self.unescaped)?;
             let index = self.keys.index(self.entries.len(), self.unescaped.get(name), self.special);
-            let key = &mut self.keys.keys[index];
+            let key = &mut self.keys.all[index];
             if key.line == self.n_lines {
-                duplicate.get_or_insert(index);
+                self.duplicate.get_or_insert(index);
             }
             key.line = self.n_lines;
             cursor.take(b':')?;
-            let (value, cell) = match cursor.peek()? {
-                b'"' => {
-                    let (start, length) = (cursor.position(), self.unescaped.len());
-                    let text = cursor.string(&mut self.unescaped)?;
-                    if key.special.is_none() {
-                        self.unescaped.truncate(length);
-                    }
-                    (&line[start..cursor.position()], Some(Cell::String(text)))
+            let (value, cell) = if cursor.peek()? == b'"' {
+                let (start, length) = (cursor.position(), self.unescaped.len());
+                let text = cursor.string(&mut self.unescaped)?;
+                if key.special.is_none() {
+                    self.unescaped.truncate(length);
                 }
-                _ => {
-                    let value = cursor.value()?;
-                    (value, (value != "null").then_some(Cell::Other(value)))
-                }
+                (&line[start..cursor.position()], Some(Cell::String(text)))
+            } else {
+                let value = cursor.value()?;
+                (value, (value != "null").then_some(Cell::Other(value)))
             };
             if let Some(special) = key.special {
                 self.cells[special] = cell;
@@ -170,7 +170,7 @@ impl<'a> LineReader<'a> {
                 cursor.take(b'}')?;
             }
         }
-        cursor.peek().is_none().then_some(duplicate)
+        cursor.peek().is_none().then_some(())
     }
 }
 

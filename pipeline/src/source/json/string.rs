@@ -100,6 +100,7 @@ fn copy_plain(json: &[u8], out: &mut [u8]) -> usize {
 /// As [`copy_plain`], `N` bytes at once.
 ///
 /// `n_plain`: how many bytes of a block are before its first one that is not copied.
+#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 pub(super) fn copy_plain_blocks<const N: usize>(
     json: &[u8],
@@ -132,8 +133,8 @@ pub(super) fn copy_plain_words(json: &[u8], out: &mut [u8]) -> usize {
 /// The highest bit of each byte that is a quote, a backslash or a control character; right up to the first one.
 fn ends(word: u64) -> u64 {
     const EACH: u64 = u64::MAX / 0xff;
-    let quote = word ^ (EACH * b'"' as u64);
-    let backslash = word ^ (EACH * b'\\' as u64);
+    let quote = word ^ (EACH * u64::from(b'"'));
+    let backslash = word ^ (EACH * u64::from(b'\\'));
     let is_less = |bytes: u64, than: u64| bytes.wrapping_sub(EACH * than) & !bytes;
     (is_less(quote, 1) | is_less(backslash, 1) | is_less(word, 0x20)) & (EACH * 0x80)
 }
