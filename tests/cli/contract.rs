@@ -126,15 +126,12 @@ fn an_output_is_neither_overwritten_nor_inside_an_input() {
         ("convert data -o data/out", "overlap"),
         ("convert data -o data", "overlap"),
         ("convert data/a.txt -o data", "overlap"),
-        ("convert data/* -o data/x --overwrite", "overlap"),
+        ("convert data/*.txt -o data/x --overwrite", "overlap"),
     ] {
         let ended = tamis(dir.path(), args).expect_code(2);
         assert!(ended.stderr.contains(expect), "{args}: {}", ended.stderr);
         assert_eq!(std::fs::read_dir(dir.path().join("data")).unwrap().count(), 1, "{args}");
     }
-    // What the glob does not match is not inside of the input, as if a shell had expanded it.
-    tamis(dir.path(), "convert data/*.txt -o data/x").expect_code(0);
-    std::fs::remove_dir_all(dir.path().join("data/x")).unwrap();
     tamis(dir.path(), "convert data -o out").expect_code(0);
     let before = crate::support::files(&dir.path().join("out"));
     let ended = tamis(dir.path(), "convert data -o out").expect_code(2);
