@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::string::Unescaped;
@@ -50,7 +49,6 @@ impl<'a> Cursor<'a> {
         let mut values = serde_json::Deserializer::from_str(&self.line[self.position..]).into_iter::<&RawValue>();
         let value = values.next()?.ok()?.get();
         self.position += value.len();
-        let has_half = memmem::find(value.as_bytes(), b"\\u").is_some() && has_lone_surrogate(value);
-        (!has_half).then_some(value)
+        (!has_lone_surrogate(value)).then_some(value)
     }
 }
