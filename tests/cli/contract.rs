@@ -132,6 +132,10 @@ fn an_output_is_neither_overwritten_nor_inside_an_input() {
         assert!(ended.stderr.contains(expect), "{args}: {}", ended.stderr);
         assert_eq!(std::fs::read_dir(dir.path().join("data")).unwrap().count(), 1, "{args}");
     }
+    // A glob without a folder begins in the working folder, and an output elsewhere is in no input.
+    let ended = tamis(&dir.path().join("data"), "convert *.txt -o x").expect_code(2);
+    assert!(ended.stderr.contains("overlap"), "{}", ended.stderr);
+    tamis(&dir.path().join("data"), "convert *.txt -o ../beside").expect_code(0);
     tamis(dir.path(), "convert data -o out").expect_code(0);
     let before = crate::support::files(&dir.path().join("out"));
     let ended = tamis(dir.path(), "convert data -o out").expect_code(2);

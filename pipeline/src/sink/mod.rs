@@ -358,13 +358,14 @@ fn with_slash(url: &str) -> String {
     format!("{}/", url.trim_end_matches('/'))
 }
 
-/// The part of a glob before its first wildcard component.
+/// The part of a glob before its first wildcard component; a dot if there is none.
 fn fixed_part(path: &Path) -> PathBuf {
     if path.exists() {
         return path.to_path_buf();
     }
     let is_wild = |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    path.components().take_while(|part| !is_wild(part)).collect()
+    let fixed: PathBuf = path.components().take_while(|part| !is_wild(part)).collect();
+    if fixed.as_os_str().is_empty() { PathBuf::from(".") } else { fixed }
 }
 
 /// The path with its links resolved as far as it exists.
