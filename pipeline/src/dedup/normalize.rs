@@ -1,5 +1,7 @@
 //! From a text to the form in which it is compared.
 
+use std::sync::OnceLock;
+
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -76,55 +78,81 @@ fn lower_ascii_body(text: &[u8], lowered: &mut [u8]) -> bool {
 /// A character that composes with none before it and is not reordered begins a segment; a segment of more characters than
 /// that is brought to NFC by itself.
 fn lower_and_compose(text: &str, bytes: &mut Vec<u8>) {
-    let mut segment_start = 0;
-    let mut is_settled = true;
-    let mut push = |c: char| {
-        if c.is_ascii() || !Class::of(c).is_unsettled() {
-            if !is_settled {
-                compose(bytes, segment_start);
-                is_settled = true;
+    let mut composer = Composer { bytes, segment_start: 0, is_settled: true };
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (ascii, others) = rest.split_at(next_non_ascii(rest.as_bytes(), 0).unwrap_or(rest.len()));
+        composer.push_ascii(ascii.as_bytes());
+        rest = others.trim_start_matches(|c: char| !c.is_ascii());
+        for c in others[..others.len() - rest.len()].chars() {
+            let class = Class::of(c);
+            if class.is_cased() {
+                lower(c).for_each(|c| composer.push(c, Class::of(c)));
+            } else {
+                composer.push(c, class);
             }
-            segment_start = bytes.len();
-        } else {
-            is_settled = false;
-        }
-        if c.is_ascii() {
-            bytes.push(c as u8);
-        } else {
-            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    };
-    for c in text.chars() {
-        if c.is_ascii() {
-            push(c.to_ascii_lowercase());
-        } else if Class::of(c).is_cased() {
-            lower(c).for_each(&mut push);
-        } else {
-            push(c);
         }
     }
-    if !is_settled {
-        compose(bytes, segment_start);
-    }
+    composer.settle();
 }
 
-/// Brings the end of a text to NFC.
-fn compose(bytes: &mut Vec<u8>, start: usize) {
-    let segment = String::from_utf8_lossy(&bytes[start..]);
-    if is_nfc_quick(segment.chars()) != IsNormalized::Yes {
-        let composed: String = segment.nfc().collect();
-        bytes.truncate(start);
-        bytes.extend_from_slice(composed.as_bytes());
+/// Appends characters, and brings each segment to NFC.
+#[derive(Debug)]
+struct Composer<'a> {
+    bytes: &'a mut Vec<u8>,
+    segment_start: usize,
+    is_settled: bool,
+}
+
+impl Composer<'_> {
+    fn push_ascii(&mut self, ascii: &[u8]) {
+        if !ascii.is_empty() {
+            self.settle();
+            self.bytes.extend(ascii.iter().map(u8::to_ascii_lowercase));
+            self.segment_start = self.bytes.len() - 1;
+        }
+    }
+
+    fn push(&mut self, c: char, class: Class) {
+        if class.is_unsettled() {
+            self.is_settled = false;
+        } else {
+            self.settle();
+            self.segment_start = self.bytes.len();
+        }
+        self.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    fn settle(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        self.is_settled = true;
+        let segment = String::from_utf8_lossy(&self.bytes[self.segment_start..]);
+        if is_nfc_quick(segment.chars()) != IsNormalized::Yes {
+            let composed: String = segment.nfc().collect();
+            self.bytes.truncate(self.segment_start);
+            self.bytes.extend_from_slice(composed.as_bytes());
+        }
     }
 }
 
 /// Lower-cases the non-ASCII characters where they stand. `false`: one changes its length, or the text may not be in
 /// NFC, and the bytes are of no use.
 fn lower_in_place(bytes: &mut [u8]) -> bool {
+    let of_two_bytes = lower_of_two_bytes();
     let mut at = 0;
     while let Some(found) = next_non_ascii(bytes, at) {
         at = found;
         while at < bytes.len() && bytes[at] >= 0x80 {
+            if let Some(pair) = bytes[at..].first_chunk_mut::<2>().filter(|pair| pair[0] < FIRST_OF_THREE) {
+                let lowered = of_two_bytes[usize::from(pair[0] & 0x1f) << 6 | usize::from(pair[1] & 0x3f)];
+                if lowered != [0, 0] {
+                    *pair = lowered;
+                    at += 2;
+                    continue;
+                }
+            }
             let (c, n_bytes) = decode(&bytes[at..]);
             let mut class = Class::of(c);
             if class.is_cased() {
@@ -143,6 +171,28 @@ fn lower_in_place(bytes: &mut [u8]) -> bool {
         }
     }
     true
+}
+
+/// First of the bytes that begin a character of three bytes.
+const FIRST_OF_THREE: u8 = 0xe0;
+
+/// The bytes of the lower-case form of each character below U+0800, by its code; zeros if that form has not two bytes, or a
+/// text with it may not be in NFC.
+fn lower_of_two_bytes() -> &'static [[u8; 2]; 0x800] {
+    static FORMS: OnceLock<[[u8; 2]; 0x800]> = OnceLock::new();
+    FORMS.get_or_init(|| {
+        std::array::from_fn(|code| {
+            let mut bytes = [0; 4];
+            let mut lowered = char::from_u32(code as u32).into_iter().flat_map(lower);
+            match (lowered.next(), lowered.next()) {
+                (Some(c), None) if c.len_utf8() == 2 && !Class::of(c).is_unsettled() => {
+                    c.encode_utf8(&mut bytes);
+                    [bytes[0], bytes[1]]
+                }
+                _ => [0, 0],
+            }
+        })
+    })
 }
 
 /// Position of the first byte from `start` on that is not ASCII.

@@ -24,45 +24,53 @@ impl Shingler {
     /// all of them. No token: no shingle.
     ///
     /// # Cost
-    /// One step a token of the shingle, each of them over all shingles at once in vectors: of 5 tokens, less than to roll the
-    /// polynomial on, where each step waits for the one before it.
+    /// One step a token of the shingle, of some shingles at once in vectors: of 5 tokens, less than to roll the polynomial on,
+    /// where each step waits for the one before it.
     pub fn shingle(&self, tokens: &[u64], shingles: &mut Vec<u64>) {
         shingles.clear();
-        if tokens.is_empty() {
-            return;
+        if !tokens.is_empty() {
+            push_shingles(tokens, self.n_tokens.min(tokens.len()), self.seed, shingles);
         }
-        let n_tokens = self.n_tokens.min(tokens.len());
-        shingles.extend_from_slice(&tokens[..=tokens.len() - n_tokens]);
-        for start in 1..n_tokens {
-            add_terms(shingles, &tokens[start..]);
-        }
-        finish(shingles, self.seed);
     }
 }
 
 widest! {
-    /// Multiplies each polynomial by its base and adds a token.
-    fn add_terms(polynomials: &mut [u64], tokens: &[u64]) = add_terms_body
-}
-widest! {
-    /// Turns polynomials into shingles.
-    fn finish(polynomials: &mut [u64], seed: u64) = finish_body
+    /// Adds the shingles of `n_tokens` tokens, of which there are at least so many.
+    fn push_shingles(tokens: &[u64], n_tokens: usize, seed: u64, shingles: &mut Vec<u64>) = push_shingles_body
 }
 
 #[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
-fn add_terms_body(polynomials: &mut [u64], tokens: &[u64]) {
-    for (polynomial, &token) in polynomials.iter_mut().zip(tokens) {
-        *polynomial = polynomial.wrapping_mul(BASE).wrapping_add(token);
+fn push_shingles_body(tokens: &[u64], n_tokens: usize, seed: u64, shingles: &mut Vec<u64>) {
+    /// Shingles that are made at once, in registers.
+    const LANES: usize = 16;
+    let n_shingles = tokens.len() - n_tokens + 1;
+    let n_before = shingles.len();
+    shingles.resize(n_before + n_shingles, 0);
+    let (blocks, rest) = shingles[n_before..].as_chunks_mut::<LANES>();
+    for (index, block) in blocks.iter_mut().enumerate() {
+        let tokens = &tokens[index * LANES..][..n_tokens - 1 + LANES];
+        let mut lanes = [0; LANES];
+        for tokens in tokens.windows(LANES) {
+            for lane in 0..LANES {
+                lanes[lane] = add_term(lanes[lane], tokens[lane]);
+            }
+        }
+        for lane in 0..LANES {
+            block[lane] = mix(lanes[lane] ^ seed);
+        }
+    }
+    let tokens = &tokens[n_shingles - rest.len()..];
+    for (shingle, tokens) in rest.iter_mut().zip(tokens.windows(n_tokens)) {
+        let polynomial = tokens.iter().fold(0, |polynomial, &token| add_term(polynomial, token));
+        *shingle = mix(polynomial ^ seed);
     }
 }
 
-#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
-#[inline(always)]
-fn finish_body(polynomials: &mut [u64], seed: u64) {
-    for polynomial in polynomials {
-        *polynomial = mix(*polynomial ^ seed);
-    }
+/// Multiplies a polynomial by its base and adds a token.
+#[inline]
+fn add_term(polynomial: u64, token: u64) -> u64 {
+    polynomial.wrapping_mul(BASE).wrapping_add(token)
 }
 
 /// The finalizer of `SplitMix64` (Steele, Lea, Flood 2014): a bijection whose every output bit depends on every input bit.
@@ -75,44 +83,56 @@ pub(super) fn mix(mut x: u64) -> u64 {
 
 /// Sorts shingles and drops repeats: the form of a set.
 ///
-/// Hashes are spread evenly, so that their highest bits say about where each belongs: one step brings them there, and few
-/// have to move on. That takes half of the time of a sort that knows nothing of them.
+/// Hashes are spread evenly, so that a radix sort by their highest bits leaves few that have to move on. That takes a third
+/// of the time of a sort that knows nothing of them.
 pub fn to_set(shingles: &mut Vec<u64>) {
-    /// Elements that come to one place, on average.
-    const PLACE_ELEMENTS: usize = 2;
-    /// With more of them at one place, hashes are not spread evenly.
-    const MOST_AT_A_PLACE: usize = 32;
-    let place_bits = (shingles.len() / PLACE_ELEMENTS).checked_ilog2().unwrap_or(0);
-    if place_bits < 4 {
-        shingles.sort_unstable();
-        return shingles.dedup();
-    }
-    let place = |shingle: u64| (shingle >> (u64::BITS - place_bits)) as usize;
-    let mut ends = vec![0; (1 << place_bits) + 1];
-    for &shingle in shingles.iter() {
-        ends[place(shingle) + 1] += 1;
-    }
-    let is_even = ends.iter().all(|&n_elements| n_elements <= MOST_AT_A_PLACE);
-    if !is_even {
-        shingles.sort_unstable();
-        return shingles.dedup();
-    }
-    for index in 1..ends.len() {
-        ends[index] += ends[index - 1];
-    }
+    /// Fewer are sorted as fast by comparing them.
+    const FEW: usize = 64;
+    let n_digits = match shingles.len() {
+        0..FEW => {
+            shingles.sort_unstable();
+            return shingles.dedup();
+        }
+        FEW..0x2000 => 2,
+        0x2000..0x20_0000 => 3,
+        _ => 4,
+    };
     let mut sorted = vec![0; shingles.len()];
-    for &shingle in shingles.iter() {
-        let end = &mut ends[place(shingle)];
-        sorted[*end] = shingle;
-        *end += 1;
+    for digit in (0..n_digits).rev() {
+        sort_by_digit(shingles, &mut sorted, u64::BITS - DIGIT_BITS * (digit + 1));
+        std::mem::swap(shingles, &mut sorted);
     }
-    insert_each(&mut sorted);
-    sorted.dedup();
-    *shingles = sorted;
+    if !insert_each(shingles) {
+        shingles.sort_unstable();
+    }
+    shingles.dedup();
 }
 
-/// Insertion sort: for what is nearly sorted.
-fn insert_each(numbers: &mut [u64]) {
+const DIGIT_BITS: u32 = 8;
+
+/// Sorts numbers by the digit that begins at a bit; those with the same one keep their order.
+fn sort_by_digit(numbers: &[u64], sorted: &mut [u64], first_bit: u32) {
+    let digit = |number: u64| usize::from((number >> first_bit) as u8);
+    let mut places = [0u32; 1 << DIGIT_BITS];
+    for &number in numbers {
+        places[digit(number)] += 1;
+    }
+    let mut start = 0;
+    for place in &mut places {
+        start += std::mem::replace(place, start);
+    }
+    for &number in numbers {
+        let place = &mut places[digit(number)];
+        sorted[*place as usize] = number;
+        *place += 1;
+    }
+}
+
+/// Insertion sort, for what is nearly sorted: `false` if it is not, and left in some order.
+fn insert_each(numbers: &mut [u64]) -> bool {
+    /// Places that each number may move on, on average.
+    const MOST_MOVES: usize = 16;
+    let mut moves_left = MOST_MOVES * numbers.len();
     for index in 1..numbers.len() {
         let number = numbers[index];
         let mut place = index;
@@ -121,7 +141,10 @@ fn insert_each(numbers: &mut [u64]) {
             place -= 1;
         }
         numbers[place] = number;
+        let Some(left) = moves_left.checked_sub(index - place) else { return false };
+        moves_left = left;
     }
+    true
 }
 
 /// Exact Jaccard similarity of two sets (sorted, distinct): shared by all, in `0..=1`. Two empty sets: 0.

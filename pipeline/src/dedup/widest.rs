@@ -10,15 +10,19 @@ macro_rules! widest {
         $visibility fn $name($($argument: $kind),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,bmi1,bmi2,popcnt")]
                 fn avx512($($argument: $kind),*) $(-> $result)? {
                     $body($($argument),*)
                 }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
                 fn avx2($($argument: $kind),*) $(-> $result)? {
                     $body($($argument),*)
                 }
-                let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
+                let has_bits = std::arch::is_x86_feature_detected!("bmi1")
+                    && std::arch::is_x86_feature_detected!("bmi2")
+                    && std::arch::is_x86_feature_detected!("popcnt");
+                let has_avx512 = has_bits
+                    && std::arch::is_x86_feature_detected!("avx512f")
                     && std::arch::is_x86_feature_detected!("avx512vl")
                     && std::arch::is_x86_feature_detected!("avx512bw")
                     && std::arch::is_x86_feature_detected!("avx512dq");
@@ -27,7 +31,7 @@ macro_rules! widest {
                     // SAFETY: this processor has the features that the function is compiled for.
                     return unsafe { avx512($($argument),*) };
                 }
-                if std::arch::is_x86_feature_detected!("avx2") {
+                if has_bits && std::arch::is_x86_feature_detected!("avx2") {
                     #[expect(unsafe_code, reason = "a function for some processors only")]
                     // SAFETY: this processor has the feature that the function is compiled for.
                     return unsafe { avx2($($argument),*) };
