@@ -25,6 +25,8 @@ pub const SOURCE: &str = "tamis_source";
 pub const SET_SIZE: &str = "tamis_set_size";
 /// The least shingles of the text, sorted, each once. `List<UInt64>`.
 pub const SAMPLE: &str = "tamis_sample";
+/// The shingles of the text in its order, repeats included. `List<UInt64>`.
+pub(super) const ALL_SHINGLES: &str = "tamis_all_shingles";
 /// The set of shingles, sorted. `List<UInt64>`.
 pub const SHINGLES: &str = "tamis_shingles";
 

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, ListArray, RecordBatch, StringArray, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
-use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 use xxhash_rust::xxh3::xxh3_128;
@@ -18,15 +17,18 @@ use super::columns::{
 };
 use super::containment::least_distinct;
 use super::keep::{keep_columns, row_converter};
+use super::lists::{Lists, list_field};
+use super::near_duplicates::NearDuplicates;
 use super::normalize::Normalizer;
 use super::scope::{key_within, shift};
 use super::settings::{KeepOrder, Search, Settings};
 use super::shingle::{Shingler, to_set};
+use super::shingle_cache::{Taking, with_shingles};
 use super::sketch::{N_SLOTS, Sketch, sketch};
 use super::token::tokenize;
 use super::widest::widest;
+use crate::Result;
 use crate::stage::MapStage;
-use crate::{Error, Result};
 
 /// Reads one text after the other, with buffers that are reused.
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Reader {
 pub struct Fingerprint {
     settings: Settings,
     search: Search,
+    cache: Taking,
 }
 
 impl Fingerprint {
@@ -100,7 +103,13 @@ impl Fingerprint {
     /// # Errors
     /// `Error::Config` if the settings cannot work.
     pub fn new(settings: &Settings) -> Result<Self> {
-        Ok(Self { settings: settings.clone(), search: settings.search()? })
+        Ok(Self { settings: settings.clone(), search: settings.search()?, cache: Taking::default() })
+    }
+
+    /// Hands on `tamis_all_shingles` too, after all other columns, as long as the barrier takes it.
+    #[must_use]
+    pub fn before(self, barrier: &NearDuplicates) -> Self {
+        Self { cache: barrier.takes_shingles(), ..self }
     }
 
     /// The columns of the keep order, which are handed on.
@@ -110,11 +119,16 @@ impl Fingerprint {
 
     /// Computes the columns of the fingerprints of `texts`, without the row positions. A null text has no token.
     pub fn fingerprint(&self, texts: &StringArray) -> Result<Vec<ArrayRef>> {
-        self.fingerprint_groups(texts, None)
+        self.fingerprint_groups(texts, None, None)
     }
 
     /// Computes the columns of the fingerprints of texts that are each in a group.
-    fn fingerprint_groups(&self, texts: &StringArray, groups: Option<&[u128]>) -> Result<Vec<ArrayRef>> {
+    fn fingerprint_groups(
+        &self,
+        texts: &StringArray,
+        groups: Option<&[u128]>,
+        mut all_shingles: Option<&mut Lists>,
+    ) -> Result<Vec<ArrayRef>> {
         let n_rows = texts.len();
         let mut reader = Reader::new(&self.settings);
         let mut exact_keys = Vec::with_capacity(16 * n_rows);
@@ -131,6 +145,9 @@ impl Fingerprint {
             exact_keys.extend_from_slice(&exact_key.to_be_bytes());
             n_shingles.push(u32::try_from(shingles.len()).unwrap_or(u32::MAX));
             lengths.push(count_chars(text));
+            if let Some(lists) = &mut all_shingles {
+                lists.push(shingles);
+            }
             features.push(shingles);
         }
         let mut columns: Vec<ArrayRef> = vec![
@@ -170,17 +187,33 @@ impl MapStage for Fingerprint {
         let schema = self.output_schema(batch.schema_ref())?;
         let mut columns = vec![Arc::clone(column_by_name(&batch, ROW)?)];
         let groups = self.settings.scope.groups(&batch)?;
-        columns.extend(self.fingerprint_groups(column(&batch, TEXT)?, groups.as_deref())?);
+        let texts: &StringArray = column(&batch, TEXT)?;
+        let mut shingles = self.cache.takes(text_bytes(texts)).then(|| shingle_lists(texts));
+        columns.extend(self.fingerprint_groups(texts, groups.as_deref(), shingles.as_mut())?);
         columns.extend(self.settings.scope.columns_of(&batch, groups)?);
         for name in self.keep_columns() {
             columns.push(Arc::clone(column_by_name(&batch, name)?));
         }
-        Ok(RecordBatch::try_new(schema, columns)?)
+        let fingerprints = RecordBatch::try_new(schema, columns)?;
+        match shingles {
+            Some(shingles) => with_shingles(&fingerprints, shingles.into_column()?),
+            None => Ok(fingerprints),
+        }
     }
 }
 
 /// Bytes that a token of natural text takes, with what parts it from the next: not many texts have more tokens.
 const BYTES_PER_TOKEN: usize = 6;
+
+/// Lists with room for the shingles of texts.
+fn shingle_lists(texts: &StringArray) -> Lists {
+    Lists::with_capacity(texts.len(), text_bytes(texts) / BYTES_PER_TOKEN)
+}
+
+fn text_bytes(texts: &StringArray) -> usize {
+    let offsets = texts.value_offsets();
+    (offsets[texts.len()] - offsets[0]) as usize
+}
 
 /// Map stage: replaces `tamis_text` by the set of its shingles. Out: `tamis_row`, `tamis_shingles`.
 #[derive(Debug)]
@@ -208,13 +241,13 @@ impl MapStage for ShingleSets {
     fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let texts: &StringArray = column(&batch, TEXT)?;
         let mut reader = Reader::new(&self.settings);
-        let mut sets = Features::new(Search::Exhaustive, texts.len());
-        sets.lists.reserve(texts.values().len() / BYTES_PER_TOKEN);
+        let mut sets = shingle_lists(texts);
         for text in texts {
-            sets.push(reader.read_shingles(text.unwrap_or_default()));
+            let shingles = reader.read_shingles(text.unwrap_or_default());
+            to_set(shingles);
+            sets.push(shingles);
         }
-        let mut columns = vec![Arc::clone(column_by_name(&batch, ROW)?)];
-        columns.extend(sets.into_columns()?);
+        let columns = vec![Arc::clone(column_by_name(&batch, ROW)?), sets.into_column()?];
         Ok(RecordBatch::try_new(self.output_schema(batch.schema_ref())?, columns)?)
     }
 }
@@ -225,8 +258,7 @@ pub(super) struct Features {
     search: Search,
     sketches: Vec<u32>,
     set_sizes: Vec<u64>,
-    lists: Vec<u64>,
-    ends: Vec<usize>,
+    lists: Lists,
     /// Reused from text to text.
     table: Vec<u64>,
 }
@@ -238,8 +270,7 @@ impl Features {
             search,
             sketches: Vec::with_capacity(n_slots),
             set_sizes: Vec::new(),
-            lists: Vec::new(),
-            ends: Vec::with_capacity(n_rows),
+            lists: Lists::with_capacity(n_rows, 0),
             table: Vec::new(),
         }
     }
@@ -249,7 +280,7 @@ impl Features {
             Search::Exhaustive => vec![list_field(SHINGLES)],
             Search::Samples(_) => vec![Field::new(SET_SIZE, DataType::UInt64, false), list_field(SAMPLE)],
             Search::Bands(_) => {
-                let sketch = DataType::FixedSizeList(item(DataType::UInt32), N_SLOTS as i32);
+                let sketch = DataType::FixedSizeList(slot_field(), N_SLOTS as i32);
                 vec![Field::new(SKETCH, sketch, false), list_field(BAND_KEYS)]
             }
         }
@@ -259,61 +290,42 @@ impl Features {
         match self.search {
             Search::Exhaustive => {
                 to_set(shingles);
-                self.lists.extend_from_slice(shingles);
+                self.lists.push(shingles);
             }
-            Search::Bands(bands) => {
-                return self.push_sketch(&sketch(shingles), bands, shingles.is_empty());
-            }
+            Search::Bands(bands) => self.push_sketch(&sketch(shingles), bands, shingles.is_empty()),
             Search::Samples(sampling) => {
                 self.set_sizes.push(least_distinct(shingles, &mut self.table, sampling) as u64);
-                self.lists.extend_from_slice(shingles);
+                self.lists.push(shingles);
             }
         }
-        self.ends.push(self.lists.len());
     }
 
     /// Adds a row whose sketch is known.
     pub(super) fn push_sketch(&mut self, slots: &Sketch, bands: Bands, is_empty: bool) {
-        if !is_empty {
-            bands.push_keys(slots, &mut self.lists);
-        }
+        self.lists.push_with(|keys| {
+            if !is_empty {
+                bands.push_keys(slots, keys);
+            }
+        });
         self.sketches.extend_from_slice(slots);
-        self.ends.push(self.lists.len());
     }
 
     pub(super) fn into_columns(self) -> Result<Vec<ArrayRef>> {
-        let lists = list_column(self.lists, &self.ends)?;
+        let lists = self.lists.into_column()?;
         match self.search {
             Search::Exhaustive => Ok(vec![lists]),
             Search::Samples(_) => Ok(vec![Arc::new(UInt64Array::from(self.set_sizes)), lists]),
             Search::Bands(_) => {
                 let slots = Arc::new(UInt32Array::from(self.sketches));
-                let sketches = FixedSizeListArray::try_new(item(DataType::UInt32), N_SLOTS as i32, slots, None)?;
+                let sketches = FixedSizeListArray::try_new(slot_field(), N_SLOTS as i32, slots, None)?;
                 Ok(vec![Arc::new(sketches), lists])
             }
         }
     }
 }
 
-/// A column of lists of shingles or keys.
-pub(super) fn list_field(name: &str) -> Field {
-    Field::new(name, DataType::List(item(DataType::UInt64)), false)
-}
-
-/// The lists of a batch, one after the other in `values`, by their ends.
-pub(super) fn list_column(values: Vec<u64>, ends: &[usize]) -> Result<ArrayRef> {
-    if i32::try_from(values.len()).is_err() {
-        let message = format!("a batch of {} rows has {} shingles", ends.len(), values.len());
-        let hint = Some("a smaller batch of rows".into());
-        return Err(Error::Config { message, hint });
-    }
-    let lengths = std::iter::once(0).chain(ends.iter().copied()).zip(ends).map(|(start, &end)| end - start);
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(item(DataType::UInt64), offsets, Arc::new(UInt64Array::from(values)), None)?))
-}
-
-fn item(kind: DataType) -> Arc<Field> {
-    Arc::new(Field::new_list_field(kind, false))
+fn slot_field() -> Arc<Field> {
+    Arc::new(Field::new_list_field(DataType::UInt32, false))
 }
 
 widest! {
@@ -333,6 +345,8 @@ fn count_chars_body(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::ListArray;
+
     use super::super::measure::Measure;
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, FixedSizeListArray, ListArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{Array, FixedSizeListArray, RecordBatch, UInt32Array, UInt64Array};
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
@@ -19,11 +19,13 @@ use super::identical::{Identical, group, link};
 use super::index::Lookup;
 use super::keep::{KeepKeys, Ranks};
 use super::largest::{Cluster, LargestClusters};
+use super::lists::lists;
 use super::proof::Proof;
 use super::prune::prune;
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::scope::{Places, PlacesWriter, key_within};
 use super::settings::{Gate, Linkage, Search, Settings};
+use super::shingle_cache::{ShingleCache, Taking};
 use super::sketch::N_SLOTS;
 use super::sketch_table::SketchTableWriter;
 use super::tape::SetTableWriter;
@@ -40,7 +42,8 @@ const STAGE: &str = "near-duplicates";
 ///
 /// ```text
 /// pass 1  exact keys, sketches, band keys -> identical texts -> buckets -> pairs: clear edges and open (grey) pairs
-/// pass 2  shingle sets of the rows in open pairs -> exact similarities        (left out if no pair is open)
+/// pass 2  shingle sets of the rows in open pairs -> exact similarities        (left out if no pair is open; nothing is read
+///         again if there was memory for the shingles of all rows)
 ///         -> verdicts
 /// ```
 ///
@@ -62,6 +65,8 @@ pub struct NearDuplicates {
     n_without_tokens: u64,
     next_row: u64,
     lookup: Option<Lookup>,
+    shingles: Option<ShingleCache>,
+    taking: Taking,
 }
 
 #[derive(Debug)]
@@ -84,6 +89,7 @@ impl NearDuplicates {
             Search::Samples(sampling) => FeatureWriter::Samples(Samples::new(sampling, context)),
         };
         let result = ResultHandle::default();
+        let taking = Taking::default();
         let barrier = Self {
             settings: settings.clone(),
             search,
@@ -98,6 +104,8 @@ impl NearDuplicates {
             n_without_tokens: 0,
             next_row: 0,
             lookup: None,
+            shingles: matches!(search, Search::Bands(_)).then(|| ShingleCache::new(STAGE, &taking, context)),
+            taking,
         };
         Ok((barrier, result))
     }
@@ -117,6 +125,11 @@ impl NearDuplicates {
     pub fn at_end(mut self, n_rows: u64) -> Self {
         self.next_row = self.next_row.max(n_rows);
         self
+    }
+
+    /// Whether the shingles of all rows are taken too.
+    pub(super) fn takes_shingles(&self) -> Taking {
+        self.taking.clone()
     }
 
     /// What rows of this run and of earlier ones have in common.
@@ -194,6 +207,9 @@ impl BarrierStage for NearDuplicates {
         let rows: &UInt64Array = column(batch, ROW)?;
         let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
         self.observe_fingerprints(batch, rows, context)?;
+        if let Some(shingles) = self.shingles.take() {
+            self.shingles = shingles.push(batch, context)?;
+        }
         if let Some(lookup) = &mut self.lookup {
             lookup.observe(batch, context)?;
         }
@@ -246,7 +262,7 @@ impl BarrierStage for NearDuplicates {
         closing.report.n_candidate_pairs = found.counts.candidate_pairs;
         closing.report.n_untested_pairs = found.counts.untested_pairs;
         closing.report.n_hot_buckets = found.counts.hot_buckets;
-        closing.prove(found.edges, found.grey, context)
+        closing.prove(found.edges, found.grey, self.shingles, context)
     }
 }
 
@@ -271,6 +287,7 @@ impl Closing {
         mut self,
         mut edges: ExternalSorter<Edge>,
         grey: ExternalSorter<GreyPair>,
+        shingles: Option<ShingleCache>,
         context: &Context,
     ) -> Result<Next> {
         for edge in self.take_edges(context).finish(context)? {
@@ -283,7 +300,11 @@ impl Closing {
         }
         let map = Box::new(ShingleSets::new(&self.settings));
         let (barrier, rows) = Proof::new(self, pruned.open, context)?;
-        Ok(Next::Again { rows, map, barrier: Box::new(barrier) })
+        let barrier = Box::new(barrier);
+        match shingles {
+            Some(shingles) => shingles.replay(&rows, barrier, context),
+            None => Ok(Next::Again { rows, map, barrier }),
+        }
     }
 
     /// Takes the edges found so far.
@@ -387,18 +408,6 @@ fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateRe
             NearDuplicateReport { sample: sampling.sizes(), s_curve: sampling.s_curve(), ..rows }
         }
     }
-}
-
-/// The lists of a `List<UInt64>` column, row by row.
-pub(super) fn lists<'a>(
-    batch: &'a RecordBatch,
-    name: &str,
-    rows: &'a UInt64Array,
-) -> Result<impl Iterator<Item = (u64, &'a [u64])>> {
-    let lists: &ListArray = column(batch, name)?;
-    let values = lists.values().as_any().downcast_ref::<UInt64Array>().ok_or_else(|| malformed(name))?;
-    let slices = lists.offsets().windows(2).map(|ends| &values.values()[ends[0] as usize..ends[1] as usize]);
-    Ok(rows.values().iter().copied().zip(slices))
 }
 
 fn malformed(name: &str) -> Error {

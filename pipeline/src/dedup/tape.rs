@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytemuck::Pod;
+use memmap2::{MmapMut, MmapOptions};
 
 use crate::budget::Reservation;
 use crate::context::Context;
@@ -29,7 +30,7 @@ struct TapeWriter {
 
 #[derive(Debug)]
 enum Storage {
-    Memory(Vec<Box<[u8]>>),
+    Memory(Vec<MmapMut>),
     File(BufWriter<File>),
 }
 
@@ -80,15 +81,28 @@ impl TapeWriter {
         Ok(())
     }
 
-    /// Adds a page of zeros if the budget grants it, else moves everything into a file.
+    /// Adds pages of zeros for `n_bytes` more, if the budget grants them.
+    fn try_reserve(&mut self, n_bytes: usize) -> bool {
+        let Storage::Memory(pages) = &mut self.storage else { return false };
+        while pages.len() * PAGE_BYTES < self.n_bytes as usize + n_bytes {
+            let within_share = self.reservation.bytes() + PAGE_BYTES <= self.most_bytes;
+            if !within_share || !self.reservation.try_grow(PAGE_BYTES) {
+                return false;
+            }
+            // All of it is written to, and mapping it at once costs a third of what the page faults would.
+            let Ok(page) = MmapOptions::new().len(PAGE_BYTES).populate().map_anon() else { return false };
+            pages.push(page);
+        }
+        true
+    }
+
+    /// Makes room for a byte: in memory if the budget grants it, else everything is moved into a file.
     fn make_room(&mut self, context: &Context) -> Result<()> {
-        let Storage::Memory(pages) = &mut self.storage else { return Ok(()) };
-        let within_share = self.reservation.bytes() + PAGE_BYTES <= self.most_bytes;
-        if within_share && self.reservation.try_grow(PAGE_BYTES) {
-            pages.push(vec![0; PAGE_BYTES].into_boxed_slice());
+        if self.try_reserve(1) {
             return Ok(());
         }
-        let write = |pages: &[Box<[u8]>]| -> io::Result<_> {
+        let Storage::Memory(pages) = &mut self.storage else { return Ok(()) };
+        let write = |pages: &[MmapMut]| -> io::Result<_> {
             let mut file = BufWriter::with_capacity(PAGE_BYTES, tempfile::tempfile_in(context.spill.path())?);
             for page in pages {
                 file.write_all(page)?;
@@ -145,7 +159,7 @@ struct Tape {
 
 #[derive(Debug)]
 enum Pages {
-    Memory(Vec<Box<[u8]>>, #[expect(dead_code, reason = "gives the memory back when dropped")] Reservation),
+    Memory(Vec<MmapMut>, #[expect(dead_code, reason = "gives the memory back when dropped")] Reservation),
     File(File, PathBuf),
 }
 
@@ -163,7 +177,7 @@ impl Tape {
     }
 }
 
-fn copy_from_pages(pages: &[Box<[u8]>], offset: u64, mut out: &mut [u8]) {
+fn copy_from_pages(pages: &[MmapMut], offset: u64, mut out: &mut [u8]) {
     let mut at = offset as usize;
     while !out.is_empty() {
         let page = &pages[at / PAGE_BYTES][at % PAGE_BYTES..];
@@ -306,6 +320,11 @@ impl SetTableWriter {
     pub(super) fn push(&mut self, row: u64, set: &[u64], context: &Context) -> Result<()> {
         self.index.push(row, &[self.elements.n_bytes, set.len() as u64], context)?;
         self.elements.append(bytemuck::cast_slice(set), context)
+    }
+
+    /// Whether a set of so many elements can be pushed, and all stay in memory.
+    pub(super) fn try_reserve(&mut self, n_elements: usize) -> bool {
+        self.elements.try_reserve(n_elements * size_of::<u64>())
     }
 
     /// Makes the sets that were pushed so far readable.

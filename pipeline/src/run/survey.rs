@@ -88,6 +88,7 @@ pub(super) fn survey(
     let fingerprint = settings.map(Fingerprint::new).transpose()?;
     let (mut barrier, result) =
         settings.map(|settings| NearDuplicates::new(settings, run.context)).transpose()?.unzip();
+    let fingerprint = fingerprint.zip(barrier.as_ref()).map(|(map, barrier)| map.before(barrier));
     if let (Some(alone), Some(lookup)) = (barrier.take_if(|_| lookup.is_some()), lookup) {
         barrier = Some(alone.against(lookup)?);
     }

@@ -7,8 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 
 use super::super::columns::{SAMPLE, SET_SIZE, SHINGLES, column, column_by_name};
-use super::super::fingerprint::{Reader, list_column, list_field};
-use super::super::near_duplicates::{Closing, lists};
+use super::super::fingerprint::Reader;
+use super::super::lists::{Lists, list_field, lists};
+use super::super::near_duplicates::Closing;
 use super::super::scope::{Places, shift};
 use super::super::settings::Settings;
 use super::super::shingle::to_set;
@@ -116,8 +117,7 @@ impl MapStage for SampledShingles {
         let texts: &StringArray = column(&batch, TEXT)?;
         let rows: &UInt64Array = column(&batch, ROW)?;
         let mut reader = Reader::new(&self.settings);
-        let mut shingles = Vec::new();
-        let mut ends = Vec::with_capacity(texts.len());
+        let mut shingles = Lists::with_capacity(texts.len(), 0);
         for (text, &row) in texts.iter().zip(rows.values()) {
             let found = reader.read_shingles(text.unwrap_or_default());
             if let Some(group) = self.places.group(row)? {
@@ -125,10 +125,9 @@ impl MapStage for SampledShingles {
             }
             self.filter.retain(found);
             to_set(found);
-            shingles.extend_from_slice(found);
-            ends.push(shingles.len());
+            shingles.push(found);
         }
-        let columns = vec![Arc::clone(column_by_name(&batch, ROW)?), list_column(shingles, &ends)?];
+        let columns = vec![Arc::clone(column_by_name(&batch, ROW)?), shingles.into_column()?];
         Ok(RecordBatch::try_new(self.output_schema(batch.schema_ref())?, columns)?)
     }
 }
@@ -178,6 +177,6 @@ impl BarrierStage for Occurrences {
         drop(sizes);
         closing.report.n_candidate_pairs = found.n_pairs;
         closing.untested = found.untested;
-        closing.prove(found.edges, found.grey, context)
+        closing.prove(found.edges, found.grey, None, context)
     }
 }

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::dedup::assign::{Drop, Rule};
 use crate::dedup::columns::{LENGTH, column, column_by_name};
 use crate::dedup::edge::{Grouped, Method, Similarity, record_of_fields};
-use crate::dedup::near_duplicates::lists;
+use crate::dedup::lists::lists;
 use crate::dedup::report::{MoreDrops, NearDuplicateResult};
 use crate::dedup::tape::{RowTableWriter, SetTableWriter};
 use crate::dedup::verdict::Verdict;

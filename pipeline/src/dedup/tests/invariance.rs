@@ -47,6 +47,21 @@ fn check_star_or_connected(documents: &[Document], settings: &Settings) {
 }
 
 #[test]
+fn rows_in_doubt_are_read_again_only_if_memory_is_short() {
+    let documents = sample("licences.jsonl");
+    for keep in [KeepOrder::First, KeepOrder::Longest] {
+        for linkage in [Linkage::Star, Linkage::Connected] {
+            let settings = Settings { threshold: 0.7, keep: keep.clone(), linkage, ..Settings::default() };
+            let run = |limit_bytes| run_passes(&documents, &settings, &resources(2, limit_bytes, 16));
+            let (expect, n_passes) = run(1 << 20);
+            assert_eq!(n_passes, 2, "1 MiB has no room for the shingles of these texts");
+            assert!(expect.report.n_near_exact > 0);
+            assert!(run(4 << 30) == (expect, 1), "under {settings:?}");
+        }
+    }
+}
+
+#[test]
 fn the_seed_changes_chance_and_not_proof() {
     let documents = sample("laws.jsonl");
     let outcome = |seed, recall| run(&documents, &Settings { seed, recall, threshold: 0.7, ..Settings::default() });

@@ -110,8 +110,12 @@ fn run(documents: &[Document], settings: &Settings) -> Outcome {
     run_with(documents, settings, &Resources::default())
 }
 
-/// Runs all passes over `documents`. Row positions have gaps, as rejected rows leave them.
 fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) -> Outcome {
+    run_passes(documents, settings, resources).0
+}
+
+/// Runs all passes over `documents`, and counts them. Row positions have gaps, as rejected rows leave them.
+fn run_passes(documents: &[Document], settings: &Settings, resources: &Resources) -> (Outcome, usize) {
     let context = Context::new(resources, Cancel::default()).unwrap();
     let rows: Vec<u64> = (0..documents.len() as u64).map(|index| index + index / 10).collect();
     let batches: Vec<RecordBatch> = rows
@@ -121,10 +125,12 @@ fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) 
         .collect();
 
     let (barrier, handle) = NearDuplicates::new(settings, &context).unwrap();
+    let mut map: Box<dyn MapStage> = Box::new(Fingerprint::new(settings).unwrap().before(&barrier));
     let mut barrier: Box<dyn BarrierStage> = Box::new(barrier);
-    let mut map: Box<dyn MapStage> = Box::new(Fingerprint::new(settings).unwrap());
     let mut wanted: Option<RowSet> = None;
+    let mut n_passes = 0;
     let answer = loop {
+        n_passes += 1;
         for batch in &batches {
             let batch = match &wanted {
                 Some(wanted) => only(batch, wanted),
@@ -132,7 +138,7 @@ fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) 
             };
             let schema = map.output_schema(batch.schema_ref()).unwrap();
             let mapped = map.apply(batch).unwrap();
-            assert_eq!(mapped.schema(), schema);
+            assert_eq!(mapped.schema().fields()[..schema.fields().len()], schema.fields()[..]);
             barrier.observe(&mapped, &context).unwrap();
         }
         match barrier.end_of_pass(&context).unwrap() {
@@ -165,7 +171,7 @@ fn run_with(documents: &[Document], settings: &Settings, resources: &Resources) 
     for (&row, document) in rows.iter().zip(documents) {
         assert_eq!(counts.dropped_for(row).unwrap(), n_dropped.get(document.id.as_str()).copied().unwrap_or(0));
     }
-    outcome
+    (outcome, n_passes)
 }
 
 fn batch(rows: &[u64], documents: &[Document]) -> RecordBatch {
