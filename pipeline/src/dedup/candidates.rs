@@ -22,7 +22,7 @@ use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::scope::{Place, Places};
 use super::settings::Gate;
-use super::sketch_table::{Glance, SketchTable};
+use super::sketch_table::{BucketGlances, Glance, SketchTable};
 use super::tape::SetTable;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
@@ -241,14 +241,14 @@ impl Comparison<'_> {
         let mut findings = Findings::default();
         match (task, self.features) {
             (Task::Buckets(buckets), Features::Sketches { table, gate }) => {
-                let mut glances = Vec::new();
+                let mut glances = BucketGlances::default();
                 for &(key, ranks) in buckets {
                     self.compare_sketches(key, ranks, 1..ranks.len(), table, *gate, &mut glances, &mut findings)?;
                 }
             }
             (Task::Bucket { key, ranks, later }, Features::Sketches { table, gate }) => {
-                let ranks = &ranks[..later.end];
-                self.compare_sketches(*key, ranks, later.clone(), table, *gate, &mut Vec::new(), &mut findings)?;
+                let (ranks, mut glances) = (&ranks[..later.end], BucketGlances::default());
+                self.compare_sketches(*key, ranks, later.clone(), table, *gate, &mut glances, &mut findings)?;
             }
             (Task::Bucket { key, ranks, later }, Features::Sets { table, threshold }) => {
                 self.compare_sets(*key, &ranks[..later.end], later.clone(), table, *threshold, &mut findings)?;
@@ -276,20 +276,17 @@ impl Comparison<'_> {
         later: Range<usize>,
         table: &'t SketchTable,
         gate: Gate,
-        glances: &mut Vec<Glance<'t>>,
+        glances: &mut BucketGlances<'t>,
         findings: &mut Findings,
     ) -> Result<()> {
-        glances.clear();
-        for &rank in ranks {
-            glances.push(table.get(self.ranks.row(rank)?)?);
-        }
+        glances.fill(key, ranks.iter().map(|&rank| table.get(self.ranks.row(rank)?)))?;
         let is_hot = |tag| self.hot_tags.contain(tag);
         let mut met = Vec::new();
         for later in later {
-            let left = &glances[later];
-            left.meeting_at(&glances[self.pairing.earlier(ranks, later)], key, is_hot, &mut met);
+            glances.meeting(later, self.pairing.earlier(ranks, later), is_hot, &mut met);
+            let left = glances.get(later);
             for &earlier in &met {
-                findings.judge(ranks[later], ranks[earlier], left, &glances[earlier], gate);
+                findings.judge(ranks[later], ranks[earlier], left, glances.get(earlier), gate);
             }
         }
         Ok(())
