@@ -103,6 +103,17 @@ impl Glance<'_> {
         self.tags().iter().zip(other.tags()).map(|(left, right)| u16::from(left == right)).sum()
     }
 
+    /// Which bands are not `hot`.
+    pub(super) fn cool_bands(&self, is_hot: impl Fn(u32) -> bool) -> Vec<bool> {
+        self.tags().iter().map(|&tag| !is_hot(tag)).collect()
+    }
+
+    /// Whether the two share one of these bands.
+    pub(super) fn shares_one_of(&self, bands: &[bool], other: &Self) -> bool {
+        let equal = self.tags().iter().zip(other.tags()).map(|(left, right)| left == right);
+        equal.zip(bands).any(|(is_equal, &is_of_bands)| is_equal && is_of_bands)
+    }
+
     fn tags(&self) -> &[u32] {
         &self.0[SLOT_NUMBERS + 1..]
     }
