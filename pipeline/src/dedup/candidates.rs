@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A pair meets in every bucket that it shares. It is compared only if that is the bucket of the first band (or the least
-//! shingle) that the two rows share, hot buckets aside.
+//! shingle) that the two rows share, hot buckets aside. A hot bucket must look at its pairs to know its leaders, but keeps
+//! only what it finds of those that meet nowhere else.
 
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ use super::edge::{Edge, GreyPair, Grouped};
 use super::keep::Ranks;
 use super::scope::{Place, Places};
 use super::settings::Gate;
-use super::sketch_table::{Glance, SketchTable};
+use super::sketch_table::{BucketGlances, Glance, SketchTable};
 use super::tape::SetTable;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
@@ -241,14 +242,14 @@ impl Comparison<'_> {
         let mut findings = Findings::default();
         match (task, self.features) {
             (Task::Buckets(buckets), Features::Sketches { table, gate }) => {
-                let mut glances = Vec::new();
+                let mut glances = BucketGlances::default();
                 for &(key, ranks) in buckets {
                     self.compare_sketches(key, ranks, 1..ranks.len(), table, *gate, &mut glances, &mut findings)?;
                 }
             }
             (Task::Bucket { key, ranks, later }, Features::Sketches { table, gate }) => {
-                let ranks = &ranks[..later.end];
-                self.compare_sketches(*key, ranks, later.clone(), table, *gate, &mut Vec::new(), &mut findings)?;
+                let (ranks, mut glances) = (&ranks[..later.end], BucketGlances::default());
+                self.compare_sketches(*key, ranks, later.clone(), table, *gate, &mut glances, &mut findings)?;
             }
             (Task::Bucket { key, ranks, later }, Features::Sets { table, threshold }) => {
                 self.compare_sets(*key, &ranks[..later.end], later.clone(), table, *threshold, &mut findings)?;
@@ -276,20 +277,17 @@ impl Comparison<'_> {
         later: Range<usize>,
         table: &'t SketchTable,
         gate: Gate,
-        glances: &mut Vec<Glance<'t>>,
+        glances: &mut BucketGlances<'t>,
         findings: &mut Findings,
     ) -> Result<()> {
-        glances.clear();
-        for &rank in ranks {
-            glances.push(table.get(self.ranks.row(rank)?)?);
-        }
+        glances.fill(key, ranks.iter().map(|&rank| table.get(self.ranks.row(rank)?)))?;
         let is_hot = |tag| self.hot_tags.contain(tag);
         let mut met = Vec::new();
         for later in later {
-            let left = &glances[later];
-            left.meeting_at(&glances[self.pairing.earlier(ranks, later)], key, is_hot, &mut met);
+            glances.meeting(later, self.pairing.earlier(ranks, later), is_hot, &mut met);
+            let left = glances.get(later);
             for &earlier in &met {
-                findings.judge(ranks[later], ranks[earlier], left, &glances[earlier], gate);
+                findings.judge(ranks[later], ranks[earlier], left, glances.get(earlier), gate);
             }
         }
         Ok(())
@@ -337,7 +335,9 @@ impl Comparison<'_> {
                 while block.len() < HOT_BLOCK_ROWS {
                     let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? else { break };
                     let place = self.places.of(rank, self.ranks)?;
-                    block.push(HotRow { rank, place, glance: table.get(self.ranks.row(rank)?)? });
+                    let glance = table.get(self.ranks.row(rank)?)?;
+                    let cool_bands = glance.cool_bands(|tag| self.hot_tags.contain(tag));
+                    block.push(HotRow { rank, place, glance, cool_bands });
                 }
                 if block.is_empty() {
                     break;
@@ -385,13 +385,16 @@ struct HotRow<'a> {
     rank: u64,
     place: Place,
     glance: Glance<'a>,
+    /// It was compared with whom it shares one of them.
+    cool_bands: Vec<bool>,
 }
 
 impl HotRow<'_> {
     /// Compares it with earlier rows. What is out of its scope must not pass for a row that it is dropped for.
     fn judge(&self, earlier: &[HotRow<'_>], gate: Gate, findings: &mut Findings) {
         for other in earlier.iter().filter(|other| self.place.meets(other.place)) {
-            findings.judge(self.rank, other.rank, &self.glance, &other.glance, gate);
+            let is_known = || self.glance.shares_one_of(&self.cool_bands, &other.glance);
+            findings.judge_unless(is_known, self.rank, other.rank, &self.glance, &other.glance, gate);
         }
     }
 }
@@ -405,7 +408,8 @@ struct Leaders {
 
 impl Leaders {
     fn push(&mut self, row: HotRow<'_>) {
-        let leader = HotRow { rank: row.rank, place: row.place, glance: row.glance.into_owned() };
+        let HotRow { rank, place, glance, cool_bands } = row;
+        let leader = HotRow { rank, place, glance: glance.into_owned(), cool_bands };
         if self.held.len() < 2 * HOT_REACH {
             self.held.push(leader);
         } else {
@@ -420,4 +424,91 @@ fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     const BLOCK_ROWS: usize = 64;
     let end = range.end;
     range.step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::band::Bands;
+    use super::super::sketch::{N_SLOTS, Sketch};
+    use super::super::sketch_table::SketchTableWriter;
+    use super::*;
+    use crate::context::{Cancel, Resources};
+
+    const BANDS: Bands = Bands { n_bands: 26, rows_per_band: 8 };
+
+    /// Rows of one family: of each band most have the usual slots. Of every other row one slot of each band is its own, so that
+    /// it shares no band with any; all share the first one if `is_first_shared`.
+    fn family(n_rows: u32, is_first_shared: bool, random: &mut ChaCha8Rng) -> Vec<Sketch> {
+        let mut sketch_of = |row: u32| {
+            let mut sketch: Sketch = std::array::from_fn(|slot| slot as u32);
+            let bands = sketch.chunks_exact_mut(BANDS.rows_per_band);
+            for slots in bands.skip(usize::from(is_first_shared)) {
+                let variant = if random.random_bool(0.7) { 0 } else { random.random_range(1..4) };
+                for slot in slots.iter_mut() {
+                    *slot += 300 * variant;
+                }
+                slots[7] += if row.is_multiple_of(2) { 0 } else { 300 * (4 + row) };
+            }
+            sketch
+        };
+        (0..n_rows).map(&mut sketch_of).collect()
+    }
+
+    /// Holds the pairs found against all pairs; gives the number of those that share one band only.
+    fn check(sketches: &[Sketch], pairing: Pairing, expect_hot_buckets: u64) -> usize {
+        let context = Context::new(&Resources::default(), Cancel::default()).unwrap();
+        // None is clear, so that all rows of a hot bucket are leaders.
+        let gate = Gate { refuse_below: 128, accept_from: N_SLOTS as u32 + 1 };
+        let mut table = SketchTableWriter::new(BANDS, STAGE, &context);
+        let mut keys = ExternalSorter::new(STAGE, &context.budget);
+        for (sketch, row) in sketches.iter().zip(0..) {
+            let mut keys_of_row = Vec::new();
+            BANDS.push_keys(sketch, &mut keys_of_row);
+            table.push(row, sketch, &keys_of_row, &context).unwrap();
+            for key in keys_of_row {
+                keys.push((key, row), &context).unwrap();
+            }
+        }
+        let table = table.finish(&context).unwrap();
+        let glances: Vec<Glance<'static>> =
+            (0..sketches.len() as u64).map(|row| table.get(row).unwrap().into_owned()).collect();
+        let mut expect = Vec::new();
+        for (left, later) in glances.iter().zip(0..) {
+            for (right, earlier) in glances.iter().zip(0..later) {
+                let is_asked = pairing.is_new(later) && (pairing.among_new || !pairing.is_new(earlier));
+                let n_shared_bands = left.n_shared_bands(right);
+                if is_asked && 0 < n_shared_bands && gate.refuse_below <= left.n_agreeing(right) {
+                    expect.push(GreyPair::new(later, earlier, n_shared_bands));
+                }
+            }
+        }
+        let features = Features::Sketches { table, gate };
+        let (collapsed, places) = (RowSet::new(), Places::anywhere());
+        let found = compare(keys, &features, &Ranks::ByRow, pairing, &collapsed, &places, &context).unwrap();
+        assert_eq!(found.counts.hot_buckets, expect_hot_buckets);
+        let grey: Vec<GreyPair> = found.grey.finish(&context).unwrap().map(Result::unwrap).collect();
+        assert!(grey == expect, "{} pairs found, {} expected", grey.len(), expect.len());
+        expect.iter().filter(|pair| pair.n_shared_bands() == 1).count()
+    }
+
+    #[test]
+    fn each_pair_that_shares_a_band_is_found_once() {
+        let mut random = ChaCha8Rng::seed_from_u64(51);
+        let everywhere = Pairing { first_new: 0, among_new: true };
+        for n_rows in [2, 3, 10, 300] {
+            check(&family(n_rows, false, &mut random), everywhere, 0);
+        }
+        let n_rows = HOT_ROWS + 1;
+        let sketches = family(n_rows as u32, true, &mut random);
+        for pairing in
+            [everywhere, Pairing { first_new: 400, among_new: true }, Pairing { first_new: 400, among_new: false }]
+        {
+            check(&sketches[1..], pairing, 0);
+            let n_met_once = check(&sketches, pairing, 1);
+            assert!(n_rows < n_met_once, "{n_met_once} pairs depend on the hot bucket");
+        }
+    }
 }

@@ -24,13 +24,29 @@ impl Findings {
     /// Of a million rows of one shingle each, a hundred share 32 bits of theirs with another row by chance, and with these most
     /// of the sketch: of small sets, the sets themselves are asked.
     pub(super) fn judge(&mut self, later: u64, earlier: u64, left: &Glance<'_>, right: &Glance<'_>, gate: Gate) {
+        self.judge_unless(|| false, later, earlier, left, right, gate);
+    }
+
+    /// What the sketches say about a pair, nothing to be kept of it if it `is_known`.
+    pub(super) fn judge_unless(
+        &mut self,
+        is_known: impl FnOnce() -> bool,
+        later: u64,
+        earlier: u64,
+        left: &Glance<'_>,
+        right: &Glance<'_>,
+        gate: Gate,
+    ) {
         self.n_pairs += 1;
         let n_agreeing = left.n_agreeing(right);
         if n_agreeing < gate.refuse_below {
             return;
         }
-        let n_shared_bands = left.n_shared_bands(right);
         self.is_any_clear |= n_agreeing >= gate.accept_from;
+        if is_known() {
+            return;
+        }
+        let n_shared_bands = left.n_shared_bands(right);
         if n_agreeing < gate.accept_from || left.is_of_few() || right.is_of_few() {
             return self.grey.push(GreyPair::new(later, earlier, n_shared_bands));
         }

@@ -1,6 +1,7 @@
 //! What of each row's sketch is needed to look at a pair: a quarter of its bits, and its band keys cut short.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::band::Bands;
 use super::sketch::{N_SLOTS, Sketch, is_of_few};
@@ -102,31 +103,15 @@ impl Glance<'_> {
         self.tags().iter().zip(other.tags()).map(|(left, right)| u16::from(left == right)).sum()
     }
 
-    /// Picks out of `others` those with which `key` is that of the first band shared, of the bands that are not `hot`.
-    pub(super) fn meeting_at(
-        &self,
-        others: &[Glance<'_>],
-        key: u64,
-        is_hot: impl Fn(u32) -> bool,
-        at: &mut Vec<usize>,
-    ) {
-        at.clear();
-        first_shared_bands(self.tags(), others, at);
-        let mut n_met = 0;
-        for other in 0..others.len() {
-            let first_tag = self.tags().get(at[other]).copied();
-            let meets = match first_tag {
-                Some(tag) if tag == key as u32 => true,
-                Some(tag) if is_hot(tag) => {
-                    let shared = self.tags().iter().zip(others[other].tags()).filter(|(left, right)| left == right);
-                    shared.map(|(tag, _)| *tag).find(|&tag| tag == key as u32 || !is_hot(tag)) == Some(key as u32)
-                }
-                _ => false,
-            };
-            at[n_met] = other;
-            n_met += usize::from(meets);
-        }
-        at.truncate(n_met);
+    /// Which bands are not `hot`.
+    pub(super) fn cool_bands(&self, is_hot: impl Fn(u32) -> bool) -> Vec<bool> {
+        self.tags().iter().map(|&tag| !is_hot(tag)).collect()
+    }
+
+    /// Whether the two share one of these bands.
+    pub(super) fn shares_one_of(&self, bands: &[bool], other: &Self) -> bool {
+        let equal = self.tags().iter().zip(other.tags()).map(|(left, right)| left == right);
+        equal.zip(bands).any(|(is_equal, &is_of_bands)| is_equal && is_of_bands)
     }
 
     fn tags(&self) -> &[u32] {
@@ -134,29 +119,74 @@ impl Glance<'_> {
     }
 }
 
+/// Glances of the rows of a bucket.
+#[derive(Debug, Default)]
+pub(super) struct BucketGlances<'a> {
+    glances: Vec<Glance<'a>>,
+    /// Of each band up to that of the bucket, the tag of each row: so one tag is compared with many at once.
+    tags: Vec<u32>,
+    /// Of each of some rows, 0 if it is met here.
+    is_elsewhere: Vec<u32>,
+}
+
+impl<'a> BucketGlances<'a> {
+    /// Replaces the rows by those of the bucket of `key`.
+    pub(super) fn fill(&mut self, key: u64, glances: impl Iterator<Item = Result<Glance<'a>>>) -> Result<()> {
+        self.glances.clear();
+        for glance in glances {
+            self.glances.push(glance?);
+        }
+        self.tags.clear();
+        let tags = self.glances.first().map_or(&[][..], Glance::tags);
+        if let Some(last) = tags.iter().position(|&tag| tag == key as u32) {
+            for band in 0..=last {
+                self.tags.extend(self.glances.iter().map(|glance| glance.tags()[band]));
+            }
+        }
+        Ok(())
+    }
+
+    /// The glance of a row.
+    pub(super) fn get(&self, row: usize) -> &Glance<'a> {
+        &self.glances[row]
+    }
+
+    /// Picks out of the `others` those with which the band of this bucket is the first that `row` shares, of the bands that are
+    /// not `hot`.
+    pub(super) fn meeting(
+        &mut self,
+        row: usize,
+        others: Range<usize>,
+        is_hot: impl Fn(u32) -> bool,
+        at: &mut Vec<usize>,
+    ) {
+        at.clear();
+        let mut bands = self.tags.chunks_exact(self.glances.len().max(1)).rev();
+        let Some(own) = bands.next() else { return };
+        self.is_elsewhere.clear();
+        self.is_elsewhere.extend(own[others.clone()].iter().map(|&tag| u32::from(tag != own[row])));
+        for tags in bands {
+            let own = tags[row];
+            if is_hot(own) {
+                continue;
+            }
+            for (is_elsewhere, &tag) in self.is_elsewhere.iter_mut().zip(&tags[others.clone()]) {
+                *is_elsewhere |= u32::from(tag == own);
+            }
+        }
+        at.resize(others.len(), 0);
+        let mut n_met = 0;
+        for (other, &is_elsewhere) in others.zip(&self.is_elsewhere) {
+            at[n_met] = other;
+            n_met += usize::from(is_elsewhere == 0);
+        }
+        at.truncate(n_met);
+    }
+}
+
 widest! {
     /// Number of slots whose bits agree.
     fn count_agreeing(left: &[u32; SLOT_NUMBERS], right: &[u32; SLOT_NUMBERS]) -> u32 = count_agreeing_body
-}
-
-widest! {
-    /// The first band that each of `others` shares with a sketch of these tags; their number if none.
-    fn first_shared_bands(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) = first_shared_bands_body
-}
-
-#[inline(always)]
-fn first_shared_bands_body(tags: &[u32], others: &[Glance<'_>], bands: &mut Vec<usize>) {
-    const LANES: usize = 16;
-    bands.extend(others.iter().map(|other| {
-        let other = &other.tags()[..tags.len()];
-        let (left, right) = (tags.as_chunks::<LANES>().0, other.as_chunks::<LANES>().0);
-        let is_shared = |(left, right): (&[u32; LANES], &[u32; LANES])| {
-            left.iter().zip(right).fold(0, |shared, (left, right)| shared | u32::from(left == right)) != 0
-        };
-        let start = LANES * left.iter().zip(right).position(is_shared).unwrap_or(left.len());
-        let rest = tags[start..].iter().zip(&other[start..]);
-        start + rest.take_while(|(left, right)| left != right).count()
-    }));
 }
 
 #[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
@@ -192,11 +222,12 @@ mod tests {
             let (left, right) = (table.get(0).unwrap(), table.get(1).unwrap());
             assert_eq!(left.n_agreeing(&right) as usize, n_equal);
             assert_eq!(usize::from(left.n_shared_bands(&right)), (n_equal / 8).min(26));
-            let others = vec![right; 3];
-            let n_met = |key: u64, hot: Option<u64>| {
+            let mut bucket = BucketGlances::default();
+            let mut n_met = |key: u64, hot: Option<u64>| {
                 let mut at = vec![7];
-                left.meeting_at(&others, key, |tag| hot.is_some_and(|hot| tag == hot as u32), &mut at);
-                assert!(at.is_empty() || at == [0, 1, 2]);
+                bucket.fill(key, [&left, &right, &right, &right].map(|glance| Ok(glance.clone())).into_iter()).unwrap();
+                bucket.meeting(0, 1..4, |tag| hot.is_some_and(|hot| tag == hot as u32), &mut at);
+                assert!(at.is_empty() || at == [1, 2, 3]);
                 at.len()
             };
             for (band, &key) in keys[0].iter().enumerate() {
