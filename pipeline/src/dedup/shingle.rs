@@ -39,7 +39,6 @@ widest! {
     fn push_shingles(tokens: &[u64], n_tokens: usize, seed: u64, shingles: &mut Vec<u64>) = push_shingles_body
 }
 
-#[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn push_shingles_body(tokens: &[u64], n_tokens: usize, seed: u64, shingles: &mut Vec<u64>) {
     /// Shingles that are made at once, in registers.

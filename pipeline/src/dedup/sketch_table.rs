@@ -192,10 +192,17 @@ widest! {
 #[expect(clippy::inline_always, reason = "compiled again inside of each caller, for its instruction set")]
 #[inline(always)]
 fn count_agreeing_body(left: &[u32; SLOT_NUMBERS], right: &[u32; SLOT_NUMBERS]) -> u32 {
-    let (left, right): (&[u8], &[u8]) = (bytemuck::cast_slice(left), bytemuck::cast_slice(right));
-    // Sums of up to 128 ones fit into a byte.
-    let halves = left.chunks_exact(128).zip(right.chunks_exact(128));
-    halves.map(|(left, right)| u32::from(left.iter().zip(right).map(|(l, r)| u8::from(l == r)).sum::<u8>())).sum()
+    let (left, right): (&[[u8; 128]; 2], &[[u8; 128]; 2]) = (bytemuck::cast_ref(left), bytemuck::cast_ref(right));
+    let mut n_agreeing = 0;
+    for half in 0..2 {
+        // Sums of up to 128 ones fit into a byte.
+        let mut n_of_half = 0;
+        for index in 0..128 {
+            n_of_half += u8::from(left[half][index] == right[half][index]);
+        }
+        n_agreeing += u32::from(n_of_half);
+    }
+    n_agreeing
 }
 
 #[cfg(test)]
