@@ -22,7 +22,7 @@ use super::near_duplicates::NearDuplicates;
 use super::normalize::Normalizer;
 use super::scope::{key_within, shift};
 use super::settings::{KeepOrder, Search, Settings};
-use super::shingle::{Shingler, to_set};
+use super::shingle::{Shingler, to_set_with};
 use super::shingle_cache::{Taking, with_shingles};
 use super::sketch::{N_SLOTS, Sketch, sketch};
 use super::token::tokenize;
@@ -52,18 +52,25 @@ impl Reader {
 
     /// The 128-bit hash of the normalized text, and its shingles in text order, repeats included.
     pub fn read(&mut self, text: &str) -> (u128, &mut Vec<u64>) {
+        let mut shingles = std::mem::take(&mut self.shingles);
+        shingles.clear();
+        let exact_key = self.read_onto(text, &mut shingles);
+        self.shingles = shingles;
+        (exact_key, &mut self.shingles)
+    }
+
+    /// As [`read`](Self::read); adds the shingles to those of other texts.
+    fn read_onto(&mut self, text: &str, shingles: &mut Vec<u64>) -> u128 {
         let exact_key = xxh3_128(self.normalizer.normalize(text));
-        (exact_key, self.shingle())
+        self.tokens.clear();
+        tokenize(self.normalizer.normalized(), &mut self.tokens);
+        self.shingler.append(&self.tokens, shingles);
+        exact_key
     }
 
     /// The shingles of the text alone.
     pub(super) fn read_shingles(&mut self, text: &str) -> &mut Vec<u64> {
         self.normalizer.normalize(text);
-        self.shingle()
-    }
-
-    /// The shingles of the text normalized last.
-    fn shingle(&mut self) -> &mut Vec<u64> {
         self.tokens.clear();
         tokenize(self.normalizer.normalized(), &mut self.tokens);
         self.shingler.shingle(&self.tokens, &mut self.shingles);
@@ -119,25 +126,30 @@ impl Fingerprint {
 
     /// Computes the columns of the fingerprints of `texts`, without the row positions. A null text has no token.
     pub fn fingerprint(&self, texts: &StringArray) -> Result<Vec<ArrayRef>> {
-        self.fingerprint_groups(texts, None, None)
+        Ok(self.fingerprint_groups(texts, None, false)?.0)
     }
 
-    /// Computes the columns of the fingerprints of texts that are each in a group.
+    /// Computes the columns of the fingerprints of texts that are each in a group, and if they are to be kept, all shingles.
     fn fingerprint_groups(
         &self,
         texts: &StringArray,
         groups: Option<&[u128]>,
-        mut all_shingles: Option<&mut Lists>,
-    ) -> Result<Vec<ArrayRef>> {
+        keeps_shingles: bool,
+    ) -> Result<(Vec<ArrayRef>, Lists)> {
         let n_rows = texts.len();
         let mut reader = Reader::new(&self.settings);
         let mut exact_keys = Vec::with_capacity(16 * n_rows);
         let mut n_shingles = Vec::with_capacity(n_rows);
         let mut lengths = Vec::with_capacity(n_rows);
         let mut features = Features::new(self.search, n_rows);
+        let mut all_shingles = if keeps_shingles { shingle_lists(texts) } else { Lists::default() };
         for (index, text) in texts.iter().enumerate() {
             let text = text.unwrap_or_default();
-            let (mut exact_key, shingles) = reader.read(text);
+            if !keeps_shingles {
+                all_shingles.clear();
+            }
+            let mut exact_key = all_shingles.push_with(|all| reader.read_onto(text, all));
+            let shingles = all_shingles.last_mut();
             if let Some(groups) = groups {
                 exact_key = key_within(exact_key, groups[index]);
                 shift(shingles, groups[index]);
@@ -145,9 +157,6 @@ impl Fingerprint {
             exact_keys.extend_from_slice(&exact_key.to_be_bytes());
             n_shingles.push(u32::try_from(shingles.len()).unwrap_or(u32::MAX));
             lengths.push(count_chars(text));
-            if let Some(lists) = &mut all_shingles {
-                lists.push(shingles);
-            }
             features.push(shingles);
         }
         let mut columns: Vec<ArrayRef> = vec![
@@ -156,7 +165,7 @@ impl Fingerprint {
             Arc::new(UInt64Array::from(lengths)),
         ];
         columns.extend(features.into_columns()?);
-        Ok(columns)
+        Ok((columns, all_shingles))
     }
 }
 
@@ -188,17 +197,15 @@ impl MapStage for Fingerprint {
         let mut columns = vec![Arc::clone(column_by_name(&batch, ROW)?)];
         let groups = self.settings.scope.groups(&batch)?;
         let texts: &StringArray = column(&batch, TEXT)?;
-        let mut shingles = self.cache.takes(text_bytes(texts)).then(|| shingle_lists(texts));
-        columns.extend(self.fingerprint_groups(texts, groups.as_deref(), shingles.as_mut())?);
+        let keeps_shingles = self.cache.takes(text_bytes(texts));
+        let (fingerprints, shingles) = self.fingerprint_groups(texts, groups.as_deref(), keeps_shingles)?;
+        columns.extend(fingerprints);
         columns.extend(self.settings.scope.columns_of(&batch, groups)?);
         for name in self.keep_columns() {
             columns.push(Arc::clone(column_by_name(&batch, name)?));
         }
         let fingerprints = RecordBatch::try_new(schema, columns)?;
-        match shingles {
-            Some(shingles) => with_shingles(&fingerprints, shingles.into_column()?),
-            None => Ok(fingerprints),
-        }
+        if keeps_shingles { with_shingles(&fingerprints, shingles.into_column()?) } else { Ok(fingerprints) }
     }
 }
 
@@ -242,9 +249,10 @@ impl MapStage for ShingleSets {
         let texts: &StringArray = column(&batch, TEXT)?;
         let mut reader = Reader::new(&self.settings);
         let mut sets = shingle_lists(texts);
+        let mut sorted = Vec::new();
         for text in texts {
             let shingles = reader.read_shingles(text.unwrap_or_default());
-            to_set(shingles);
+            to_set_with(shingles, &mut sorted);
             sets.push(shingles);
         }
         let columns = vec![Arc::clone(column_by_name(&batch, ROW)?), sets.into_column()?];
@@ -259,7 +267,8 @@ pub(super) struct Features {
     sketches: Vec<u32>,
     set_sizes: Vec<u64>,
     lists: Lists,
-    /// Reused from text to text.
+    /// Reused from text to text, as is the table.
+    list: Vec<u64>,
     table: Vec<u64>,
 }
 
@@ -271,6 +280,7 @@ impl Features {
             sketches: Vec::with_capacity(n_slots),
             set_sizes: Vec::new(),
             lists: Lists::with_capacity(n_rows, 0),
+            list: Vec::new(),
             table: Vec::new(),
         }
     }
@@ -286,18 +296,19 @@ impl Features {
         }
     }
 
-    pub(super) fn push(&mut self, shingles: &mut Vec<u64>) {
-        match self.search {
-            Search::Exhaustive => {
-                to_set(shingles);
-                self.lists.push(shingles);
-            }
-            Search::Bands(bands) => self.push_sketch(&sketch(shingles), bands, shingles.is_empty()),
-            Search::Samples(sampling) => {
-                self.set_sizes.push(least_distinct(shingles, &mut self.table, sampling) as u64);
-                self.lists.push(shingles);
-            }
+    /// Adds a row with these shingles, in any order, repeats included.
+    pub(super) fn push(&mut self, shingles: &[u64]) {
+        if let Search::Bands(bands) = self.search {
+            return self.push_sketch(&sketch(shingles), bands, shingles.is_empty());
         }
+        self.list.clear();
+        self.list.extend_from_slice(shingles);
+        if let Search::Samples(sampling) = self.search {
+            self.set_sizes.push(least_distinct(&mut self.list, &mut self.table, sampling) as u64);
+        } else {
+            to_set_with(&mut self.list, &mut self.table);
+        }
+        self.lists.push(&self.list);
     }
 
     /// Adds a row whose sketch is known.

@@ -37,9 +37,22 @@ impl Lists {
     }
 
     /// Adds what is added to the numbers for the next row.
-    pub(super) fn push_with(&mut self, add: impl FnOnce(&mut Vec<u64>)) {
-        add(&mut self.values);
+    pub(super) fn push_with<T>(&mut self, add: impl FnOnce(&mut Vec<u64>) -> T) -> T {
+        let added = add(&mut self.values);
         self.ends.push(self.values.len());
+        added
+    }
+
+    /// The numbers of the last row.
+    pub(super) fn last_mut(&mut self) -> &mut [u64] {
+        let start = self.ends.iter().rev().nth(1).copied().unwrap_or(0);
+        &mut self.values[start..]
+    }
+
+    /// Forgets all rows.
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.ends.clear();
     }
 
     /// The column.

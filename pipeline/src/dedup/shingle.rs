@@ -28,6 +28,11 @@ impl Shingler {
     /// where each step waits for the one before it.
     pub fn shingle(&self, tokens: &[u64], shingles: &mut Vec<u64>) {
         shingles.clear();
+        self.append(tokens, shingles);
+    }
+
+    /// As [`shingle`](Self::shingle), behind what is there.
+    pub(super) fn append(&self, tokens: &[u64], shingles: &mut Vec<u64>) {
         if !tokens.is_empty() {
             push_shingles(tokens, self.n_tokens.min(tokens.len()), self.seed, shingles);
         }
@@ -85,6 +90,11 @@ pub(super) fn mix(mut x: u64) -> u64 {
 /// Hashes are spread evenly, so that a radix sort by their highest bits leaves few that have to move on. That takes a third
 /// of the time of a sort that knows nothing of them.
 pub fn to_set(shingles: &mut Vec<u64>) {
+    to_set_with(shingles, &mut Vec::new());
+}
+
+/// As [`to_set`], with memory that is used again.
+pub(super) fn to_set_with(shingles: &mut Vec<u64>, sorted: &mut Vec<u64>) {
     /// Fewer are sorted as fast by comparing them.
     const FEW: usize = 64;
     let n_digits = match shingles.len() {
@@ -96,10 +106,10 @@ pub fn to_set(shingles: &mut Vec<u64>) {
         0x2000..0x20_0000 => 3,
         _ => 4,
     };
-    let mut sorted = vec![0; shingles.len()];
+    sorted.resize(shingles.len(), 0);
     for digit in (0..n_digits).rev() {
-        sort_by_digit(shingles, &mut sorted, u64::BITS - DIGIT_BITS * (digit + 1));
-        std::mem::swap(shingles, &mut sorted);
+        sort_by_digit(shingles, sorted, u64::BITS - DIGIT_BITS * (digit + 1));
+        std::mem::swap(shingles, sorted);
     }
     if !insert_each(shingles) {
         shingles.sort_unstable();

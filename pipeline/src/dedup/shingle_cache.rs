@@ -10,7 +10,7 @@ use tamis_schemas::columns::ROW;
 
 use super::columns::{ALL_SHINGLES, SHINGLES, column};
 use super::lists::{Lists, list_field, lists};
-use super::shingle::to_set;
+use super::shingle::to_set_with;
 use super::tape::{SetTable, SetTableWriter};
 use crate::context::Context;
 use crate::stage::{BarrierStage, Next};
@@ -96,10 +96,10 @@ impl ShingleCache {
 
 /// The sets of some rows, as [`ShingleSets`](super::fingerprint::ShingleSets) makes them of their texts.
 fn sets(rows: &[u64], shingles: &SetTable) -> Result<RecordBatch> {
-    let mut sets = Lists::default();
+    let (mut sets, mut set, mut sorted) = (Lists::default(), Vec::new(), Vec::new());
     for &row in rows {
-        let mut set = shingles.get(row)?;
-        to_set(&mut set);
+        shingles.read(row, &mut set)?;
+        to_set_with(&mut set, &mut sorted);
         sets.push(&set);
     }
     let rows: ArrayRef = Arc::new(UInt64Array::from(rows.to_vec()));

@@ -358,10 +358,16 @@ pub(super) struct SetTable {
 impl SetTable {
     /// The set of `row`; empty if the row has none.
     pub(super) fn get(&self, row: u64) -> Result<Vec<u64>> {
-        let [offset, n_elements] = self.index.get(row)?;
-        let mut set = vec![0u64; n_elements as usize];
-        self.elements.read(offset, bytemuck::cast_slice_mut(&mut set))?;
+        let mut set = Vec::new();
+        self.read(row, &mut set)?;
         Ok(set)
+    }
+
+    /// As [`get`](Self::get), with memory that is used again.
+    pub(super) fn read(&self, row: u64, set: &mut Vec<u64>) -> Result<()> {
+        let [offset, n_elements] = self.index.get(row)?;
+        set.resize(n_elements as usize, 0);
+        self.elements.read(offset, bytemuck::cast_slice_mut(set))
     }
 }
 
