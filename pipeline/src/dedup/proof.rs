@@ -1,5 +1,6 @@
 //! The last pass: exact similarity of the pairs that sketches or samples left open.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use arrow::array::{RecordBatch, UInt64Array};
@@ -148,11 +149,11 @@ impl BarrierStage for Proof {
             match &mut self.order {
                 Order::AsRead { walk, earlier, sets } => {
                     sets.flush(context)?;
-                    let set_at = |rank| sets.get(rank, context);
+                    let set_at = |rank| sets.view(rank, context);
                     let threshold = self.closing.settings.threshold;
                     let compare = |set: &[u64], rank| Ok(jaccard_reaching(set, &set_at(rank)?, threshold));
                     walk.walk_to(row, set_at, compare, context)?;
-                    let is_dropped = walk.decide(row, |_| Ok(set.to_vec()), compare, context)?;
+                    let is_dropped = walk.decide(row, |_| Ok(Cow::Borrowed(set)), compare, context)?;
                     if !is_dropped && earlier.contains(row) {
                         sets.push(row, set, context)?;
                     }
@@ -217,10 +218,10 @@ impl StarWalk {
     }
 
     /// Decides about all rows below `end` that have pairs.
-    fn walk_to(
+    fn walk_to<'s>(
         &mut self,
         end: u64,
-        own_set: impl Fn(u64) -> Result<Vec<u64>>,
+        own_set: impl Fn(u64) -> Result<Cow<'s, [u64]>>,
         compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
         context: &Context,
     ) -> Result<()> {
@@ -235,15 +236,15 @@ impl StarWalk {
     fn walk_to_end(mut self, sets: &Sets, closing: &Closing, context: &Context) -> Result<ExternalSorter<Edge>> {
         let row = |rank| closing.ranks.row(rank);
         let compare = |set: &[u64], rank| sets.similarity_reaching(set, row(rank)?, closing.settings.threshold);
-        self.walk_to(u64::MAX, |rank| sets.get(row(rank)?), compare, context)?;
+        self.walk_to(u64::MAX, |rank| Ok(sets.get(row(rank)?)?.into()), compare, context)?;
         Ok(self.proven)
     }
 
     /// Whether the row is dropped; `compare` gives the similarity of its set and an earlier row if it is an edge. All rows before it must be decided.
-    fn decide(
+    fn decide<'s>(
         &mut self,
         rank: u64,
-        own_set: impl FnOnce(u64) -> Result<Vec<u64>>,
+        own_set: impl FnOnce(u64) -> Result<Cow<'s, [u64]>>,
         compare: impl Fn(&[u64], u64) -> Result<Option<f64>> + Sync,
         context: &Context,
     ) -> Result<bool> {

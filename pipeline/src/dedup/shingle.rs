@@ -46,28 +46,32 @@ widest! {
 
 #[inline(always)]
 fn push_shingles_body(tokens: &[u64], n_tokens: usize, seed: u64, shingles: &mut Vec<u64>) {
-    /// Shingles that are made at once, in registers.
+    /// Shingles that are made at once in registers, and that are appended at once.
     const LANES: usize = 16;
+    const BLOCK: usize = 2 * LANES;
     let n_shingles = tokens.len() - n_tokens + 1;
-    let n_before = shingles.len();
-    shingles.resize(n_before + n_shingles, 0);
-    let (blocks, rest) = shingles[n_before..].as_chunks_mut::<LANES>();
-    for (index, block) in blocks.iter_mut().enumerate() {
-        let tokens = &tokens[index * LANES..][..n_tokens - 1 + LANES];
-        let mut lanes = [0; LANES];
-        for tokens in tokens.windows(LANES) {
+    shingles.reserve(n_shingles);
+    let mut start = 0;
+    while start + BLOCK <= n_shingles {
+        let mut made = [0; BLOCK];
+        for (part, made) in made.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let first = start + part * LANES;
+            let mut lanes = [0; LANES];
+            for tokens in tokens[first..first + n_tokens - 1 + LANES].windows(LANES) {
+                for lane in 0..LANES {
+                    lanes[lane] = add_term(lanes[lane], tokens[lane]);
+                }
+            }
             for lane in 0..LANES {
-                lanes[lane] = add_term(lanes[lane], tokens[lane]);
+                made[lane] = mix(lanes[lane] ^ seed);
             }
         }
-        for lane in 0..LANES {
-            block[lane] = mix(lanes[lane] ^ seed);
-        }
+        shingles.extend_from_slice(&made);
+        start += BLOCK;
     }
-    let tokens = &tokens[n_shingles - rest.len()..];
-    for (shingle, tokens) in rest.iter_mut().zip(tokens.windows(n_tokens)) {
+    for tokens in tokens[start..].windows(n_tokens) {
         let polynomial = tokens.iter().fold(0, |polynomial, &token| add_term(polynomial, token));
-        *shingle = mix(polynomial ^ seed);
+        shingles.push(mix(polynomial ^ seed));
     }
 }
 

@@ -115,6 +115,18 @@ impl TapeWriter {
         Ok(())
     }
 
+    /// What was appended, not copied if it is in memory and on one page.
+    fn view<T: Pod>(&self, offset: u64, n: usize, context: &Context) -> Result<Cow<'_, [T]>> {
+        if let Storage::Memory(pages) = &self.storage
+            && let Some(values) = view_page(pages, offset, n)
+        {
+            return Ok(Cow::Borrowed(values));
+        }
+        let mut values = vec![T::zeroed(); n];
+        self.read(offset, bytemuck::cast_slice_mut(&mut values), context)?;
+        Ok(Cow::Owned(values))
+    }
+
     /// Reads what was appended, as far as it was not kept back in a buffer.
     fn read(&self, offset: u64, out: &mut [u8], context: &Context) -> Result<()> {
         match &self.storage {
@@ -177,6 +189,13 @@ impl Tape {
     }
 }
 
+/// Values that lie on one page, where values of their kind may.
+fn view_page<T: Pod>(pages: &[MmapMut], offset: u64, n: usize) -> Option<&[T]> {
+    let at = offset as usize;
+    let bytes = pages.get(at / PAGE_BYTES)?.get(at % PAGE_BYTES..at % PAGE_BYTES + n * size_of::<T>())?;
+    bytemuck::try_cast_slice(bytes).ok()
+}
+
 fn copy_from_pages(pages: &[MmapMut], offset: u64, mut out: &mut [u8]) {
     let mut at = offset as usize;
     while !out.is_empty() {
@@ -236,14 +255,10 @@ impl<T: Pod> RowTable<T> {
     /// The values of `row`, not copied if they are in memory.
     pub(super) fn view(&self, row: u64) -> Result<Cow<'_, [T]>> {
         let n_bytes = self.width * size_of::<T>();
-        if let Pages::Memory(pages, _) = &self.tape.pages {
-            let at = row as usize * n_bytes;
-            let bytes =
-                pages.get(at / PAGE_BYTES).and_then(|page| page.get(at % PAGE_BYTES..at % PAGE_BYTES + n_bytes));
-            // A record may lie across two pages, or where none of its kind may.
-            if let Some(Ok(values)) = bytes.map(bytemuck::try_cast_slice) {
-                return Ok(Cow::Borrowed(values));
-            }
+        if let Pages::Memory(pages, _) = &self.tape.pages
+            && let Some(values) = view_page(pages, row * n_bytes as u64, self.width)
+        {
+            return Ok(Cow::Borrowed(values));
         }
         let mut values = vec![T::zeroed(); self.width];
         self.read(row, &mut values)?;
@@ -333,13 +348,11 @@ impl SetTableWriter {
         self.index.tape.flush(context)
     }
 
-    /// The set of a row that was pushed before the last [`flush`](Self::flush).
-    pub(super) fn get(&self, row: u64, context: &Context) -> Result<Vec<u64>> {
+    /// The set of a row that was pushed before the last [`flush`](Self::flush), not copied if it is in memory and on one page.
+    pub(super) fn view(&self, row: u64, context: &Context) -> Result<Cow<'_, [u64]>> {
         let mut place = [0u64; 2];
         self.index.tape.read(row * size_of_val(&place) as u64, bytemuck::bytes_of_mut(&mut place), context)?;
-        let mut set = vec![0u64; place[1] as usize];
-        self.elements.read(place[0], bytemuck::cast_slice_mut(&mut set), context)?;
-        Ok(set)
+        self.elements.view(place[0], place[1] as usize, context)
     }
 
     /// Ends writing.
@@ -432,7 +445,7 @@ mod tests {
             for row in (3..60).step_by(3) {
                 writer.push(row, &set(row), &context).unwrap();
                 writer.flush(&context).unwrap();
-                assert!((3..=row).step_by(3).all(|row| writer.get(row, &context).unwrap() == set(row)));
+                assert!((3..=row).step_by(3).all(|row| *writer.view(row, &context).unwrap() == set(row)));
             }
             let table = writer.finish(&context).unwrap();
             for row in 0..70 {
