@@ -160,7 +160,7 @@ pub(crate) fn stores() -> Stores {
 /// whatever spills; a smaller limit would only be broken by more.
 const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
 /// What is held that no stage asks for: by the program, and for the blocks of each thread.
-const PROGRAM_BYTES: u64 = 32 << 20;
+const PROGRAM_BYTES: u64 = 64 << 20;
 const THREAD_BYTES: u64 = 16 << 20;
 
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.

@@ -16,6 +16,8 @@ use crate::context::Context;
 use crate::stage::{BarrierStage, Next};
 use crate::{Result, RowSet};
 
+/// With less memory, what fits is read again as fast as it is kept.
+const LEAST_LIMIT_BYTES: usize = 384 << 20;
 /// A batch may have this share of the memory limit in text: some are on their way when room runs out.
 const MOST_OF_BUDGET: usize = 64;
 /// Rows whose sets are made together.
@@ -55,7 +57,9 @@ pub(super) struct ShingleCache {
 impl ShingleCache {
     /// An empty cache, which takes shingles from now on.
     pub(super) fn new(stage: &'static str, taking: &Taking, context: &Context) -> Self {
-        taking.most_batch_bytes.store(context.budget.limit_bytes() / MOST_OF_BUDGET, Ordering::Relaxed);
+        let limit_bytes = context.budget.limit_bytes();
+        let most_batch_bytes = if limit_bytes < LEAST_LIMIT_BYTES { 0 } else { limit_bytes / MOST_OF_BUDGET };
+        taking.most_batch_bytes.store(most_batch_bytes, Ordering::Relaxed);
         Self { shingles: SetTableWriter::new(stage, context), taking: taking.clone() }
     }
 

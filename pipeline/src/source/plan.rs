@@ -236,7 +236,8 @@ impl<'a> Output<'a> {
         damage: Option<&str>,
         mut visit: impl FnMut(&mut Self, usize, &'b str) -> Result<Option<String>>,
     ) -> Result<()> {
-        let valid = simdutf8::basic::from_utf8(&block.data).ok();
+        // Of some rows only, few of a block may be wanted.
+        let valid = self.plan.rows.is_none().then(|| simdutf8::basic::from_utf8(&block.data).ok()).flatten();
         for (index, &record) in block.records.iter().enumerate() {
             let row = block.first_row + index as u64;
             if !self.plan.wants(self.file.base_row + row) {
@@ -271,7 +272,8 @@ impl<'a> Output<'a> {
 }
 
 fn utf8(block: &RecordBlock, record: Record) -> std::result::Result<&str, String> {
-    std::str::from_utf8(block.bytes(record)).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))
+    simdutf8::compat::from_utf8(block.bytes(record))
+        .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))
 }
 
 fn with_thousands(number: u64) -> String {
