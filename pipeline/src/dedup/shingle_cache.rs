@@ -22,8 +22,9 @@ const LEAST_LIMIT_BYTES: usize = 384 << 20;
 const MOST_OF_BUDGET: usize = 64;
 /// Rows whose sets are made together.
 const TASK_ROWS: usize = 16;
-/// Times that many rows are done, for each thread, before they are observed.
-const WAVE_TASKS: usize = 8;
+/// Rows and shingles of which the sets are made before they are observed: few enough that the budget need not know.
+const WAVE_ROWS: usize = 1024;
+const WAVE_SHINGLES: u64 = 1 << 20;
 
 /// Whether shingles are still taken, known to those who make them.
 #[derive(Debug, Clone, Default)]
@@ -86,9 +87,14 @@ impl ShingleCache {
     /// Lets a barrier observe the sets of some rows, and ends its pass.
     pub(super) fn replay(self, rows: &RowSet, mut barrier: Box<dyn BarrierStage>, context: &Context) -> Result<Next> {
         let shingles = self.shingles.finish(context)?;
-        let rows: Vec<u64> = rows.iter().collect();
-        for wave in rows.chunks(TASK_ROWS * WAVE_TASKS * context.pool.current_num_threads()) {
+        let mut rows = rows.iter().peekable();
+        while rows.peek().is_some() {
             context.cancel.check()?;
+            let (mut wave, mut n_shingles) = (Vec::new(), 0);
+            while let Some(row) = rows.next_if(|_| n_shingles < WAVE_SHINGLES && wave.len() < WAVE_ROWS) {
+                n_shingles += shingles.n_elements(row)?;
+                wave.push(row);
+            }
             let sets = wave.par_chunks(TASK_ROWS).with_max_len(1).map(|rows| sets(rows, &shingles));
             let sets: Result<Vec<RecordBatch>> = context.pool.install(|| sets.collect());
             sets?.iter().try_for_each(|batch| barrier.observe(batch, context))?;

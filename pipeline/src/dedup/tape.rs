@@ -376,6 +376,11 @@ impl SetTable {
         Ok(set)
     }
 
+    /// The number of elements of the set of `row`.
+    pub(super) fn n_elements(&self, row: u64) -> Result<u64> {
+        self.index.get(row).map(|[_, n_elements]| n_elements)
+    }
+
     /// As [`get`](Self::get), with memory that is used again.
     pub(super) fn read(&self, row: u64, set: &mut Vec<u64>) -> Result<()> {
         let [offset, n_elements] = self.index.get(row)?;
