@@ -52,28 +52,24 @@ impl Reader {
 
     /// The 128-bit hash of the normalized text, and its shingles in text order, repeats included.
     pub fn read(&mut self, text: &str) -> (u128, &mut Vec<u64>) {
-        let mut shingles = std::mem::take(&mut self.shingles);
+        let Self { normalizer, shingler, tokens, shingles } = self;
         shingles.clear();
-        let exact_key = self.read_onto(text, &mut shingles);
-        self.shingles = shingles;
-        (exact_key, &mut self.shingles)
+        let normalized = normalizer.normalize(text);
+        append_shingles(normalized, *shingler, tokens, shingles);
+        (xxh3_128(normalized), shingles)
     }
 
     /// As [`read`](Self::read); adds the shingles to those of other texts.
     fn read_onto(&mut self, text: &str, shingles: &mut Vec<u64>) -> u128 {
-        let exact_key = xxh3_128(self.normalizer.normalize(text));
-        self.tokens.clear();
-        tokenize(self.normalizer.normalized(), &mut self.tokens);
-        self.shingler.append(&self.tokens, shingles);
-        exact_key
+        let normalized = self.normalizer.normalize(text);
+        append_shingles(normalized, self.shingler, &mut self.tokens, shingles);
+        xxh3_128(normalized)
     }
 
     /// The shingles of the text alone.
     pub(super) fn read_shingles(&mut self, text: &str) -> &mut Vec<u64> {
-        self.normalizer.normalize(text);
-        self.tokens.clear();
-        tokenize(self.normalizer.normalized(), &mut self.tokens);
-        self.shingler.shingle(&self.tokens, &mut self.shingles);
+        self.shingles.clear();
+        append_shingles(self.normalizer.normalize(text), self.shingler, &mut self.tokens, &mut self.shingles);
         &mut self.shingles
     }
 
@@ -84,11 +80,17 @@ impl Reader {
 
     /// As [`read`](Self::read), of a text that was normalized before.
     pub(super) fn read_normalized(&mut self, normalized: &str) -> (u128, &mut Vec<u64>) {
-        self.tokens.clear();
-        tokenize(normalized.as_bytes(), &mut self.tokens);
-        self.shingler.shingle(&self.tokens, &mut self.shingles);
+        self.shingles.clear();
+        append_shingles(normalized.as_bytes(), self.shingler, &mut self.tokens, &mut self.shingles);
         (xxh3_128(normalized.as_bytes()), &mut self.shingles)
     }
+}
+
+/// Adds the shingles of a normalized text; its tokens replace those of the text before.
+fn append_shingles(normalized: &[u8], shingler: Shingler, tokens: &mut Vec<u64>, shingles: &mut Vec<u64>) {
+    tokens.clear();
+    tokenize(normalized, tokens);
+    shingler.append(tokens, shingles);
 }
 
 /// Map stage: replaces `tamis_text` by its fingerprint.

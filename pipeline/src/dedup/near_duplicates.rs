@@ -66,7 +66,6 @@ pub struct NearDuplicates {
     next_row: u64,
     lookup: Option<Lookup>,
     shingles: Option<ShingleCache>,
-    taking: Taking,
 }
 
 #[derive(Debug)]
@@ -89,7 +88,6 @@ impl NearDuplicates {
             Search::Samples(sampling) => FeatureWriter::Samples(Samples::new(sampling, context)),
         };
         let result = ResultHandle::default();
-        let taking = Taking::default();
         let barrier = Self {
             settings: settings.clone(),
             search,
@@ -104,8 +102,7 @@ impl NearDuplicates {
             n_without_tokens: 0,
             next_row: 0,
             lookup: None,
-            shingles: matches!(search, Search::Bands(_)).then(|| ShingleCache::new(STAGE, &taking, context)),
-            taking,
+            shingles: matches!(search, Search::Bands(_)).then(|| ShingleCache::new(STAGE, context)),
         };
         Ok((barrier, result))
     }
@@ -129,7 +126,7 @@ impl NearDuplicates {
 
     /// Whether the shingles of all rows are taken too.
     pub(super) fn takes_shingles(&self) -> Taking {
-        self.taking.clone()
+        self.shingles.as_ref().map(ShingleCache::taking).unwrap_or_default()
     }
 
     /// What rows of this run and of earlier ones have in common.

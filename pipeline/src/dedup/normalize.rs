@@ -50,11 +50,6 @@ impl Normalizer {
         }
         &self.bytes
     }
-
-    /// The result of the last [`normalize`](Self::normalize).
-    pub(super) fn normalized(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 widest! {

@@ -91,7 +91,7 @@ pub(super) fn mix(mut x: u64) -> u64 {
 
 /// Sorts shingles and drops repeats: the form of a set.
 ///
-/// Hashes are spread evenly, so that a radix sort by their highest bits leaves few that have to move on. That takes a third
+/// Hashes are spread evenly, so that a radix sort by their highest bits leaves few that have to move on. That takes half
 /// of the time of a sort that knows nothing of them.
 pub fn to_set(shingles: &mut Vec<u64>) {
     to_set_with(shingles, &mut Vec::new());
@@ -101,6 +101,7 @@ pub fn to_set(shingles: &mut Vec<u64>) {
 pub(super) fn to_set_with(shingles: &mut Vec<u64>, sorted: &mut Vec<u64>) {
     /// Fewer are sorted as fast by comparing them.
     const FEW: usize = 64;
+    // Eight times as many places as shingles, and more.
     let n_digits = match shingles.len() {
         0..FEW => {
             shingles.sort_unstable();

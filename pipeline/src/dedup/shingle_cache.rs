@@ -57,11 +57,16 @@ pub(super) struct ShingleCache {
 
 impl ShingleCache {
     /// An empty cache, which takes shingles from now on.
-    pub(super) fn new(stage: &'static str, taking: &Taking, context: &Context) -> Self {
+    pub(super) fn new(stage: &'static str, context: &Context) -> Self {
         let limit_bytes = context.budget.limit_bytes();
         let most_batch_bytes = if limit_bytes < LEAST_LIMIT_BYTES { 0 } else { limit_bytes / MOST_OF_BUDGET };
-        taking.most_batch_bytes.store(most_batch_bytes, Ordering::Relaxed);
-        Self { shingles: SetTableWriter::new(stage, context), taking: taking.clone() }
+        let taking = Taking { most_batch_bytes: Arc::new(AtomicUsize::new(most_batch_bytes)) };
+        Self { shingles: SetTableWriter::new(stage, context), taking }
+    }
+
+    /// What those who make the shingles ask.
+    pub(super) fn taking(&self) -> Taking {
+        self.taking.clone()
     }
 
     /// Adds a batch; `None` if it has no shingles, or there is no room for them: those of all rows are needed, or none.
