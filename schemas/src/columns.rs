@@ -16,11 +16,11 @@ pub const FILE: &str = "tamis_file";
 /// The text that is compared and scored. Utf8; inside a run only, never written.
 pub const TEXT: &str = "tamis_text";
 /// Rows that a kept row stands for: itself and those dropped for it, where an input has counts from an earlier run their sum.
-/// `UInt64`, never null.
+/// `Int64`, never null.
 pub const DUPLICATES: &str = "tamis_duplicates";
 /// Why a row was dropped or chosen. Utf8.
 pub const REASON: &str = "tamis_reason";
-/// Rank of a row in a labelling batch, 1 is labelled first. `UInt32`.
+/// Rank of a row in a labelling batch, 1 is labelled first. `Int32`.
 pub const RANK: &str = "tamis_rank";
 /// Acquisition score of a row, higher is sooner. Float64.
 pub const SCORE: &str = "tamis_score";

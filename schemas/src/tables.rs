@@ -1,4 +1,6 @@
 //! Arrow schemas of the tables whose columns do not come from the input.
+//!
+//! Numbers are signed: Delta Lake and Apache Spark have no others.
 
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 pub fn rejected_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("source", DataType::Utf8, false),
-        Field::new("row", DataType::UInt64, true),
-        Field::new("byte_offset", DataType::UInt64, true),
+        Field::new("row", DataType::Int64, true),
+        Field::new("byte_offset", DataType::Int64, true),
         Field::new("reason", DataType::Utf8, false),
         Field::new("raw", DataType::Binary, false),
     ]))
@@ -28,11 +30,11 @@ pub fn evidence_schema() -> SchemaRef {
         Field::new("similarity", DataType::Float64, false),
         Field::new("method", DataType::Utf8, false),
         Field::new("rule", DataType::Utf8, false),
-        Field::new("shared_bands", DataType::UInt32, false),
+        Field::new("shared_bands", DataType::Int32, false),
         Field::new("cluster_id", DataType::Utf8, false),
-        Field::new("cluster_size", DataType::UInt64, false),
-        Field::new("span_start", DataType::UInt64, true),
-        Field::new("span_end", DataType::UInt64, true),
+        Field::new("cluster_size", DataType::Int64, false),
+        Field::new("span_start", DataType::Int64, true),
+        Field::new("span_end", DataType::Int64, true),
     ]))
 }
 
@@ -43,8 +45,8 @@ pub fn evidence_schema() -> SchemaRef {
 pub fn spans_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Utf8, false),
-        Field::new("start", DataType::UInt64, false),
-        Field::new("end", DataType::UInt64, false),
+        Field::new("start", DataType::Int64, false),
+        Field::new("end", DataType::Int64, false),
         Field::new("text", DataType::Utf8, false),
         Field::new("rule", DataType::Utf8, false),
         Field::new("first_id", DataType::Utf8, false),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use arrow::array::AsArray;
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::Int64Type;
 
 use crate::support::{command, finish, sample, strings, table, tamis};
 
@@ -95,8 +95,8 @@ fn a_reject_says_where_it_lies() {
     tamis(dir.path(), "dedup a.jsonl -o out").expect_code(1);
     let (_, rejected) = table(&dir.path().join("out"), "rejected");
     assert_eq!(strings(&rejected, "source"), ["a.jsonl"]);
-    assert_eq!(rejected.column_by_name("row").unwrap().as_primitive::<UInt64Type>().value(0), 1);
-    assert_eq!(rejected.column_by_name("byte_offset").unwrap().as_primitive::<UInt64Type>().value(0), 16);
+    assert_eq!(rejected.column_by_name("row").unwrap().as_primitive::<Int64Type>().value(0), 1);
+    assert_eq!(rejected.column_by_name("byte_offset").unwrap().as_primitive::<Int64Type>().value(0), 16);
     assert_eq!(rejected.column_by_name("raw").unwrap().as_binary::<i32>().value(0), b"not json");
 }
 

@@ -23,7 +23,7 @@ fn dedup_writes_what_its_contract_says() {
     };
     let keys: Vec<String> = rows[0].as_object().unwrap().keys().cloned().collect();
     assert_eq!(names(&kept_schema), [keys.clone(), vec!["tamis_id".into(), "tamis_duplicates".into()]].concat());
-    assert_eq!(kept_schema.field_with_name("tamis_duplicates").unwrap().data_type(), &DataType::UInt64);
+    assert_eq!(kept_schema.field_with_name("tamis_duplicates").unwrap().data_type(), &DataType::Int64);
     assert_eq!(names(&dropped_schema), [keys, vec!["tamis_id".into(), "tamis_reason".into()]].concat());
     assert_eq!(names(&rejected_schema), ["source", "row", "byte_offset", "reason", "raw"]);
     let expect = [
@@ -32,9 +32,9 @@ fn dedup_writes_what_its_contract_says() {
         ("similarity", DataType::Float64),
         ("method", DataType::Utf8),
         ("rule", DataType::Utf8),
-        ("shared_bands", DataType::UInt32),
+        ("shared_bands", DataType::Int32),
         ("cluster_id", DataType::Utf8),
-        ("cluster_size", DataType::UInt64),
+        ("cluster_size", DataType::Int64),
         ("span_start", DataType::UInt64),
         ("span_end", DataType::UInt64),
     ];

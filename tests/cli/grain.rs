@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, DictionaryArray, LargeStringArray, RecordBatch, StringArray, StringViewArray};
 use arrow::compute::{sort_to_indices, take_record_batch};
-use arrow::datatypes::{Int32Type, UInt64Type};
+use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -143,7 +143,7 @@ fn cut_paragraphs_are_recorded_and_stay_where_they_were_first() {
     ];
     let rules: Vec<_> = rules.iter().map(|(id, rule, first)| (id.as_str(), rule.as_str(), first.as_str())).collect();
     assert_eq!(rules, expect);
-    let number = |name: &str| spans.column_by_name(name).unwrap().as_primitive::<UInt64Type>().values().to_vec();
+    let number = |name: &str| spans.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
     for (((id, start), end), text) in
         strings(&spans, "id").iter().zip(number("start")).zip(number("end")).zip(strings(&spans, "text"))
     {
@@ -191,7 +191,7 @@ fn rows_of_nothing_new_are_dropped_with_evidence() {
     let expect: Vec<_> = expect.map(|(id, kept, rule)| ((id.to_owned(), kept.to_owned()), rule.to_owned())).into();
     assert_eq!(all, expect);
     assert_eq!(of("cluster_id"), of("kept_id"));
-    let sizes = evidence.column_by_name("cluster_size").unwrap().as_primitive::<UInt64Type>().values().to_vec();
+    let sizes = evidence.column_by_name("cluster_size").unwrap().as_primitive::<Int64Type>().values().to_vec();
     assert_eq!(sizes, [4, 4, 4, 2, 1]);
     let (kept, dropped) = (table(&out, "kept").1, table(&out, "dropped").1);
     assert_eq!(kept.num_rows() + dropped.num_rows(), rows().len());
@@ -401,7 +401,7 @@ fn counts_of_an_earlier_run_are_summed_for_whole_rows_alone() {
     tamis(dir.path(), "dedup in.jsonl -o out --grain paragraph --repetition drop").expect_code(0);
     let (_, kept) = table(&dir.path().join("out"), "kept");
     assert_eq!(strings(&kept, "tamis_id"), ["r0", "r2"]);
-    let counts = kept.column_by_name("tamis_duplicates").unwrap().as_primitive::<UInt64Type>();
+    let counts = kept.column_by_name("tamis_duplicates").unwrap().as_primitive::<Int64Type>();
     assert_eq!(counts.values(), &[5, 4], "r1 is r0; r3 is a paragraph of it");
 }
 

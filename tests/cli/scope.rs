@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::Int64Type;
 
 use crate::support::{files, json_lines, sample, strings, table, tamis};
 
-fn counts(kept: &RecordBatch) -> Vec<u64> {
-    kept.column_by_name("tamis_duplicates").unwrap().as_primitive::<UInt64Type>().values().to_vec()
+fn counts(kept: &RecordBatch) -> Vec<i64> {
+    kept.column_by_name("tamis_duplicates").unwrap().as_primitive::<Int64Type>().values().to_vec()
 }
 
 fn pairs(dir: &Path) -> Vec<(String, String)> {
@@ -69,7 +69,7 @@ fn rows_meet_within_their_scope() {
                 pairs(dir.path()).into_iter().map(|(dropped, kept)| format!("{dropped}>{kept}")).collect();
             assert_eq!(found.join(" "), expect, "{flags} at {recall}");
             let (_, kept) = table(&dir.path().join("out"), "kept");
-            assert_eq!(counts(&kept).iter().sum::<u64>(), 10, "{flags}");
+            assert_eq!(counts(&kept).iter().sum::<i64>(), 10, "{flags}");
         }
     }
 }
@@ -121,7 +121,7 @@ fn counts_say_what_a_kept_row_stands_for_over_runs() {
     let (schema, kept) = table(&dir.path().join("strict"), "kept");
     assert!(!schema.field_with_name("tamis_duplicates").unwrap().is_nullable());
     let (_, evidence) = table(&dir.path().join("strict"), "evidence");
-    let mut expect: HashMap<String, u64> = HashMap::new();
+    let mut expect: HashMap<String, i64> = HashMap::new();
     for id in strings(&evidence, "kept_id") {
         *expect.entry(id).or_insert(1) += 1;
     }
@@ -130,7 +130,7 @@ fn counts_say_what_a_kept_row_stands_for_over_runs() {
     }
 
     // A second run, looser and over what the first kept, adds the counts up; so it does where they come as text formats.
-    let first: BTreeMap<String, u64> = strings(&kept, "tamis_id").into_iter().zip(counts(&kept)).collect();
+    let first: BTreeMap<String, i64> = strings(&kept, "tamis_id").into_iter().zip(counts(&kept)).collect();
     let mut csv = "id,text,tamis_duplicates\n".to_owned();
     for (id, text) in strings(&kept, "tamis_id").iter().zip(strings(&kept, "text")) {
         let count = if first[id] == 1 { String::new() } else { first[id].to_string() };
@@ -148,9 +148,9 @@ fn counts_say_what_a_kept_row_stands_for_over_runs() {
             let count = expect.remove(&dropped).unwrap();
             *expect.get_mut(&kept).unwrap() += count;
         }
-        let found: BTreeMap<String, u64> = strings(&kept, "tamis_id").into_iter().zip(counts(&kept)).collect();
+        let found: BTreeMap<String, i64> = strings(&kept, "tamis_id").into_iter().zip(counts(&kept)).collect();
         assert_eq!(found, expect, "{input}");
-        assert_eq!(found.values().sum::<u64>(), rows.len() as u64);
+        assert_eq!(found.values().sum::<i64>(), rows.len() as i64);
     }
 }
 
@@ -170,7 +170,7 @@ fn counts_that_are_none_count_one() {
     );
     std::fs::write(dir.path().join("in.jsonl"), [lines[0].as_str(), &lines[4]].join("\n")).unwrap();
     tamis(dir.path(), "dedup in.jsonl -o out --overwrite").expect_code(0);
-    assert_eq!(counts(&table(&dir.path().join("out"), "kept").1), [u64::MAX]);
+    assert_eq!(counts(&table(&dir.path().join("out"), "kept").1), [i64::MAX]);
     std::fs::write(dir.path().join("in.jsonl"), "{\"text\":\"same\",\"tamis_duplicates\":\"many\"}\n").unwrap();
     tamis(dir.path(), "dedup in.jsonl -o out --overwrite").expect_code(0);
     assert_eq!(counts(&table(&dir.path().join("out"), "kept").1), [1]);

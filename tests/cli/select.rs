@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::AsArray;
-use arrow::datatypes::UInt32Type;
+use arrow::datatypes::Int32Type;
 
 use crate::support::{json_lines, sample, strings, table, tamis};
 
@@ -16,8 +16,8 @@ fn a_cold_start_writes_what_its_contract_says() {
     let (schema, batch) = table(&out, "batch");
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(names, ["id", "text", "label", "split", "tamis_id", "tamis_rank", "tamis_score", "tamis_reason"]);
-    let ranks = batch.column_by_name("tamis_rank").unwrap().as_primitive::<UInt32Type>().values().to_vec();
-    assert_eq!(ranks, (1..=50).collect::<Vec<u32>>());
+    let ranks = batch.column_by_name("tamis_rank").unwrap().as_primitive::<Int32Type>().values().to_vec();
+    assert_eq!(ranks, (1..=50).collect::<Vec<i32>>());
     assert!(strings(&batch, "tamis_reason").iter().all(|reason| !reason.is_empty()));
     assert_eq!(strings(&batch, "tamis_id").into_iter().collect::<BTreeSet<_>>().len(), 50);
     let manifest = &ended.json()["manifest"];

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Float64Builder, PrimitiveArray, RecordBatch, StringArray, StringBuilder, UInt32Array,
-    UInt64Array, UInt64Builder,
+    ArrayRef, AsArray, Float64Builder, Int32Array, Int64Builder, PrimitiveArray, RecordBatch, StringArray,
+    StringBuilder, UInt64Array,
 };
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, UInt32Type, UInt64Type};
 use tamis_schemas::columns::ROW;
@@ -138,8 +138,8 @@ pub struct ContaminationEvidence {
 impl ContaminationEvidence {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let (mut dropped_ids, mut item_ids) = (StringBuilder::new(), StringBuilder::new());
-        let (mut shares, mut cluster_sizes) = (Float64Builder::new(), UInt64Builder::new());
-        let (mut starts, mut ends) = (UInt64Builder::new(), UInt64Builder::new());
+        let (mut shares, mut cluster_sizes) = (Float64Builder::new(), Int64Builder::new());
+        let (mut starts, mut ends) = (Int64Builder::new(), Int64Builder::new());
         let mut n_rows = 0;
         while n_rows < self.batch_rows {
             let Some(hit) = self.hits.next() else { break };
@@ -151,9 +151,9 @@ impl ContaminationEvidence {
             dropped_ids.append_value(String::from_utf8_lossy(&id));
             item_ids.append_value(self.names.get(item as usize));
             shares.append_value(f64::from_bits(share));
-            cluster_sizes.append_value(self.n_rows[item as usize]);
-            starts.append_value(start);
-            ends.append_value(end);
+            cluster_sizes.append_value(self.n_rows[item as usize].cast_signed());
+            starts.append_value(start.cast_signed());
+            ends.append_value(end.cast_signed());
             n_rows += 1;
         }
         if n_rows == 0 {
@@ -168,7 +168,7 @@ impl ContaminationEvidence {
             Arc::new(shares.finish()),
             all(Method::Exact.name()),
             all(REASON),
-            Arc::new(UInt32Array::from_value(0, n_rows)),
+            Arc::new(Int32Array::from_value(0, n_rows)),
             item_ids,
             Arc::new(cluster_sizes.finish()),
             Arc::new(starts.finish()),

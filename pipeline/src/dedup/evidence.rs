@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Builder, RecordBatch, StringArray, StringBuilder, UInt32Builder, UInt64Array, UInt64Builder,
+    ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringArray, StringBuilder, UInt64Array,
     new_null_array,
 };
 use arrow::datatypes::{DataType, SchemaRef};
@@ -178,8 +178,8 @@ impl EvidenceBatches {
         let mut similarities = Float64Builder::new();
         let mut methods = StringBuilder::new();
         let mut rules = StringBuilder::new();
-        let mut shared_bands = UInt32Builder::new();
-        let mut cluster_sizes = UInt64Builder::new();
+        let mut shared_bands = Int32Builder::new();
+        let mut cluster_sizes = Int64Builder::new();
         self.rows.clear();
         while self.rows.len() < self.batch_rows {
             let Some(proof) = self.proofs.next()? else { break };
@@ -192,8 +192,8 @@ impl EvidenceBatches {
             similarities.append_value(proof.similarity.value());
             methods.append_value(proof.method.name());
             rules.append_value(proof.rule.name());
-            shared_bands.append_value(u32::from(proof.n_shared_bands));
-            cluster_sizes.append_value(proof.n_rows);
+            shared_bands.append_value(i32::from(proof.n_shared_bands));
+            cluster_sizes.append_value(proof.n_rows.cast_signed());
             self.rows.push(row);
         }
         if self.rows.is_empty() {
@@ -209,8 +209,8 @@ impl EvidenceBatches {
             Arc::new(shared_bands.finish()),
             kept_ids,
             Arc::new(cluster_sizes.finish()),
-            new_null_array(&DataType::UInt64, self.rows.len()),
-            new_null_array(&DataType::UInt64, self.rows.len()),
+            new_null_array(&DataType::Int64, self.rows.len()),
+            new_null_array(&DataType::Int64, self.rows.len()),
         ];
         Ok(Some(RecordBatch::try_new(Evidence::schema(), columns)?))
     }

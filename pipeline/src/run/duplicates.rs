@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
 use tamis_schemas::columns::DUPLICATES;
@@ -17,7 +17,7 @@ use crate::source::{Columns, Request};
 
 /// The column that every kept row gets when near-duplicates are dropped.
 pub(super) fn duplicates_field() -> Field {
-    Field::new(DUPLICATES, DataType::UInt64, false)
+    Field::new(DUPLICATES, DataType::Int64, false)
 }
 
 /// Counts for `kept`, if it is written.
@@ -66,8 +66,11 @@ fn brought(batch: &RecordBatch) -> Result<Vec<u64>> {
 /// Appends the column to kept rows.
 pub(super) fn append(batch: &RecordBatch, counts: &DuplicateCounts) -> Result<RecordBatch> {
     let own = brought(batch)?.into_iter();
-    let sums = own.zip(rows_of(batch)?.values()).map(|(own, &row)| Ok(own.saturating_add(counts.dropped_for(row)?)));
-    let sums: ArrayRef = Arc::new(UInt64Array::from(sums.collect::<Result<Vec<_>>>()?));
+    let sums = own.zip(rows_of(batch)?.values()).map(|(own, &row)| {
+        let sum = own.saturating_add(counts.dropped_for(row)?);
+        Ok(i64::try_from(sum).unwrap_or(i64::MAX))
+    });
+    let sums: ArrayRef = Arc::new(Int64Array::from(sums.collect::<Result<Vec<_>>>()?));
     let mut fields = batch.schema_ref().fields().to_vec();
     fields.push(Arc::new(duplicates_field()));
     let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, UInt64Type};
 use futures::TryStreamExt;
@@ -314,8 +314,8 @@ impl Pieces {
         self.next_row += 1;
         Ok(Some(CutPiece {
             id: found_id.to_owned(),
-            start: numbers(batch, "start")?.value(row),
-            end: numbers(batch, "end")?.value(row),
+            start: number(batch, "start", row)?,
+            end: number(batch, "end", row)?,
             text: strings(batch, "text")?.value(row).to_owned(),
         }))
     }
@@ -325,8 +325,10 @@ fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
     column(batch, name)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(name))
 }
 
-fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a UInt64Array> {
-    column(batch, name)?.as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong_type(name))
+fn number(batch: &RecordBatch, name: &str, row: usize) -> Result<u64> {
+    let number = cast(&column(batch, name)?.slice(row, 1), &DataType::UInt64).map_err(|_| wrong_type(name))?;
+    let number = number.as_primitive_opt::<UInt64Type>().filter(|number| number.is_valid(0));
+    number.map(|number| number.value(0)).ok_or_else(|| wrong_type(name))
 }
 
 fn wrong_type(name: &str) -> Error {

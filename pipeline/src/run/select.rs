@@ -217,7 +217,7 @@ impl<'a> Chooser<'a> {
                 survey.schema.schema(),
                 &[
                     id_field(),
-                    Field::new(columns::RANK, DataType::UInt32, false),
+                    Field::new(columns::RANK, DataType::Int32, false),
                     Field::new(columns::SCORE, DataType::Float64, true),
                     reason_field(),
                 ],

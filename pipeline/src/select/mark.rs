@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, UInt64Type};
 use tamis_schemas::columns;
 
@@ -50,7 +50,7 @@ impl MarkBatch {
     }
 
     fn fields() -> [FieldRef; 3] {
-        [(columns::RANK, DataType::UInt32), (columns::SCORE, DataType::Float64), (columns::REASON, DataType::Utf8)]
+        [(columns::RANK, DataType::Int32), (columns::SCORE, DataType::Float64), (columns::REASON, DataType::Utf8)]
             .map(|(name, data_type)| Arc::new(Field::new(name, data_type, true)))
     }
 }
@@ -68,7 +68,7 @@ impl MapStage for MarkBatch {
         let rows = required_column(&batch, columns::ROW, &DataType::UInt64)?.as_primitive::<UInt64Type>();
         let found: Vec<Option<&Chosen>> =
             rows.values().iter().map(|row| self.by_row.get(row).map(|&index| &self.chosen[index])).collect();
-        let ranks: UInt32Array = found.iter().map(|one| one.map(|one| one.rank)).collect();
+        let ranks: Int32Array = found.iter().map(|one| one.map(|one| one.rank.cast_signed())).collect();
         let scores: Float64Array = found.iter().map(|one| one.and_then(|one| one.score)).collect();
         let reasons: StringArray = found.iter().map(|one| one.map(|one| &one.reason)).collect();
         let arrays: Vec<ArrayRef> = vec![Arc::new(ranks), Arc::new(scores), Arc::new(reasons)];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, StringBuilder, UInt64Array, UInt64Builder};
+use arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringArray, StringBuilder, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use tamis_schemas::tables::spans_schema;
 
@@ -99,7 +99,7 @@ impl SpanBatches {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let (mut ids, mut texts, mut rules, mut first_ids) =
             (StringBuilder::new(), StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-        let (mut starts, mut ends) = (UInt64Builder::new(), UInt64Builder::new());
+        let (mut starts, mut ends) = (Int64Builder::new(), Int64Builder::new());
         let (mut n_rows, mut n_bytes) = (0, 0);
         while n_rows < self.batch_rows && n_bytes < BATCH_BYTES {
             let Some(span) = self.spans.next()? else { break };
@@ -113,8 +113,8 @@ impl SpanBatches {
                 first_ids.append_value(String::from_utf8_lossy(&id));
             }
             ids.append_value(String::from_utf8_lossy(&span.id));
-            starts.append_value(span.start);
-            ends.append_value(span.end);
+            starts.append_value(span.start.cast_signed());
+            ends.append_value(span.end.cast_signed());
             texts.append_value(String::from_utf8_lossy(&span.text));
             rules.append_value(span.rule.name());
             n_rows += 1;

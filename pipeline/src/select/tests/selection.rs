@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Float64Type, UInt32Type};
+use arrow::datatypes::{Float64Type, Int32Type};
 use tamis_schemas::columns;
 
 use super::super::{LabelledPool, Quota, SelectSettings, Selection, Strategy};
@@ -162,13 +162,13 @@ fn becomes_a_stage_that_marks_the_batch() {
     let slices: Vec<_> = (0..9).map(|slice| stage.apply(whole.slice(slice * 10, 10)).unwrap()).collect();
     assert_eq!(arrow::compute::concat_batches(&marked.schema(), &slices).unwrap(), marked);
 
-    let ranks = marked.column_by_name(columns::RANK).unwrap().as_primitive::<UInt32Type>();
+    let ranks = marked.column_by_name(columns::RANK).unwrap().as_primitive::<Int32Type>();
     let scores = marked.column_by_name(columns::SCORE).unwrap().as_primitive::<Float64Type>();
     let reasons = marked.column_by_name(columns::REASON).unwrap().as_string::<i32>();
     assert_eq!(ranks.len() - ranks.null_count(), 12);
     for one in handle.get().unwrap().batch.chosen() {
         let row = one.row as usize;
-        assert_eq!((ranks.value(row), reasons.value(row)), (one.rank, one.reason.as_str()));
+        assert_eq!((ranks.value(row), reasons.value(row)), (one.rank.cast_signed(), one.reason.as_str()));
         assert_eq!(scores.is_valid(row).then(|| scores.value(row)), one.score);
     }
 }
