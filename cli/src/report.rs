@@ -43,6 +43,25 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
     out.flush()
 }
 
+/// Says that earlier runs have read all `n_inputs` files.
+pub(crate) fn print_nothing_new(command: &str, output: &str, n_inputs: usize, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => {
+            let summary = json!({"command": command, "output": output, "nothing_new": true, "files": n_inputs});
+            serde_json::to_writer_pretty(&mut out, &summary)?;
+            writeln!(out)?;
+        }
+        Format::Text | Format::Html => writeln!(
+            out,
+            "{command}: nothing new: {} of the input {} in {output} already",
+            counted(n_inputs as u64, "file"),
+            if n_inputs == 1 { "is" } else { "are" }
+        )?,
+    }
+    out.flush()
+}
+
 fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     let Manifest { rows, inputs, dropped_by_reason, .. } = finished.manifest;
     let stored: u64 = inputs.iter().map(|input| input.size_bytes).sum();

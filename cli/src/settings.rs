@@ -120,7 +120,10 @@ pub(crate) fn convert(args: &Convert) -> Config {
 }
 
 fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
-    Config::new(input(data.inputs.clone(), &data.reading), OutputConfig { path: data.output.clone(), tables })
+    Config::new(
+        input(data.inputs.clone(), &data.reading),
+        OutputConfig { tables, ..OutputConfig::new(data.output.clone()) },
+    )
 }
 
 fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {

@@ -81,6 +81,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Another run was added to the same output first, again and again.
+    #[error("other runs were added to `{location}` meanwhile, each time that this one was about to be")]
+    Overtaken {
+        /// The output.
+        location: String,
+    },
     /// The user or the system asked us to stop.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -113,6 +119,7 @@ impl Error {
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
                     .into(),
             ),
+            Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
             Self::Spill { .. } => Some("free space there, or name a folder on a disk with more with --temp-dir".into()),
             _ => None,

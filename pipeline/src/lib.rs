@@ -9,10 +9,12 @@
 mod bloom;
 pub mod budget;
 pub mod context;
+mod dataset;
 pub mod decontaminate;
 pub mod dedup;
 mod error;
 pub mod inspect;
+pub mod place;
 pub mod progress;
 mod rows;
 pub mod run;

@@ -500,6 +500,34 @@ pub struct OutputConfig {
     /// Tables to write; all that the stages make by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<Table>>,
+    /// Whether the output is that of one run, or runs are added to it.
+    #[serde(default, skip_serializing_if = "OutputMode::is_new")]
+    pub mode: OutputMode,
+}
+
+impl OutputConfig {
+    /// All tables of one run, at `path`.
+    pub fn new(path: String) -> Self {
+        Self { path, tables: None, mode: OutputMode::default() }
+    }
+}
+
+/// What a run does with what is at the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// The output is that of one run: what is there is refused, or replaced if the user says so.
+    #[default]
+    New,
+    /// Each run reads the files that no earlier one has read, and adds what it makes of them. Rows are compared with those that
+    /// earlier runs kept.
+    Append,
+}
+
+impl OutputMode {
+    fn is_new(&self) -> bool {
+        *self == Self::New
+    }
 }
 
 /// Tables that a run writes.

@@ -1,5 +1,7 @@
 //! The manifest of an index over runs: which segments it has, and under which parameters their rows were compared.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::FileRecord;
@@ -16,6 +18,9 @@ pub struct IndexManifest {
     pub parameters: IndexParameters,
     /// Segments, rows added first foremost.
     pub segments: Vec<SegmentRecord>,
+    /// Of each output that runs are added to, by the name of its first run: the last run whose rows are here, or have been.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub followed: BTreeMap<String, u64>,
 }
 
 /// Everything that makes the rows of two runs comparable, and the decision between them the same.

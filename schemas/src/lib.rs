@@ -3,6 +3,7 @@
 //! This crate opens no file, starts no thread and hashes no text.
 
 pub mod columns;
+pub mod commit;
 pub mod config;
 pub mod index;
 pub mod manifest;

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use tamis_pipeline::dedup::index::Place;
 use tamis_pipeline::dedup::index::maintain::{self, Expire};
+use tamis_pipeline::place::Place;
 use tamis_schemas::index::{IndexManifest, SegmentRecord};
 
 use crate::args::{Format, Global, IndexCommand, IndexExpire};

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tamis_pipeline::run::Outcome;
 use tamis_schemas::config::Config;
 
 use crate::args::{Global, Overwrite};
@@ -23,7 +24,13 @@ pub(crate) fn run(
     let (stamp, stores) = (settings::stamp(), settings::stores());
     let result = tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress());
     drop(display);
-    let manifest = result?;
+    let manifest = match result? {
+        Outcome::Written(manifest) => manifest,
+        Outcome::NothingNew { n_inputs } => {
+            report::print_nothing_new(command, &config.output.path, n_inputs, global.format)?;
+            return Ok(Exit::Clean);
+        }
+    };
     let finished = Finished {
         command,
         manifest: &manifest,

@@ -8,7 +8,7 @@
 //! A run that stops between the last two left a complete output whose rows the index does not know: the same command with
 //! `--overwrite` puts that right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::config::Config;
@@ -16,8 +16,10 @@ use tamis_schemas::index::{INDEX_VERSION, IndexManifest};
 use tamis_schemas::manifest::Manifest;
 
 use crate::context::Context;
+use crate::dataset::Dataset;
 use crate::dedup::Settings;
-use crate::dedup::index::{Addition, Catalog, IndexRows, Lookup, Place, StagedSegment, Stamp, maintain, parameters};
+use crate::dedup::index::{Addition, Catalog, IndexRows, Lookup, StagedSegment, Stamp, maintain, parameters};
+use crate::place::Place;
 use crate::sink::{Existing, MANIFEST, refuse_overlap};
 use crate::store::Stores;
 use crate::{Error, Result};
@@ -51,6 +53,7 @@ impl IndexRun {
         config: &Config,
         settings: Option<&Settings>,
         existing: Existing,
+        dataset: Option<&Dataset<'_>>,
         stores: &Stores,
         stamp: &Stamp,
         context: &Context,
@@ -59,9 +62,11 @@ impl IndexRun {
         refuse_overlap("index", &index.url, &config.input.paths)?;
         let runtime = context.runtime.handle();
         let place = Place::new(&index.url, stores, runtime)?;
+        let parameters = parameters(settings)?;
+        dataset.map_or(Ok(()), |dataset| dataset.follow_index(&place, &parameters))?;
         let catalog = Catalog::load(&place)?;
-        catalog.check(&parameters(settings)?)?;
-        place.probe(&stamp.nonce)?;
+        catalog.check(&parameters)?;
+        place.probe(&format!("probe-{}", stamp.nonce))?;
         let output = Place::new(&config.output.path, stores, runtime)?;
         let superseded = match existing {
             Existing::Refuse => Vec::new(),
@@ -101,6 +106,16 @@ impl IndexRun {
         self.catalog.check_unchanged()
     }
 
+    /// Whether the index is as it was when this run was compared with it.
+    pub(super) fn is_unchanged(&self) -> Result<bool> {
+        self.catalog.is_unchanged()
+    }
+
+    /// Brings the index up to the runs that were added to an output.
+    pub(super) fn follow(&self, dataset: &Dataset<'_>) -> Result<()> {
+        dataset.follow_index(self.catalog.place(), &parameters(&self.settings)?)
+    }
+
     /// Adds the segment, in place of what this run replaces.
     pub(super) fn commit(&self, staged: Option<StagedSegment>) -> Result<()> {
         let place = self.catalog.place();
@@ -110,6 +125,7 @@ impl IndexRun {
                 index_version: INDEX_VERSION,
                 parameters: parameters(&self.settings)?,
                 segments: Vec::new(),
+                followed: BTreeMap::new(),
             },
         };
         let keeps = |run: &tamis_schemas::index::RunRecord| !self.superseded.contains(&run.run);

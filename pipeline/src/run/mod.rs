@@ -25,7 +25,7 @@ mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::Config;
+use tamis_schemas::config::{Config, IndexConfig, OutputMode};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
@@ -35,10 +35,11 @@ pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 
 use crate::context::Context;
+use crate::dataset::{Dataset, INDEX, committed};
 use crate::dedup::Search;
-use crate::dedup::index::Stamp;
+use crate::dedup::index::{StagedSegment, Stamp};
 use crate::progress::Progress;
-use crate::sink::{Existing, Output, hex};
+use crate::sink::{Added, Existing, Output, hex};
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
 use crate::store::Stores;
 use crate::{Error, Result};
@@ -115,7 +116,23 @@ impl Run<'_> {
     }
 }
 
-/// Runs what `config` describes. The `stamp` goes into the index over runs, if there is one, and nowhere else.
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It wrote what the manifest says.
+    Written(Box<Manifest>),
+    /// Earlier runs have read all inputs: nothing was written.
+    NothingNew {
+        /// Number of the files.
+        n_inputs: usize,
+    },
+}
+
+/// Of runs that are added to the same output at once, one is first, and the others begin anew: so often at most.
+const MOST_TRIES: usize = 8;
+
+/// Runs what `config` describes. The `stamp` goes into the index over runs and into the log of an output that runs are added
+/// to, and nowhere else.
 ///
 /// # Errors
 /// Whatever stops the run; nothing is visible at the output then.
@@ -126,17 +143,52 @@ pub fn run(
     stores: &Stores,
     context: &Context,
     progress: &Progress,
-) -> Result<Manifest> {
-    let config = &config.resolved();
+) -> Result<Outcome> {
+    let config = &with_own_index(config.resolved());
     check(config)?;
+    if config.output.mode == OutputMode::Append && existing == Existing::Overwrite {
+        return Err(Error::Config {
+            message: "output.mode is \"append\": there is nothing to overwrite".into(),
+            hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
+        });
+    }
     let plan = Plan::new(config)?;
+    for try_number in 0..MOST_TRIES {
+        let stamp = Stamp { nonce: format!("{}-{try_number}", stamp.nonce), ..stamp.clone() };
+        if let Some(outcome) = try_run(config, &plan, existing, &stamp, stores, context, progress)? {
+            return Ok(outcome);
+        }
+        tracing::info!("another run was added first: begin anew");
+    }
+    Err(Error::Overtaken { location: config.output.path.clone() })
+}
+
+/// `None`: another run was added to the output meanwhile, and this one is not.
+fn try_run(
+    config: &Config,
+    plan: &Plan,
+    existing: Existing,
+    stamp: &Stamp,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Option<Outcome>> {
     let runtime = context.runtime.handle();
-    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, stores, runtime)?;
-    let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, stores, stamp, context)?;
+    let mut dataset = Dataset::open(config, stores, stamp, runtime)?;
+    let added = dataset.as_ref().map(|dataset| Added { run: dataset.run(), tables: dataset.tables() });
+    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, added, stores, runtime)?;
+    let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, dataset.as_ref(), stores, stamp, context)?;
     index.as_ref().map_or(Ok(()), IndexRun::announce)?;
     output.prepare()?;
-    let inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
-    let run = Run { config, plan: &plan, inputs: &inputs, context, progress };
+    let mut inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
+    if let Some(dataset) = &dataset {
+        let are_new = dataset.are_new(inputs.files())?;
+        if !are_new.contains(&true) {
+            return Ok(Some(Outcome::NothingNew { n_inputs: are_new.len() }));
+        }
+        inputs = inputs.retain(&are_new);
+    }
+    let run = Run { config, plan, inputs: &inputs, context, progress };
 
     let held_out = held_out::load(run, stores)?;
     let lookup = index.as_ref().map(|index| index.lookup(context)).transpose()?;
@@ -178,10 +230,51 @@ pub fn run(
         selection: written.selection,
         tables: output.records().clone(),
     };
+    if let Some(dataset) = &mut dataset {
+        return Ok(add(dataset, output, index.as_ref(), staged, &inputs, &manifest)?
+            .then(|| Outcome::Written(Box::new(manifest))));
+    }
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;
     index.as_ref().map_or(Ok(()), |index| index.commit(staged))?;
-    Ok(manifest)
+    Ok(Some(Outcome::Written(Box::new(manifest))))
+}
+
+/// Adds a run to others, with its rows in the index. `false`: another run was added meanwhile, and this one is not.
+fn add(
+    dataset: &mut Dataset<'_>,
+    output: Output,
+    index: Option<&IndexRun>,
+    staged: Option<StagedSegment>,
+    inputs: &Inputs,
+    manifest: &Manifest,
+) -> Result<bool> {
+    if !index.map_or(Ok(true), IndexRun::is_unchanged)? {
+        return Ok(false);
+    }
+    let read = inputs.files().iter().map(committed).collect();
+    let segment = staged.as_ref().map(|staged| staged.record(dataset.stamp().now));
+    if !dataset.commit(read, output.added_tables(), segment, manifest)? {
+        return Ok(false);
+    }
+    output.keep();
+    staged.map(StagedSegment::keep);
+    let follow = || {
+        index.map_or(Ok(()), |index| index.follow(dataset))?;
+        dataset.follow_tables()
+    };
+    follow().map_err(|error| dataset.behind(&error))?;
+    Ok(true)
+}
+
+/// An output that runs are added to has an index of its own, if none is named: or rows would not be compared with those of
+/// earlier runs.
+fn with_own_index(mut config: Config) -> Config {
+    if config.output.mode == OutputMode::Append && config.deduplicate.is_some() && config.index.is_none() {
+        let url = format!("{}/{INDEX}", config.output.path.trim_end_matches('/'));
+        config.index = Some(IndexConfig { url });
+    }
+    config
 }
 
 fn check_reject_ratio(run: Run<'_>, rows: &RowCounts) -> Result<()> {

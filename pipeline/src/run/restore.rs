@@ -79,7 +79,7 @@ pub fn restore(
     let input = input_columns(&run, &kept, dropped.as_ref())?;
     let carried = Carried::new(&input, if has_ids { &added } else { &[] });
     let unique = vec![config.input.text.clone()];
-    let mut sink = Output::open(&config, &[Table::Kept], unique, existing, stores, context.runtime.handle())?;
+    let mut sink = Output::open(&config, &[Table::Kept], unique, existing, None, stores, context.runtime.handle())?;
     sink.prepare()?;
     let mut writer = sink.table(Table::Kept, Arc::clone(carried.schema()))?;
 
@@ -147,7 +147,7 @@ fn config(run: &FinishedRun<'_>, output: &str) -> Config {
     if let Some(text) = run.manifest().config["input"]["text"].as_str() {
         text.clone_into(&mut input.text);
     }
-    Config::new(input, OutputConfig { path: output.to_owned(), tables: None })
+    Config::new(input, OutputConfig::new(output.to_owned()))
 }
 
 /// # Errors

@@ -4,6 +4,7 @@
 //! Output::open -> prepare -> table(...) -> TableWriter::write ... -> finish_table -> commit(manifest)
 //!   local:  OUT/_tamis_staging/kept/part-00000.parquet --rename--> OUT/kept/part-00000.parquet, then OUT/manifest.json
 //!   bucket: uploads become visible when they end; the manifest makes them a run
+//!   runs that are added to others: files of their own names, which the commit log makes a run (see `dataset`)
 //! ```
 
 mod chunk;
@@ -17,9 +18,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
+use object_store::{ObjectMeta, ObjectStoreExt};
+use tamis_schemas::commit::CommittedTable;
 use tamis_schemas::config::{Config, Table, TierConfig};
 use tamis_schemas::manifest::{Manifest, TableRecord};
 use tokio::runtime::Handle;
@@ -31,6 +33,7 @@ pub use table::TableWriter;
 use tier::Tier;
 pub(crate) use tier::{is_local, local_folder};
 
+use crate::dataset::{COMMITS, DeltaSchema};
 use crate::store::Stores;
 use crate::{Error, Result};
 
@@ -49,6 +52,15 @@ pub enum Existing {
     Overwrite,
 }
 
+/// A run that is added to others.
+#[derive(Debug)]
+pub(crate) struct Added {
+    /// Name of the run: the names of its files begin with it.
+    pub(crate) run: String,
+    /// The tables of the output so far.
+    pub(crate) tables: BTreeMap<Table, CommittedTable>,
+}
+
 /// The output of one run. Dropped without [`commit`](Self::commit), it takes back what it wrote.
 #[derive(Debug)]
 pub struct Output {
@@ -61,28 +73,31 @@ pub struct Output {
     claims: Vec<Claim>,
     runtime: Handle,
     existing: Existing,
+    /// If runs are added to the output: this one, and the tables with it.
+    added: Option<Added>,
     is_committed: bool,
 }
 
 impl Output {
     /// Checks every tier that `tables` go to and takes hold of local ones; what is there stays as it is. `unique_columns`
-    /// hold long texts.
+    /// hold long texts. `added`: the run is added to others.
     ///
     /// # Errors
     /// `Error::Config` if a location holds something and `existing` is [`Existing::Refuse`], if another run is writing to
     /// it, or if it lies inside an input or an input inside it; `Error::Unwritable` if it cannot be written to.
-    pub fn open(
+    pub(crate) fn open(
         config: &Config,
         tables: &[Table],
         unique_columns: Vec<String>,
         existing: Existing,
+        added: Option<Added>,
         stores: &Stores,
         runtime: &Handle,
     ) -> Result<Self> {
         let home_url = &config.output.path;
+        let resolve = |name: &str, tier: &TierConfig| Tier::resolve(name, tier, home_url, added.is_none(), stores);
         let default = config.tiers.get(DEFAULT_TIER).cloned().unwrap_or_default();
-        let home =
-            Arc::new(Tier::resolve(DEFAULT_TIER, &TierConfig { url: None, ..default.clone() }, home_url, stores)?);
+        let home = Arc::new(resolve(DEFAULT_TIER, &TierConfig { url: None, ..default.clone() })?);
         let mut tiers = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for &table in tables {
@@ -98,7 +113,7 @@ impl Output {
                         });
                     }
                 };
-                tiers.insert(name.to_owned(), Arc::new(Tier::resolve(name, tier, home_url, stores)?));
+                tiers.insert(name.to_owned(), Arc::new(resolve(name, tier)?));
             }
             routes.insert(table, name.to_owned());
         }
@@ -112,6 +127,7 @@ impl Output {
             claims: Vec::new(),
             runtime: runtime.clone(),
             existing,
+            added,
             is_committed: false,
         };
         for place in output.places() {
@@ -120,14 +136,22 @@ impl Output {
                 refuse_overlap("output", &place.display(""), &held_out.paths)?;
             }
         }
-        for place in output.places() {
-            output.claim(&place)?;
+        if output.added.is_some() {
+            output.refuse_single_run()?;
+        } else {
+            output.refuse_added_runs()?;
+            for place in output.places() {
+                output.claim(&place)?;
+            }
         }
         Ok(output)
     }
 
     /// Makes ready to write: removes what a run that was killed left, and objects that are to be overwritten.
     pub fn prepare(&self) -> Result<()> {
+        if self.added.is_some() {
+            return Ok(());
+        }
         for place in self.places() {
             match &place.folder {
                 Some(folder) => {
@@ -144,10 +168,18 @@ impl Output {
     }
 
     /// Begins a table.
+    ///
+    /// # Errors
+    /// `Error::Config` or `Error::Column` if earlier runs that this one is added to have the table elsewhere, or columns of
+    /// other types in it.
     pub fn table(&mut self, table: Table, schema: SchemaRef) -> Result<TableWriter> {
         let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
+        if let Some(added) = &mut self.added {
+            added.begin(table, &tier, &schema)?;
+        }
+        let run = self.added.as_ref().map(|added| added.run.clone());
         self.begun.push((table, Arc::clone(&tier)));
-        TableWriter::new(table, tier, schema, &self.unique_columns, self.runtime.clone())
+        TableWriter::new(table, tier, run, schema, &self.unique_columns, self.runtime.clone())
     }
 
     /// Ends a table.
@@ -159,6 +191,18 @@ impl Output {
     /// The finished tables.
     pub fn records(&self) -> &BTreeMap<Table, TableRecord> {
         &self.records
+    }
+
+    /// The tables of the run that is added to others, with the columns of all runs.
+    pub(crate) fn added_tables(&self) -> BTreeMap<Table, CommittedTable> {
+        let begun = |table: &Table| self.begun.iter().any(|(begun, _)| begun == table);
+        let tables = self.added.iter().flat_map(|added| added.tables.clone());
+        tables.filter(|(table, _)| begun(table)).collect()
+    }
+
+    /// Leaves what was written where it is: the run was added to others.
+    pub(crate) fn keep(mut self) {
+        self.is_committed = true;
     }
 
     /// Makes the run visible: renames local tables into place, then writes the manifest.
@@ -191,6 +235,30 @@ impl Output {
             .map_err(|error| self.home.unwritable(MANIFEST, error))?;
         self.is_committed = true;
         Ok(())
+    }
+
+    /// # Errors
+    /// `Error::Config` if the output holds a run that nothing can be added to.
+    fn refuse_single_run(&self) -> Result<()> {
+        if !self.has(MANIFEST)? {
+            return Ok(());
+        }
+        Err(Error::Config {
+            message: format!("the output `{}` is that of one run, to which none can be added", self.home.url()),
+            hint: Some("choose another output.path, or set output.mode to \"new\"".into()),
+        })
+    }
+
+    /// # Errors
+    /// `Error::Config` if the output holds runs that were added one by one: none of them is to be overwritten.
+    fn refuse_added_runs(&self) -> Result<()> {
+        if self.existing != Existing::Overwrite || !self.has(&format!("{COMMITS}/{:020}.json", 0))? {
+            return Ok(());
+        }
+        Err(Error::Config {
+            message: format!("the output `{}` holds runs that were added one by one", self.home.url()),
+            hint: Some("choose another output.path, set output.mode to \"append\", or remove it yourself".into()),
+        })
     }
 
     /// Every distinct place, the manifest's first.
@@ -260,15 +328,16 @@ impl Output {
     fn half_tables(&self, place: &Tier) -> Result<Vec<PathBuf>> {
         let (Some(folder), Some(staging)) = (&place.folder, place.staging_folder()) else { return Ok(Vec::new()) };
         let is_of_this = std::fs::read_to_string(staging.join(COMMITTING)).is_ok_and(|of| of == self.home.identity());
-        let is_half = is_of_this && !self.has_manifest()?;
+        let is_half = is_of_this && !self.has(MANIFEST)?;
         Ok(if is_half { Table::ALL.map(|table| folder.join(table.name())).into() } else { Vec::new() })
     }
 
-    fn has_manifest(&self) -> Result<bool> {
-        match self.runtime.block_on(self.home.store.head(&self.home.final_path(MANIFEST))) {
+    /// Whether the output holds a file.
+    fn has(&self, name: &str) -> Result<bool> {
+        match self.runtime.block_on(self.home.store.head(&self.home.final_path(name))) {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(self.home.unwritable(MANIFEST, error)),
+            Err(error) => Err(self.home.unwritable(name, error)),
         }
     }
 
@@ -277,18 +346,21 @@ impl Output {
         self.forget_manifest()?;
         for (&table, tier) in &self.routes {
             if self.tiers[tier].display("") == place.display("") {
-                self.remove_objects(place, table)?;
+                self.remove_objects(place, table, "")?;
             }
         }
         Ok(())
     }
 
-    fn remove_objects(&self, tier: &Tier, table: Table) -> Result<()> {
+    /// Removes the objects of a table whose names begin so.
+    fn remove_objects(&self, tier: &Tier, table: Table, beginning: &str) -> Result<()> {
         let prefix = tier.final_path(table.name());
         self.runtime
             .block_on(async {
                 let objects: Vec<_> = tier.store.list(Some(&prefix)).try_collect().await?;
-                for object in objects {
+                let is_meant =
+                    |object: &&ObjectMeta| object.location.filename().is_some_and(|name| name.starts_with(beginning));
+                for object in objects.iter().filter(is_meant) {
                     tier.store.delete(&object.location).await?;
                 }
                 Ok::<_, object_store::Error>(())
@@ -305,15 +377,49 @@ impl Output {
     }
 }
 
+impl Added {
+    /// Adds the columns of a table.
+    fn begin(&mut self, table: Table, tier: &Tier, schema: &Schema) -> Result<()> {
+        let url = tier.own_url().map(str::to_owned);
+        let mut columns = DeltaSchema::of(schema);
+        if let Some(before) = self.tables.get(&table) {
+            if before.url != url {
+                let place =
+                    |url: Option<&str>| url.map_or_else(|| "the output itself".to_owned(), |url| format!("`{url}`"));
+                return Err(Error::Config {
+                    message: format!(
+                        "table `{}` lies in {} since earlier runs, and routes send it to {} now",
+                        table.name(),
+                        place(before.url.as_deref()),
+                        place(url.as_deref())
+                    ),
+                    hint: Some("route it to the tier of earlier runs, or write to a new output".into()),
+                });
+            }
+            let mut all = DeltaSchema::from_json(&before.schema)?;
+            all.merge(&columns, table.name())?;
+            columns = all;
+        }
+        self.tables.insert(table, CommittedTable { url, schema: columns.to_json()? });
+        Ok(())
+    }
+}
+
 impl Drop for Output {
     /// Removes what a run that was not committed has made visible; the claims remove the rest.
     fn drop(&mut self) {
         if self.is_committed {
             return;
         }
+        if let Some(added) = &self.added {
+            for (table, tier) in &self.begun {
+                let _ = self.remove_objects(tier, *table, &format!("{}-", added.run));
+            }
+            return;
+        }
         for (table, tier) in &self.begun {
             if tier.folder.is_none() {
-                let _ = self.remove_objects(tier, *table);
+                let _ = self.remove_objects(tier, *table, "");
             }
         }
         for table in self.places().iter().filter_map(|place| self.half_tables(place).ok()).flatten() {

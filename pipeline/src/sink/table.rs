@@ -25,6 +25,7 @@ use crate::{Error, Result};
 pub struct TableWriter {
     table: Table,
     tier: Arc<Tier>,
+    added_run: Option<String>,
     schema: SchemaRef,
     properties: WriterProperties,
     runtime: Handle,
@@ -47,17 +48,30 @@ impl std::fmt::Debug for OpenFile {
 }
 
 impl TableWriter {
-    /// A writer for rows of `schema`; `unique_columns` hold texts that hardly ever repeat.
+    /// A writer for rows of `schema`; `unique_columns` hold texts that hardly ever repeat. `added_run`: the
+    /// run is added to others, its files have names of their own, and a table without a row has none.
     pub(super) fn new(
         table: Table,
         tier: Arc<Tier>,
+        added_run: Option<String>,
         schema: SchemaRef,
         unique_columns: &[String],
         runtime: Handle,
     ) -> Result<Self> {
         let properties = writer_properties(&schema, unique_columns, tier.config.zstd)?;
         let chunker = Chunker::new(Arc::clone(&schema));
-        Ok(Self { table, tier, schema, properties, runtime, chunker, open: None, files: Vec::new(), rows: 0 })
+        Ok(Self {
+            table,
+            tier,
+            added_run,
+            schema,
+            properties,
+            runtime,
+            chunker,
+            open: None,
+            files: Vec::new(),
+            rows: 0,
+        })
     }
 
     /// Schema of the rows.
@@ -75,12 +89,13 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Writes what is left. A table without a row still has one file, so that its columns can be read.
+    /// Writes what is left. A table without a row still has one file, so that its columns can be read; not if the Delta log of
+    /// runs that are added to each other has them.
     pub(super) fn finish(mut self) -> Result<TableRecord> {
         if let Some(chunk) = self.chunker.finish()? {
             self.write_chunk(&chunk)?;
         }
-        if self.files.is_empty() && self.open.is_none() {
+        if self.files.is_empty() && self.open.is_none() && self.added_run.is_none() {
             self.open = Some(self.create()?);
         }
         self.close()?;
@@ -112,7 +127,8 @@ impl TableWriter {
     }
 
     fn file_name(&self) -> String {
-        format!("{}/part-{:05}.parquet", self.table.name(), self.files.len())
+        let stem = self.added_run.as_deref().unwrap_or("part");
+        format!("{}/{stem}-{:05}.parquet", self.table.name(), self.files.len())
     }
 
     fn path(&self) -> Path {

@@ -26,11 +26,19 @@ pub(super) struct Tier {
     prefix: Path,
     url: String,
     is_home: bool,
+    is_staged: bool,
 }
 
 impl Tier {
-    /// Resolves the tier; `home` is where the manifest goes, and where a tier without a URL lies.
-    pub(super) fn resolve(name: &str, config: &TierConfig, home: &str, stores: &Stores) -> Result<Self> {
+    /// Resolves the tier; `home` is where the manifest goes, and where a tier without a URL lies. `is_staged`: what is written
+    /// to a folder gets its place at the commit.
+    pub(super) fn resolve(
+        name: &str,
+        config: &TierConfig,
+        home: &str,
+        is_staged: bool,
+        stores: &Stores,
+    ) -> Result<Self> {
         let url = config.url.as_deref().unwrap_or(home).trim_end_matches('/').to_owned();
         let (store, prefix) = stores.resolve(&url)?;
         let provider = Provider::of(&url);
@@ -41,6 +49,7 @@ impl Tier {
             storage_class: storage_class(provider, config)?,
             folder: (provider == Provider::Local).then(|| local_folder(&url)),
             prefix,
+            is_staged,
             is_home: config.url.is_none() || url == home.trim_end_matches('/'),
             url,
         })
@@ -48,12 +57,16 @@ impl Tier {
 
     /// Folder in which a local tier is written before the commit.
     pub(super) fn staging_folder(&self) -> Option<PathBuf> {
-        self.folder.as_ref().map(|folder| folder.join(STAGING))
+        self.folder.as_ref().filter(|_| self.is_staged).map(|folder| folder.join(STAGING))
     }
 
-    /// Where a file is written: a local one is renamed later, an object is invisible until its upload ends.
+    /// Where a file is written: one that is staged is renamed later, others are invisible until they are complete.
     pub(super) fn writing_path(&self, name: &str) -> Path {
-        let base = if self.folder.is_some() { self.prefix.clone().join(STAGING) } else { self.prefix.clone() };
+        let base = if self.folder.is_some() && self.is_staged {
+            self.prefix.clone().join(STAGING)
+        } else {
+            self.prefix.clone()
+        };
         join(&base, name)
     }
 
@@ -67,9 +80,19 @@ impl Tier {
         if self.is_home { name.to_owned() } else { format!("{}/{name}", self.url) }
     }
 
+    /// Where its tables lie, if not beneath the output.
+    pub(super) fn own_url(&self) -> Option<&str> {
+        (!self.is_home).then_some(self.url.as_str())
+    }
+
     /// What tells this place from any other, however it is spelled.
     pub(super) fn identity(&self) -> &str {
         if self.folder.is_some() { self.prefix.as_ref() } else { &self.url }
+    }
+
+    /// The URL or folder, as given.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// How messages name a file.

@@ -78,6 +78,25 @@ impl Inputs {
         })
     }
 
+    /// Leaves out files.
+    pub(crate) fn retain(self, is_kept: &[bool]) -> Self {
+        let Shared { files, stored, cancel, options, batch_rows } = &*self.shared;
+        let kept = || is_kept.iter().enumerate().filter(|(_, is_kept)| **is_kept).map(|(file, _)| file);
+        let files: Vec<InputFile> = kept().map(|file| files[file].clone()).collect();
+        let stored = kept().map(|file| Arc::clone(&stored[file])).collect();
+        Self {
+            total_bytes: files.iter().map(|file| file.size_bytes).sum(),
+            shared: Arc::new(Shared {
+                files,
+                stored,
+                cancel: cancel.clone(),
+                options: options.clone(),
+                batch_rows: *batch_rows,
+            }),
+            skipped: self.skipped,
+        }
+    }
+
     /// The files, in the order in which they are read.
     pub fn files(&self) -> &[InputFile] {
         &self.shared.files

@@ -19,7 +19,7 @@ use tamis_schemas::manifest::FileRecord;
 use tokio::runtime::Handle;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::Place;
+use crate::place::Place;
 use crate::sink::{ObjectWriter, hex};
 use crate::store::unreadable;
 use crate::{Error, Result};
@@ -114,7 +114,8 @@ impl BlockFile {
         if file.checksums.len() != n_blocks(record.bytes) * CHECKSUM_BYTES {
             return Err(damaged(&file.location, "its checksums are of a file of another size"));
         }
-        let found = place.size(&record.path)?;
+        let found =
+            place.size(&record.path).map_err(|error| missing_or_unreadable(&place.display(&record.path), &error))?;
         if found != record.bytes {
             let message = format!("it has {found} bytes, but was written with {}", record.bytes);
             return Err(damaged(&file.location, message));

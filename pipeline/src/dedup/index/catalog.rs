@@ -6,7 +6,7 @@ use tamis_schemas::index::{INDEX_VERSION, IndexManifest, IndexParameters};
 
 use super::blocks::damaged;
 use super::parameters;
-use super::place::Place;
+use crate::place::Place;
 use crate::{Error, Result};
 
 const CATALOG: &str = "index.json";
@@ -67,8 +67,13 @@ impl Catalog {
     /// # Errors
     /// `Error::Config` if the index was changed since it was read.
     pub fn check_unchanged(&self) -> Result<()> {
+        if self.is_unchanged()? { Ok(()) } else { Err(self.lost()) }
+    }
+
+    /// Whether the index is as it was read.
+    pub(crate) fn is_unchanged(&self) -> Result<bool> {
         let now = self.place.get_if_there(CATALOG)?.map(|(bytes, _)| bytes);
-        if now == self.stored.as_ref().map(|(bytes, _)| bytes.clone()) { Ok(()) } else { Err(self.lost()) }
+        Ok(now == self.stored.as_ref().map(|(bytes, _)| bytes.clone()))
     }
 
     /// Replaces the manifest, if it is still the one that was read.
@@ -79,6 +84,11 @@ impl Catalog {
     /// # Errors
     /// `Error::Config` if somebody else was faster.
     pub fn replace(&self, manifest: &IndexManifest) -> Result<()> {
+        if self.try_replace(manifest)? { Ok(()) } else { Err(self.lost()) }
+    }
+
+    /// As [`replace`](Self::replace); `false` if somebody else was faster.
+    pub(crate) fn try_replace(&self, manifest: &IndexManifest) -> Result<bool> {
         let mut json = serde_json::to_vec_pretty(manifest)
             .map_err(|error| Error::Invariant(format!("the manifest of the index is not JSON: {error}")))?;
         json.push(b'\n');
@@ -87,8 +97,10 @@ impl Catalog {
             std::fs::create_dir_all(folder).map_err(unwritable)?;
             let lock = std::fs::File::open(folder).map_err(unwritable)?;
             lock.lock().map_err(unwritable)?;
-            self.check_unchanged()?;
-            return self.place.put(CATALOG, json);
+            if !self.is_unchanged()? {
+                return Ok(false);
+            }
+            return self.place.put(CATALOG, json).map(|()| true);
         }
         let mode = match &self.stored {
             Some((_, version)) => PutMode::Update(version.clone()),
@@ -98,11 +110,10 @@ impl Catalog {
         let path = self.place.path(CATALOG);
         let put = self.place.store.put_opts(&path, json.clone().into(), PutOptions::from(mode));
         match self.place.runtime.block_on(put) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             // A put that was repeated after a lost answer meets its own result.
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                let now = self.place.get_if_there(CATALOG)?;
-                if now.is_some_and(|(bytes, _)| bytes == json) { Ok(()) } else { Err(self.lost()) }
+                Ok(self.place.get_if_there(CATALOG)?.is_some_and(|(bytes, _)| bytes == json))
             }
             Err(error) => Err(self.place.unwritable(CATALOG, error)),
         }
@@ -145,6 +156,8 @@ fn parse(bytes: &[u8], location: &str) -> Result<IndexManifest> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::tests::memory_place;
     use super::*;
     use crate::dedup::Settings;
@@ -157,7 +170,12 @@ mod tests {
         let local = Place::new(folder.path().join("a/b").to_str().unwrap(), &stores, runtime.handle()).unwrap();
         for place in [bucket, local] {
             let parameters = super::super::parameters(&Settings::default()).unwrap();
-            let empty = IndexManifest { index_version: INDEX_VERSION, parameters, segments: Vec::new() };
+            let empty = IndexManifest {
+                index_version: INDEX_VERSION,
+                parameters,
+                segments: Vec::new(),
+                followed: BTreeMap::new(),
+            };
             let mut other = empty.clone();
             other.parameters.seed = 9;
             let (first, second) = (Catalog::load(&place).unwrap(), Catalog::load(&place).unwrap());

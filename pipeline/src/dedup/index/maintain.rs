@@ -12,12 +12,12 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use super::blocks::damaged;
 use super::catalog::Catalog;
 use super::parameters::settings;
-use super::place::Place;
 use super::rows::{IndexRows, STORED_EXACT_KEY, STORED_ID, STORED_TEXT, exact_key, stored_schema};
 use super::segment::{Segment, expired_bytes, read_expired_of};
 use super::write::{Addition, SEGMENTS, Stamp};
 use crate::context::Context;
 use crate::dedup::columns::column;
+use crate::place::Place;
 use crate::sink::hex;
 use crate::{Error, Result, RowSet};
 

@@ -21,7 +21,6 @@ mod keys;
 mod lookup;
 pub mod maintain;
 mod parameters;
-mod place;
 mod rows;
 mod segment;
 #[cfg(test)]
@@ -31,7 +30,6 @@ mod write;
 pub use catalog::Catalog;
 pub use lookup::{Lookup, LookupCounts};
 pub use parameters::parameters;
-pub use place::Place;
 pub use rows::IndexRows;
 pub use write::{Addition, StagedSegment, Stamp};
 

@@ -17,10 +17,10 @@ use tamis_schemas::manifest::FileRecord;
 
 use super::blocks::{BlockFile, CHECKSUM_BYTES, damaged, n_blocks};
 use super::keys::KeyTable;
-use super::place::Place;
 use super::rows::stored_schema;
 use crate::context::Context;
 use crate::dedup::settings::Search;
+use crate::place::Place;
 use crate::sink::hex;
 use crate::{Error, Result, RowSet};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 
-use super::Place;
+use crate::place::Place;
 
 /// A place in memory, and the runtime that it needs.
 pub(super) fn memory_place() -> (tokio::runtime::Runtime, Place) {

@@ -14,10 +14,10 @@ use tamis_schemas::index::{RunRecord, SegmentRecord};
 use tamis_schemas::manifest::FileRecord;
 
 use super::blocks::BlockWriter;
-use super::place::Place;
 use super::rows::{KEYS, STORED_SKETCH, stored_schema};
 use crate::context::Context;
 use crate::dedup::settings::Search;
+use crate::place::Place;
 use crate::sink::{Chunker, hex};
 use crate::spill::ExternalSorter;
 use crate::{Error, Result};

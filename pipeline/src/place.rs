@@ -1,4 +1,4 @@
-//! Where an index lies.
+//! A folder or a prefix of a bucket, and what is done with whole files there.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::runtime::Handle;
 
-use super::blocks::missing_or_unreadable;
 use crate::sink::{is_local, local_folder, put_small};
 use crate::store::{Stores, unreadable};
 use crate::{Error, Result};
@@ -17,10 +16,10 @@ use crate::{Error, Result};
 /// A folder or a prefix of a bucket. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Place {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) runtime: Handle,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) runtime: Handle,
     /// The folder, if it is one of this machine.
-    pub(super) folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     prefix: Path,
     url: String,
 }
@@ -39,7 +38,7 @@ impl Place {
     }
 
     #[cfg(test)]
-    pub(super) fn in_store(store: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
+    pub(crate) fn in_store(store: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
         Self { store, runtime, folder: None, prefix: Path::from("index"), url: "memory://index".into() }
     }
 
@@ -48,15 +47,15 @@ impl Place {
         &self.url
     }
 
-    pub(super) fn path(&self, name: &str) -> Path {
+    pub(crate) fn path(&self, name: &str) -> Path {
         name.split('/').fold(self.prefix.clone(), Path::join)
     }
 
-    pub(super) fn display(&self, name: &str) -> String {
+    pub(crate) fn display(&self, name: &str) -> String {
         format!("{}/{name}", self.url)
     }
 
-    pub(super) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    pub(crate) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Unwritable { location: self.display(name), source: error.into() }
     }
 
@@ -74,40 +73,54 @@ impl Place {
         }
     }
 
-    /// Bytes of a file that must be there.
-    pub(super) fn size(&self, name: &str) -> Result<u64> {
-        let found = self.runtime.block_on(self.store.head(&self.path(name)));
-        found.map(|meta| meta.size).map_err(|error| missing_or_unreadable(&self.display(name), &error))
+    /// Bytes of a file.
+    pub(crate) fn size(&self, name: &str) -> object_store::Result<u64> {
+        self.runtime.block_on(self.store.head(&self.path(name))).map(|meta| meta.size)
     }
 
     pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         put_small(&self.store, &self.path(name), bytes, &self.runtime).map_err(|error| self.unwritable(name, error))
     }
 
+    /// Puts a file that nobody may have put before. `false`: somebody has put another.
+    ///
+    /// A put whose answer was lost is repeated by the store's client and meets its own result, and Amazon S3 refuses a put for a
+    /// delete at the same moment, too: what counts is what is there afterwards.
+    pub(crate) fn put_new(&self, name: &str, bytes: &Bytes) -> Result<bool> {
+        const TRIES: usize = 5;
+        let path = self.path(name);
+        for _ in 1..TRIES {
+            let put = self.store.put_opts(&path, bytes.clone().into(), PutOptions::from(PutMode::Create));
+            let Err(error) = self.runtime.block_on(put) else { return Ok(true) };
+            match self.get_if_there(name) {
+                Ok(Some((found, _))) => return Ok(found == *bytes),
+                Ok(None) if is_refused(&error) => {}
+                _ => return Err(self.unwritable(name, error)),
+            }
+        }
+        Err(self.unwritable(name, "the store says that it is there, and that it is not"))
+    }
+
     /// Tries whether the store heeds the conditions of a put: that of two commands only one replaces the manifest depends on
-    /// them. `nonce` names an object that nobody else writes. A folder has a lock instead.
+    /// them. `name` is that of an object that nobody else writes. A folder has locks and links instead.
     ///
     /// # Errors
     /// `Error::Config` if the store ignores them or has none.
-    pub(crate) fn probe(&self, nonce: &str) -> Result<()> {
+    pub(crate) fn probe(&self, name: &str) -> Result<()> {
         if self.folder.is_some() {
             return Ok(());
         }
-        let name = format!("probe-{nonce}");
-        let heeded = self.heeds_conditions(&name);
-        self.delete([name.as_str()])?;
+        let heeded = self.heeds_conditions(name);
+        self.delete([name])?;
         match heeded {
             Ok(true) => Ok(()),
             Ok(false) | Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
                 Err(Error::Config {
                     message: format!("the store of `{}` does not heed the conditions of a put", self.url),
-                    hint: Some(
-                        "two runs at once could lose rows of the index there: keep it in a folder or in another store"
-                            .into(),
-                    ),
+                    hint: Some("two runs at once could lose rows there: use a folder or another store".into()),
                 })
             }
-            Err(error) => Err(self.unwritable(&name, error)),
+            Err(error) => Err(self.unwritable(name, error)),
         }
     }
 
@@ -118,7 +131,7 @@ impl Place {
         };
         let is_refused = |result| match result {
             Ok(_) => Ok(false),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(true),
+            Err(error) if is_refused(&error) => Ok(true),
             Err(error) => Err(error),
         };
         let first = UpdateVersion::from(put("first", PutMode::Create)?);
@@ -145,7 +158,7 @@ impl Place {
     }
 
     /// Every file below the folder `name`, by its name here.
-    pub(super) fn list(&self, name: &str) -> Result<Vec<(String, ObjectMeta)>> {
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<(String, ObjectMeta)>> {
         let found: Vec<ObjectMeta> = self
             .runtime
             .block_on(self.store.list(Some(&self.path(name))).try_collect())
@@ -157,6 +170,11 @@ impl Place {
         });
         Ok(named.collect())
     }
+}
+
+/// Whether a condition of a put does not hold.
+fn is_refused(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
 }
 
 #[cfg(test)]

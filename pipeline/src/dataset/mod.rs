@@ -1,0 +1,131 @@
+//! An output that runs are added to: each run reads what is new in the inputs, and is visible whole or not at all.
+//!
+//! ```text
+//! OUT/_tamis/commits/<version>.json     a run each, created only if it is not there: this is the commit
+//! OUT/<table>/<run>-00000.parquet       files of its own, written before
+//! OUT/<table>/_delta_log/<version>.json the same runs, for readers of Delta Lake tables, written after
+//! OUT/_tamis/index                      what the runs kept, unless [index] names another place
+//! ```
+//!
+//! Of two runs at once, one gets the next version; the other begins anew with what is left to read. What a run that was
+//! killed left before its commit, no one reads; what it could not write after it, the next run writes.
+
+mod delta;
+mod index;
+mod ledger;
+mod log;
+
+use std::collections::BTreeMap;
+
+use tamis_schemas::commit::{COMMIT_VERSION, Commit, CommittedInput, CommittedTable};
+use tamis_schemas::config::{Config, OutputMode, Table};
+use tamis_schemas::index::{IndexParameters, SegmentRecord};
+use tamis_schemas::manifest::Manifest;
+use tokio::runtime::Handle;
+
+pub(crate) use delta::DeltaSchema;
+pub(crate) use ledger::committed;
+pub(crate) use log::COMMITS;
+
+use crate::dedup::index::Stamp;
+use crate::place::Place;
+use crate::store::Stores;
+use crate::{Error, Result};
+use log::CommitLog;
+
+/// Where the index lies if the config does not say.
+pub(crate) const INDEX: &str = "_tamis/index";
+
+/// An output that a run is to be added to.
+#[derive(Debug)]
+pub(crate) struct Dataset<'a> {
+    home: Place,
+    log: CommitLog,
+    stores: &'a Stores,
+    stamp: Stamp,
+}
+
+impl<'a> Dataset<'a> {
+    /// Opens the output that `config` names, and completes what an earlier run could not; `None` if runs are not added there.
+    ///
+    /// # Errors
+    /// `Error::Config` if the store does not heed the conditions of a put; `Error::Corrupt` for a damaged log.
+    pub(crate) fn open(config: &Config, stores: &'a Stores, stamp: &Stamp, runtime: &Handle) -> Result<Option<Self>> {
+        if config.output.mode != OutputMode::Append {
+            return Ok(None);
+        }
+        let home = Place::new(&config.output.path, stores, runtime)?;
+        home.probe(&format!("_tamis/probe-{}", stamp.nonce))?;
+        let log = CommitLog::load(&home)?;
+        let dataset = Self { home, log, stores, stamp: stamp.clone() };
+        dataset.follow_tables()?;
+        Ok(Some(dataset))
+    }
+
+    /// When the run began, and its own name.
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Name of the run: the names of its files begin with it.
+    pub(crate) fn run(&self) -> String {
+        format!("{}-{}", self.stamp.now, self.stamp.nonce)
+    }
+
+    /// The tables of the output, as the last run left each.
+    pub(crate) fn tables(&self) -> BTreeMap<Table, CommittedTable> {
+        self.log.commits().iter().flat_map(|commit| commit.tables.clone()).collect()
+    }
+
+    /// Brings the index at `place` up to the runs that were added.
+    pub(crate) fn follow_index(&self, place: &Place, parameters: &IndexParameters) -> Result<()> {
+        index::follow(place, parameters, self.log.commits())
+    }
+
+    /// Adds a run. `None`: another was added meanwhile, and this one is not.
+    pub(crate) fn commit(
+        &mut self,
+        inputs: Vec<CommittedInput>,
+        tables: BTreeMap<Table, CommittedTable>,
+        segment: Option<SegmentRecord>,
+        manifest: &Manifest,
+    ) -> Result<bool> {
+        self.log.append(Commit {
+            commit_version: COMMIT_VERSION,
+            version: self.log.next_version(),
+            run: self.run(),
+            committed_at: self.stamp.now,
+            inputs,
+            tables,
+            segment,
+            manifest: manifest.clone(),
+        })
+    }
+
+    /// Brings the Delta logs of all tables up to the runs that were added.
+    pub(crate) fn follow_tables(&self) -> Result<()> {
+        for (table, committed) in self.tables() {
+            let base = committed.url.as_deref().unwrap_or(self.home.url());
+            let place = Place::new(&format!("{base}/{}", table.name()), self.stores, &self.home.runtime)?;
+            delta::follow(&place, table, self.log.commits())?;
+        }
+        Ok(())
+    }
+
+    /// What went wrong after the commit, for people.
+    pub(crate) fn behind(&self, error: &Error) -> Error {
+        let mut causes = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(next) = cause {
+            causes = format!("{causes}: {next}");
+            cause = next.source();
+        }
+        Error::Config {
+            message: format!(
+                "the run was added to `{}`, but its index or the logs for readers of Delta Lake tables are behind: {causes}",
+                self.home.url()
+            ),
+            hint: Some("run the same command again: it completes them first".into()),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The commit log of an output that runs are added to: what each run read and wrote.
+//!
+//! One file per run, `_tamis/commits/<version, 20 digits>.json`, created only if it is not there and never changed: a run
+//! whose file is there is part of the output, any other is not.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Table;
+use crate::index::SegmentRecord;
+use crate::manifest::Manifest;
+
+/// Version of the layout of a commit.
+pub const COMMIT_VERSION: u32 = 1;
+
+/// One run that was added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// [`COMMIT_VERSION`].
+    pub commit_version: u32,
+    /// Ordinal of the run, from 0. Its file is named so.
+    pub version: u64,
+    /// Name of the run, its own: the names of its files begin with it.
+    pub run: String,
+    /// When it ended, in seconds since 1970.
+    pub committed_at: u64,
+    /// The files that it read: no later run reads them again.
+    pub inputs: Vec<CommittedInput>,
+    /// Where its tables lie, and their columns with those of all runs before it.
+    pub tables: BTreeMap<Table, CommittedTable>,
+    /// What it added to the index over runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentRecord>,
+    /// What it decided and wrote; paths of files are relative to the output, or URLs.
+    pub manifest: Manifest,
+}
+
+/// A file that was read, as it was then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedInput {
+    /// Where it is, whatever the working folder.
+    pub url: String,
+    /// Version or entity tag, if the store has one: of a local file, made of inode, size and time of change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Stored bytes.
+    pub size_bytes: u64,
+}
+
+/// A table of the output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommittedTable {
+    /// Folder or URL of the table, if it does not lie beneath the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its columns, as the schema of a Delta Lake table.
+    pub schema: serde_json::Value,
+}
