@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
+use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Table, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
@@ -82,6 +82,14 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Bring back the rows of an earlier run as they were read
     Restore(Restore),
+    /// List the runs that were added to an output
+    Runs(Runs),
+    /// Name the files of an output's tables, for readers of plain Parquet
+    Export(Export),
+    /// Check that an output is what its runs say, byte by byte
+    Verify(Verify),
+    /// Remove what killed runs left in an output
+    Gc(Gc),
     /// Show what a run dropped, for which rows, and how the texts differ
     Inspect(Inspect),
     /// Write a config file for given inputs
@@ -365,6 +373,50 @@ pub(crate) struct Restore {
     pub(crate) overwrite: Overwrite,
 }
 
+/// `tamis runs`.
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Folder or URL of the output
+    #[arg(value_name = "OUT")]
+    pub(crate) output: String,
+}
+
+/// `tamis export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Folder or URL of the output
+    #[arg(value_name = "OUT")]
+    pub(crate) output: String,
+    /// Print the path or URL of each file, one a line
+    #[arg(long, required = true)]
+    pub(crate) files: bool,
+    /// Table
+    #[arg(long, value_name = "TABLE", value_parser = table(), default_value = "kept")]
+    pub(crate) table: Table,
+}
+
+/// `tamis verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Folder or URL of the output
+    #[arg(value_name = "OUT")]
+    pub(crate) output: String,
+}
+
+/// `tamis gc`.
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Folder or URL of the output
+    #[arg(value_name = "OUT")]
+    pub(crate) output: String,
+    /// Age from which files that no run names are removed; longer than any run takes
+    #[arg(long, value_name = "AGE", default_value = "1d")]
+    pub(crate) grace: Age,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `tamis inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_HELP)]
@@ -582,6 +634,10 @@ fn unit() -> impl TypedValueParser<Value = Unit> {
 
 fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
     one_of(&["drop", "cut"])
+}
+
+fn table() -> impl TypedValueParser<Value = Table> {
+    one_of(&["kept", "dropped", "batch", "scores", "evidence", "spans", "rejected"])
 }
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {

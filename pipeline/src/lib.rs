@@ -2,17 +2,20 @@
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
-//! [`select`] (what is decided about them), [`sink`] (rows go out), [`run`] (who calls whom), [`tune`] (what other settings
-//! would do), [`inspect`] (what a run did, looked at afterwards). This crate never prints, never reads the environment or
+//! [`select`] (what is decided about them), [`sink`] (rows go out), [`dataset`] (runs that are added to one
+//! output), [`run`] (who calls whom), [`tune`] (what other settings
+//! would do), [`finished`] and [`inspect`] (what a run did, looked at
+//! afterwards). This crate never prints, never reads the environment or
 //! the clock, and never exits.
 
 mod bloom;
 pub mod budget;
 pub mod context;
-mod dataset;
+pub mod dataset;
 pub mod decontaminate;
 pub mod dedup;
 mod error;
+pub mod finished;
 pub mod inspect;
 pub mod place;
 pub mod progress;

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use crate::sink::{is_local, local_folder, put_small};
+use crate::context::Cancel;
+use crate::sink::{hex, is_local, local_folder, put_small};
 use crate::store::{Stores, unreadable};
 use crate::{Error, Result};
 
@@ -76,6 +78,28 @@ impl Place {
     /// Bytes of a file.
     pub(crate) fn size(&self, name: &str) -> object_store::Result<u64> {
         self.runtime.block_on(self.store.head(&self.path(name))).map(|meta| meta.size)
+    }
+
+    /// Bytes and SHA-256 of the file `name`, read to its end; `None` if there is none.
+    pub(crate) fn digest(&self, name: &str, cancel: &Cancel) -> Result<Option<(u64, String)>> {
+        let digest = self.runtime.block_on(async {
+            let mut chunks = self.store.get_opts(&self.path(name), GetOptions::default()).await?.into_stream();
+            let (mut digest, mut n_bytes) = (Sha256::new(), 0);
+            while let Some(chunk) = chunks.try_next().await? {
+                if cancel.is_cancelled() {
+                    break;
+                }
+                digest.update(&chunk);
+                n_bytes += chunk.len() as u64;
+            }
+            Ok::<_, object_store::Error>((n_bytes, hex(&digest.finalize())))
+        });
+        cancel.check()?;
+        match digest {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(unreadable(&self.display(name), &error)),
+        }
     }
 
     pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
@@ -179,6 +203,8 @@ fn is_refused(error: &object_store::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use futures::stream::BoxStream;
     use object_store::memory::InMemory;
     use object_store::{
@@ -187,26 +213,47 @@ mod tests {
 
     use super::*;
 
-    /// A store in memory that ignores one kind of condition.
-    #[derive(Debug)]
-    struct Careless {
-        store: InMemory,
-        ignores: fn(&PutMode) -> bool,
+    /// What becomes of a put.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Fault {
+        /// It is done, and the answer is lost.
+        AnswerLost,
+        /// It is not done, and is said to be refused.
+        Conflict,
+        /// It is not done.
+        Down,
     }
 
-    impl std::fmt::Display for Careless {
+    /// A store in memory that ignores one kind of condition, and whose next puts go wrong.
+    #[derive(Debug)]
+    struct Faulty {
+        store: InMemory,
+        ignores: fn(&PutMode) -> bool,
+        faults: Mutex<Vec<Fault>>,
+    }
+
+    impl std::fmt::Display for Faulty {
         fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             self.store.fmt(formatter)
         }
     }
 
     #[async_trait::async_trait]
-    impl ObjectStore for Careless {
+    impl ObjectStore for Faulty {
         async fn put_opts(&self, path: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
             if (self.ignores)(&options.mode) {
                 options.mode = PutMode::Overwrite;
             }
-            self.store.put_opts(path, payload, options).await
+            let fault = self.faults.lock().unwrap().pop();
+            let broken = || object_store::Error::Generic { store: "faulty", source: "connection reset".into() };
+            match fault {
+                Some(Fault::Down) => Err(broken()),
+                Some(Fault::Conflict) => {
+                    Err(object_store::Error::AlreadyExists { path: path.to_string(), source: "409".into() })
+                }
+                Some(Fault::AnswerLost) => self.store.put_opts(path, payload, options).await.and(Err(broken())),
+                None => self.store.put_opts(path, payload, options).await,
+            }
         }
 
         async fn put_multipart_opts(
@@ -239,10 +286,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_afterwards_says_who_was_first() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let put = |faults: &[Fault], before: Option<&'static str>| {
+            let store = Faulty { store: InMemory::new(), ignores: |_| false, faults: Mutex::default() };
+            let store = Arc::new(store);
+            let place = Place::in_store(store.clone(), runtime.handle().clone());
+            if let Some(before) = before {
+                place.put("x", before.into()).unwrap();
+            }
+            *store.faults.lock().unwrap() = faults.to_vec();
+            let outcome = place.put_new("x", &Bytes::from("mine"));
+            (outcome.ok(), place.get_if_there("x").unwrap().map(|(bytes, _)| bytes))
+        };
+        let (mine, other) = (Some(Bytes::from("mine")), Some(Bytes::from("other")));
+        assert_eq!(put(&[], None), (Some(true), mine.clone()));
+        assert_eq!(put(&[Fault::AnswerLost], None), (Some(true), mine.clone()));
+        assert_eq!(put(&[], Some("mine")), (Some(true), mine.clone()), "a repeated put meets its own result");
+        assert_eq!(put(&[], Some("other")), (Some(false), other.clone()));
+        assert_eq!(put(&[Fault::AnswerLost], Some("other")), (Some(false), other.clone()));
+        assert_eq!(put(&[Fault::Down], Some("other")), (Some(false), other));
+        assert_eq!(put(&[Fault::Conflict, Fault::Conflict], None), (Some(true), mine.clone()));
+        assert_eq!(put(&[Fault::AnswerLost, Fault::Conflict], None), (Some(true), mine));
+        assert_eq!(put(&[Fault::Conflict; 9], None), (None, None));
+        assert_eq!(put(&[Fault::Down], None), (None, None));
+    }
+
+    #[test]
     fn a_store_that_ignores_a_condition_is_found_out() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let check = |ignores: fn(&PutMode) -> bool, expect: bool| {
-            let store = Arc::new(Careless { store: InMemory::new(), ignores });
+            let store = Arc::new(Faulty { store: InMemory::new(), ignores, faults: Mutex::default() });
             let place = Place::in_store(store, runtime.handle().clone());
             match place.probe("x") {
                 Ok(()) => assert!(expect),

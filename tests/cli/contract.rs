@@ -35,8 +35,8 @@ fn dedup_writes_what_its_contract_says() {
         ("shared_bands", DataType::Int32),
         ("cluster_id", DataType::Utf8),
         ("cluster_size", DataType::Int64),
-        ("span_start", DataType::UInt64),
-        ("span_end", DataType::UInt64),
+        ("span_start", DataType::Int64),
+        ("span_end", DataType::Int64),
     ];
     let types: Vec<_> = evidence_schema.fields().iter().map(|f| (f.name().as_str(), f.data_type().clone())).collect();
     assert_eq!(types, expect);

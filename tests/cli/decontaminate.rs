@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::Int64Type;
 use serde_json::{Value, json};
 
 use crate::support::{files, floats, json_lines, sample, strings, table, tamis};
@@ -99,7 +99,7 @@ fn planted(dir: &Path) -> (Vec<Value>, Vec<Value>) {
 }
 
 fn spans(evidence: &RecordBatch) -> Vec<Option<(usize, usize)>> {
-    let column = |name: &str| evidence.column_by_name(name).unwrap().as_primitive::<UInt64Type>().clone();
+    let column = |name: &str| evidence.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone();
     let (starts, ends) = (column("span_start"), column("span_end"));
     (0..evidence.num_rows())
         .map(|row| starts.is_valid(row).then(|| (starts.value(row) as usize, ends.value(row) as usize)))

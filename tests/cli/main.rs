@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod append;
 mod bad_input;
 mod config;
 mod containment;
@@ -11,6 +12,7 @@ mod contract;
 mod decontaminate;
 mod determinism;
 mod documents;
+mod faults;
 mod grain;
 mod guards;
 mod index;

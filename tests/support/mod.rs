@@ -1,5 +1,6 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
+pub mod proxy;
 pub mod s3;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,6 +73,7 @@ pub fn table(out: &Path, name: &str) -> (SchemaRef, RecordBatch) {
     let mut files: Vec<PathBuf> = std::fs::read_dir(out.join(name))
         .unwrap_or_else(|error| panic!("no table {name} in {}: {error}", out.display()))
         .map(|entry| entry.expect("the folder can be listed").path())
+        .filter(|path| path.is_file())
         .collect();
     files.sort();
     assert!(!files.is_empty(), "table {name} has no file");

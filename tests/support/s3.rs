@@ -51,13 +51,23 @@ impl S3Server {
 
     /// What a command needs in its environment to reach the server.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
+        Self::environment_at(self.port)
+    }
+
+    /// The same, with something before the server that listens at `port`.
+    pub fn environment_at(port: u16) -> Vec<(&'static str, String)> {
         vec![
-            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ENDPOINT", format!("http://127.0.0.1:{port}")),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ]
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A URL in the bucket.

@@ -1,15 +1,14 @@
 //! `tamis index show|expire|delete|compact|verify`.
 
-use std::collections::HashSet;
-use std::io::{self, Write};
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use tamis_pipeline::dedup::index::maintain::{self, Expire};
 use tamis_pipeline::place::Place;
 use tamis_schemas::index::{IndexManifest, SegmentRecord};
 
-use crate::args::{Format, Global, IndexCommand, IndexExpire};
+use crate::answer::print;
+use crate::args::{Global, IndexCommand, IndexExpire};
 use crate::exit::Exit;
 use crate::number::{bytes, count, counted};
 use crate::settings;
@@ -81,15 +80,6 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
     };
     print(&text, &json, global.format)?;
     Ok(Exit::Clean)
-}
-
-fn print(text: &str, json: &Value, format: Format) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match format {
-        Format::Text | Format::Html => out.write_all(text.as_bytes())?,
-        Format::Json => writeln!(out, "{json:#}")?,
-    }
-    out.flush()
 }
 
 fn rows_to_expire(args: &IndexExpire, now: u64) -> anyhow::Result<Expire> {

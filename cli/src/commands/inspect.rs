@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context as _;
-use tamis_pipeline::inspect::{Cluster, ClusterSort, FinishedRun, OverviewSettings, clusters, dropped, overview};
+use tamis_pipeline::finished::FinishedRun;
+use tamis_pipeline::inspect::{Cluster, ClusterSort, OverviewSettings, clusters, dropped, overview};
 
 use crate::args::{ClusterOrder, Format, Global, Inspect};
 use crate::exit::Exit;

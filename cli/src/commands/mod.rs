@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod dataset;
 mod index;
 mod init;
 mod inspect;
@@ -29,6 +30,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
         Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
         Command::Restore(args) => restore::run(args, global),
+        Command::Runs(args) => dataset::runs(args, global),
+        Command::Export(args) => dataset::export(args, global),
+        Command::Verify(args) => dataset::verify(args, global),
+        Command::Gc(args) => dataset::gc(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),

@@ -11,7 +11,8 @@ mod side_by_side;
 pub(crate) mod terminal;
 mod visible;
 
-use tamis_pipeline::inspect::{Cluster, FinishedRun, Overview, Pair};
+use tamis_pipeline::finished::FinishedRun;
+use tamis_pipeline::inspect::{Cluster, Overview, Pair};
 
 pub(crate) use paint::Paint;
 

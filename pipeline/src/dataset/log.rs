@@ -16,7 +16,7 @@ const READS_AHEAD: usize = 16;
 
 /// Every run that was added, in order.
 #[derive(Debug)]
-pub(super) struct CommitLog {
+pub(crate) struct CommitLog {
     place: Place,
     commits: Vec<Commit>,
 }
@@ -27,7 +27,7 @@ impl CommitLog {
     /// # Errors
     /// `Error::Corrupt` for a commit that is damaged or missing among others, `Error::Config` for one of a later version of
     /// tamis.
-    pub(super) fn load(place: &Place) -> Result<Self> {
+    pub(crate) fn load(place: &Place) -> Result<Self> {
         let mut names: Vec<String> = place.list(COMMITS)?.into_iter().map(|(name, _)| name).collect();
         names.retain(|name| name.ends_with(".json"));
         names.sort_unstable();
@@ -50,6 +50,11 @@ impl CommitLog {
     /// The runs, the first one first.
     pub(super) fn commits(&self) -> &[Commit] {
         &self.commits
+    }
+
+    /// The runs, the first one first.
+    pub(crate) fn into_commits(self) -> Vec<Commit> {
+        self.commits
     }
 
     /// Version of the next run.

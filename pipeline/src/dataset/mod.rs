@@ -10,7 +10,7 @@
 //! Of two runs at once, one gets the next version; the other begins anew with what is left to read. What a run that was
 //! killed left before its commit, no one reads; what it could not write after it, the next run writes.
 
-mod delta;
+pub(crate) mod delta;
 mod index;
 mod ledger;
 mod log;
@@ -25,13 +25,12 @@ use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
 pub(crate) use ledger::committed;
-pub(crate) use log::COMMITS;
+pub(crate) use log::{COMMITS, CommitLog};
 
 use crate::dedup::index::Stamp;
 use crate::place::Place;
 use crate::store::Stores;
 use crate::{Error, Result};
-use log::CommitLog;
 
 /// Where the index lies if the config does not say.
 pub(crate) const INDEX: &str = "_tamis/index";

@@ -7,8 +7,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 use tamis_schemas::config::Table;
 
-use super::finished::{FinishedRun, TableReader, request};
 use crate::dedup::DropReason;
+use crate::finished::{FinishedRun, TableReader, request};
 use crate::{Error, Result};
 
 /// Columns that are looked at; rules have some of them only.

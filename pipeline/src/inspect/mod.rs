@@ -12,7 +12,6 @@
 mod clusters;
 mod diff;
 mod evidence;
-mod finished;
 mod overview;
 mod pairs;
 mod sources;
@@ -23,8 +22,6 @@ mod unknown;
 pub use clusters::{ClusterSort, ClusterSummary};
 pub use diff::{Change, Gap, Word, diff, words};
 pub use evidence::Proof;
-pub use finished::FinishedRun;
-pub(crate) use finished::TableReader;
 pub use overview::{Overview, OverviewSettings, SimilarityBin, SizeBin, overview};
 pub use pairs::{Cluster, Pair, Text, clusters, dropped};
 pub use sources::{SourceSummary, Sources};

@@ -7,9 +7,9 @@ use tamis_schemas::config::Table;
 
 use super::clusters::{ClusterCollector, ClusterSort, ClusterSummary};
 use super::evidence::{self, ProofRef};
-use super::finished::FinishedRun;
 use super::sources::{ClusterSources, FileSources, Sources, by_column};
 use crate::Result;
+use crate::finished::FinishedRun;
 
 /// Bins of a similarity histogram are so many to 1.
 const BINS: usize = 20;

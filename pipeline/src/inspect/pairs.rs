@@ -8,9 +8,9 @@ use tamis_schemas::config::Table;
 
 use super::clusters::similarity_bits;
 use super::evidence::{self, Proof};
-use super::finished::FinishedRun;
 use super::unknown;
 use crate::budget::Reservation;
+use crate::finished::FinishedRun;
 use crate::{Error, Result, decontaminate};
 
 /// A cluster, some of its dropped rows in full.

@@ -10,9 +10,9 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::Manifest;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::finished::{FinishedRun, TableReader, request};
 use crate::budget::Reservation;
 use crate::context::Context;
+use crate::finished::{FinishedRun, TableReader, request};
 use crate::run::ids_of;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use tamis_schemas::config::Table;
 
 use super::evidence;
-use super::finished::{FinishedRun, TableReader};
+use crate::finished::{FinishedRun, TableReader};
 use crate::{Error, Result};
 
 /// Ids that a hint names.

@@ -11,9 +11,6 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, UInt64Type};
-use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
-use sha2::{Digest, Sha256};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, InputConfig, OutputConfig, Table};
 use tamis_schemas::manifest::{MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
@@ -23,11 +20,11 @@ use super::route::{Carried, id_field};
 use super::{input_records, pass, sha256_of};
 use crate::context::Context;
 use crate::dedup::grain::{Piece, rebuild};
-use crate::inspect::{FinishedRun, TableReader};
+use crate::finished::{FinishedRun, TableReader, check_file};
 use crate::progress::Progress;
-use crate::sink::{Existing, Output, TableWriter, hex};
+use crate::sink::{Existing, Output, TableWriter};
 use crate::source::{Columns, Decoded, IdSource, Request, Scan};
-use crate::store::{Stores, unreadable};
+use crate::store::Stores;
 use crate::{Error, Result};
 
 /// Which rows are restored.
@@ -64,7 +61,7 @@ pub fn restore(
         if !is_needed {
             return Ok(None);
         }
-        verify(&run, table, stores, context)?;
+        run.files(table).try_for_each(|(url, record)| check_file(&run, &url, record))?;
         run.table(table)?.ok_or_else(|| missing(&run, table)).map(Some)
     };
     let kept = open(Table::Kept, true)?.ok_or_else(|| missing(&run, Table::Kept))?;
@@ -148,35 +145,6 @@ fn config(run: &FinishedRun<'_>, output: &str) -> Config {
         text.clone_into(&mut input.text);
     }
     Config::new(input, OutputConfig::new(output.to_owned()))
-}
-
-/// # Errors
-/// `Error::Unreadable` for a file that is not there, `Error::Corrupt` for one that is not what the manifest says.
-fn verify(run: &FinishedRun<'_>, table: Table, stores: &Stores, context: &Context) -> Result<()> {
-    for (location, file) in run.files(table) {
-        let (store, path) = stores.resolve(&location)?;
-        let mut digest = Sha256::new();
-        let read = context.runtime.block_on(async {
-            let mut parts = store.get(&path).await?.into_stream();
-            while let Some(part) = parts.try_next().await? {
-                if context.cancel.is_cancelled() {
-                    break;
-                }
-                digest.update(&part);
-            }
-            Ok(())
-        });
-        read.map_err(|error| unreadable(&location, &error))?;
-        context.cancel.check()?;
-        if hex(&digest.finalize()) != file.sha256 {
-            return Err(Error::Corrupt {
-                location,
-                format: "the file that the run wrote",
-                message: "its SHA-256 is not that of the manifest".into(),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn missing(run: &FinishedRun<'_>, table: Table) -> Error {

@@ -1,5 +1,7 @@
 //! The log of one Delta Lake table, entry by entry.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,6 +35,25 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
         place.put_new(&file_name(head.next_version), &entry)?;
     }
     Err(place.unwritable(LOG, "others keep adding to the log"))
+}
+
+/// Whether the log of the table at `place` lacks a run that was added to the output.
+pub(crate) fn lags(place: &Place, table: Table, commits: &[Commit]) -> Result<bool> {
+    Ok(Head::read(place)?.next_entry(table, commits)?.is_some())
+}
+
+/// Names of all files that entries of the log have added, removed since or not.
+pub(crate) fn files(place: &Place) -> Result<HashSet<String>> {
+    let mut files = HashSet::new();
+    for (name, _) in place.list(LOG)? {
+        let Some((bytes, _)) = version_of(&name).map(|_| place.get_if_there(&name)).transpose()?.flatten() else {
+            continue;
+        };
+        for action in actions(&bytes, &place.display(&name))? {
+            files.extend(action["add"]["path"].as_str().map(str::to_owned));
+        }
+    }
+    Ok(files)
 }
 
 /// Where a log ends.

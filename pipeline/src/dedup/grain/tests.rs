@@ -132,7 +132,7 @@ fn run(
         for index in 0..batch.num_rows() {
             let text = |column: usize| batch.column(column).as_string::<i32>().value(index);
             let number = |column: usize| {
-                batch.column(column).as_primitive::<arrow::datatypes::UInt64Type>().value(index) as usize
+                batch.column(column).as_primitive::<arrow::datatypes::Int64Type>().value(index) as usize
             };
             let (row, first) = (row_of(text(0)), row_of(text(5)));
             outcome.spans.push((row, number(1), number(2), text(3).to_owned(), text(4).to_owned(), first));

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use tamis_schemas::columns::{FILE, REASON, ROW, TEXT};
 
 use super::columns::column;
@@ -202,9 +202,9 @@ fn evidence_rows(batch: &RecordBatch) -> Vec<EvidenceRow> {
             similarity: column::<Float64Array>(batch, "similarity").unwrap().value(index),
             method: text("method", index),
             rule: text("rule", index),
-            shared_bands: column::<UInt32Array>(batch, "shared_bands").unwrap().value(index),
+            shared_bands: column::<Int32Array>(batch, "shared_bands").unwrap().value(index).cast_unsigned(),
             cluster_id: text("cluster_id", index),
-            cluster_size: column::<UInt64Array>(batch, "cluster_size").unwrap().value(index),
+            cluster_size: column::<Int64Array>(batch, "cluster_size").unwrap().value(index).cast_unsigned(),
         })
         .collect()
 }

@@ -13,9 +13,10 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{FileRecord, InputRecord, MANIFEST_VERSION, Manifest, TableRecord};
 use tempfile::TempDir;
 
-use super::{FinishedRun, Proof};
+use super::Proof;
 use crate::Result;
 use crate::context::{Cancel, Context, Resources};
+use crate::finished::FinishedRun;
 use crate::progress::Progress;
 use crate::store::Stores;
 

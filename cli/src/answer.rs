@@ -1,0 +1,17 @@
+//! What a command that only looks or tidies up prints to stdout.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::args::Format;
+
+/// Prints the text for people, or the same for machines.
+pub(crate) fn print(text: &str, json: &Value, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Text | Format::Html => out.write_all(text.as_bytes())?,
+        Format::Json => writeln!(out, "{json:#}")?,
+    }
+    out.flush()
+}

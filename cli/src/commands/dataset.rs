@@ -1,0 +1,127 @@
+//! `tamis runs`, `export`, `verify` and `gc`: looking after an output.
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use tamis_pipeline::finished::{self, FinishedRun};
+use tamis_schemas::commit::Commit;
+
+use crate::answer::print;
+use crate::args::{Export, Gc, Global, Runs, Verify};
+use crate::exit::Exit;
+use crate::number::{bytes, count, counted};
+use crate::progress::Display;
+use crate::settings;
+
+pub(crate) fn runs(args: &Runs, global: &Global) -> anyhow::Result<Exit> {
+    look(&args.output, global, |run| {
+        let commits = run.commits();
+        if commits.is_empty() {
+            anyhow::bail!("`{}` is the output of one run, to which none is added; see its manifest.json", args.output);
+        }
+        let line = |cells: [&str; 8]| {
+            let [version, time, files, rows_in, kept, dropped, rejected, run] = cells;
+            format!(
+                "{version:>7}  {time:<19}  {files:>9}  {rows_in:>13}  {kept:>13}  {dropped:>13}  {rejected:>11}  {run}\n"
+            )
+        };
+        let mut text =
+            line(["version", "committed (UTC)", "files in", "rows in", "kept", "dropped", "rejected", "run"]);
+        for commit in commits {
+            let rows = &commit.manifest.rows;
+            text += &line([
+                &commit.version.to_string(),
+                &utc(commit.committed_at),
+                &count(commit.inputs.len() as u64),
+                &count(rows.rows_in),
+                &count(rows.kept),
+                &count(rows.dropped),
+                &count(rows.rejected),
+                &commit.run,
+            ]);
+        }
+        let json = |commit: &Commit| {
+            json!({
+                "version": commit.version,
+                "run": commit.run,
+                "committed_at": commit.committed_at,
+                "files": commit.inputs.len(),
+                "rows": commit.manifest.rows,
+                "config_sha256": commit.manifest.config_sha256,
+                "tamis_version": commit.manifest.tamis_version,
+            })
+        };
+        Ok((text, commits.iter().map(json).collect(), Exit::Clean))
+    })
+}
+
+pub(crate) fn export(args: &Export, global: &Global) -> anyhow::Result<Exit> {
+    look(&args.output, global, |run| {
+        let text = run.files(args.table).map(|(url, _)| format!("{url}\n")).collect();
+        let json = run.files(args.table).map(
+            |(url, record)| json!({"url": url, "rows": record.rows, "bytes": record.bytes, "sha256": record.sha256}),
+        );
+        Ok((text, json.collect(), Exit::Clean))
+    })
+}
+
+pub(crate) fn verify(args: &Verify, global: &Global) -> anyhow::Result<Exit> {
+    look(&args.output, global, |run| {
+        let found = finished::verify(run)?;
+        let is_sound = found.problems.is_empty();
+        let mut text: String = found.problems.iter().map(|problem| format!("{problem}\n")).collect();
+        let n_files = counted(found.files, "file");
+        text += &if is_sound {
+            format!("the output is sound: {n_files}, {}\n", bytes(found.bytes))
+        } else {
+            format!("the output is not sound: {} in {n_files}\n", counted(found.problems.len() as u64, "problem"))
+        };
+        if let Some(first) = found.orphans.first() {
+            let orphans = counted(found.orphans.len() as u64, "file");
+            text += &format!(
+                "{orphans} of runs that did not end, or still go on (`tamis gc` removes them), first: {first}\n"
+            );
+        }
+        let json = json!({
+            "sound": is_sound,
+            "files": found.files,
+            "bytes": found.bytes,
+            "problems": found.problems,
+            "orphans": found.orphans,
+        });
+        Ok((text, json, if is_sound { Exit::Clean } else { Exit::Failed }))
+    })
+}
+
+pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
+    look(&args.output, global, |run| {
+        let before = settings::stamp().now.saturating_sub(args.grace.seconds);
+        let removed = finished::gc(run, before, args.dry_run)?;
+        let what = if args.dry_run { "would be removed" } else { "removed" };
+        let mut text: String = removed.iter().map(|url| format!("{url}\n")).collect();
+        text += &format!("{} {what}\n", counted(removed.len() as u64, "file"));
+        Ok((text, json!({"removed": removed, "dry_run": args.dry_run}), Exit::Clean))
+    })
+}
+
+/// Looks at the output and prints what `answer` makes of it.
+fn look(
+    output: &str,
+    global: &Global,
+    answer: impl FnOnce(&FinishedRun<'_>) -> anyhow::Result<(String, Value, Exit)>,
+) -> anyhow::Result<Exit> {
+    let (stores, context) = (settings::stores(), settings::context(global)?);
+    let display = Display::start(global);
+    let answer = FinishedRun::open(output, &stores, &context, display.progress())
+        .map_err(Into::into)
+        .and_then(|run| answer(&run));
+    drop(display);
+    let (text, json, exit) = answer?;
+    print(&text, &json, global.format)?;
+    Ok(exit)
+}
+
+/// Seconds since 1970 as `2026-11-29 12:30:00`.
+fn utc(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
+}

@@ -1,0 +1,163 @@
+//! What finished runs left: their manifests, the rows of their tables, and whether all of it is there.
+
+mod gc;
+mod merged;
+mod table;
+mod verify;
+
+use tamis_schemas::commit::Commit;
+use tamis_schemas::config::Table;
+use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
+
+pub use gc::gc;
+pub(crate) use table::{TableReader, request};
+pub(crate) use verify::check_file;
+pub use verify::{Verified, verify};
+
+use crate::context::Context;
+use crate::dataset::CommitLog;
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::run::parse_text;
+use crate::sink::MANIFEST;
+use crate::source::{Format, Inputs, SourceOptions, TextExpression, Types};
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// A run that has a manifest, or all runs that were added to one output, to be read.
+#[derive(Debug)]
+pub struct FinishedRun<'a> {
+    location: String,
+    /// The runs that were added one by one; none if the output is that of one run.
+    commits: Vec<Commit>,
+    manifest: Manifest,
+    text: TextExpression,
+    stores: &'a Stores,
+    pub(crate) context: &'a Context,
+    pub(crate) progress: &'a Progress,
+}
+
+impl<'a> FinishedRun<'a> {
+    /// Reads the manifest at a folder or URL.
+    ///
+    /// # Errors
+    /// `Error::Config` if there is none, or if another version of tamis wrote it in another layout.
+    pub fn open(location: &str, stores: &'a Stores, context: &'a Context, progress: &'a Progress) -> Result<Self> {
+        let location = location.strip_suffix(MANIFEST).unwrap_or(location);
+        let location = if location.is_empty() { "." } else { location };
+        let location = if location.len() > 1 { location.trim_end_matches('/') } else { location }.to_owned();
+        let place = Place::new(&location, stores, context.runtime.handle())?;
+        let commits = CommitLog::load(&place)?.into_commits();
+        let manifest = match merged::merged(&commits) {
+            Some(manifest) => manifest,
+            None => match place.get_if_there(MANIFEST)? {
+                Some((bytes, _)) => parse_manifest(&place.display(MANIFEST), &bytes)?,
+                None => {
+                    return Err(Error::Config {
+                        message: format!("`{location}` is no finished run: it has no {MANIFEST}"),
+                        hint: Some(
+                            "name the folder or URL that a run was given with -o; one that was stopped left none"
+                                .into(),
+                        ),
+                    });
+                }
+            },
+        };
+        let text = parse_text(manifest.config["input"]["text"].as_str().unwrap_or("text"))?;
+        Ok(Self { location, commits, manifest, text, stores, context, progress })
+    }
+
+    /// The folder or URL.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The runs that were added one by one, in order; none if the output is that of one run.
+    pub fn commits(&self) -> &[Commit] {
+        &self.commits
+    }
+
+    /// The manifest; of runs that were added to each other, what theirs say together, with the settings of the last.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where the files of a table lie, and what the manifest says of each; none if the run wrote no such table.
+    pub fn files(&self, table: Table) -> impl Iterator<Item = (String, &FileRecord)> {
+        let files = self.manifest.tables.get(&table).into_iter().flat_map(|record| &record.files);
+        files.map(move |file| (file_location(&self.location, table, &file.path), file))
+    }
+
+    /// A table, or `None` if the run wrote none of that name, or no row of it to an output that runs are added to.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if its files are not those that the manifest names.
+    pub(crate) fn table(&self, table: Table) -> Result<Option<TableReader<'_>>> {
+        let Some(record) = self.manifest.tables.get(&table) else { return Ok(None) };
+        let locations: Vec<String> = self.files(table).map(|(location, _)| location).collect();
+        if locations.is_empty() {
+            return Ok(None);
+        }
+        let options = SourceOptions { format: Some(Format::Parquet), ..SourceOptions::default() };
+        let inputs = Inputs::discover(&locations, &options, self.stores, self.context)?;
+        let mut types = Types::default();
+        let mut survey = inputs.survey(&request(&[]))?;
+        while let Some(block) = survey.next_block()? {
+            types.merge(block.decode()?.types);
+        }
+        let schema = inputs.resolve(types)?;
+        let recorded: (u64, u64) =
+            record.files.iter().fold((0, 0), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+        let found = (schema.n_rows(), inputs.total_bytes());
+        if found != recorded {
+            return Err(Error::Corrupt {
+                location: format!("{}/{}", self.location, table.name()),
+                format: "the table of this run",
+                message: format!(
+                    "the manifest says {} rows in {} bytes, the files have {} rows in {} bytes",
+                    recorded.0, recorded.1, found.0, found.1
+                ),
+            });
+        }
+        Ok(Some(TableReader { run: self, table, inputs, columns: schema }))
+    }
+}
+
+fn parse_manifest(file: &str, bytes: &[u8]) -> Result<Manifest> {
+    let corrupt = |error: serde_json::Error| Error::Corrupt {
+        location: file.to_owned(),
+        format: "a manifest of tamis",
+        message: error.to_string(),
+    };
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(corrupt)?;
+    if let Some(version) = value["manifest_version"].as_u64()
+        && version != u64::from(MANIFEST_VERSION)
+    {
+        return Err(Error::Config {
+            message: format!("`{file}` has layout {version}, this version of tamis reads {MANIFEST_VERSION}"),
+            hint: value["tamis_version"].as_str().map(|version| format!("tamis {version} wrote it and can read it")),
+        });
+    }
+    serde_json::from_value(value).map_err(corrupt)
+}
+
+/// Where a file of a table lies: those beside the manifest are named `<table>/<file>`, those of another tier by its URL.
+fn file_location(run: &str, table: Table, path: &str) -> String {
+    let is_beside =
+        path.strip_prefix(table.name()).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| !rest.contains('/'));
+    if is_beside { format!("{run}/{path}") } else { path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_beside_the_manifest_and_files_of_a_tier() {
+        let check = |path: &str, expect: &str| assert_eq!(file_location("s3://b/out", Table::Kept, path), expect);
+        check("kept/part-00000.parquet", "s3://b/out/kept/part-00000.parquet");
+        check("cold/kept/part-00000.parquet", "cold/kept/part-00000.parquet");
+        check("kept/kept/part-00000.parquet", "kept/kept/part-00000.parquet");
+        check("s3://c/x/kept/part-00000.parquet", "s3://c/x/kept/part-00000.parquet");
+    }
+}

@@ -1,0 +1,122 @@
+//! Whether an output is what its runs say.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rayon::prelude::*;
+use tamis_schemas::config::Table;
+use tamis_schemas::manifest::FileRecord;
+
+use super::FinishedRun;
+use crate::dataset::delta;
+use crate::place::Place;
+use crate::{Error, Result};
+
+/// What was found at an output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Files that the runs name.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// What is wrong, in words, each with the file.
+    pub problems: Vec<String>,
+    /// Files in the folders of tables that no run names: a run that was killed left them, or is still writing.
+    pub orphans: Vec<String>,
+}
+
+/// Reads every byte that the runs of an output name, and compares sizes and checksums, the accounts of rows, and the logs for
+/// readers of Delta Lake tables.
+///
+/// # Errors
+/// What cannot be read at all; what is there and wrong is a [problem](Verified::problems).
+pub fn verify(run: &FinishedRun<'_>) -> Result<Verified> {
+    let files: Vec<(String, &FileRecord)> = Table::ALL.into_iter().flat_map(|table| run.files(table)).collect();
+    run.progress.begin("verifying");
+    let check = |(url, record): &(String, &FileRecord)| problem_of(run, url, record);
+    let checked: Result<Vec<_>> = run.context.pool.install(|| files.par_iter().with_max_len(1).map(check).collect());
+    let mut problems: Vec<String> = checked?.into_iter().flatten().collect();
+    for commit in &run.commits {
+        let rows = &commit.manifest.rows;
+        if rows.rows_in != rows.kept + rows.dropped + rows.rejected {
+            problems.push(format!("run {}: its rows do not add up", commit.run));
+        }
+    }
+    for (table, place) in table_places(run)? {
+        if delta::lags(&place, table, &run.commits)? {
+            problems.push(format!("{}: its Delta log lacks a run; the next run completes it", place.url()));
+        }
+    }
+    Ok(Verified {
+        files: files.len() as u64,
+        bytes: files.iter().map(|(_, record)| record.bytes).sum(),
+        problems,
+        orphans: orphans(run)?.iter().map(|orphan| orphan.place.display(&orphan.name)).collect(),
+    })
+}
+
+/// # Errors
+/// `Error::Corrupt` for a file that is not there, or is not what the run wrote.
+pub(crate) fn check_file(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<()> {
+    match problem_with(run, url, record)? {
+        Some(message) => {
+            Err(Error::Corrupt { location: url.to_owned(), format: "the file that the run wrote", message })
+        }
+        None => Ok(()),
+    }
+}
+
+fn problem_of(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<Option<String>> {
+    Ok(problem_with(run, url, record)?.map(|problem| format!("{url}: {problem}")))
+}
+
+fn problem_with(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<Option<String>> {
+    run.context.cancel.check()?;
+    let (folder, name) = url.rsplit_once('/').unwrap_or((".", url));
+    let place = Place::new(folder, run.stores, run.context.runtime.handle())?;
+    Ok(match place.digest(name, &run.context.cancel)? {
+        None => Some("it is not there".to_owned()),
+        Some((bytes, _)) if bytes != record.bytes => {
+            Some(format!("it has {bytes} bytes, and had {} when it was written", record.bytes))
+        }
+        Some((_, sha256)) if sha256 != record.sha256 => Some("its SHA-256 is not that of what was written".to_owned()),
+        Some(_) => None,
+    })
+}
+
+/// A file that no run names.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) place: Place,
+    /// Its name there.
+    pub(super) name: String,
+    /// When it was written, in seconds since 1970.
+    pub(super) modified: u64,
+}
+
+/// The files in the folders of tables that neither a run nor a Delta log names. An output of one run has none.
+pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
+    let mut orphans = Vec::new();
+    for (table, place) in table_places(run)? {
+        let named: HashSet<String> = run.files(table).map(|(url, _)| url).collect();
+        let of_log = delta::files(&place)?;
+        for (name, meta) in place.list("")? {
+            // What others write to the table lies in its log or in folders of partitions.
+            if name.contains('/') || named.contains(&place.display(&name)) || of_log.contains(&name) {
+                continue;
+            }
+            let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+            orphans.push(Orphan { place: place.clone(), name, modified });
+        }
+    }
+    Ok(orphans)
+}
+
+/// Where each table lies that runs were added to.
+fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
+    let tables = run.commits.iter().flat_map(|commit| &commit.tables);
+    let place = |table: Table, base: Option<&str>| {
+        let url = format!("{}/{}", base.unwrap_or(run.location()), table.name());
+        Place::new(&url, run.stores, run.context.runtime.handle())
+    };
+    tables.map(|(&table, committed)| Ok((table, place(table, committed.url.as_deref())?))).collect()
+}
