@@ -99,6 +99,27 @@ pub struct InputConfig {
     /// The run stops if a larger share of the rows is rejected, 0 to 1.
     #[serde(default = "one")]
     pub max_reject_ratio: f64,
+    /// What a run that is added to others (`output.mode = "append"`) does with a file that has changed since one of them read it.
+    #[serde(default, skip_serializing_if = "Changed::is_refuse")]
+    pub changed: Changed,
+}
+
+/// What becomes of a file that has changed since an earlier run has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Changed {
+    /// The run stops.
+    #[default]
+    Refuse,
+    /// It is read again, whole: rows that earlier runs kept are dropped as their duplicates, what is new is added. Rows that are
+    /// no longer in it stay. For files that grow. Needs `deduplicate`.
+    Read,
+}
+
+impl Changed {
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 fn default_text() -> String {
@@ -126,6 +147,7 @@ impl InputConfig {
             schema: None,
             max_row: default_max_row(),
             max_reject_ratio: one(),
+            changed: Changed::default(),
         }
     }
 }

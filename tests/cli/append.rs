@@ -120,8 +120,8 @@ fn all_runs_are_inspected_and_restored_together() {
     assert!(commits.len() == 2 && n_cut > 0, "{n_cut} cuts");
 
     let seen = tamis(dir.path(), "inspect out --format json").expect_code(0).json();
-    assert_eq!(seen["rows"]["rows_in"].as_u64().unwrap(), sum(&commits, "rows_in"));
-    assert_eq!(seen["evidence_rows"].as_u64().unwrap(), sum(&commits, "dropped"));
+    assert_eq!(seen["overview"]["rows"]["rows_in"].as_u64().unwrap(), sum(&commits, "rows_in"));
+    assert_eq!(seen["overview"]["evidence_rows"].as_u64().unwrap(), sum(&commits, "dropped"));
     // A row of the second run that was dropped for one of the first, side by side.
     let first: BTreeSet<String> = ids(&table(&dir.path().join("out"), "kept").1, "tamis_id");
     let evidence = table(&dir.path().join("out"), "evidence").1;
@@ -503,4 +503,71 @@ fn types_survive_the_way_through_a_delta_table() {
     };
     assert!(log("kept").contains("\"readerFeatures\":[\"timestampNtz\"]"));
     assert_eq!(local_delta(dir.path(), "evidence")["protocol"], serde_json::json!([1, 2]));
+}
+
+#[test]
+fn a_file_may_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(sample("licences.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let write =
+        |n_lines: usize| std::fs::write(dir.path().join("in.jsonl"), lines[..n_lines].join("\n") + "\n").unwrap();
+    config(dir.path(), "in.jsonl", "out");
+    let refusing = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    let reading = refusing.replace("[input]\n", "[input]\nchanged = \"read\"\n");
+    write(100);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    write(200);
+    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("set input.changed to \"read\""));
+    std::fs::write(dir.path().join("run.toml"), &reading).unwrap();
+    for n_lines in [200, lines.len()] {
+        write(n_lines);
+        tamis(dir.path(), "run run.toml").expect_code(0);
+        assert!(tamis(dir.path(), "run run.toml").expect_code(0).stdout.contains("nothing new"));
+    }
+    tamis(dir.path(), "dedup in.jsonl -o whole --threshold 0.7").expect_code(0);
+    let kept = local_delta(dir.path(), "kept");
+    let found: BTreeSet<String> = serde_json::from_value(kept["ids"].clone()).unwrap();
+    assert_eq!(found, ids(&table(&dir.path().join("whole"), "kept").1, "tamis_id"));
+    assert_eq!(kept["rows"].as_u64().unwrap(), found.len() as u64, "no row is kept twice");
+
+    for (config, words) in [
+        (reading.replace("[deduplicate]\nthreshold = 0.7\n", ""), "double their rows"),
+        (reading.replace("mode = \"append\"\n", "").replace("\"out\"", "\"new\""), "no run is added"),
+    ] {
+        std::fs::write(dir.path().join("run.toml"), config).unwrap();
+        assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains(words), "{words}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        let to = to.join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+}
+
+#[test]
+fn an_output_of_the_first_version_is_read_and_added_to() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root().join("tests/data/output-v1"), &dir.path().join("out"));
+    let runs = tamis(dir.path(), "runs out --format json").expect_code(0).json();
+    assert_eq!((runs[0]["rows"]["rows_in"].as_u64(), runs[1]["rows"]["rejected"].as_u64()), (Some(40), Some(1)));
+    assert_eq!(runs.as_array().unwrap().len(), 2);
+    tamis(dir.path(), "verify out").expect_code(0);
+    tamis(dir.path(), "index verify out/_tamis/index").expect_code(0);
+    let kept = local_delta(dir.path(), "kept");
+    assert_eq!((kept["rows"].as_u64(), kept["nulls"]["stars"].as_u64()), (Some(24), Some(23)));
+
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    licences(&dir.path().join("in"), 40);
+    config(dir.path(), "in/000.jsonl", "out");
+    let summary = tamis(dir.path(), "run run.toml --format json").expect_code(0).json();
+    assert_eq!(summary["manifest"]["rows"]["kept"], 0, "all of it is known");
+    assert_eq!(summary["manifest"]["index"]["indexed_rows"], 24);
+    config(dir.path(), "in", "out");
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    assert_eq!(local_delta(dir.path(), "kept")["rows"], sum(&commits(&dir.path().join("out")), "kept"));
+    tamis(dir.path(), "inspect out").expect_code(0);
 }

@@ -36,7 +36,6 @@ pub type Plan = dyn Fn(u32, &str, &str) -> Option<Fault> + Send + Sync;
 pub struct Proxy {
     port: u16,
     is_over: Arc<AtomicBool>,
-    n_requests: Arc<AtomicU32>,
     done: Arc<Mutex<Vec<Fault>>>,
 }
 
@@ -47,12 +46,11 @@ impl Proxy {
         let proxy = Self {
             port: listener.local_addr().expect("it has an address").port(),
             is_over: Arc::default(),
-            n_requests: Arc::default(),
             done: Arc::default(),
         };
         let plan: Arc<Plan> = Arc::new(plan);
-        let (is_over, n_requests, done) =
-            (Arc::clone(&proxy.is_over), Arc::clone(&proxy.n_requests), Arc::clone(&proxy.done));
+        let (is_over, done) = (Arc::clone(&proxy.is_over), Arc::clone(&proxy.done));
+        let n_requests = Arc::new(AtomicU32::new(0));
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 if is_over.load(Ordering::Relaxed) {
@@ -69,11 +67,6 @@ impl Proxy {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Number of requests so far.
-    pub fn n_requests(&self) -> u32 {
-        self.n_requests.load(Ordering::Relaxed)
     }
 
     /// The faults that were done.

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 
 use tamis_schemas::commit::{Commit, CommittedInput};
+use tamis_schemas::config::Changed;
 
 use super::Dataset;
 use crate::source::InputFile;
 use crate::{Error, Result};
 
 impl Dataset<'_> {
-    /// Of each file, whether no earlier run has read it.
+    /// Of each file, whether no earlier run has read it as it is.
     ///
     /// # Errors
     /// `Error::Config` for standard input, which nobody can tell from what was read before, and for a file that has changed
-    /// since.
-    pub(crate) fn are_new(&self, files: &[InputFile]) -> Result<Vec<bool>> {
+    /// since if that is to be refused.
+    pub(crate) fn are_new(&self, files: &[InputFile], changed_files: Changed) -> Result<Vec<bool>> {
         let by_url: HashMap<&str, (&CommittedInput, &Commit)> = self
             .log
             .commits()
@@ -32,21 +33,23 @@ impl Dataset<'_> {
                 });
             }
             let known = by_url.get(file.url.as_str());
-            are_new.push(known.is_none());
-            if let Some((input, commit)) = known
-                && **input != committed(file)
-            {
-                changed.push((file, *commit));
-            }
+            let in_other_version = known.filter(|(input, _)| **input != committed(file));
+            are_new.push(known.is_none() || in_other_version.is_some());
+            changed.extend(in_other_version.map(|(_, commit)| (file, *commit)));
         }
-        let Some((file, commit)) = changed.first() else { return Ok(are_new) };
+        let Some((file, commit)) = changed.first().filter(|_| changed_files == Changed::Refuse) else {
+            return Ok(are_new);
+        };
         let others = match changed.len() {
             1 => String::new(),
             n => format!(" (and {} more)", n - 1),
         };
         Err(Error::Config {
             message: format!("`{}` has changed since run {} has read it{others}", file.name, commit.run),
-            hint: Some("give what is new a name of its own, or write to a new output".into()),
+            hint: Some(
+                "if it only grows, set input.changed to \"read\"; else give what is new a name of its own, or write to a new output"
+                    .into(),
+            ),
         })
     }
 }

@@ -182,7 +182,7 @@ fn try_run(
     output.prepare()?;
     let mut inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     if let Some(dataset) = &dataset {
-        let are_new = dataset.are_new(inputs.files())?;
+        let are_new = dataset.are_new(inputs.files(), config.input.changed)?;
         if !are_new.contains(&true) {
             return Ok(Some(Outcome::NothingNew { n_inputs: are_new.len() }));
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, RepetitionConfig, Table,
-    UnitAction,
+    Changed, Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, OutputMode,
+    RepetitionConfig, Table, UnitAction,
 };
 use tamis_schemas::preset::Candidates;
 
@@ -62,6 +62,7 @@ impl Plan {
             }
         }
         check_guards(config)?;
+        check_changed(config)?;
         check_index(config)?;
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;
@@ -106,6 +107,27 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+/// # Errors
+/// `Error::Config` if changed files are to be read again where that would double their rows, or has no meaning.
+fn check_changed(config: &Config) -> Result<()> {
+    if config.input.changed == Changed::Refuse {
+        return Ok(());
+    }
+    if config.output.mode != OutputMode::Append {
+        return Err(Error::Config {
+            message: "input.changed is set, but no run is added to another".into(),
+            hint: Some("set output.mode to \"append\", or leave it out".into()),
+        });
+    }
+    if config.deduplicate.is_none() {
+        return Err(Error::Config {
+            message: "changed files that are read again would double their rows: nothing finds duplicates".into(),
+            hint: Some("add a section [deduplicate], or leave out input.changed".into()),
+        });
+    }
+    Ok(())
 }
 
 /// # Errors
