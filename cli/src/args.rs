@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
+use tamis_schemas::age::Age;
 use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
-
-use crate::age::Age;
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
 #[derive(Debug, Parser)]
@@ -349,6 +348,17 @@ pub(crate) struct Convert {
     pub(crate) data: Data,
 }
 
+/// How buckets are reached that the usual variables do not lead to.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    /// Config whose [tiers] say how their buckets are reached
+    ///
+    /// For buckets with an endpoint, a region or credentials of their own. A manifest is not asked for them: whoever can
+    /// write it would choose where our keys are used.
+    #[arg(long, value_name = "CONFIG.toml")]
+    pub(crate) tiers: Option<PathBuf>,
+}
+
 /// `tamis restore`.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
@@ -362,6 +372,8 @@ pub(crate) struct Restore {
     #[arg(long)]
     pub(crate) kept_only: bool,
     #[command(flatten)]
+    pub(crate) reach: Reach,
+    #[command(flatten)]
     pub(crate) overwrite: Overwrite,
 }
 
@@ -372,6 +384,8 @@ pub(crate) struct Inspect {
     /// Folder or URL of a finished run
     #[arg(value_name = "OUT")]
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     /// A cluster: its kept row beside each row dropped for it
     #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort", "top"], help_heading = "What is shown")]
     pub(crate) cluster: Option<String>,
@@ -495,6 +509,8 @@ pub(crate) struct IndexUrl {
     /// Folder or URL of the index
     #[arg(value_name = "URL")]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 /// `tamis index expire`.

@@ -2,6 +2,7 @@
 //!
 //! This crate opens no file, starts no thread and hashes no text.
 
+pub mod age;
 pub mod columns;
 pub mod config;
 pub mod index;
@@ -9,3 +10,4 @@ pub mod manifest;
 pub mod preset;
 pub mod size;
 pub mod tables;
+pub mod tier;

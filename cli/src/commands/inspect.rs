@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Inspect, global: &Global) -> anyhow::Result<Exit> {
         anyhow::bail!("`{}` is there already; pass --overwrite to replace it", path.display());
     }
     let context = settings::context(global)?;
-    let stores = settings::stores();
+    let stores = settings::stores_by(&args.reach)?;
     let display = Display::start(global);
     let run = FinishedRun::open(&args.run, &stores, &context, display.progress())?;
     let found = find(args, global.format, &run)?;

@@ -25,7 +25,7 @@ mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::Config;
+use tamis_schemas::config::{Config, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
@@ -41,6 +41,7 @@ use crate::progress::Progress;
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
 use crate::store::Stores;
+use crate::tiers::{self, DEFAULT_TIER};
 use crate::{Error, Result};
 
 use index::IndexRun;
@@ -51,13 +52,22 @@ use plan::Plan;
 /// # Errors
 /// `Error::Config` for the first setting that cannot work.
 pub fn check(config: &Config) -> Result<()> {
-    Plan::new(config)?;
+    tables(config)?;
+    tiers::check_settings(config)
+}
+
+/// Tables that a run of `config` writes, each to a tier that is there.
+///
+/// # Errors
+/// `Error::Config` for the first setting of a stage that cannot work, and for a route that leads nowhere.
+pub(crate) fn tables(config: &Config) -> Result<Vec<Table>> {
+    let plan = Plan::new(config)?;
     for tier in config.routes.values() {
-        if tier != "default" && !config.tiers.contains_key(tier) {
+        if tier != DEFAULT_TIER && !config.tiers.contains_key(tier) {
             return Err(Error::config(format!("routes name tier `{tier}`, which is not defined")));
         }
     }
-    Ok(())
+    Ok(plan.tables)
 }
 
 /// How near-duplicates would be looked for; `None` if the config does not ask for it.
@@ -177,6 +187,7 @@ pub fn run(
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),
+        requests: stores.requests(),
     };
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;

@@ -1,6 +1,12 @@
 //! Object stores by URL: one store for each bucket, kept for the run; local files are a store too.
 
-use std::collections::HashMap;
+mod access;
+mod explain;
+mod profile;
+mod requests;
+mod variables;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +19,15 @@ use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use tamis_schemas::config::Config;
 use url::{Position, Url};
 
+use access::Access;
+pub(crate) use explain::unreadable;
+use requests::Requests;
+use variables::Variables;
+
+use crate::tiers::Provider;
 use crate::{Error, Result};
 
 /// Time that one request may take. We ask for ranges and parts of a few MiB, never for whole files, so this is for a
@@ -22,26 +35,51 @@ use crate::{Error, Result};
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time that the retries of one request may take together.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
-/// Variables that a store may be configured by. Without the prefix, keys like `REGION` or `TOKEN` would be taken for ours.
-const VARIABLE_PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
+/// A builder of one provider's store with every variable that it knows.
+macro_rules! configured {
+    ($builder:ty, $requests:expr, $url:expr, $variables:expr) => {{
+        let builder = <$builder>::new()
+            .with_client_options(client_options())
+            .with_retry(retries())
+            .with_http_connector($requests.clone())
+            .with_url($url);
+        $variables.iter().fold(builder, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
+            Ok(key) => builder.with_config(key, value),
+            Err(_) => builder,
+        })
+    }};
+}
 /// The object stores of a run.
 pub struct Stores {
-    variables: Vec<(String, String)>,
+    variables: Variables,
+    /// How places are reached that are not reached as usual, the innermost first.
+    places: Vec<Access>,
+    requests: Requests,
     local: Arc<dyn ObjectStore>,
     opened: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
 }
 
 impl Stores {
     /// Stores that take credentials, region and endpoint from `variables`: those of the environment, as the caller read
-    /// them. Only names that start with `AWS_`, `AZURE_` or `GOOGLE_` are looked at.
-    pub fn new<K: AsRef<str>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
-        let variables = variables
-            .into_iter()
-            .filter(|(key, _)| VARIABLE_PREFIXES.iter().any(|prefix| key.as_ref().starts_with(prefix)))
-            .map(|(key, value)| (key.as_ref().to_ascii_lowercase(), value.into()))
-            .collect();
-        Self { variables, local: Arc::new(LocalFileSystem::new()), opened: Mutex::default() }
+    /// them. Names that start with `AWS_`, `AZURE_` or `GOOGLE_` are looked at; without keys among them, the profile files
+    /// of the AWS command line, which `HOME` and `AWS_PROFILE` lead to.
+    pub fn new<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self {
+            variables: Variables::new(variables),
+            places: Vec::new(),
+            requests: Requests::default(),
+            local: Arc::new(LocalFileSystem::new()),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// The same, reaching the places of tiers as these say.
+    ///
+    /// # Errors
+    /// `Error::Config` if two tiers contradict each other. Credentials are looked at when a store is opened.
+    pub fn with_tiers(self, config: &Config) -> Result<Self> {
+        Ok(Self { places: Access::of_tiers(config)?, ..self })
     }
 
     /// The store of a URL or local path, and the place in it.
@@ -50,7 +88,7 @@ impl Stores {
     /// to nothing.
     ///
     /// # Errors
-    /// `Error::Config` for a URL that no store understands.
+    /// `Error::Config` for a URL that no store understands, and for credentials that are not there.
     pub fn resolve(&self, location: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
         if !is_url(location) {
             return Ok((self.local.clone(), local_path(location, FilePath::new(location))?));
@@ -63,53 +101,85 @@ impl Stores {
         }
         // In some https URLs the bucket is the first part of the path: those stores are not shared.
         let bucket_in_path = url.path().trim_start_matches('/').split('/').count() != path.parts_count();
-        let key = if bucket_in_path { url.as_str() } else { &url[..Position::BeforePath] };
+        let bucket = if bucket_in_path { url.as_str() } else { &url[..Position::BeforePath] };
+        let place = self.places.iter().position(|place| place.holds(location));
+        let key = place.map_or_else(|| bucket.to_owned(), |place| format!("{place} {bucket}"));
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = opened.get(key) {
+        if let Some(store) = opened.get(&key) {
             return Ok((store.clone(), path));
         }
-        let store = self.open(&scheme, &url).map_err(|source| Error::Config {
-            message: format!("`{location}` cannot be opened: {source}"),
-            hint: Some("check the bucket name and the AWS_*, GOOGLE_* or AZURE_* variables".into()),
-        })?;
-        opened.insert(key.to_owned(), store.clone());
+        let store = self.open(location, &scheme, &url, place.map(|place| &self.places[place]))?;
+        opened.insert(key, store.clone());
         Ok((store, path))
     }
 
-    fn open(&self, scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT);
-        let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-        macro_rules! build {
-            ($builder:ty, $url:expr) => {{
-                let builder = <$builder>::new().with_client_options(client).with_retry(retry).with_url($url);
-                let with_variable = |builder: $builder, (key, value): &(String, String)| match key.parse() {
-                    Ok(key) => builder.with_config(key, value),
-                    Err(_) => builder,
-                };
-                Arc::new(self.variables.iter().fold(builder, with_variable).build()?)
-            }};
-        }
-        Ok(match scheme {
-            ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder, url.as_str()),
-            ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder, url.as_str()),
-            ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder, url.as_str()),
+    /// How many requests went to object stores so far, by what they asked for.
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        self.requests.counts()
+    }
+
+    fn open(
+        &self,
+        location: &str,
+        scheme: &ObjectStoreScheme,
+        url: &Url,
+        access: Option<&Access>,
+    ) -> Result<Arc<dyn ObjectStore>> {
+        let opened: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
+            ObjectStoreScheme::AmazonS3 => self.amazon(url, access)?.build().map(|store| Arc::new(store) as _),
+            ObjectStoreScheme::GoogleCloudStorage => {
+                let variables = access::variables(access, Provider::Google, &self.variables)?;
+                let builder = configured!(GoogleCloudStorageBuilder, self.requests, url.as_str(), variables);
+                builder.build().map(|store| Arc::new(store) as _)
+            }
+            ObjectStoreScheme::MicrosoftAzure => {
+                let variables = access::variables(access, Provider::Azure, &self.variables)?;
+                let builder = configured!(MicrosoftAzureBuilder, self.requests, url.as_str(), variables);
+                builder.build().map(|store| Arc::new(store) as _)
+            }
             ObjectStoreScheme::Http => {
-                let client = client.with_allow_http(url.scheme() == "http");
-                let root = &url[..Position::BeforePath];
-                Arc::new(HttpBuilder::new().with_client_options(client).with_retry(retry).with_url(root).build()?)
+                let builder = HttpBuilder::new()
+                    .with_client_options(client_options().with_allow_http(url.scheme() == "http"))
+                    .with_retry(retries())
+                    .with_http_connector(self.requests.clone())
+                    .with_url(&url[..Position::BeforePath]);
+                builder.build().map(|store| Arc::new(store) as _)
             }
-            other => {
-                return Err(object_store::Error::NotSupported { source: format!("no store for {other:?}").into() });
-            }
-        })
+            other => Err(object_store::Error::NotSupported { source: format!("no store for {other:?}").into() }),
+        };
+        opened.map_err(|error| unopened(location, &error))
+    }
+
+    fn amazon(&self, url: &Url, access: Option<&Access>) -> Result<AmazonS3Builder> {
+        let variables = access::variables(access, Provider::Amazon, &self.variables)?;
+        Ok(configured!(AmazonS3Builder, self.requests, url.as_str(), variables))
+    }
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions::new().with_timeout(REQUEST_TIMEOUT)
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
+}
+
+fn unopened(location: &str, error: &object_store::Error) -> Error {
+    Error::Config {
+        message: format!("`{location}` cannot be opened: {error}"),
+        hint: Some("check the bucket name and the AWS_*, GOOGLE_* or AZURE_* variables".into()),
     }
 }
 
 impl fmt::Debug for Stores {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The values of the variables are secrets.
-        let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
-        formatter.debug_struct("Stores").field("variables", &names).finish_non_exhaustive()
+        // The values of the variables are secrets, and open stores hold them.
+        let variables = self.variables.of_stores();
+        formatter
+            .debug_struct("Stores")
+            .field("variables", &variables)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,64 +222,6 @@ fn local_path(location: &str, file: &FilePath) -> Result<Path> {
     let unusable = |source| Error::Unreadable { location: location.to_owned(), source };
     let absolute = std::path::absolute(file).map_err(|error| unusable(Box::new(error)))?;
     Path::from_absolute_path(normalized(&absolute)).map_err(|error| unusable(Box::new(error)))
-}
-
-/// What went wrong in a store. It stands for a chain of causes of which each repeats the text of the next, with URLs and
-/// the XML of the answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Explained(String);
-
-/// The error of an input at `location`.
-pub(crate) fn unreadable(location: &str, error: &object_store::Error) -> Error {
-    Error::Unreadable { location: location.to_owned(), source: Box::new(explain(error)) }
-}
-
-fn explain(error: &object_store::Error) -> Explained {
-    use object_store::Error as Store;
-    let text = error.to_string();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let words = match error {
-        // The address that machines in a cloud get their credentials from, asked last.
-        _ if has(&["169.254.169.254", "metadata.google.internal"]) => {
-            "there are no credentials: set the AWS_*, GOOGLE_* or AZURE_* variables"
-        }
-        _ if has(&["NoSuchBucket", "ContainerNotFound", "bucket does not exist"]) => "there is no such bucket",
-        Store::NotFound { .. } => "there is no such file",
-        _ if has(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "ExpiredToken"]) => {
-            "the store refuses the credentials: check the AWS_*, GOOGLE_* or AZURE_* variables"
-        }
-        Store::Unauthenticated { .. } => "the store wants credentials: set the AWS_*, GOOGLE_* or AZURE_* variables",
-        Store::PermissionDenied { .. } if has(&["InvalidObjectState"]) => "the object is archived: restore it first",
-        Store::PermissionDenied { .. } => "access denied: check the credentials and what they may read",
-        _ => match io_kind(error) {
-            Some(std::io::ErrorKind::NotFound) => "there is no such file",
-            Some(std::io::ErrorKind::PermissionDenied) => "permission denied",
-            Some(std::io::ErrorKind::IsADirectory) => "it is a folder",
-            _ => return Explained(with_root_cause(error, text)),
-        },
-    };
-    Explained(words.to_owned())
-}
-
-fn with_root_cause(error: &object_store::Error, text: String) -> String {
-    let mut root: &dyn std::error::Error = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    let root = root.to_string();
-    if text.contains(&root) { text } else { format!("{text}: {root}") }
-}
-
-fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return Some(error.kind());
-        }
-        cause = error.source();
-    }
-    None
 }
 
 #[cfg(test)]
