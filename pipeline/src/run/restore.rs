@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, UInt64Type};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
 use tamis_schemas::columns;
@@ -29,6 +29,11 @@ use crate::sink::{Existing, Output, TableWriter, hex};
 use crate::source::{Columns, Decoded, IdSource, Request, Scan};
 use crate::store::{Stores, unreadable};
 use crate::{Error, Result};
+
+/// Bytes of one request: a whole file would take longer than a request may.
+const RANGE_BYTES: u64 = 8 << 20;
+/// Requests under way at once.
+const RANGES_AHEAD: usize = 2;
 
 /// Which rows are restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +163,9 @@ fn verify(run: &FinishedRun<'_>, table: Table, stores: &Stores, context: &Contex
         let (store, path) = stores.resolve(&location)?;
         let mut digest = Sha256::new();
         let read = context.runtime.block_on(async {
-            let mut parts = store.get(&path).await?.into_stream();
+            let size = store.head(&path).await?.size;
+            let ranges = (0..size.div_ceil(RANGE_BYTES)).map(|n| n * RANGE_BYTES..size.min((n + 1) * RANGE_BYTES));
+            let mut parts = stream::iter(ranges.map(|range| store.get_range(&path, range))).buffered(RANGES_AHEAD);
             while let Some(part) = parts.try_next().await? {
                 if context.cancel.is_cancelled() {
                     break;
