@@ -23,7 +23,7 @@ pub mod source;
 pub mod spill;
 pub mod stage;
 pub mod store;
-mod tiers;
+pub mod tiers;
 pub mod tune;
 
 pub use error::{Error, Result};

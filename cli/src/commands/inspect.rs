@@ -70,18 +70,18 @@ fn find(args: &Inspect, format: Format, run: &FinishedRun<'_>) -> anyhow::Result
 fn show(args: &Inspect, format: Format, view: &View<'_>) -> anyhow::Result<Vec<u8>> {
     let mut shown = Vec::new();
     match format {
-        Format::Text => {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut shown, &json::value(view))?;
+            shown.push(b'\n');
+        }
+        Format::Html => shown.extend_from_slice(html::page(view).as_bytes()),
+        _ => {
             let width = args.width.unwrap_or_else(|| {
                 terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| width.0.max(20))
             });
             let paint = Paint::new(args.color, args.output.is_none());
             terminal::write(&mut shown, view, usize::from(width), paint)?;
         }
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut shown, &json::value(view))?;
-            shown.push(b'\n');
-        }
-        Format::Html => shown.extend_from_slice(html::page(view).as_bytes()),
     }
     Ok(shown)
 }

@@ -6,7 +6,7 @@ use crate::Error;
 /// the XML of the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Explained(String);
+pub(crate) struct Explained(String);
 
 /// The error of an input at `location`.
 pub(crate) fn unreadable(location: &str, error: &object_store::Error) -> Error {
@@ -14,7 +14,7 @@ pub(crate) fn unreadable(location: &str, error: &object_store::Error) -> Error {
 }
 
 /// What went wrong, in our words where we know them.
-fn explain(error: &object_store::Error) -> Explained {
+pub(crate) fn explain(error: &object_store::Error) -> Explained {
     use object_store::Error as Store;
     let text = error.to_string();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -30,7 +30,7 @@ fn explain(error: &object_store::Error) -> Explained {
         }
         Store::Unauthenticated { .. } => "the store wants credentials: set the AWS_*, GOOGLE_* or AZURE_* variables",
         Store::PermissionDenied { .. } if has(&["InvalidObjectState"]) => "the object is archived: restore it first",
-        Store::PermissionDenied { .. } => "access denied: check the credentials and what they may read",
+        Store::PermissionDenied { .. } => "access denied: check the credentials and what they allow",
         _ => match io_kind(error) {
             Some(std::io::ErrorKind::NotFound) => "there is no such file",
             Some(std::io::ErrorKind::PermissionDenied) => "permission denied",

@@ -1,6 +1,9 @@
 //! Object stores by URL: one store for each bucket, kept for the run; local files are a store too.
 
 mod access;
+mod bucket;
+#[cfg(test)]
+mod careless;
 mod explain;
 mod profile;
 mod requests;
@@ -12,8 +15,9 @@ use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::HttpConnector;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
@@ -23,7 +27,10 @@ use tamis_schemas::config::Config;
 use url::{Position, Url};
 
 use access::Access;
-pub(crate) use explain::unreadable;
+pub(crate) use bucket::{Answer, Bucket};
+#[cfg(test)]
+pub(crate) use careless::Careless;
+pub(crate) use explain::{explain, unreadable};
 use requests::Requests;
 use variables::Variables;
 
@@ -116,6 +123,24 @@ impl Stores {
     /// How many requests went to object stores so far, by what they asked for.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.requests.counts()
+    }
+
+    /// The S3 bucket of a URL.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve); `Error::Config` if requests are not to be signed.
+    pub(crate) fn bucket(&self, location: &str) -> Result<Bucket> {
+        let access = self.places.iter().find(|place| place.holds(location));
+        let builder = self.amazon(&parse_url(location)?, access)?;
+        if builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true") {
+            return Err(Error::config("requests are not signed (AWS_SKIP_SIGNATURE)"));
+        }
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
+        let open = || {
+            let client = self.requests.connect(&client_options().with_allow_http(true))?;
+            Ok(Bucket::new(builder.build()?, region, client))
+        };
+        open().map_err(|error| unopened(location, &error))
     }
 
     fn open(

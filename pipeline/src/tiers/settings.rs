@@ -5,6 +5,7 @@ use tamis_schemas::tier::{Credentials, TierConfig};
 use url::Url;
 
 use super::class::{Provider, storage_class};
+use crate::store::Stores;
 use crate::{Error, Result};
 
 /// The tier whose place is the output's, unless it has its own.
@@ -15,6 +16,7 @@ pub(crate) const DEFAULT_TIER: &str = "default";
 /// # Errors
 /// `Error::Config` for the first that cannot work, with its name.
 pub(crate) fn check(config: &Config) -> Result<()> {
+    Stores::new::<&str, &str>([]).with_tiers(config)?;
     config
         .tiers
         .iter()

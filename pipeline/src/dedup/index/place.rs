@@ -161,70 +161,14 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use futures::stream::BoxStream;
-    use object_store::memory::InMemory;
-    use object_store::{
-        CopyOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result,
-    };
-
     use super::*;
-
-    /// A store in memory that ignores one kind of condition.
-    #[derive(Debug)]
-    struct Careless {
-        store: InMemory,
-        ignores: fn(&PutMode) -> bool,
-    }
-
-    impl std::fmt::Display for Careless {
-        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.store.fmt(formatter)
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl ObjectStore for Careless {
-        async fn put_opts(&self, path: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-            if (self.ignores)(&options.mode) {
-                options.mode = PutMode::Overwrite;
-            }
-            self.store.put_opts(path, payload, options).await
-        }
-
-        async fn put_multipart_opts(
-            &self,
-            path: &Path,
-            options: PutMultipartOptions,
-        ) -> Result<Box<dyn MultipartUpload>> {
-            self.store.put_multipart_opts(path, options).await
-        }
-
-        async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-            self.store.get_opts(path, options).await
-        }
-
-        fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-            self.store.delete_stream(paths)
-        }
-
-        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            self.store.list(prefix)
-        }
-
-        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-            self.store.list_with_delimiter(prefix).await
-        }
-
-        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-            self.store.copy_opts(from, to, options).await
-        }
-    }
+    use crate::store::Careless;
 
     #[test]
     fn a_store_that_ignores_a_condition_is_found_out() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let check = |ignores: fn(&PutMode) -> bool, expect: bool| {
-            let store = Arc::new(Careless { store: InMemory::new(), ignores });
+            let store = Arc::new(Careless::new(ignores));
             let place = Place::in_store(store, runtime.handle().clone());
             match place.probe("x") {
                 Ok(()) => assert!(expect),
