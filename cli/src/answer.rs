@@ -10,8 +10,8 @@ use crate::args::Format;
 pub(crate) fn print(text: &str, json: &Value, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match format {
-        Format::Text | Format::Html => out.write_all(text.as_bytes())?,
         Format::Json => writeln!(out, "{json:#}")?,
+        _ => out.write_all(text.as_bytes())?,
     }
     out.flush()
 }

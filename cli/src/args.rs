@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
+use tamis_schemas::age::Age;
 use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Table, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
-
-use crate::age::Age;
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
 #[derive(Debug, Parser)]
@@ -65,6 +64,18 @@ pub(crate) enum Format {
     Json,
     /// A page for a browser: tamis inspect only
     Html,
+    /// For the AWS command line: tamis tiers lifecycle only, as all below
+    #[value(hide = true)]
+    Aws,
+    /// For gcloud
+    #[value(hide = true)]
+    Gcs,
+    /// For the Azure command line
+    #[value(hide = true)]
+    Azure,
+    /// For Terraform
+    #[value(hide = true)]
+    Terraform,
 }
 
 /// What to do.
@@ -100,6 +111,9 @@ pub(crate) enum Command {
     /// Look after an index of earlier runs
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Check storage tiers, or print the rules that their buckets need
+    #[command(subcommand)]
+    Tiers(TiersCommand),
     /// Print shell completions
     Completions(Completions),
 }
@@ -357,6 +371,17 @@ pub(crate) struct Convert {
     pub(crate) data: Data,
 }
 
+/// How buckets are reached that the usual variables do not lead to.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    /// Config whose tiers say how their buckets are reached
+    ///
+    /// For buckets with an endpoint, a region or credentials of their own. A manifest is not asked for them: whoever can
+    /// write it would choose where our keys are used.
+    #[arg(long, value_name = "CONFIG.toml")]
+    pub(crate) tiers: Option<PathBuf>,
+}
+
 /// `tamis restore`.
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
@@ -369,6 +394,8 @@ pub(crate) struct Restore {
     /// Leave dropped rows out
     #[arg(long)]
     pub(crate) kept_only: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
 }
@@ -424,6 +451,8 @@ pub(crate) struct Inspect {
     /// Folder or URL of a finished run
     #[arg(value_name = "OUT")]
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     /// A cluster: its kept row beside each row dropped for it
     #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort", "top"], help_heading = "What is shown")]
     pub(crate) cluster: Option<String>,
@@ -526,6 +555,42 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
+/// `tamis tiers`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TiersCommand {
+    /// Look at every tier, in the config and in the real stores
+    ///
+    /// Writes a small object below `_tamis/` in each place and removes it. Exit code 2 if a tier does not work; warnings are
+    /// about what costs more than it must, and about what could not be looked at.
+    Check(ConfigFile),
+    /// Print lifecycle rules: --format aws, gcs, azure or terraform
+    #[command(after_help = LIFECYCLE_HELP)]
+    Lifecycle(TiersLifecycle),
+}
+
+/// `tamis tiers lifecycle`.
+#[derive(Debug, Args)]
+pub(crate) struct TiersLifecycle {
+    #[command(flatten)]
+    pub(crate) file: ConfigFile,
+    /// Only the rules of this bucket; of Azure, of this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Option<String>,
+}
+
+const LIFECYCLE_HELP: &str = "Formats:
+  --format aws        for aws s3api put-bucket-lifecycle-configuration
+  --format gcs        for gcloud storage buckets update --lifecycle-file
+  --format azure      for az storage account management-policy create
+  --format terraform  resources for all providers
+
+Uploads that never ended are aborted after 3 days. Files are removed when the tier's
+retention is over: those of its tables, except `kept`. The manifest and what else
+lies below the prefix stays.
+
+Example:
+  tamis tiers lifecycle tamis.toml --format aws > rules.json";
+
 /// `tamis index`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexCommand {
@@ -547,6 +612,8 @@ pub(crate) struct IndexUrl {
     /// Folder or URL of the index
     #[arg(value_name = "URL")]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 /// `tamis index expire`.

@@ -27,6 +27,11 @@ pub(crate) fn warn(message: &str, hint: &str) {
     let _ = writeln!(std::io::stderr().lock(), "warning: {message}\nhint: {hint}\n");
 }
 
+/// Prints what the user should know to stderr.
+pub(crate) fn note(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "note: {message}");
+}
+
 /// Whether the reader of our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

@@ -1,6 +1,5 @@
 //! `tamis` sieves a dataset down to what is worth training on and worth labelling.
 
-mod age;
 mod answer;
 mod args;
 mod commands;

@@ -37,8 +37,8 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
             serde_json::to_writer_pretty(&mut out, &summary)?;
             writeln!(out)?;
         }
-        // Html is refused before a run begins.
-        Format::Text | Format::Html => write_text(&mut out, finished)?,
+        // Other formats are refused before a run begins.
+        _ => write_text(&mut out, finished)?,
     }
     out.flush()
 }
@@ -52,7 +52,7 @@ pub(crate) fn print_nothing_new(command: &str, output: &str, n_inputs: usize, fo
             serde_json::to_writer_pretty(&mut out, &summary)?;
             writeln!(out)?;
         }
-        Format::Text | Format::Html => writeln!(
+        _ => writeln!(
             out,
             "{command}: nothing new: {} of the input {} in {output} already",
             counted(n_inputs as u64, "file"),
@@ -118,6 +118,10 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         let class = record.storage_class.as_ref().map_or_else(String::new, |class| format!(", {class}"));
         let place = if record.tier == "default" { String::new() } else { format!(", tier {}", record.tier) };
         writeln!(out, "  {:<10}{:>14} rows  {:>9}{place}{class}", table.name(), count(record.rows), bytes(size))?;
+    }
+    if !finished.manifest.requests.is_empty() {
+        let requests = finished.manifest.requests.iter().map(|(name, n)| format!("{} {name}", count(*n)));
+        writeln!(out, "\nrequests to object stores: {}", requests.collect::<Vec<_>>().join(", "))?;
     }
     if !finished.manifest.skipped_files.is_empty() {
         writeln!(

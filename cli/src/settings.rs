@@ -15,7 +15,7 @@ use tamis_schemas::config::{
 };
 use tamis_schemas::size::ByteSize;
 
-use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reading, Select, Tune};
+use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Select, Tune};
 use crate::machine;
 
 /// The config of `tamis dedup`.
@@ -139,8 +139,24 @@ fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
 /// Reads a config file.
 pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    let config = toml::from_str(&text).with_context(|| format!("`{}` is not a config file", path.display()))?;
+    let config = toml::from_str(&text)
+        .map_err(|error| anyhow::anyhow!(describe(&error, &text)))
+        .with_context(|| format!("`{}` is not a config file", path.display()))?;
     Ok((config, text))
+}
+
+/// What is wrong where. The line is not shown as the parser would: somebody may have written a secret into it.
+fn describe(error: &toml::de::Error, text: &str) -> String {
+    let Some((before, after)) = error.span().and_then(|span| text.split_at_checked(span.start)) else {
+        return error.message().to_owned();
+    };
+    let number = before.matches('\n').count() + 1;
+    let begun = before.rsplit('\n').next().unwrap_or_default();
+    let key = if begun.contains('=') { begun } else { after.split('\n').next().unwrap_or_default() };
+    match key.split_once('=') {
+        Some((key, _)) => format!("line {number}, {}: {}", key.trim(), error.message()),
+        None => format!("line {number}: {}", error.message()),
+    }
 }
 
 /// Whether an earlier run may be replaced.
@@ -154,9 +170,19 @@ pub(crate) fn stamp() -> Stamp {
     Stamp { now: since.as_secs(), nonce: format!("{:08x}-{}", since.subsec_nanos(), std::process::id()) }
 }
 
-/// Object stores with the credentials of the environment.
+/// Object stores with the credentials of the environment. Variables that are no Unicode are nobody's.
 pub(crate) fn stores() -> Stores {
-    Stores::new(std::env::vars())
+    Stores::new(
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    )
+}
+
+/// The same, with what the tiers of a config say of their places.
+pub(crate) fn stores_by(reach: &Reach) -> anyhow::Result<Stores> {
+    let Some(path) = &reach.tiers else { return Ok(stores()) };
+    let (config, _) = load(path)?;
+    tamis_pipeline::run::check(&config)?;
+    Ok(stores().with_tiers(&config)?)
 }
 
 /// The smallest memory limit that is taken. Blocks being read, Parquet being written and the program itself need as much

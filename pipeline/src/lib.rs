@@ -28,6 +28,7 @@ pub mod source;
 pub mod spill;
 pub mod stage;
 pub mod store;
+pub mod tiers;
 pub mod tune;
 
 pub use error::{Error, Result};

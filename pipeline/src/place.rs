@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use sha2::{Digest, Sha256};
@@ -14,6 +14,11 @@ use crate::context::Cancel;
 use crate::sink::{hex, is_local, local_folder, put_small};
 use crate::store::{Stores, unreadable};
 use crate::{Error, Result};
+
+/// Bytes of one request: a whole file would take longer than a request may.
+const RANGE_BYTES: u64 = 8 << 20;
+/// Requests under way at once.
+const RANGES_AHEAD: usize = 2;
 
 /// A folder or a prefix of a bucket. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -82,17 +87,19 @@ impl Place {
 
     /// Bytes and SHA-256 of the file `name`, read to its end; `None` if there is none.
     pub(crate) fn digest(&self, name: &str, cancel: &Cancel) -> Result<Option<(u64, String)>> {
+        let path = self.path(name);
         let digest = self.runtime.block_on(async {
-            let mut chunks = self.store.get_opts(&self.path(name), GetOptions::default()).await?.into_stream();
-            let (mut digest, mut n_bytes) = (Sha256::new(), 0);
-            while let Some(chunk) = chunks.try_next().await? {
+            let size = self.store.head(&path).await?.size;
+            let ranges = (0..size.div_ceil(RANGE_BYTES)).map(|n| n * RANGE_BYTES..size.min((n + 1) * RANGE_BYTES));
+            let parts = ranges.map(|range| self.store.get_range(&path, range));
+            let (mut parts, mut digest) = (stream::iter(parts).buffered(RANGES_AHEAD), Sha256::new());
+            while let Some(part) = parts.try_next().await? {
                 if cancel.is_cancelled() {
                     break;
                 }
-                digest.update(&chunk);
-                n_bytes += chunk.len() as u64;
+                digest.update(&part);
             }
-            Ok::<_, object_store::Error>((n_bytes, hex(&digest.finalize())))
+            Ok::<_, object_store::Error>((size, hex(&digest.finalize())))
         });
         cancel.check()?;
         match digest {
@@ -203,99 +210,19 @@ fn is_refused(error: &object_store::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use futures::stream::BoxStream;
-    use object_store::memory::InMemory;
-    use object_store::{
-        CopyOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result,
-    };
-
     use super::*;
-
-    /// What becomes of a put.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    enum Fault {
-        /// It is done, and the answer is lost.
-        AnswerLost,
-        /// It is not done, and is said to be refused.
-        Conflict,
-        /// It is not done.
-        Down,
-    }
-
-    /// A store in memory that ignores one kind of condition, and whose next puts go wrong.
-    #[derive(Debug)]
-    struct Faulty {
-        store: InMemory,
-        ignores: fn(&PutMode) -> bool,
-        faults: Mutex<Vec<Fault>>,
-    }
-
-    impl std::fmt::Display for Faulty {
-        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.store.fmt(formatter)
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl ObjectStore for Faulty {
-        async fn put_opts(&self, path: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-            if (self.ignores)(&options.mode) {
-                options.mode = PutMode::Overwrite;
-            }
-            let fault = self.faults.lock().unwrap().pop();
-            let broken = || object_store::Error::Generic { store: "faulty", source: "connection reset".into() };
-            match fault {
-                Some(Fault::Down) => Err(broken()),
-                Some(Fault::Conflict) => {
-                    Err(object_store::Error::AlreadyExists { path: path.to_string(), source: "409".into() })
-                }
-                Some(Fault::AnswerLost) => self.store.put_opts(path, payload, options).await.and(Err(broken())),
-                None => self.store.put_opts(path, payload, options).await,
-            }
-        }
-
-        async fn put_multipart_opts(
-            &self,
-            path: &Path,
-            options: PutMultipartOptions,
-        ) -> Result<Box<dyn MultipartUpload>> {
-            self.store.put_multipart_opts(path, options).await
-        }
-
-        async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-            self.store.get_opts(path, options).await
-        }
-
-        fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-            self.store.delete_stream(paths)
-        }
-
-        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            self.store.list(prefix)
-        }
-
-        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-            self.store.list_with_delimiter(prefix).await
-        }
-
-        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-            self.store.copy_opts(from, to, options).await
-        }
-    }
+    use crate::store::{Careless, Fault};
 
     #[test]
     fn what_is_there_afterwards_says_who_was_first() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let put = |faults: &[Fault], before: Option<&'static str>| {
-            let store = Faulty { store: InMemory::new(), ignores: |_| false, faults: Mutex::default() };
-            let store = Arc::new(store);
+            let store = Arc::new(Careless::new(|_| false));
             let place = Place::in_store(store.clone(), runtime.handle().clone());
             if let Some(before) = before {
                 place.put("x", before.into()).unwrap();
             }
-            *store.faults.lock().unwrap() = faults.to_vec();
+            store.fail(faults);
             let outcome = place.put_new("x", &Bytes::from("mine"));
             (outcome.ok(), place.get_if_there("x").unwrap().map(|(bytes, _)| bytes))
         };
@@ -316,7 +243,7 @@ mod tests {
     fn a_store_that_ignores_a_condition_is_found_out() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let check = |ignores: fn(&PutMode) -> bool, expect: bool| {
-            let store = Arc::new(Faulty { store: InMemory::new(), ignores, faults: Mutex::default() });
+            let store = Arc::new(Careless::new(ignores));
             let place = Place::in_store(store, runtime.handle().clone());
             match place.probe("x") {
                 Ok(()) => assert!(expect),

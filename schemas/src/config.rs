@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::preset::Preset;
 use crate::size::ByteSize;
+use crate::tier::TierConfig;
 
 /// What a run does. A stage runs if its section is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -589,54 +590,6 @@ impl Table {
             Self::Rejected => "rejected",
         }
     }
-}
-
-/// A storage tier: where, in which storage class, how compressed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TierConfig {
-    /// Folder or object-store URL; the output's by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Storage class by temperature, put into the provider's words.
-    pub class: TierClass,
-    /// Storage class in the provider's own words, instead of `class`: `STANDARD_IA`, `NEARLINE`, `Cool`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub native: Option<String>,
-    /// zstd level, 1 to 22.
-    pub zstd: i32,
-    /// Uncompressed bytes of a row group.
-    pub row_group: ByteSize,
-    /// Compressed bytes from which the next file is begun.
-    pub file_size: ByteSize,
-}
-
-impl Default for TierConfig {
-    fn default() -> Self {
-        Self {
-            url: None,
-            class: TierClass::Hot,
-            native: None,
-            zstd: 3,
-            row_group: ByteSize(128 << 20),
-            file_size: ByteSize(512 << 20),
-        }
-    }
-}
-
-/// Temperature of a storage class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TierClass {
-    /// Read often.
-    #[default]
-    Hot,
-    /// Read now and then.
-    Warm,
-    /// Kept in case, readable at once.
-    Cold,
-    /// Kept in case, readable after hours.
-    Archive,
 }
 
 /// JSON Schema of [`Config`].

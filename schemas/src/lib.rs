@@ -2,6 +2,7 @@
 //!
 //! This crate opens no file, starts no thread and hashes no text.
 
+pub mod age;
 pub mod columns;
 pub mod commit;
 pub mod config;
@@ -10,3 +11,4 @@ pub mod manifest;
 pub mod preset;
 pub mod size;
 pub mod tables;
+pub mod tier;

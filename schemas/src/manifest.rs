@@ -1,6 +1,7 @@
 //! The manifest: what a run read, decided and wrote. Written last; without it there is no run.
 //!
-//! It holds nothing that differs between two runs of the same version over the same inputs with the same config.
+//! It holds nothing that differs between two runs of the same version over the same inputs with the same config, except the
+//! number of requests to object stores, if there are any.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,6 +55,10 @@ pub struct Manifest {
     pub selection: Option<SelectionRecord>,
     /// What was written.
     pub tables: BTreeMap<Table, TableRecord>,
+    /// Requests to object stores by what they ask for, up to the manifest itself; none if there was none. Retries count, and so
+    /// does whatever the memory limit made read again: only this may differ between equal runs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, u64>,
 }
 
 /// One input file.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::s3::S3Server;
-use crate::support::{command, finish, sample, strings, table, tamis};
+use crate::support::{Ended, command, finish, sample, strings, table, tamis};
 
 #[test]
 fn from_bucket_to_bucket_in_storage_classes() {
@@ -62,4 +62,44 @@ fn what_is_wrong_is_said_and_nothing_half_written_stays() {
     std::fs::write(dir.path().join("a.jsonl"), "{\"id\":1,\"text\":\"a\"}\n{\"id\":1,\"text\":\"b\"}\n").unwrap();
     run(&["dedup", "a.jsonl", "-o", &server.url("y")], &[]).expect_code(2);
     assert_eq!(server.list("y/"), [], "a failed run left objects");
+}
+
+#[test]
+fn requests_are_counted_and_few() {
+    let server = S3Server::start("tamis-requests");
+    let dir = tempfile::tempdir().unwrap();
+    // Five requests of 8 MiB and a bit, in rows of 4 KiB that do not repeat.
+    let mut rows = String::new();
+    for row in 0..10_600_u64 {
+        let words: Vec<String> =
+            (0..400_u64).map(|word| format!("{:09}", (row * 400 + word) * 2_654_435_761 % 999_999_937)).collect();
+        rows += &format!("{{\"id\":{row},\"text\":\"{}\"}}\n", words.join(" "));
+    }
+    let size = rows.len() as u64;
+    assert!(size > 40 << 20, "{size}");
+    std::fs::write(dir.path().join("big.jsonl"), rows).unwrap();
+    server.put("in/big.jsonl", &dir.path().join("big.jsonl"));
+    let run = |args: &[&str]| finish(command(dir.path()).args(args).envs(server.environment()));
+    let requests = |ended: Ended| ended.expect_code(0).json()["manifest"]["requests"].take();
+
+    let ended = run(&["convert", &server.url("in/big.jsonl"), "-o", "local", "--format", "json"]);
+    let found = requests(ended);
+    // One scan for the types, one for the rows.
+    let most = 2 * (size / (8 << 20) + 2);
+    let gets = found["get"].as_u64().unwrap();
+    assert!((2 * size.div_ceil(8 << 20)..=most).contains(&gets), "{gets} GETs, not {most}: {found}");
+    assert!(found["put"].is_null() && found["head"].as_u64().unwrap_or(0) <= 2, "{found}");
+
+    let ended = run(&["convert", "big.jsonl", "-o", &server.url("out"), "--format", "json"]);
+    let found = requests(ended);
+    let n_files = server.list("out/").iter().filter(|(key, _)| key.ends_with(".parquet")).count();
+    assert_eq!(found["create_multipart"], n_files, "{found}");
+    assert_eq!(found["complete_multipart"], n_files, "{found}");
+    let parts = found["put_part"].as_u64().unwrap();
+    let bytes: u64 = std::fs::metadata(dir.path().join("local/kept/part-00000.parquet")).unwrap().len();
+    assert_eq!(parts, bytes.div_ceil(8 << 20) + n_files as u64 - 1, "{found}");
+
+    // A run that asks no store has no such record, so that equal runs have equal manifests.
+    let found = requests(run(&["convert", "big.jsonl", "-o", "again", "--format", "json"]));
+    assert!(found.is_null(), "{found}");
 }

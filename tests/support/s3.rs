@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 const ACCESS_KEY: &str = "tamisaccess";
@@ -70,6 +71,18 @@ impl S3Server {
         self.port
     }
 
+    /// The same for what a config names by `env:PREFIX_`: keys alone.
+    pub fn keys_below(prefix: &str) -> Vec<(String, String)> {
+        [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]
+            .map(|(name, value)| (format!("{prefix}{name}"), value.to_owned()))
+            .into()
+    }
+
+    /// URL of the server.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// A URL in the bucket.
     pub fn url(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
@@ -98,6 +111,22 @@ impl S3Server {
     pub fn get(&self, key: &str, to: &Path) {
         let url = format!("http://127.0.0.1:{}/{}/{key}", self.port, self.bucket);
         Self::curl(&["-s", "--fail", "-o", &to.display().to_string(), &url]).expect("the object is there");
+    }
+
+    /// Gives the bucket the rules in `file` as the AWS command line would, and returns those that it then has.
+    pub fn put_lifecycle(&self, file: &Path) -> Value {
+        let peers = std::env::var("TAMIS_TEST_PEERS").expect("the server has started");
+        let script = "import boto3, json, sys\n\
+            s3 = boto3.client('s3')\n\
+            rules = json.load(open(sys.argv[2]))\n\
+            s3.put_bucket_lifecycle_configuration(Bucket=sys.argv[1], LifecycleConfiguration=rules)\n\
+            print(json.dumps(s3.get_bucket_lifecycle_configuration(Bucket=sys.argv[1])['Rules']))";
+        let mut python = Command::new("python3");
+        python.args(["-c", script, &self.bucket]).arg(file).env("PYTHONPATH", peers);
+        python.envs(self.environment()).env("AWS_ENDPOINT_URL", self.endpoint());
+        let output = python.output().expect("python3 is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("the rules are JSON")
     }
 
     /// Uploads a file.

@@ -8,27 +8,29 @@ use tamis_pipeline::place::Place;
 use tamis_schemas::index::{IndexManifest, SegmentRecord};
 
 use crate::answer::print;
-use crate::args::{Global, IndexCommand, IndexExpire};
+use crate::args::{Global, IndexCommand, IndexExpire, IndexUrl};
 use crate::exit::Exit;
 use crate::number::{bytes, count, counted};
 use crate::settings;
 
 pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> {
-    let (stores, context, stamp) = (settings::stores(), settings::context(global)?, settings::stamp());
-    let place = |url: &str| Place::new(url, &stores, context.runtime.handle());
+    let (context, stamp) = (settings::context(global)?, settings::stamp());
+    let place = |index: &IndexUrl| -> anyhow::Result<Place> {
+        Ok(Place::new(&index.url, &settings::stores_by(&index.reach)?, context.runtime.handle())?)
+    };
     let (text, json) = match args {
         IndexCommand::Show(index) => {
-            let manifest = maintain::show(&place(&index.url)?)?;
+            let manifest = maintain::show(&place(index)?)?;
             (describe(&index.url, &manifest, stamp.now), serde_json::to_value(&manifest)?)
         }
         IndexCommand::Expire(args) => {
             let what = rows_to_expire(args, stamp.now)?;
-            let expired = maintain::expire(&place(&args.index.url)?, &what, &stamp, &context)?;
+            let expired = maintain::expire(&place(&args.index)?, &what, &stamp, &context)?;
             (expired_text(&expired), json!({"expired_rows": expired.expired_rows, "rows": expired.rows}))
         }
         IndexCommand::Delete(args) => match &args.run {
             Some(run) => {
-                let place = place(&args.index.url)?;
+                let place = place(&args.index)?;
                 let expired = maintain::expire(&place, &Expire::Run(run.clone()), &stamp, &context)?;
                 (expired_text(&expired), json!({"expired_rows": expired.expired_rows, "rows": expired.rows}))
             }
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
                 args.index.url
             ),
             None => {
-                let manifest = maintain::delete(&place(&args.index.url)?)?;
+                let manifest = maintain::delete(&place(&args.index)?)?;
                 let rows: u64 = manifest.segments.iter().map(SegmentRecord::live_rows).sum();
                 let n_segments = manifest.segments.len() as u64;
                 let (n_rows, segments) = (counted(rows, "row"), counted(n_segments, "segment"));
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
             }
         },
         IndexCommand::Compact(args) => {
-            let place = place(&args.index.url)?;
+            let place = place(&args.index)?;
             let done = maintain::compact(&place, args.orphans.seconds, &stamp, &context)?;
             let text = format!(
                 "{} segments are now {}; {} expired rows and {} orphaned files removed\n",
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &IndexCommand, global: &Global) -> anyhow::Result<Exit> 
             (text, json)
         }
         IndexCommand::Verify(index) => {
-            let found = maintain::verify(&place(&index.url)?, &context)?;
+            let found = maintain::verify(&place(index)?, &context)?;
             let text = format!(
                 "the index is sound: {}, {}, {} keys, {}\n",
                 counted(found.segments, "segment"),

@@ -124,6 +124,8 @@ path = \"tamis-out\"   # a folder, or s3://bucket/prefix
 # url = \"s3://bucket/cold\"
 # class = \"cold\"      # hot, warm, cold, archive, in the provider's words by `native`
 # zstd = 9
+# retention = \"90d\"    # `tamis tiers lifecycle` prints the rules; `tamis tiers check` looks at all of this
+# credentials = \"env:COLD_\"   # COLD_AWS_ACCESS_KEY_ID and so on, or \"file:PATH\"; never the secret itself
 # [routes]
 # dropped = \"cold\"
 ";

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Inspect, global: &Global) -> anyhow::Result<Exit> {
         anyhow::bail!("`{}` is there already; pass --overwrite to replace it", path.display());
     }
     let context = settings::context(global)?;
-    let stores = settings::stores();
+    let stores = settings::stores_by(&args.reach)?;
     let display = Display::start(global);
     let run = FinishedRun::open(&args.run, &stores, &context, display.progress())?;
     let found = find(args, global.format, &run)?;
@@ -71,18 +71,18 @@ fn find(args: &Inspect, format: Format, run: &FinishedRun<'_>) -> anyhow::Result
 fn show(args: &Inspect, format: Format, view: &View<'_>) -> anyhow::Result<Vec<u8>> {
     let mut shown = Vec::new();
     match format {
-        Format::Text => {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut shown, &json::value(view))?;
+            shown.push(b'\n');
+        }
+        Format::Html => shown.extend_from_slice(html::page(view).as_bytes()),
+        _ => {
             let width = args.width.unwrap_or_else(|| {
                 terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| width.0.max(20))
             });
             let paint = Paint::new(args.color, args.output.is_none());
             terminal::write(&mut shown, view, usize::from(width), paint)?;
         }
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut shown, &json::value(view))?;
-            shown.push(b'\n');
-        }
-        Format::Html => shown.extend_from_slice(html::page(view).as_bytes()),
     }
     Ok(shown)
 }

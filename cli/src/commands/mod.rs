@@ -8,17 +8,25 @@ mod init;
 mod inspect;
 mod pipeline;
 mod restore;
+mod tiers;
 mod tune;
 
-use crate::args::{Cli, Command, Format};
+use crate::args::{Cli, Command, Format, TiersCommand};
 use crate::exit::Exit;
 use crate::settings;
 
 /// Does what was asked.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let global = &cli.global;
-    if global.format == Format::Html && !matches!(cli.command, Command::Inspect(_)) {
-        anyhow::bail!("--format html is for tamis inspect; this command prints text or json");
+    let has_own_formats = matches!(cli.command, Command::Tiers(TiersCommand::Lifecycle(_)));
+    match global.format {
+        Format::Html if !matches!(cli.command, Command::Inspect(_)) => {
+            anyhow::bail!("--format html is for tamis inspect; this command prints text or json");
+        }
+        Format::Aws | Format::Gcs | Format::Azure | Format::Terraform if !has_own_formats => {
+            anyhow::bail!("this format is for tamis tiers lifecycle; this command prints text or json");
+        }
+        _ => {}
     }
     match &cli.command {
         Command::Run(args) => {
@@ -38,6 +46,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
         Command::Index(args) => index::run(args, global),
+        Command::Tiers(args) => tiers::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
 }

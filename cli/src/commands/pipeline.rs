@@ -21,7 +21,7 @@ pub(crate) fn run(
     let context = settings::context(global)?;
     let display = Display::start(global);
     let existing = settings::existing(overwrite);
-    let (stamp, stores) = (settings::stamp(), settings::stores());
+    let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
     let result = tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress());
     drop(display);
     let manifest = match result? {

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Restore, global: &Global) -> anyhow::Result<Exit> {
     let display = Display::start(global);
     let restored = if args.kept_only { Restored::KeptOnly } else { Restored::All };
     let existing = settings::existing(args.overwrite);
-    let stores = settings::stores();
+    let stores = settings::stores_by(&args.reach)?;
     let result = restore(&args.run, &args.output, restored, existing, &stores, &context, display.progress());
     drop(display);
     let manifest = result?;

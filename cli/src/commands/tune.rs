@@ -47,8 +47,8 @@ pub(crate) fn run(args: &Tune, global: &Global) -> anyhow::Result<Exit> {
             serde_json::to_writer_pretty(&mut out, &finished.to_json())?;
             writeln!(out)?;
         }
-        // Html is refused before a command begins.
-        Format::Text | Format::Html => finished.write_text(&mut out)?,
+        // Other formats are refused before a command begins.
+        _ => finished.write_text(&mut out)?,
     }
     out.flush()?;
     Ok(if n_rejected > 0 { Exit::Rejects } else { Exit::Clean })

@@ -25,7 +25,7 @@ mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::{Config, IndexConfig, OutputMode};
+use tamis_schemas::config::{Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
@@ -42,6 +42,7 @@ use crate::progress::Progress;
 use crate::sink::{Added, Existing, Output, hex};
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Request, Scan};
 use crate::store::Stores;
+use crate::tiers::{self, DEFAULT_TIER};
 use crate::{Error, Result};
 
 use index::IndexRun;
@@ -52,13 +53,22 @@ use plan::Plan;
 /// # Errors
 /// `Error::Config` for the first setting that cannot work.
 pub fn check(config: &Config) -> Result<()> {
-    Plan::new(config)?;
+    tables(config)?;
+    tiers::check_settings(config)
+}
+
+/// Tables that a run of `config` writes, each to a tier that is there.
+///
+/// # Errors
+/// `Error::Config` for the first setting of a stage that cannot work, and for a route that leads nowhere.
+pub(crate) fn tables(config: &Config) -> Result<Vec<Table>> {
+    let plan = Plan::new(config)?;
     for tier in config.routes.values() {
-        if tier != "default" && !config.tiers.contains_key(tier) {
+        if tier != DEFAULT_TIER && !config.tiers.contains_key(tier) {
             return Err(Error::config(format!("routes name tier `{tier}`, which is not defined")));
         }
     }
-    Ok(())
+    Ok(plan.tables)
 }
 
 /// How near-duplicates would be looked for; `None` if the config does not ask for it.
@@ -229,6 +239,7 @@ fn try_run(
         scorer: written.scorer,
         selection: written.selection,
         tables: output.records().clone(),
+        requests: stores.requests(),
     };
     if let Some(dataset) = &mut dataset {
         return Ok(add(dataset, output, index.as_ref(), staged, &inputs, &manifest)?

@@ -106,6 +106,7 @@ pub fn restore(
         inputs: sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect(),
         rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
         tables: sink.records().clone(),
+        requests: stores.requests(),
         ..Manifest::default()
     };
     sink.commit(&manifest)?;

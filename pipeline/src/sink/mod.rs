@@ -22,8 +22,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use tamis_schemas::commit::CommittedTable;
-use tamis_schemas::config::{Config, Table, TierConfig};
+use tamis_schemas::config::{Config, Table};
 use tamis_schemas::manifest::{Manifest, TableRecord};
+use tamis_schemas::tier::TierConfig;
 use tokio::runtime::Handle;
 
 pub(crate) use chunk::Chunker;
@@ -35,11 +36,11 @@ pub(crate) use tier::{is_local, local_folder};
 
 use crate::dataset::{COMMITS, DeltaSchema};
 use crate::store::Stores;
+use crate::tiers::DEFAULT_TIER;
 use crate::{Error, Result};
 
 /// Name of the manifest in the output.
 pub(crate) const MANIFEST: &str = "manifest.json";
-const DEFAULT_TIER: &str = "default";
 /// Name of the file in a staging folder that says of which output tables were being renamed into place there.
 const COMMITTING: &str = "committing";
 

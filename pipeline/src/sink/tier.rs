@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tamis_schemas::config::{TierClass, TierConfig};
+use tamis_schemas::tier::TierConfig;
 
 use crate::store::Stores;
+use crate::tiers::{Provider, storage_class};
 use crate::{Error, Result};
 
 /// Tables are written here before a local run is committed.
@@ -46,7 +47,7 @@ impl Tier {
             name: name.to_owned(),
             config: config.clone(),
             store,
-            storage_class: storage_class(provider, config)?,
+            storage_class: storage_class(provider, config)?.map(|class| class.name),
             folder: (provider == Provider::Local).then(|| local_folder(&url)),
             prefix,
             is_staged,
@@ -122,79 +123,4 @@ pub(crate) fn local_folder(url: &str) -> PathBuf {
 /// Whether `location` names a place of this machine.
 pub(crate) fn is_local(location: &str) -> bool {
     Provider::of(location) == Provider::Local
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Provider {
-    Local,
-    Amazon,
-    Google,
-    Azure,
-}
-
-impl Provider {
-    fn of(url: &str) -> Self {
-        match url.split_once("://").map(|(scheme, _)| scheme) {
-            Some("s3" | "s3a") => Self::Amazon,
-            Some("gs") => Self::Google,
-            Some("az" | "adl" | "azure" | "abfs" | "abfss") => Self::Azure,
-            _ => Self::Local,
-        }
-    }
-}
-
-/// The provider's word for a storage class.
-///
-/// # Errors
-/// `Error::Config` for a class that the provider does not have.
-fn storage_class(provider: Provider, config: &TierConfig) -> Result<Option<&'static str>> {
-    const AMAZON: [&str; 8] = [
-        "STANDARD",
-        "REDUCED_REDUNDANCY",
-        "STANDARD_IA",
-        "ONEZONE_IA",
-        "INTELLIGENT_TIERING",
-        "GLACIER_IR",
-        "GLACIER",
-        "DEEP_ARCHIVE",
-    ];
-    const GOOGLE: [&str; 4] = ["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"];
-    const AZURE: [&str; 4] = ["Hot", "Cool", "Cold", "Archive"];
-    let by_temperature = |hot, warm, cold, archive| match config.class {
-        TierClass::Hot => hot,
-        TierClass::Warm => warm,
-        TierClass::Cold => cold,
-        TierClass::Archive => archive,
-    };
-    let (known, default): (&[&'static str], _) = match provider {
-        Provider::Local => return Ok(None),
-        Provider::Amazon => (&AMAZON, by_temperature("STANDARD", "STANDARD_IA", "GLACIER_IR", "DEEP_ARCHIVE")),
-        Provider::Google => (&GOOGLE, by_temperature("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE")),
-        Provider::Azure => (&AZURE, by_temperature("Hot", "Cool", "Cold", "Archive")),
-    };
-    let Some(native) = &config.native else { return Ok(Some(default)) };
-    known.iter().copied().find(|class| class == native).map(Some).ok_or_else(|| Error::Config {
-        message: format!("storage class `{native}` is not one of this provider's"),
-        hint: Some(format!("one of {}", known.join(", "))),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn storage_classes_in_each_providers_words() {
-        let check = |url: &str, class: TierClass, native: Option<&str>| {
-            let config = TierConfig { class, native: native.map(str::to_owned), ..TierConfig::default() };
-            storage_class(Provider::of(url), &config).map_err(|error| error.hint().unwrap_or_default())
-        };
-        assert_eq!(check("out/run", TierClass::Cold, None), Ok(None));
-        assert_eq!(check("file:///out", TierClass::Cold, None), Ok(None));
-        assert_eq!(check("s3://b/p", TierClass::Cold, None), Ok(Some("GLACIER_IR")));
-        assert_eq!(check("gs://b/p", TierClass::Warm, None), Ok(Some("NEARLINE")));
-        assert_eq!(check("az://b/p", TierClass::Hot, None), Ok(Some("Hot")));
-        assert_eq!(check("s3://b/p", TierClass::Hot, Some("ONEZONE_IA")), Ok(Some("ONEZONE_IA")));
-        assert!(check("gs://b/p", TierClass::Hot, Some("GLACIER")).is_err_and(|hint| hint.contains("COLDLINE")));
-    }
 }
