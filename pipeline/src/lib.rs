@@ -25,5 +25,5 @@ pub mod stage;
 pub mod store;
 pub mod tune;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use rows::RowSet;

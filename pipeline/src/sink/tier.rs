@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tamis_schemas::config::{TierClass, TierConfig};
 
-use crate::store::Stores;
+use crate::store::{Stores, unwritable};
 use crate::{Error, Result};
 
 /// Tables are written here before a local run is committed.
@@ -78,7 +78,7 @@ impl Tier {
     }
 
     pub(super) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Unwritable { location: self.display(name), source: error.into() }
+        unwritable(self.display(name), error.into())
     }
 }
 

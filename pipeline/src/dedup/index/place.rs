@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::blocks::missing_or_unreadable;
 use crate::sink::{is_local, local_folder, put_small};
-use crate::store::{Stores, unreadable};
+use crate::store::{Stores, unreadable, unwritable};
 use crate::{Error, Result};
 
 /// A folder or a prefix of a bucket. Cheap to clone.
@@ -57,7 +57,7 @@ impl Place {
     }
 
     pub(super) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Unwritable { location: self.display(name), source: error.into() }
+        unwritable(self.display(name), error.into())
     }
 
     /// The object `name` with its version; `None` if there is none.
