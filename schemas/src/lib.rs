@@ -9,3 +9,4 @@ pub mod manifest;
 pub mod preset;
 pub mod size;
 pub mod tables;
+pub mod time_span;
