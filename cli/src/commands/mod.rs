@@ -9,7 +9,9 @@ mod pipeline;
 mod restore;
 mod tune;
 
-use crate::args::{Cli, Command, Format};
+use tamis_schemas::config::Config;
+
+use crate::args::{Cli, Command, Data, Format, Global};
 use crate::exit::Exit;
 use crate::settings;
 
@@ -21,13 +23,13 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     }
     match &cli.command {
         Command::Run(args) => {
-            let (config, _) = settings::load(&args.config)?;
-            pipeline::run("tamis run", &config, args.overwrite, global)
+            let config = || Ok(settings::load(&args.config)?.0);
+            pipeline::run("tamis run", config, args.overwrite, &args.metrics, global)
         }
-        Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
+        Command::Dedup(args) => stages("tamis dedup", settings::dedup(args), &args.data, global),
         Command::Tune(args) => tune::run(args, global),
-        Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
-        Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
+        Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
+        Command::Convert(args) => stages("tamis convert", settings::convert(args), &args.data, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
@@ -35,4 +37,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Index(args) => index::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
+}
+
+fn stages(command: &'static str, config: Config, data: &Data, global: &Global) -> anyhow::Result<Exit> {
+    pipeline::run(command, || Ok(config), data.overwrite, &data.metrics, global)
 }
