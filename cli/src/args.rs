@@ -1,5 +1,6 @@
 //! What the user typed.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
+use tamis_schemas::time_span::TimeSpan;
 
 use crate::age::Age;
 use crate::exit;
@@ -42,7 +44,7 @@ pub(crate) struct Global {
         global = true,
         env = "TAMIS_BATCH_ROWS",
         value_name = "N",
-        default_value = "8192",
+        default_value_t = Global::BATCH_ROWS,
         hide_short_help = true,
         help_heading = "Resources"
     )]
@@ -62,6 +64,11 @@ pub(crate) struct Global {
     /// No progress bar
     #[arg(long, global = true, env = "TAMIS_NO_PROGRESS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     pub(crate) no_progress: bool,
+}
+
+impl Global {
+    /// Rows that travel together if nobody says otherwise.
+    pub(crate) const BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(8192).expect("it is not 0");
 }
 
 /// How the summary is printed.
@@ -100,6 +107,9 @@ pub(crate) enum Command {
     /// Look after an index of earlier runs
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Run a config file again and again, or print what does
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Print shell completions
     Completions(Completions),
 }
@@ -565,6 +575,60 @@ pub(crate) struct IndexCompact {
     /// Age from which files of runs that ended early are removed; longer than any run takes
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub(crate) orphans: Age,
+}
+
+/// `tamis schedule`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Print units, manifests or lines that let another scheduler run it
+    Print(SchedulePrint),
+    /// Run it at its times, in the foreground, until a signal comes
+    Run(ScheduleRun),
+}
+
+/// `tamis schedule print`.
+#[derive(Debug, Args)]
+pub(crate) struct SchedulePrint {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// What the text is for
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub(crate) target: Target,
+}
+
+/// Schedulers that we can print for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// A service and a timer
+    Systemd,
+    /// A Kubernetes `CronJob`
+    K8s,
+    /// A GitHub Actions workflow
+    Github,
+    /// An Airflow DAG
+    Airflow,
+    /// A line for crontab
+    Crontab,
+}
+
+/// `tamis schedule run`.
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleRun {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// File with the time up to which starts are done [default: CONFIG.schedule.json]
+    ///
+    /// Times that passed since, because a run took long or nobody ran this command, are made up for by one run.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Stop a run after this time, e.g. 2h [default: schedule.deadline]
+    ///
+    /// The run gets SIGTERM, and SIGKILL 25 seconds later.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<TimeSpan>,
+    /// Serve /healthz and /metrics at this address, e.g. 127.0.0.1:9090
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// `tamis completions`.

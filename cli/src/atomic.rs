@@ -31,3 +31,8 @@ impl Replacement {
         Ok(())
     }
 }
+
+/// Writes `text` to `path`: a reader sees what was there before, or all of it.
+pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
+    Replacement::new(path)?.finish(text)
+}

@@ -15,6 +15,7 @@ mod number;
 mod progress;
 mod prometheus;
 mod report;
+mod schedule;
 mod settings;
 mod shell;
 mod signals;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::Cli;
+use crate::args::{Cli, Command, ScheduleCommand};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -48,7 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn level(cli: &Cli) -> &'static str {
-    match cli.global.verbose {
+    // A daemon has no summary to show: it logs what it does.
+    let is_daemon = matches!(cli.command, Command::Schedule(ScheduleCommand::Run(_)));
+    match cli.global.verbose + u8::from(is_daemon) {
         0 => "warn",
         1 => "info",
         2 => "debug",

@@ -14,6 +14,11 @@ impl Exposition {
         self.family(name, help, "gauge", samples);
     }
 
+    /// A family of values that only grow, as long as this process lives.
+    pub(crate) fn counter<V: Display>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample<V>>) {
+        self.family(name, help, "counter", samples);
+    }
+
     fn family<V: Display>(&mut self, name: &str, help: &str, kind: &str, samples: impl IntoIterator<Item = Sample<V>>) {
         self.text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (label, value) in samples {
@@ -43,9 +48,9 @@ mod tests {
     fn families_are_written_as_prometheus_reads_them() {
         let mut exposition = Exposition::default();
         exposition.gauge("a_seconds", "How long.", [(Some(("run", "a\"b\\c\nd".to_owned())), 1.5)]);
-        exposition.gauge("b", "How many.", [(None, 2)]);
+        exposition.counter("b_total", "How many.", [(None, 2)]);
         let expect = "# HELP a_seconds How long.\n# TYPE a_seconds gauge\na_seconds{run=\"a\\\"b\\\\c\\nd\"} 1.5\n\
-                      # HELP b How many.\n# TYPE b gauge\nb 2\n";
+                      # HELP b_total How many.\n# TYPE b_total counter\nb_total 2\n";
         assert_eq!(exposition.into_text(), expect);
     }
 }

@@ -16,6 +16,7 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reading, Select, Tune};
+use crate::schedule::Schedule;
 use crate::{machine, signals};
 
 /// The config of `tamis dedup`.
@@ -133,10 +134,11 @@ fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
     }
 }
 
-/// Reads a config file.
+/// Reads a config file. What the stages make of it is checked by `tamis_pipeline::run::check`.
 pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    let config = toml::from_str(&text).with_context(|| format!("`{}` is not a config file", path.display()))?;
+    let config: Config = toml::from_str(&text).with_context(|| format!("`{}` is not a config file", path.display()))?;
+    config.schedule.as_ref().map(Schedule::new).transpose()?;
     Ok((config, text))
 }
 

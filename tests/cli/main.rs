@@ -23,6 +23,7 @@ mod metrics;
 mod oracle;
 mod readme;
 mod s3;
+mod schedule;
 mod scope;
 mod select;
 mod tune;

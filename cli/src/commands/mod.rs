@@ -7,6 +7,7 @@ mod init;
 mod inspect;
 mod pipeline;
 mod restore;
+mod schedule;
 mod tune;
 
 use tamis_schemas::config::Config;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),
         Command::Index(args) => index::run(args, global),
+        Command::Schedule(args) => schedule::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
 }
