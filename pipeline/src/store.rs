@@ -393,6 +393,10 @@ mod tests {
                 assert_eq!(kind, expect, "case {at}: {text}");
             }
         }
+        // Nobody answers where machines in a cloud get their credentials from: this is not the store's absence.
+        let source = "Error performing PUT http://169.254.169.254/latest/api/token in 1s".into();
+        let nowhere = object_store::Error::Generic { store: "S3", source };
+        assert_eq!(unreadable("s3://bucket/file", &nowhere).kind(), ErrorKind::Credentials);
         let stores = Stores::new::<&str, &str>([]);
         let (store, path) = stores.resolve("/no/such/file").unwrap();
         let error = runtime.block_on(store.get_opts(&path, GetOptions::default())).unwrap_err();
