@@ -1,5 +1,6 @@
 //! What the user typed.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -10,10 +11,14 @@ use tamis_schemas::age::Age;
 use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Table, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
+use tamis_schemas::time_span::TimeSpan;
+
+use crate::exit;
+use crate::log::{self, LogFormat};
 
 /// Sieves a dataset down to what is worth training on and worth labelling.
 #[derive(Debug, Parser)]
-#[command(name = "tamis", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "tamis", version, propagate_version = true, max_term_width = 100, after_help = exit::HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -39,7 +44,7 @@ pub(crate) struct Global {
         global = true,
         env = "TAMIS_BATCH_ROWS",
         value_name = "N",
-        default_value = "8192",
+        default_value_t = Global::BATCH_ROWS,
         hide_short_help = true,
         help_heading = "Resources"
     )]
@@ -50,9 +55,20 @@ pub(crate) struct Global {
     /// Log to stderr; twice for more
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
+    /// How stderr is written: errors, warnings, the log
+    ///
+    /// json: every line is an object with `timestamp`, `level`, `run_id`, `message` and more. The run id is new for each run, or
+    /// what `TAMIS_RUN_ID` says.
+    #[arg(long, global = true, env = log::LOG_FORMAT, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    pub(crate) log_format: LogFormat,
     /// No progress bar
     #[arg(long, global = true, env = "TAMIS_NO_PROGRESS", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Output")]
     pub(crate) no_progress: bool,
+}
+
+impl Global {
+    /// Rows that travel together if nobody says otherwise.
+    pub(crate) const BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(8192).expect("it is not 0");
 }
 
 /// How the summary is printed.
@@ -114,6 +130,9 @@ pub(crate) enum Command {
     /// Check storage tiers, or print the rules that their buckets need
     #[command(subcommand)]
     Tiers(TiersCommand),
+    /// Run a config file again and again, or print what does
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Print shell completions
     Completions(Completions),
 }
@@ -126,6 +145,8 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
 }
 
 /// Whether an earlier run may be replaced.
@@ -134,6 +155,17 @@ pub(crate) struct Overwrite {
     /// Replace an earlier run in the output folder
     #[arg(long)]
     pub(crate) overwrite: bool,
+}
+
+/// Numbers of the run for monitoring.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// Replace this file by the run's numbers, for Prometheus
+    ///
+    /// In the text format that the textfile collector of Prometheus' node exporter reads. A run that fails writes its exit code and keeps the
+    /// time of the last success.
+    #[arg(long, env = "TAMIS_METRICS_FILE", value_name = "FILE", help_heading = "Output")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 /// What is read and where the result goes.
@@ -147,6 +179,8 @@ pub(crate) struct Data {
     pub(crate) output: String,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) reading: Reading,
 }
@@ -661,6 +695,60 @@ pub(crate) struct IndexCompact {
     /// Age from which files of runs that ended early are removed; longer than any run takes
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub(crate) orphans: Age,
+}
+
+/// `tamis schedule`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Print units, manifests or lines that let another scheduler run it
+    Print(SchedulePrint),
+    /// Run it at its times, in the foreground, until a signal comes
+    Run(ScheduleRun),
+}
+
+/// `tamis schedule print`.
+#[derive(Debug, Args)]
+pub(crate) struct SchedulePrint {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// What the text is for
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub(crate) target: Target,
+}
+
+/// Schedulers that we can print for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// A service and a timer
+    Systemd,
+    /// A Kubernetes `CronJob`
+    K8s,
+    /// A GitHub Actions workflow
+    Github,
+    /// An Airflow DAG
+    Airflow,
+    /// A line for crontab
+    Crontab,
+}
+
+/// `tamis schedule run`.
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleRun {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// File with the time up to which starts are done [default: CONFIG.schedule.json]
+    ///
+    /// Times that passed since, because a run took long or nobody ran this command, are made up for by one run.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Stop a run after this time, e.g. 2h [default: schedule.deadline]
+    ///
+    /// The run gets SIGTERM, and SIGKILL 25 seconds later.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<TimeSpan>,
+    /// Serve /healthz and /metrics at this address, e.g. 127.0.0.1:9090
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// `tamis completions`.

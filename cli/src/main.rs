@@ -2,29 +2,42 @@
 
 mod answer;
 mod args;
+mod atomic;
 mod commands;
 mod diagnostic;
 mod exit;
 mod expanded;
 mod inspect;
+mod log;
 mod machine;
+mod metrics;
 mod number;
 mod progress;
+mod prometheus;
 mod report;
+mod schedule;
 mod settings;
 mod shell;
+mod signals;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::Cli;
+use crate::args::{Cli, Command, ScheduleCommand};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    start_logging(cli.global.verbose);
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            log::choose(log::format_of(std::env::args_os()));
+            return diagnostic::print_usage(&error).into();
+        }
+    };
+    log::choose(cli.global.log_format);
+    log::start(level(&cli));
     match expanded::check(&matches).map_err(Into::into).and_then(|()| commands::run(&cli)) {
         Ok(exit) => exit.into(),
         Err(error) if diagnostic::is_broken_pipe(&error) => Exit::Clean.into(),
@@ -35,15 +48,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_logging(verbosity: u8) {
-    let level = match verbosity {
+fn level(cli: &Cli) -> &'static str {
+    // A daemon has no summary to show: it logs what it does.
+    let is_daemon = matches!(cli.command, Command::Schedule(ScheduleCommand::Run(_)));
+    match cli.global.verbose + u8::from(is_daemon) {
         0 => "warn",
         1 => "info",
         2 => "debug",
         _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAMIS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("off,tamis={level},tamis_pipeline={level}")));
-    let has_color = std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(has_color).init();
+    }
 }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tamis_pipeline::progress::{Progress, Snapshot};
 
 use crate::args::Global;
-use crate::number;
+use crate::{log, number};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -26,7 +26,7 @@ impl Display {
     pub(crate) fn start(global: &Global) -> Self {
         let shared = Arc::new(Progress::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let is_shown = !global.no_progress && global.verbose == 0 && std::io::stderr().is_terminal();
+        let is_shown = !global.no_progress && global.verbose == 0 && !log::is_json() && std::io::stderr().is_terminal();
         let thread = is_shown.then(|| {
             let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
             std::thread::spawn(move || show(&shared, &stop))

@@ -16,7 +16,8 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Select, Tune};
-use crate::machine;
+use crate::schedule::Schedule;
+use crate::{log, machine, signals};
 
 /// The config of `tamis dedup`.
 pub(crate) fn dedup(args: &Dedup) -> Config {
@@ -136,12 +137,13 @@ fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
     }
 }
 
-/// Reads a config file.
+/// Reads a config file. What the stages make of it is checked by `tamis_pipeline::run::check`.
 pub(crate) fn load(path: &Path) -> anyhow::Result<(Config, String)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    let config = toml::from_str(&text)
+    let config: Config = toml::from_str(&text)
         .map_err(|error| anyhow::anyhow!(describe(&error, &text)))
         .with_context(|| format!("`{}` is not a config file", path.display()))?;
+    config.schedule.as_ref().map(Schedule::new).transpose()?;
     Ok((config, text))
 }
 
@@ -167,7 +169,7 @@ pub(crate) fn existing(args: Overwrite) -> Existing {
 /// The moment, and a name that no other process gives to a file.
 pub(crate) fn stamp() -> Stamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Stamp { now: since.as_secs(), nonce: format!("{:08x}-{}", since.subsec_nanos(), std::process::id()) }
+    Stamp { now: since.as_secs(), nonce: log::new_run_id() }
 }
 
 /// Object stores with the credentials of the environment. Variables that are no Unicode are nobody's.
@@ -206,8 +208,8 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
         .into());
     }
     let cancel = Cancel::default();
-    let handler = cancel.clone();
-    ctrlc::set_handler(move || handler.cancel()).context("could not listen for Ctrl-C")?;
+    let on_signal = cancel.clone();
+    signals::listen(&signals::STOPPING, move |_| on_signal.cancel())?;
     let n_threads = n_threads(global);
     let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES;
     let resources = Resources {

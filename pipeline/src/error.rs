@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tamis_schemas::manifest::{LossOf, LossRecord};
 
+use crate::store;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -57,6 +59,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An output that another run is writing to.
+    #[error("another run is writing to `{location}`{}", .process.as_ref().map(|id| format!(": process {id}")).unwrap_or_default())]
+    Locked {
+        /// The folder.
+        location: String,
+        /// The process that holds it, where it says so.
+        process: Option<String>,
+    },
     /// More rows would be dropped than the loss guards allow.
     #[error("{}", describe(.0))]
     Loss(Box<LossRecord>),
@@ -104,10 +114,35 @@ pub enum Error {
     Invariant(String),
 }
 
+/// What a caller that runs us again and again can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Nothing: we were asked to stop.
+    Interrupted,
+    /// Wait until the other run has ended.
+    Locked,
+    /// Wait until the store answers: it refused connections, timed out or failed, and went on so while we tried again.
+    StoreUnavailable,
+    /// Give credentials, or permissions: the store got none, or none that it takes.
+    Credentials,
+    /// Change the config, the input or the machine: the same again would end the same.
+    Other,
+}
+
 impl Error {
     /// A config error without a hint.
     pub fn config(message: impl Into<String>) -> Self {
         Self::Config { message: message.into(), hint: None }
+    }
+
+    /// What can be done about it by a caller that does not read messages.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Locked { .. } | Self::Overtaken { .. } => ErrorKind::Locked,
+            _ => store::kind_of_cause(self),
+        }
     }
 
     /// What the user can do next, where we know it.
@@ -121,7 +156,11 @@ impl Error {
             ),
             Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
+            Self::Locked { .. } => Some("wait until it has ended, or choose another output with -o (output.path)".into()),
             Self::Spill { .. } => Some("free space there, or name a folder on a disk with more with --temp-dir".into()),
+            _ if self.kind() == ErrorKind::StoreUnavailable => {
+                Some("try again when the store answers; if it never does, check its address and the network".into())
+            }
             _ => None,
         }
     }

@@ -31,5 +31,5 @@ pub mod store;
 pub mod tiers;
 pub mod tune;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use rows::RowSet;

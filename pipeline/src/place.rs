@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::context::Cancel;
 use crate::sink::{hex, is_local, local_folder, put_small};
-use crate::store::{Stores, unreadable};
+use crate::store::{Stores, unreadable, unwritable};
 use crate::{Error, Result};
 
 /// Bytes of one request: a whole file would take longer than a request may.
@@ -63,7 +63,7 @@ impl Place {
     }
 
     pub(crate) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Unwritable { location: self.display(name), source: error.into() }
+        unwritable(self.display(name), error.into())
     }
 
     /// The object `name` with its version; `None` if there is none.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::preset::Preset;
 use crate::size::ByteSize;
 use crate::tier::TierConfig;
+use crate::time_span::TimeSpan;
 
 /// What a run does. A stage runs if its section is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +40,9 @@ pub struct Config {
     /// The choice of the next labelling batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<SelectConfig>,
+    /// When `tamis schedule` runs this. Changes nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleConfig>,
     /// Where tables are written.
     pub output: OutputConfig,
     /// Storage tiers by name; `default` may be redefined.
@@ -62,6 +66,7 @@ impl Config {
             repetition: None,
             score: None,
             select: None,
+            schedule: None,
             output,
             tiers: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -512,6 +517,28 @@ pub enum Strategy {
     Entropy,
     /// The most typical rows of clusters.
     Typiclust,
+}
+
+/// When a run begins, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Minute, hour, day of month, month, day of week: `"30 3 * * mon-fri"`; or `@hourly`, `@daily`, `@weekly`, `@monthly`,
+    /// `@yearly`.
+    pub cron: String,
+    /// The IANA time zone that `cron` is in: `Europe/Berlin`.
+    #[serde(default = "default_timezone")]
+    pub timezone: String,
+    /// Longest random delay of a start, so that many machines do not start at once: `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<TimeSpan>,
+    /// Longest time that one run may take: `2h`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<TimeSpan>,
+}
+
+fn default_timezone() -> String {
+    "UTC".into()
 }
 
 /// Where tables are written.

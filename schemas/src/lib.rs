@@ -12,3 +12,4 @@ pub mod preset;
 pub mod size;
 pub mod tables;
 pub mod tier;
+pub mod time_span;

@@ -383,7 +383,8 @@ fn an_output_is_looked_after() {
     let shown = tamis(dir.path(), "runs out").expect_code(0).stdout;
     assert_eq!((shown.lines().count(), shown.contains("20")), (3, true), "{shown}");
     let listed = tamis(dir.path(), "export out --files").expect_code(0).stdout;
-    let on_disk: BTreeSet<String> = files(&out).into_keys().filter(|name| name.starts_with("kept/1")).collect();
+    let on_disk: BTreeSet<String> =
+        files(&out).into_keys().filter(|name| name.starts_with("kept/") && name.ends_with(".parquet")).collect();
     assert_eq!(
         listed.lines().map(|line| line.strip_prefix("out/").unwrap().to_owned()).collect::<BTreeSet<_>>(),
         on_disk

@@ -90,6 +90,12 @@ fn mistakes_in_a_config_are_named() {
         ("[tiers.cold]\nzstd = 40\n", "zstd"),
         ("[select]\nbudget = 0\n", "budget"),
         ("[score]\ndevice = \"tpu\"\n", "tpu"),
+        ("[schedule]\n", "cron"),
+        ("[schedule]\ncron = \"61 * * * *\"\n", "61 * * * *"),
+        ("[schedule]\ncron = \"0 3 30 2 *\"\n", "never comes"),
+        ("[schedule]\ncron = \"@daily\"\ntimezone = \"Mars\"\n", "Mars"),
+        ("[schedule]\ncron = \"@daily\"\njitter = \"5\"\n", "5m"),
+        ("[schedule]\ncron = \"@daily\"\nretries = 3\n", "retries"),
     ] {
         fs::write(dir.path().join("c.toml"), format!("{base}{more}")).unwrap();
         let ended = tamis(dir.path(), "config check c.toml").expect_code(2);

@@ -125,27 +125,29 @@ fn faults_that_pass_are_survived() {
 fn what_fails_for_good_leaves_the_output_whole() {
     let server = S3Server::start("failures");
     let dir = tempfile::tempdir().unwrap();
-    let harms: [(&str, Harm, &str); 6] = [
-        ("denied", |_, _, _| Some(Fault::Denied), "access denied"),
-        ("expired", |number, _, _| (number > 12).then_some(Fault::Expired), "credentials"),
-        ("skewed", |_, _, _| Some(Fault::Skewed), "clock"),
-        ("put-denied", |_, method, _| (method == "PUT").then_some(Fault::Denied), "access denied"),
+    let harms: [(&str, Harm, i32, &str); 6] = [
+        ("denied", |_, _, _| Some(Fault::Denied), 77, "access denied"),
+        ("expired", |number, _, _| (number > 12).then_some(Fault::Expired), 77, "credentials"),
+        ("skewed", |_, _, _| Some(Fault::Skewed), 77, "clock"),
+        ("put-denied", |_, method, _| (method == "PUT").then_some(Fault::Denied), 77, "access denied"),
         (
             "multipart-answer-lost",
             |_, method, path| (method == "POST" && path.contains("uploadId")).then_some(Fault::AnswerLost),
+            69,
             "could not write",
         ),
         (
             "commit-denied",
             |_, method, path| (method == "PUT" && is_commit(path)).then_some(Fault::Denied),
+            77,
             "could not write",
         ),
     ];
-    for (name, harm, words) in harms {
+    for (name, harm, code, words) in harms {
         let trial = Trial::new(&server, dir.path(), name);
         let (ended, done) = trial.run_with(harm);
         assert!(!done.is_empty(), "{name}: no fault was done");
-        assert_ne!(ended.code, 0, "{name}: {done:?}");
+        assert_eq!(ended.code, code, "{name}: {done:?}\n{}", ended.stderr);
         assert!(ended.stderr.contains(words), "{name}: {}", ended.stderr);
         assert_eq!(trial.check(), 1, "{name}: the run that failed was added");
         println!("{name}: {} faults, failed with exit code {}", done.len(), ended.code);

@@ -17,7 +17,7 @@ fn sigterm_and_ctrl_c_end_cleanly() {
     drop(file);
     let temp = dir.path().join("temp");
     std::fs::create_dir(&temp).unwrap();
-    for signal in ["TERM", "INT"] {
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let mut child = command(dir.path())
             .args(["dedup", "in.jsonl", "-o", "out", "--temp-dir", "temp"])
             .stderr(Stdio::piped())
@@ -32,7 +32,7 @@ fn sigterm_and_ctrl_c_end_cleanly() {
         assert!(kill.success());
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(130), "{stderr}");
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains("interrupted"), "{stderr}");
         assert!(!dir.path().join("out").exists(), "{:?}", files(&dir.path().join("out")).keys());
         assert!(files(&temp).is_empty(), "temporary files stay behind");

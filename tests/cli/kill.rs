@@ -176,7 +176,7 @@ fn a_second_run_to_the_same_output_is_refused_while_the_first_one_lives() {
     let lock = dir.path().join(LOCK);
     let refused = |first: &Child, commands: &[&str]| {
         for command in commands {
-            let ended = tamis(dir.path(), command).expect_code(2);
+            let ended = tamis(dir.path(), command).expect_code(75);
             assert!(ended.stderr.contains(&format!("process {}", first.id())), "{command}: {}", ended.stderr);
             assert!(lock.exists(), "{command}");
         }

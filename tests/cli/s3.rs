@@ -52,7 +52,7 @@ fn what_is_wrong_is_said_and_nothing_half_written_stays() {
     };
     let laws = sample("laws.jsonl");
     let wrong = [("AWS_SECRET_ACCESS_KEY", "not-the-secret".to_owned())];
-    let ended = run(&["convert", &laws, "-o", &server.url("x")], &wrong).expect_code(2);
+    let ended = run(&["convert", &laws, "-o", &server.url("x")], &wrong).expect_code(77);
     assert!(ended.stderr.contains("tamis-errors/x") && !ended.stderr.contains("not-the-secret"), "{}", ended.stderr);
     let ended = run(&["convert", "s3://no-such-bucket/a.jsonl", "-o", "out"], &[]).expect_code(2);
     assert!(ended.stderr.contains("no-such-bucket"), "{}", ended.stderr);

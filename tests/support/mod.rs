@@ -1,6 +1,7 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
 pub mod proxy;
+pub mod python;
 pub mod s3;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

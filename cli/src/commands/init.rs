@@ -116,6 +116,13 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # labels = [\"labels.csv\"]   # id and label of what is labelled already; without it the batch is a cold start
 # label_column = \"label\"
 
+# When `tamis schedule run` runs this, or what `tamis schedule print` prints for:
+# [schedule]
+# cron = \"30 3 * * *\"      # minute, hour, day of month, month, day of week; or \"@daily\"
+# timezone = \"UTC\"         # or \"Europe/Berlin\"
+# jitter = \"5m\"            # longest random delay of a start
+# deadline = \"2h\"          # longest time of a run
+
 [output]
 path = \"tamis-out\"   # a folder, or s3://bucket/prefix
 

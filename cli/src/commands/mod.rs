@@ -8,10 +8,13 @@ mod init;
 mod inspect;
 mod pipeline;
 mod restore;
+mod schedule;
 mod tiers;
 mod tune;
 
-use crate::args::{Cli, Command, Format, TiersCommand};
+use tamis_schemas::config::Config;
+
+use crate::args::{Cli, Command, Data, Format, Global, TiersCommand};
 use crate::exit::Exit;
 use crate::settings;
 
@@ -30,13 +33,13 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     }
     match &cli.command {
         Command::Run(args) => {
-            let (config, _) = settings::load(&args.config)?;
-            pipeline::run("tamis run", &config, args.overwrite, global)
+            let config = || Ok(settings::load(&args.config)?.0);
+            pipeline::run("tamis run", config, args.overwrite, &args.metrics, global)
         }
-        Command::Dedup(args) => pipeline::run("tamis dedup", &settings::dedup(args), args.data.overwrite, global),
+        Command::Dedup(args) => stages("tamis dedup", settings::dedup(args), &args.data, global),
         Command::Tune(args) => tune::run(args, global),
-        Command::Select(args) => pipeline::run("tamis select", &settings::select(args), args.data.overwrite, global),
-        Command::Convert(args) => pipeline::run("tamis convert", &settings::convert(args), args.data.overwrite, global),
+        Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
+        Command::Convert(args) => stages("tamis convert", settings::convert(args), &args.data, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Runs(args) => dataset::runs(args, global),
         Command::Export(args) => dataset::export(args, global),
@@ -47,6 +50,11 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Config(args) => config::run(args),
         Command::Index(args) => index::run(args, global),
         Command::Tiers(args) => tiers::run(args, global),
+        Command::Schedule(args) => schedule::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
+}
+
+fn stages(command: &'static str, config: Config, data: &Data, global: &Global) -> anyhow::Result<Exit> {
+    pipeline::run(command, || Ok(config), data.overwrite, &data.metrics, global)
 }

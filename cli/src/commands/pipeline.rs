@@ -1,43 +1,76 @@
 //! `tamis run`, `dedup`, `select` and `convert`: one pipeline, other stages.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tamis_pipeline::run::Outcome;
 use tamis_schemas::config::Config;
+use tamis_schemas::manifest::Manifest;
 
-use crate::args::{Global, Overwrite};
+use crate::args::{Global, Metrics, Overwrite};
 use crate::exit::Exit;
+use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
 use crate::report::{self, Finished};
-use crate::settings;
+use crate::{diagnostic, machine, settings};
 
 pub(crate) fn run(
     command: &'static str,
-    config: &Config,
+    config: impl FnOnce() -> anyhow::Result<Config>,
     overwrite: Overwrite,
+    Metrics { metrics_file }: &Metrics,
     global: &Global,
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let context = settings::context(global)?;
-    let display = Display::start(global);
-    let existing = settings::existing(overwrite);
-    let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
-    let result = tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress());
-    drop(display);
-    let manifest = match result? {
+    let metrics_file = metrics_file.as_deref().map(MetricsFile::open).transpose()?;
+    let result = config().and_then(|config| Ok((execute(&config, overwrite, global)?, config)));
+    let elapsed = started.elapsed();
+    // What a run wrote that found nothing new.
+    let nothing = Manifest::default();
+    let manifest = result.as_ref().ok().map(|(outcome, _)| match outcome {
+        Outcome::Written(manifest) => manifest,
+        Outcome::NothingNew { .. } => &nothing,
+    });
+    let exit = match (&result, manifest) {
+        (_, Some(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
+        (Ok(_), _) => Exit::Clean,
+        (Err(error), _) => Exit::of(error),
+    };
+    if let Some(metrics_file) = metrics_file {
+        let outcome = metrics::Outcome {
+            exit,
+            elapsed,
+            ended: SystemTime::now(),
+            peak_memory_bytes: machine::peak_memory_bytes(),
+            manifest,
+        };
+        if let Err(error) = metrics_file.finish(&outcome) {
+            // The run is over, whether anyone counts it or not.
+            diagnostic::warn(&format!("{error:#}"), "monitoring sees the numbers of an earlier run");
+        }
+    }
+    let (outcome, config) = result?;
+    let manifest = match outcome {
         Outcome::Written(manifest) => manifest,
         Outcome::NothingNew { n_inputs } => {
             report::print_nothing_new(command, &config.output.path, n_inputs, global.format)?;
-            return Ok(Exit::Clean);
+            return Ok(exit);
         }
     };
     let finished = Finished {
         command,
         manifest: &manifest,
         output: &config.output.path,
-        elapsed: started.elapsed(),
+        elapsed,
         n_threads: settings::n_threads(global),
     };
     report::print(&finished, global.format)?;
-    Ok(if manifest.rows.rejected > 0 { Exit::Rejects } else { Exit::Clean })
+    Ok(exit)
+}
+
+fn execute(config: &Config, overwrite: Overwrite, global: &Global) -> anyhow::Result<Outcome> {
+    let context = settings::context(global)?;
+    let display = Display::start(global);
+    let existing = settings::existing(overwrite);
+    let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
+    Ok(tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress())?)
 }

@@ -68,7 +68,7 @@ impl<'a> Dataset<'a> {
 
     /// Name of the run: the names of its files begin with it.
     pub(crate) fn run(&self) -> String {
-        format!("{}-{}", self.stamp.now, self.stamp.nonce)
+        self.stamp.nonce.clone()
     }
 
     /// The tables of the output, as the last run left each.

@@ -33,7 +33,7 @@ impl Claim {
     /// Takes hold of the folder of a local tier, and makes it if it is not there.
     ///
     /// # Errors
-    /// `Error::Config` naming the process that holds it; `Error::Unwritable` if it cannot be written to.
+    /// `Error::Locked` naming the process that holds it; `Error::Unwritable` if it cannot be written to.
     pub(super) fn take(place: &Tier, folder: &Path, staging: &Path) -> Result<Self> {
         let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let created = missing.map(Path::to_path_buf).collect();
@@ -105,10 +105,6 @@ impl Drop for Claim {
 }
 
 fn held(place: &Tier, lock: &Path) -> Error {
-    let process = std::fs::read_to_string(lock).unwrap_or_default();
-    let process = if process.is_empty() { process } else { format!(": process {process}") };
-    Error::Config {
-        message: format!("another run is writing to `{}`{process}", place.display("").trim_end_matches('/')),
-        hint: Some("wait until it has ended, or choose another output with -o (output.path)".into()),
-    }
+    let process = std::fs::read_to_string(lock).ok().filter(|process| !process.is_empty());
+    Error::Locked { location: place.display("").trim_end_matches('/').to_owned(), process }
 }

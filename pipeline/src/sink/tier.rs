@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tamis_schemas::tier::TierConfig;
 
-use crate::store::Stores;
+use crate::store::{Stores, unwritable};
 use crate::tiers::{Provider, storage_class};
 use crate::{Error, Result};
 
@@ -102,7 +102,7 @@ impl Tier {
     }
 
     pub(super) fn unwritable(&self, name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Unwritable { location: self.display(name), source: error.into() }
+        unwritable(self.display(name), error.into())
     }
 }
 

@@ -30,7 +30,7 @@ use access::Access;
 pub(crate) use bucket::{Answer, Bucket};
 #[cfg(test)]
 pub(crate) use careless::{Careless, Fault};
-pub(crate) use explain::{explain, unreadable};
+pub(crate) use explain::{explain, kind_of_cause, unreadable, unwritable};
 use requests::Requests;
 use variables::Variables;
 
