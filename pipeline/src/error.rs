@@ -97,6 +97,15 @@ pub enum Error {
         /// The output.
         location: String,
     },
+    /// The run was added to its output, but what follows its commit could not be written.
+    #[error("the run was added to `{location}`, but its index or the logs for readers of Delta Lake tables are behind")]
+    Behind {
+        /// The output.
+        location: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// The user or the system asked us to stop.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -154,6 +163,7 @@ impl Error {
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
                     .into(),
             ),
+            Self::Behind { .. } => Some("run the same command again: it completes them first".into()),
             Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
             Self::Locked { .. } => Some("wait until it has ended, or choose another output with -o (output.path)".into()),

@@ -111,20 +111,8 @@ impl<'a> Dataset<'a> {
         Ok(())
     }
 
-    /// What went wrong after the commit, for people.
-    pub(crate) fn behind(&self, error: &Error) -> Error {
-        let mut causes = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(next) = cause {
-            causes = format!("{causes}: {next}");
-            cause = next.source();
-        }
-        Error::Config {
-            message: format!(
-                "the run was added to `{}`, but its index or the logs for readers of Delta Lake tables are behind: {causes}",
-                self.home.url()
-            ),
-            hint: Some("run the same command again: it completes them first".into()),
-        }
+    /// The error of what goes wrong after the commit.
+    pub(crate) fn behind(&self, error: Error) -> Error {
+        Error::Behind { location: self.home.url().to_owned(), source: Box::new(error) }
     }
 }

@@ -274,7 +274,7 @@ fn add(
         index.map_or(Ok(()), |index| index.follow(dataset))?;
         dataset.follow_tables()
     };
-    follow().map_err(|error| dataset.behind(&error))?;
+    follow().map_err(|error| dataset.behind(error))?;
     Ok(true)
 }
 

@@ -35,7 +35,7 @@ use tier::Tier;
 pub(crate) use tier::{is_local, local_folder};
 
 use crate::dataset::{COMMITS, DeltaSchema};
-use crate::store::Stores;
+use crate::store::{Stores, unreadable};
 use crate::tiers::DEFAULT_TIER;
 use crate::{Error, Result};
 
@@ -338,7 +338,7 @@ impl Output {
         match self.runtime.block_on(self.home.store.head(&self.home.final_path(name))) {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(self.home.unwritable(name, error)),
+            Err(error) => Err(unreadable(&self.home.display(name), &error)),
         }
     }
 
