@@ -110,11 +110,11 @@ pub(crate) enum Command {
     /// Bring back the rows of an earlier run as they were read
     Restore(Restore),
     /// List the runs that were added to an output
-    Runs(Runs),
+    Runs(FinishedOutput),
     /// Name the files of an output's tables, for readers of plain Parquet
     Export(Export),
     /// Check that an output is what its runs say, byte by byte
-    Verify(Verify),
+    Verify(FinishedOutput),
     /// Remove what killed runs left in an output
     Gc(Gc),
     /// Show what a run dropped, for which rows, and how the texts differ
@@ -434,20 +434,21 @@ pub(crate) struct Restore {
     pub(crate) overwrite: Overwrite,
 }
 
-/// `tamis runs`.
+/// An output, and how it is reached.
 #[derive(Debug, Args)]
-pub(crate) struct Runs {
+pub(crate) struct FinishedOutput {
     /// Folder or URL of the output
     #[arg(value_name = "OUT")]
-    pub(crate) output: String,
+    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 /// `tamis export`.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Folder or URL of the output
-    #[arg(value_name = "OUT")]
-    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) output: FinishedOutput,
     /// Print the path or URL of each file, one a line
     #[arg(long, required = true)]
     pub(crate) files: bool,
@@ -456,20 +457,11 @@ pub(crate) struct Export {
     pub(crate) table: Table,
 }
 
-/// `tamis verify`.
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    /// Folder or URL of the output
-    #[arg(value_name = "OUT")]
-    pub(crate) output: String,
-}
-
 /// `tamis gc`.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Folder or URL of the output
-    #[arg(value_name = "OUT")]
-    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) output: FinishedOutput,
     /// Age from which files that no run names are removed; longer than any run takes
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub(crate) grace: Age,

@@ -6,17 +6,17 @@ use tamis_pipeline::finished::{self, FinishedRun};
 use tamis_schemas::commit::Commit;
 
 use crate::answer::print;
-use crate::args::{Export, Gc, Global, Runs, Verify};
+use crate::args::{Export, FinishedOutput, Gc, Global};
 use crate::exit::Exit;
 use crate::number::{bytes, count, counted};
 use crate::progress::Display;
 use crate::settings;
 
-pub(crate) fn runs(args: &Runs, global: &Global) -> anyhow::Result<Exit> {
-    look(&args.output, global, |run| {
+pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
+    look(output, global, |run| {
         let commits = run.commits();
         if commits.is_empty() {
-            anyhow::bail!("`{}` is the output of one run, to which none is added; see its manifest.json", args.output);
+            anyhow::bail!("`{}` is the output of one run, to which none is added; see its manifest.json", output.url);
         }
         let line = |cells: [&str; 8]| {
             let [version, time, files, rows_in, kept, dropped, rejected, run] = cells;
@@ -64,8 +64,8 @@ pub(crate) fn export(args: &Export, global: &Global) -> anyhow::Result<Exit> {
     })
 }
 
-pub(crate) fn verify(args: &Verify, global: &Global) -> anyhow::Result<Exit> {
-    look(&args.output, global, |run| {
+pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
+    look(output, global, |run| {
         let found = finished::verify(run)?;
         let is_sound = found.problems.is_empty();
         let mut text: String = found.problems.iter().map(|problem| format!("{problem}\n")).collect();
@@ -105,13 +105,13 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
 
 /// Looks at the output and prints what `answer` makes of it.
 fn look(
-    output: &str,
+    output: &FinishedOutput,
     global: &Global,
     answer: impl FnOnce(&FinishedRun<'_>) -> anyhow::Result<(String, Value, Exit)>,
 ) -> anyhow::Result<Exit> {
-    let (stores, context) = (settings::stores(), settings::context(global)?);
+    let (stores, context) = (settings::stores_by(&output.reach)?, settings::context(global)?);
     let display = Display::start(global);
-    let answer = FinishedRun::open(output, &stores, &context, display.progress())
+    let answer = FinishedRun::open(&output.url, &stores, &context, display.progress())
         .map_err(Into::into)
         .and_then(|run| answer(&run));
     drop(display);
