@@ -164,6 +164,13 @@ fn what_cannot_be_added_is_refused() {
     std::fs::remove_file(dir.path().join("in").join(&names[1])).unwrap();
     std::fs::write(dir.path().join("in/type.jsonl"), "{\"id\":7,\"text\":\"a number for an id\"}\n").unwrap();
     refused("run run.toml", "column `id` of table `kept` has been of type \"string\"");
+    std::fs::write(dir.path().join("in/type.jsonl"), "{\"id\":\"x\",\"Text\":\"a\",\"text\":\"b\"}\n").unwrap();
+    refused("run run.toml", "differ in case only");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    std::fs::write(dir.path().join("run.toml"), text.clone() + "[grain]\n").unwrap();
+    refused("run run.toml", "[grain] does not work where runs are added");
+    std::fs::write(dir.path().join("run.toml"), text.replace("[deduplicate]\nthreshold = 0.7\n", "")).unwrap();
+    refused("run run.toml", "removed near-duplicates, and this one would not");
     config(dir.path(), "-", "out");
     refused("run run.toml", "standard input");
     config(dir.path(), "in", "out");
@@ -392,10 +399,12 @@ fn an_output_is_looked_after() {
     assert_eq!(tamis(dir.path(), "export out --files --table rejected").expect_code(0).stdout, "");
 
     assert!(tamis(dir.path(), "verify out").expect_code(0).stdout.contains("is sound"));
-    let orphan = out.join("dropped/1700000000-dead-00000.parquet");
+    let orphan = out.join("dropped/01a2279f-dead-7333-b36b-24df300a0c00-0-00000.parquet");
+    // Others look after their own.
+    std::fs::write(out.join("dropped/part-00000-dead-c000.zstd.parquet"), "of others").unwrap();
     std::fs::write(&orphan, "half a file").unwrap();
     let verified = tamis(dir.path(), "verify out").expect_code(0).stdout;
-    assert!(verified.contains("1 file of runs that did not end") && verified.contains("1700000000-dead"), "{verified}");
+    assert!(verified.contains("1 file of runs that did not end") && verified.contains("01a2279f-dead"), "{verified}");
     let before = files(&out);
     assert!(tamis(dir.path(), "gc out").expect_code(0).stdout.contains("0 files removed"), "it is young");
     let planned = tamis(dir.path(), "gc out --grace 0h --dry-run --format json");
@@ -539,6 +548,98 @@ fn a_file_may_grow() {
         std::fs::write(dir.path().join("run.toml"), config).unwrap();
         assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains(words), "{words}");
     }
+}
+
+#[test]
+fn an_id_may_come_again_in_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    config(dir.path(), "in", "out");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    let cutting = text + "[repetition]\naction = \"cut\"\nunit = \"line\"\nmin_tokens = 1\n";
+    std::fs::write(dir.path().join("run.toml"), cutting).unwrap();
+    let rows = [
+        "{\"id\":\"y\",\"text\":\"uncut words of the first\\nand more of them\"}",
+        "{\"id\":\"y\",\"text\":\"red line\\nred line\\nblue line here\\nred line\",\"label\":\"new\"}",
+        "{\"id\":\"y\",\"text\":\"other line\\nsome other text\\nother line\"}",
+    ];
+    let expect: BTreeSet<String> = rows
+        .iter()
+        .map(|row| serde_json::from_str::<Value>(row).unwrap()["text"].as_str().unwrap().to_owned())
+        .collect();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        for name in ["in", "out", "back"] {
+            let _ = std::fs::remove_dir_all(dir.path().join(name));
+        }
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        for row in order {
+            std::fs::write(dir.path().join(format!("in/{row}.jsonl")), rows[row]).unwrap();
+            tamis(dir.path(), "run run.toml").expect_code(0);
+        }
+        tamis(dir.path(), "restore out -o back").expect_code(0);
+        assert_eq!(ids(&table(&dir.path().join("back"), "kept").1, "text"), expect, "{order:?}");
+    }
+}
+
+#[test]
+fn a_column_may_come_to_one_table_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    config(dir.path(), "in", "out");
+    let same = "one two three four five six";
+    for (name, rows) in [
+        ("a", format!("{{\"id\":1,\"text\":\"{same}\"}}\n{{\"id\":2,\"text\":\"{same}\"}}\n")),
+        ("b", "{\"id\":3,\"text\":\"all of it is new in here\",\"in_kept\":\"k\"}\n".to_owned()),
+        ("c", format!("{{\"id\":4,\"text\":\"{same}\",\"in_dropped\":\"d\"}}\n")),
+    ] {
+        std::fs::write(dir.path().join(format!("in/{name}.jsonl")), rows).unwrap();
+        tamis(dir.path(), "run run.toml").expect_code(0);
+    }
+    tamis(dir.path(), "restore out -o back").expect_code(0);
+    let back = table(&dir.path().join("back"), "kept").1;
+    let mut found: Vec<_> =
+        strings(&back, "id").into_iter().zip(strings(&back, "in_kept")).zip(strings(&back, "in_dropped")).collect();
+    found.sort();
+    let row = |id: &str, kept: &str, dropped: &str| ((id.to_owned(), kept.to_owned()), dropped.to_owned());
+    assert_eq!(found, [row("1", "", ""), row("2", "", ""), row("3", "k", ""), row("4", "", "d")]);
+}
+
+#[test]
+fn an_output_keeps_to_its_own_place_whatever_the_working_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    let input = dir.path().join("in");
+    for folder in [&first, &second, &input] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let names = licences(&input, 200);
+    let later = dir.path().join("later.jsonl");
+    std::fs::rename(input.join(&names[1]), &later).unwrap();
+    let write = |folder: &Path, out: &str, cold: &str| {
+        config(folder, &input.display().to_string(), &dir.path().join(out).display().to_string());
+        let text = std::fs::read_to_string(folder.join("run.toml")).unwrap();
+        let tier = format!("[tiers.cold]\nurl = \"{cold}\"\n[routes]\ndropped = \"cold\"\n");
+        std::fs::write(folder.join("run.toml"), text + &tier).unwrap();
+    };
+    write(&first, "out", "cold");
+    tamis(&first, "run run.toml").expect_code(0);
+    std::fs::rename(&later, input.join("later.jsonl")).unwrap();
+    // The same words mean another place there.
+    write(&second, "out", "cold");
+    let moved = tamis(&second, "run run.toml").expect_code(2);
+    assert!(moved.stderr.contains("table `dropped` lies in"), "{}", moved.stderr);
+    assert!(!second.join("cold").exists());
+    write(&second, "out", &first.join("cold").display().to_string());
+    tamis(&second, "run run.toml").expect_code(0);
+    for command in ["verify out", "restore out -o back", "inspect out"] {
+        tamis(dir.path(), command).expect_code(0);
+    }
+    assert_eq!(local_delta(dir.path(), "kept")["rows"], sum(&commits(&dir.path().join("out")), "kept"));
+    // Another output finds the place taken.
+    write(&second, "other", &first.join("cold").display().to_string());
+    let taken = tamis(&second, "run run.toml").expect_code(2);
+    assert!(taken.stderr.contains("is the table of another output"), "{}", taken.stderr);
+    tamis(dir.path(), "verify out").expect_code(0);
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -57,8 +57,37 @@ impl<'a> Dataset<'a> {
         home.probe(&format!("_tamis/probe-{}", stamp.nonce))?;
         let log = CommitLog::load(&home)?;
         let dataset = Self { home, log, stores, stamp: stamp.clone() };
+        dataset.check(config)?;
         dataset.follow_tables()?;
         Ok(Some(dataset))
+    }
+
+    /// # Errors
+    /// `Error::Config` for settings under which rows would not be compared with those of earlier runs.
+    fn check(&self, config: &Config) -> Result<()> {
+        if config.grain.is_some() {
+            return Err(Error::Config {
+                message:
+                    "[grain] does not work where runs are added: paragraphs are not compared with those of earlier runs"
+                        .into(),
+                hint: Some("leave it out, or set output.mode to \"new\"; [repetition] works".into()),
+            });
+        }
+        let compared = self.log.commits().last().map(|commit| !commit.manifest.config["deduplicate"].is_null());
+        match compared {
+            Some(compared) if compared != config.deduplicate.is_some() => Err(Error::Config {
+                message: format!(
+                    "earlier runs of `{}` {} near-duplicates, and this one would {}",
+                    self.home.url(),
+                    if compared { "removed" } else { "did not remove" },
+                    if compared { "not" } else { "" },
+                )
+                .trim_end()
+                .to_owned(),
+                hint: Some("keep the section [deduplicate] as it was, or write to a new output".into()),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// When the run began, and its own name.

@@ -93,15 +93,14 @@ pub(super) struct Orphan {
     pub(super) modified: u64,
 }
 
-/// The files in the folders of tables that neither a run nor a Delta log names. An output of one run has none.
+/// The files of runs in the folders of tables that no commit names. An output of one run has none. What others write to a table,
+/// for instance to compact it, is theirs to look after: which of it is in use, their checkpoints may know alone.
 pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
     let mut orphans = Vec::new();
     for (table, place) in table_places(run)? {
         let named: HashSet<String> = run.files(table).map(|(url, _)| url).collect();
-        let of_log = delta::files(&place)?;
         for (name, meta) in place.list("")? {
-            // What others write to the table lies in its log or in folders of partitions.
-            if name.contains('/') || named.contains(&place.display(&name)) || of_log.contains(&name) {
+            if !is_ours(&name) || named.contains(&place.display(&name)) {
                 continue;
             }
             let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
@@ -109,6 +108,17 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
         }
     }
     Ok(orphans)
+}
+
+/// Whether a file is named as a run that is added to others names its files: `<UUID>-<try>-<number>.parquet`, what a local store
+/// adds to the name of a file that is not complete aside.
+fn is_ours(name: &str) -> bool {
+    let (name, _) = name.split_once('#').unwrap_or((name, ""));
+    let Some(stem) = name.strip_suffix(".parquet") else { return false };
+    let parts: Vec<&str> = stem.split('-').collect();
+    let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    matches!(lengths[..], [8, 4, 4, 4, 12, _, 5]) && parts.iter().all(|part| is_hex(part))
 }
 
 /// Where each table lies that runs were added to.
@@ -119,4 +129,24 @@ fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
         Place::new(&url, run.stores, run.context.runtime.handle())
     };
     tables.map(|(&table, committed)| Ok((table, place(table, committed.url.as_deref())?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_runs_are_told_from_those_of_others() {
+        let run = "01a2279f-4a5f-7333-b36b-24df300a0c00-0-00000.parquet";
+        assert!(is_ours(run) && is_ours(&format!("{run}#1")));
+        for other in [
+            "part-00000-01a2279f-4a5f-7333-b36b-24df300a0c00-c000.zstd.parquet",
+            "part-00000.parquet",
+            "_delta_log/00000000000000000000.json",
+            "01a2279f-4a5f-7333-b36b-24df300a0c00.parquet",
+            "year=2024/01a2279f-4a5f-7333-b36b-24df300a0c00-0-00000.parquet",
+        ] {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
 }

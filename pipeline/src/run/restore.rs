@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema, UInt64Type};
+use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, InputConfig, OutputConfig, Table};
 use tamis_schemas::manifest::{MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
@@ -83,8 +83,9 @@ pub fn restore(
     progress.begin("restoring");
     let mut work = Work { context, progress, carried: &carried, has_ids };
     let mut pieces = spans.as_ref().map(|spans| Pieces::open(spans, context)).transpose()?;
-    let mut n_rows = work.copy(&kept, &mut writer, |batch| match &mut pieces {
-        Some(pieces) => put_back(batch, &config.input.text, pieces, run.location()),
+    let runs = runs_of(&kept);
+    let mut n_rows = work.copy(&kept, &mut writer, |file, batch| match &mut pieces {
+        Some(pieces) => put_back(batch, &runs[file], &config.input.text, pieces, run.location()),
         None => Ok(batch),
     })?;
     if let Some(pieces) = &mut pieces
@@ -93,7 +94,7 @@ pub fn restore(
         return Err(unfitting(run.location(), &piece.id));
     }
     if let Some(dropped) = &dropped {
-        n_rows += work.copy(dropped, &mut writer, Ok)?;
+        n_rows += work.copy(dropped, &mut writer, |_, batch| Ok(batch))?;
     }
     sink.finish_table(Table::Kept, writer)?;
 
@@ -135,8 +136,12 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
     if !lost.is_empty() {
         tracing::warn!(columns = lost.join(", "), "the run replaced columns of its input; they are not brought back");
     }
-    let fields = schema.fields().iter().filter(|field| !replaced.contains(&field.name().as_str()));
-    Ok(Schema::new_with_metadata(fields.cloned().collect::<Vec<_>>(), schema.metadata().clone()))
+    let is_input = |field: &&Arc<Field>| !replaced.contains(&field.name().as_str());
+    let fields = schema.fields().iter().filter(is_input);
+    // Of runs that were added to each other, one may have brought a column to `dropped` alone.
+    let others = dropped.iter().flat_map(|dropped| dropped.columns.schema().fields());
+    let others = others.filter(is_input).filter(|field| field.name() != columns::ID && !has(kept, field.name()));
+    Ok(Schema::new_with_metadata(fields.chain(others).cloned().collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// The config of the run whose only table is what is restored.
@@ -182,7 +187,7 @@ impl Work<'_> {
         &mut self,
         table: &TableReader<'_>,
         writer: &mut TableWriter,
-        mut change: impl FnMut(RecordBatch) -> Result<RecordBatch>,
+        mut change: impl FnMut(usize, RecordBatch) -> Result<RecordBatch>,
     ) -> Result<u64> {
         let id = self.has_ids.then(|| IdSource::Column(columns::ID.to_owned()));
         let request = Request { columns: Columns::All, text: None, id, rows: None };
@@ -193,7 +198,8 @@ impl Work<'_> {
             for batch in decoded.batches {
                 n_rows += batch.num_rows() as u64;
                 self.progress.add_rows(batch.num_rows() as u64);
-                writer.write(&self.carried.project(&change(batch)?)?)?;
+                let batch = completed(change(decoded.file, batch)?, self.carried.schema())?;
+                writer.write(&self.carried.project(&batch)?)?;
             }
             Ok(())
         })?;
@@ -201,8 +207,45 @@ impl Work<'_> {
     }
 }
 
-/// Puts back what was cut out of the texts of a batch.
-fn put_back(batch: RecordBatch, text_column: &str, pieces: &mut Pieces, location: &str) -> Result<RecordBatch> {
+/// Adds the columns that a table lacks, as null: of runs that were added to each other, one may have brought them to the other
+/// table alone. A column that the two hold in different types becomes what `schema` says.
+fn completed(batch: RecordBatch, schema: &Schema) -> Result<RecordBatch> {
+    let mut fields = batch.schema_ref().fields().to_vec();
+    let mut columns = batch.columns().to_vec();
+    for field in schema.fields() {
+        match fields.iter().position(|other| other.name() == field.name()) {
+            Some(at) if columns[at].data_type() != field.data_type() => {
+                columns[at] = cast(&columns[at], field.data_type())?;
+                fields[at] = Arc::new(fields[at].as_ref().clone().with_data_type(field.data_type().clone()));
+            }
+            Some(_) => {}
+            None => {
+                columns.push(new_null_array(field.data_type(), batch.num_rows()));
+                fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+            }
+        }
+    }
+    let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// Of each file of a table the run that wrote it, by its name: all have one name if there was only one run.
+fn runs_of(table: &TableReader<'_>) -> Vec<String> {
+    let run = |name: &str| {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        file.rsplit_once('-').map_or("", |(run, _)| run).to_owned()
+    };
+    table.inputs.files().iter().map(|file| run(&file.name)).collect()
+}
+
+/// Puts back what `run` cut out of the texts of a batch.
+fn put_back(
+    batch: RecordBatch,
+    run: &str,
+    text_column: &str,
+    pieces: &mut Pieces,
+    location: &str,
+) -> Result<RecordBatch> {
     let Some((index, field)) = batch.schema_ref().column_with_name(text_column) else {
         return Err(Error::Corrupt {
             location: location.to_owned(),
@@ -217,7 +260,7 @@ fn put_back(batch: RecordBatch, text_column: &str, pieces: &mut Pieces, location
     for (row, id) in ids.iter().enumerate() {
         let id = id.unwrap_or_default();
         let mut of_row = Vec::new();
-        while let Some(piece) = pieces.next_of(Some(id))? {
+        while let Some(piece) = pieces.next_of(Some((run, id)))? {
             of_row.push(piece);
         }
         if of_row.is_empty() {
@@ -248,7 +291,10 @@ struct CutPiece {
 /// The table `spans`, from its beginning to its end.
 struct Pieces {
     scan: Scan,
-    batches: VecDeque<RecordBatch>,
+    /// Run by file.
+    runs: Vec<String>,
+    /// File and rows.
+    batches: VecDeque<(usize, RecordBatch)>,
     /// Row of the first batch that comes next.
     next_row: usize,
 }
@@ -258,13 +304,14 @@ impl Pieces {
         let columns = Columns::Named(["id", "start", "end", "text"].map(str::to_owned).to_vec());
         let request = Request { columns, text: None, id: None, rows: None };
         context.cancel.check()?;
-        Ok(Self { scan: table.inputs.scan(&table.columns, &request)?, batches: VecDeque::new(), next_row: 0 })
+        let scan = table.inputs.scan(&table.columns, &request)?;
+        Ok(Self { scan, runs: runs_of(table), batches: VecDeque::new(), next_row: 0 })
     }
 
-    /// The next piece, if it is of the row `id`, or of any.
-    fn next_of(&mut self, id: Option<&str>) -> Result<Option<CutPiece>> {
+    /// The next piece, if it is of that row of that run, or of any.
+    fn next_of(&mut self, row_of_run: Option<(&str, &str)>) -> Result<Option<CutPiece>> {
         loop {
-            if let Some(batch) = self.batches.front() {
+            if let Some((_, batch)) = self.batches.front() {
                 if self.next_row < batch.num_rows() {
                     break;
                 }
@@ -272,12 +319,13 @@ impl Pieces {
                 self.next_row = 0;
             } else {
                 let Some(block) = self.scan.next_block()? else { return Ok(None) };
-                self.batches.extend(block.decode()?.batches);
+                let decoded = block.decode()?;
+                self.batches.extend(decoded.batches.into_iter().map(|batch| (decoded.file, batch)));
             }
         }
-        let (batch, row) = (&self.batches[0], self.next_row);
+        let ((file, batch), row) = (&self.batches[0], self.next_row);
         let found_id = strings(batch, "id")?.value(row);
-        if id.is_some_and(|id| id != found_id) {
+        if row_of_run.is_some_and(|of| of != (&self.runs[*file], found_id)) {
             return Ok(None);
         }
         self.next_row += 1;

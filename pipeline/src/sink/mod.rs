@@ -34,6 +34,7 @@ pub use table::TableWriter;
 use tier::Tier;
 pub(crate) use tier::{is_local, local_folder};
 
+use crate::dataset::delta::LOG;
 use crate::dataset::{COMMITS, DeltaSchema};
 use crate::store::{Stores, unreadable};
 use crate::tiers::DEFAULT_TIER;
@@ -176,6 +177,16 @@ impl Output {
     pub fn table(&mut self, table: Table, schema: SchemaRef) -> Result<TableWriter> {
         let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
         if let Some(added) = &mut self.added {
+            if !added.tables.contains_key(&table) {
+                let log = tier.final_path(&format!("{}/{LOG}", table.name()));
+                let found = self.runtime.block_on(async { tier.store.list(Some(&log)).try_next().await });
+                if found.map_err(|error| unreadable(&tier.display(table.name()), &error))?.is_some() {
+                    return Err(Error::Config {
+                        message: format!("`{}` is the table of another output", tier.display(table.name())),
+                        hint: Some("give each output its own place in a tier: tiers.NAME.url".into()),
+                    });
+                }
+            }
             added.begin(table, &tier, &schema)?;
         }
         let run = self.added.as_ref().map(|added| added.run.clone());
@@ -401,6 +412,7 @@ impl Added {
             all.merge(&columns, table.name())?;
             columns = all;
         }
+        columns.check_names(table.name())?;
         self.tables.insert(table, CommittedTable { url, schema: columns.to_json()? });
         Ok(())
     }

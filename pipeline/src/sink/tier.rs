@@ -40,7 +40,13 @@ impl Tier {
         is_staged: bool,
         stores: &Stores,
     ) -> Result<Self> {
-        let url = config.url.as_deref().unwrap_or(home).trim_end_matches('/').to_owned();
+        let mut url = config.url.as_deref().unwrap_or(home).trim_end_matches('/').to_owned();
+        if !is_staged && config.url.is_some() && is_local(&url) && !url.starts_with("file:") {
+            // The commit log names the place: later runs may have another working folder.
+            let absolute = std::path::absolute(&url)
+                .map_err(|error| Error::Unwritable { location: url.clone(), source: error.into() })?;
+            url = absolute.to_string_lossy().into_owned();
+        }
         let (store, prefix) = stores.resolve(&url)?;
         let provider = Provider::of(&url);
         Ok(Self {

@@ -1,7 +1,5 @@
 //! The log of one Delta Lake table, entry by entry.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -13,9 +11,7 @@ use crate::place::Place;
 use crate::sink::hex;
 use crate::{Error, Result};
 
-const LOG: &str = "_delta_log";
-/// Who we are in the transactions of a log.
-const APP_ID: &str = "tamis";
+pub(crate) const LOG: &str = "_delta_log";
 const ENGINE: &str = concat!("tamis/", env!("CARGO_PKG_VERSION"));
 /// Others may write to the table meanwhile, for instance to compact it; so often we begin anew.
 const MOST_TRIES: usize = 100;
@@ -29,7 +25,7 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
         return Ok(());
     }
     for _ in 0..MOST_TRIES {
-        let head = Head::read(place)?;
+        let head = Head::read(place, &app_id(commits))?;
         let Some(entry) = head.next_entry(table, commits)? else { return Ok(()) };
         // Whether this is ours or another's, the next look tells what is left to do.
         place.put_new(&file_name(head.next_version), &entry)?;
@@ -39,21 +35,7 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
 
 /// Whether the log of the table at `place` lacks a run that was added to the output.
 pub(crate) fn lags(place: &Place, table: Table, commits: &[Commit]) -> Result<bool> {
-    Ok(Head::read(place)?.next_entry(table, commits)?.is_some())
-}
-
-/// Names of all files that entries of the log have added, removed since or not.
-pub(crate) fn files(place: &Place) -> Result<HashSet<String>> {
-    let mut files = HashSet::new();
-    for (name, _) in place.list(LOG)? {
-        let Some((bytes, _)) = version_of(&name).map(|_| place.get_if_there(&name)).transpose()?.flatten() else {
-            continue;
-        };
-        for action in actions(&bytes, &place.display(&name))? {
-            files.extend(action["add"]["path"].as_str().map(str::to_owned));
-        }
-    }
-    Ok(files)
+    Ok(Head::read(place, &app_id(commits))?.next_entry(table, commits)?.is_some())
 }
 
 /// Where a log ends.
@@ -67,7 +49,7 @@ struct Head {
 }
 
 impl Head {
-    fn read(place: &Place) -> Result<Self> {
+    fn read(place: &Place, app_id: &str) -> Result<Self> {
         let names: Vec<String> = place.list(LOG)?.into_iter().map(|(name, _)| name).collect();
         let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
         versions.sort_unstable();
@@ -80,7 +62,7 @@ impl Head {
                 if let Some(metadata) = action.get("metaData") {
                     head.metadata.get_or_insert_with(|| metadata.clone());
                 }
-                if head.last_run.is_none() && action["txn"]["appId"] == APP_ID {
+                if head.last_run.is_none() && action["txn"]["appId"] == app_id {
                     head.last_run = action["txn"]["version"].as_u64();
                 }
             }
@@ -93,8 +75,8 @@ impl Head {
             Some(_) => Ok(head),
             None => Err(Error::Corrupt {
                 location: place.display(LOG),
-                format: "a Delta log of tamis",
-                message: "no entry says which run was added last".into(),
+                format: "the log of this output",
+                message: "no entry names a run of it; is it the table of another output?".into(),
             }),
         }
     }
@@ -134,7 +116,9 @@ impl Head {
             metadata["schemaString"] = schema.to_json()?.to_string().into();
             actions.push(json!({"metaData": metadata}));
         }
-        actions.push(json!({"txn": {"appId": APP_ID, "version": commit.version, "lastUpdated": milliseconds(commit)}}));
+        actions.push(
+            json!({"txn": {"appId": app_id(commits), "version": commit.version, "lastUpdated": milliseconds(commit)}}),
+        );
         for file in commit.manifest.tables.get(&table).iter().flat_map(|record| &record.files) {
             let name = file.path.rsplit('/').next().unwrap_or_default();
             actions.push(json!({"add": {
@@ -150,6 +134,11 @@ impl Head {
         let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
         Ok(Some((lines.join("\n") + "\n").into()))
     }
+}
+
+/// Who we are in the transactions of a log: this output, and no other that writes to the same place.
+fn app_id(commits: &[Commit]) -> String {
+    format!("tamis-{}", commits.first().map_or("", |commit| &commit.run))
 }
 
 fn schema_of(commit: &Commit, table: Table) -> Result<DeltaSchema> {

@@ -11,5 +11,5 @@ mod log;
 mod schema;
 
 pub(super) use log::follow;
-pub(crate) use log::{files, lags};
+pub(crate) use log::{LOG, lags};
 pub(crate) use schema::DeltaSchema;

@@ -3,6 +3,8 @@
 //! # Source
 //! Delta Transaction Log Protocol, sections "Schema Serialization Format" and "Timestamp without timezone".
 
+use std::collections::HashMap;
+
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,22 @@ impl DeltaSchema {
             ),
             hint: Some("give the column a type in [input.schema], or choose another output".into()),
         })
+    }
+
+    /// # Errors
+    /// `Error::Column` for two columns whose names differ in case only: readers of Delta Lake tables refuse them.
+    pub(crate) fn check_names(&self, table: &str) -> Result<()> {
+        let NestedType::Struct { fields } = &self.0 else { return Ok(()) };
+        let mut names: HashMap<String, &str> = HashMap::new();
+        for field in fields {
+            if let Some(other) = names.insert(field.name.to_lowercase(), &field.name) {
+                return Err(Error::Column {
+                    message: format!("columns `{other}` and `{}` of table `{table}` differ in case only", field.name),
+                    hint: Some("readers of Delta Lake tables cannot tell them apart: rename one in the input".into()),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a column holds a time without a time zone, which readers of the first protocol do not know.
