@@ -578,6 +578,9 @@ fn an_id_may_come_again_in_another_run() {
         }
         tamis(dir.path(), "restore out -o back").expect_code(0);
         assert_eq!(ids(&table(&dir.path().join("back"), "kept").1, "text"), expect, "{order:?}");
+        assert!(
+            tamis(dir.path(), "inspect out").expect_code(2).stderr.contains("no row was dropped for another so far")
+        );
     }
 }
 

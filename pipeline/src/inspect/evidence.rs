@@ -90,7 +90,9 @@ pub(super) fn open<'a>(run: &'a FinishedRun<'_>) -> Result<TableReader<'a>> {
         return Ok(table);
     }
     let has_dedup = !run.manifest().config["deduplicate"].is_null();
-    let (why, hint) = if has_dedup {
+    let (why, hint) = if run.manifest().tables.contains_key(&Table::Evidence) {
+        ("no row was dropped for another so far", "`tamis runs` says what its runs read and kept")
+    } else if has_dedup {
         ("its evidence was not written", "add `evidence` to output.tables, or use tamis dedup")
     } else {
         ("it did not remove near-duplicates", "look at a run of tamis dedup, or of a config with [deduplicate]")
