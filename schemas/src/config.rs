@@ -106,7 +106,7 @@ pub struct InputConfig {
     #[serde(default = "one")]
     pub max_reject_ratio: f64,
     /// What a run that is added to others (`output.mode = "append"`) does with a file that has changed since one of them read it.
-    #[serde(default, skip_serializing_if = "Changed::is_refuse")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub changed: Changed,
 }
 
@@ -122,10 +122,8 @@ pub enum Changed {
     Read,
 }
 
-impl Changed {
-    fn is_refuse(&self) -> bool {
-        *self == Self::Refuse
-    }
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_text() -> String {
@@ -551,7 +549,7 @@ pub struct OutputConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<Table>>,
     /// Whether the output is that of one run, or runs are added to it.
-    #[serde(default, skip_serializing_if = "OutputMode::is_new")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub mode: OutputMode,
 }
 
@@ -572,12 +570,6 @@ pub enum OutputMode {
     /// Each run reads the files that no earlier one has read, and adds what it makes of them. Rows are compared with those that
     /// earlier runs kept.
     Append,
-}
-
-impl OutputMode {
-    fn is_new(&self) -> bool {
-        *self == Self::New
-    }
 }
 
 /// Tables that a run writes.

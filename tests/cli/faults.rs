@@ -117,7 +117,6 @@ fn faults_that_pass_are_survived() {
         assert!(!done.is_empty(), "{name}: no fault was done");
         assert_eq!(ended.code, 0, "{name}: {done:?}\n{}", ended.stderr);
         assert_eq!(trial.check(), 2, "{name}");
-        println!("{name}: {} faults, survived", done.len());
     }
 }
 
@@ -150,6 +149,5 @@ fn what_fails_for_good_leaves_the_output_whole() {
         assert_eq!(ended.code, code, "{name}: {done:?}\n{}", ended.stderr);
         assert!(ended.stderr.contains(words), "{name}: {}", ended.stderr);
         assert_eq!(trial.check(), 1, "{name}: the run that failed was added");
-        println!("{name}: {} faults, failed with exit code {}", done.len(), ended.code);
     }
 }

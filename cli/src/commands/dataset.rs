@@ -56,7 +56,7 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
 
 pub(crate) fn export(args: &Export, global: &Global) -> anyhow::Result<Exit> {
     look(&args.output, global, |run| {
-        let text = run.files(args.table).map(|(url, _)| format!("{url}\n")).collect();
+        let text = lines(run.files(args.table).map(|(url, _)| url));
         let json = run.files(args.table).map(
             |(url, record)| json!({"url": url, "rows": record.rows, "bytes": record.bytes, "sha256": record.sha256}),
         );
@@ -68,7 +68,7 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
     look(output, global, |run| {
         let found = finished::verify(run)?;
         let is_sound = found.problems.is_empty();
-        let mut text: String = found.problems.iter().map(|problem| format!("{problem}\n")).collect();
+        let mut text = lines(&found.problems);
         let n_files = counted(found.files, "file");
         text += &if is_sound {
             format!("the output is sound: {n_files}, {}\n", bytes(found.bytes))
@@ -97,7 +97,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
         let before = settings::stamp().now.saturating_sub(args.grace.seconds);
         let removed = finished::gc(run, before, args.dry_run)?;
         let what = if args.dry_run { "would be removed" } else { "removed" };
-        let mut text: String = removed.iter().map(|url| format!("{url}\n")).collect();
+        let mut text = lines(&removed);
         text += &format!("{} {what}\n", counted(removed.len() as u64, "file"));
         Ok((text, json!({"removed": removed, "dry_run": args.dry_run}), Exit::Clean))
     })
@@ -118,6 +118,11 @@ fn look(
     let (text, json, exit) = answer?;
     print(&text, &json, global.format)?;
     Ok(exit)
+}
+
+/// One a line.
+fn lines(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    texts.into_iter().fold(String::new(), |lines, text| lines + text.as_ref() + "\n")
 }
 
 /// Seconds since 1970 as `2026-11-29 12:30:00`.

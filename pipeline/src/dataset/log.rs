@@ -29,7 +29,7 @@ impl CommitLog {
     /// tamis.
     pub(crate) fn load(place: &Place) -> Result<Self> {
         let mut names: Vec<String> = place.list(COMMITS)?.into_iter().map(|(name, _)| name).collect();
-        names.retain(|name| name.ends_with(".json"));
+        names.retain(|name| name.strip_suffix(".json").is_some());
         names.sort_unstable();
         let read = futures::stream::iter(&names).map(|name| async move {
             let bytes = async { place.store.get_opts(&place.path(name), GetOptions::default()).await?.bytes().await };

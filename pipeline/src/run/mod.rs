@@ -269,7 +269,9 @@ fn add(
         return Ok(false);
     }
     output.keep();
-    staged.map(StagedSegment::keep);
+    if let Some(staged) = staged {
+        staged.keep();
+    }
     let follow = || {
         index.map_or(Ok(()), |index| index.follow(dataset))?;
         dataset.follow_tables()

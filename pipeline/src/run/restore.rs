@@ -198,7 +198,7 @@ impl Work<'_> {
             for batch in decoded.batches {
                 n_rows += batch.num_rows() as u64;
                 self.progress.add_rows(batch.num_rows() as u64);
-                let batch = completed(change(decoded.file, batch)?, self.carried.schema())?;
+                let batch = completed(&change(decoded.file, batch)?, self.carried.schema())?;
                 writer.write(&self.carried.project(&batch)?)?;
             }
             Ok(())
@@ -209,7 +209,7 @@ impl Work<'_> {
 
 /// Adds the columns that a table lacks, as null: of runs that were added to each other, one may have brought them to the other
 /// table alone. A column that the two hold in different types becomes what `schema` says.
-fn completed(batch: RecordBatch, schema: &Schema) -> Result<RecordBatch> {
+fn completed(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch> {
     let mut fields = batch.schema_ref().fields().to_vec();
     let mut columns = batch.columns().to_vec();
     for field in schema.fields() {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Files of a segment never change. Rows expire by leaving the ranges that `index.json` lists, or by a list of rows; a
-//! compaction writes the others anew. Read in this order: [`Place`], [`Addition`], [`Lookup`], [`maintain`].
+//! compaction writes the others anew. Read in this order: [`Place`](crate::place::Place), [`Addition`], [`Lookup`], [`maintain`].
 
 mod blocks;
 mod catalog;
