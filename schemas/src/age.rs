@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::time_span::parse_units;
+
 /// A length of time, written with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String")]
@@ -34,9 +36,7 @@ impl FromStr for Age {
     type Err = ParseAgeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = UNITS.iter().find_map(|(unit, seconds)| {
-            text.strip_suffix(*unit).and_then(|number| number.parse::<u64>().ok()?.checked_mul(*seconds))
-        });
+        let parsed = parse_units(text, &UNITS);
         parsed.map(|seconds| Self { seconds }).ok_or_else(|| ParseAgeError(text.to_owned()))
     }
 }

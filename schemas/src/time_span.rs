@@ -35,14 +35,16 @@ impl FromStr for TimeSpan {
     type Err = ParseTimeSpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = UNITS.iter().find_map(|(unit, seconds)| {
-            text.trim().strip_suffix(*unit).and_then(|number| number.parse::<u64>().ok()?.checked_mul(*seconds))
-        });
-        match parsed {
+        match parse_units(text.trim(), &UNITS) {
             Some(seconds) if seconds <= MAX_SECONDS => Ok(Self { seconds }),
             _ => Err(ParseTimeSpanError(text.to_owned())),
         }
     }
+}
+
+/// A whole number with one of these units behind it, times what the unit stands for.
+pub(crate) fn parse_units(text: &str, units: &[(char, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor))
 }
 
 impl fmt::Display for TimeSpan {

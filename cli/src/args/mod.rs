@@ -1,17 +1,24 @@
 //! What the user typed.
 
-use std::net::SocketAddr;
+mod finished;
+mod index;
+mod schedule;
+mod tiers;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use tamis_schemas::age::Age;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Table, TextDocuments, Unit, UnitAction};
+use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
-use tamis_schemas::time_span::TimeSpan;
+
+pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, When};
+pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
+pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
+pub(crate) use tiers::{TiersCommand, TiersLifecycle};
 
 use crate::exit;
 use crate::log::{self, LogFormat};
@@ -405,149 +412,6 @@ pub(crate) struct Convert {
     pub(crate) data: Data,
 }
 
-/// How buckets are reached that the usual variables do not lead to.
-#[derive(Debug, Args)]
-pub(crate) struct Reach {
-    /// Config whose tiers say how their buckets are reached
-    ///
-    /// For buckets with an endpoint, a region or credentials of their own. A manifest is not asked for them: whoever can
-    /// write it would choose where our keys are used.
-    #[arg(long, value_name = "CONFIG.toml")]
-    pub(crate) tiers: Option<PathBuf>,
-}
-
-/// `tamis restore`.
-#[derive(Debug, Args)]
-pub(crate) struct Restore {
-    /// Folder or URL of the run
-    #[arg(value_name = "RUN")]
-    pub(crate) run: String,
-    /// Folder or URL for the rows
-    #[arg(short, long, value_name = "OUT")]
-    pub(crate) output: String,
-    /// Leave dropped rows out
-    #[arg(long)]
-    pub(crate) kept_only: bool,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-    #[command(flatten)]
-    pub(crate) overwrite: Overwrite,
-}
-
-/// An output, and how it is reached.
-#[derive(Debug, Args)]
-pub(crate) struct FinishedOutput {
-    /// Folder or URL of the output
-    #[arg(value_name = "OUT")]
-    pub(crate) url: String,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-}
-
-/// `tamis export`.
-#[derive(Debug, Args)]
-pub(crate) struct Export {
-    #[command(flatten)]
-    pub(crate) output: FinishedOutput,
-    /// Print the path or URL of each file, one a line
-    #[arg(long, required = true)]
-    pub(crate) files: bool,
-    /// Table
-    #[arg(long, value_name = "TABLE", value_parser = table(), default_value = "kept")]
-    pub(crate) table: Table,
-}
-
-/// `tamis gc`.
-#[derive(Debug, Args)]
-pub(crate) struct Gc {
-    #[command(flatten)]
-    pub(crate) output: FinishedOutput,
-    /// Age from which files that no run names are removed; longer than any run takes
-    #[arg(long, value_name = "AGE", default_value = "1d")]
-    pub(crate) grace: Age,
-    /// Only say what would be removed
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `tamis inspect`.
-#[derive(Debug, Args)]
-#[command(after_help = INSPECT_HELP)]
-pub(crate) struct Inspect {
-    /// Folder or URL of a finished run
-    #[arg(value_name = "OUT")]
-    pub(crate) run: String,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-    /// A cluster: its kept row beside each row dropped for it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dropped", "by", "sort", "top"], help_heading = "What is shown")]
-    pub(crate) cluster: Option<String>,
-    /// A dropped row beside the row that stands for it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["by", "sort", "top", "limit"], help_heading = "What is shown")]
-    pub(crate) dropped: Option<String>,
-    /// Which clusters come first
-    #[arg(long, value_enum, default_value_t = ClusterOrder::Size, help_heading = "What is shown")]
-    pub(crate) sort: ClusterOrder,
-    /// Column whose values are the sources [default: input files]
-    ///
-    /// Input files are known if rows have no id column: ids are `<file>#<row>` then.
-    #[arg(long, value_name = "COLUMN", help_heading = "What is shown")]
-    pub(crate) by: Option<String>,
-    /// Clusters and sources to show
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
-    pub(crate) top: u16,
-    /// Dropped rows to show of a cluster
-    ///
-    /// The least similar come first.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), help_heading = "What is shown")]
-    pub(crate) limit: u16,
-    /// Show whole texts, not only where they differ
-    #[arg(long, help_heading = "What is shown")]
-    pub(crate) full: bool,
-    /// Columns to fill [default: the terminal's]
-    ///
-    /// Below 80, the two texts are shown as one. Where there is no terminal, 100.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..), help_heading = "Output")]
-    pub(crate) width: Option<u16>,
-    /// Colors; auto: on a terminal, unless `NO_COLOR` is set
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN", help_heading = "Output")]
-    pub(crate) color: When,
-    /// File to write, instead of standard output
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) output: Option<PathBuf>,
-    /// Replace the file
-    #[arg(long, requires = "output", help_heading = "Output")]
-    pub(crate) overwrite: bool,
-}
-
-const INSPECT_HELP: &str = "Examples:
-  tamis inspect out
-  tamis inspect out --sort similarity --top 5
-  tamis inspect out --dropped 'web.jsonl#17' --full
-  tamis inspect out --format html -o page.html";
-
-/// Order of clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ClusterOrder {
-    /// The largest first
-    Size,
-    /// Those with the least similar row first
-    Similarity,
-    /// By source of the kept row, the largest of each first
-    Source,
-}
-
-/// When to use colors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 /// `tamis init`.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -579,168 +443,6 @@ pub(crate) struct ConfigFile {
     /// Config file
     #[arg(value_name = "CONFIG.toml")]
     pub(crate) config: PathBuf,
-}
-
-/// `tamis tiers`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TiersCommand {
-    /// Look at every tier, in the config and in the real stores
-    ///
-    /// Writes a small object below `_tamis/` in each place and removes it. Exit code 2 if a tier does not work; warnings are
-    /// about what costs more than it must, and about what could not be looked at.
-    Check(ConfigFile),
-    /// Print lifecycle rules: --format aws, gcs, azure or terraform
-    #[command(after_help = LIFECYCLE_HELP)]
-    Lifecycle(TiersLifecycle),
-}
-
-/// `tamis tiers lifecycle`.
-#[derive(Debug, Args)]
-pub(crate) struct TiersLifecycle {
-    #[command(flatten)]
-    pub(crate) file: ConfigFile,
-    /// Only the rules of this bucket; of Azure, of this account
-    #[arg(long, value_name = "NAME")]
-    pub(crate) bucket: Option<String>,
-}
-
-const LIFECYCLE_HELP: &str = "Formats:
-  --format aws        for aws s3api put-bucket-lifecycle-configuration
-  --format gcs        for gcloud storage buckets update --lifecycle-file
-  --format azure      for az storage account management-policy create
-  --format terraform  resources for all providers
-
-Uploads that never ended are aborted after 3 days. Files are removed when the tier's
-retention is over: those of its tables, except `kept`. The manifest and what else
-lies below the prefix stays.
-
-Example:
-  tamis tiers lifecycle tamis.toml --format aws > rules.json";
-
-/// `tamis index`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum IndexCommand {
-    /// Print parameters, segments and runs
-    Show(IndexUrl),
-    /// Let rows expire by age or id: later runs are not compared with them
-    Expire(IndexExpire),
-    /// Remove the rows of a run, or the whole index
-    Delete(IndexDelete),
-    /// Merge small segments and leave out what has expired
-    Compact(IndexCompact),
-    /// Read every byte and check it
-    Verify(IndexUrl),
-}
-
-/// Which index.
-#[derive(Debug, Args)]
-pub(crate) struct IndexUrl {
-    /// Folder or URL of the index
-    #[arg(value_name = "URL")]
-    pub(crate) url: String,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-}
-
-/// `tamis index expire`.
-#[derive(Debug, Args)]
-pub(crate) struct IndexExpire {
-    #[command(flatten)]
-    pub(crate) index: IndexUrl,
-    #[command(flatten)]
-    pub(crate) rows: ExpireRows,
-}
-
-/// Which rows expire.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-pub(crate) struct ExpireRows {
-    /// Rows added longer ago, e.g. 90d, 12w or 36h
-    #[arg(long, value_name = "AGE", conflicts_with_all = ["id", "ids"])]
-    pub(crate) older_than: Option<Age>,
-    /// Rows with this id; may be repeated
-    #[arg(long, value_name = "ID")]
-    pub(crate) id: Vec<String>,
-    /// Rows with the ids in this file, one a line
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ids: Option<PathBuf>,
-}
-
-/// `tamis index delete`.
-#[derive(Debug, Args)]
-pub(crate) struct IndexDelete {
-    #[command(flatten)]
-    pub(crate) index: IndexUrl,
-    /// Only the rows that this run added; `tamis index show` lists the runs
-    #[arg(long, value_name = "RUN")]
-    pub(crate) run: Option<String>,
-    /// Do it: without --run the whole index is gone
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
-/// `tamis index compact`.
-#[derive(Debug, Args)]
-pub(crate) struct IndexCompact {
-    #[command(flatten)]
-    pub(crate) index: IndexUrl,
-    /// Age from which files of runs that ended early are removed; longer than any run takes
-    #[arg(long, value_name = "AGE", default_value = "1d")]
-    pub(crate) orphans: Age,
-}
-
-/// `tamis schedule`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ScheduleCommand {
-    /// Print units, manifests or lines that let another scheduler run it
-    Print(SchedulePrint),
-    /// Run it at its times, in the foreground, until a signal comes
-    Run(ScheduleRun),
-}
-
-/// `tamis schedule print`.
-#[derive(Debug, Args)]
-pub(crate) struct SchedulePrint {
-    #[command(flatten)]
-    pub(crate) run: Run,
-    /// What the text is for
-    #[arg(long, value_enum, value_name = "TARGET")]
-    pub(crate) target: Target,
-}
-
-/// Schedulers that we can print for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Target {
-    /// A service and a timer
-    Systemd,
-    /// A Kubernetes `CronJob`
-    K8s,
-    /// A GitHub Actions workflow
-    Github,
-    /// An Airflow DAG
-    Airflow,
-    /// A line for crontab
-    Crontab,
-}
-
-/// `tamis schedule run`.
-#[derive(Debug, Args)]
-pub(crate) struct ScheduleRun {
-    #[command(flatten)]
-    pub(crate) run: Run,
-    /// File with the time up to which starts are done [default: CONFIG.schedule.json]
-    ///
-    /// Times that passed since, because a run took long or nobody ran this command, are made up for by one run.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
-    /// Stop a run after this time, e.g. 2h [default: schedule.deadline]
-    ///
-    /// The run gets SIGTERM, and SIGKILL 25 seconds later.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) deadline: Option<TimeSpan>,
-    /// Serve /healthz and /metrics at this address, e.g. 127.0.0.1:9090
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// `tamis completions`.
@@ -781,10 +483,6 @@ fn unit() -> impl TypedValueParser<Value = Unit> {
 
 fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
     one_of(&["drop", "cut"])
-}
-
-fn table() -> impl TypedValueParser<Value = Table> {
-    one_of(&["kept", "dropped", "batch", "scores", "evidence", "spans", "rejected"])
 }
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {

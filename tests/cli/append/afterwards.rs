@@ -1,0 +1,202 @@
+//! What is done with an output after its runs.
+
+use super::*;
+
+#[test]
+fn all_runs_are_inspected_and_restored_together() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    let names = licences(&dir.path().join("in"), 150);
+    config(dir.path(), "in", "out");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    std::fs::write(
+        dir.path().join("run.toml"),
+        text + "[repetition]\naction = \"cut\"\nunit = \"line\"\nmin_tokens = 1\n",
+    )
+    .unwrap();
+    let later = dir.path().join("later.jsonl");
+    std::fs::rename(dir.path().join("in").join(&names[1]), &later).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    std::fs::rename(&later, dir.path().join("in/later.jsonl")).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let commits = commits(&dir.path().join("out"));
+    let n_cut: u64 = commits.iter().map(|commit| commit["manifest"]["grain"]["cut_spans"].as_u64().unwrap()).sum();
+    assert!(commits.len() == 2 && n_cut > 0, "{n_cut} cuts");
+
+    let seen = tamis(dir.path(), "inspect out --format json").expect_code(0).json();
+    assert_eq!(seen["overview"]["rows"]["rows_in"].as_u64().unwrap(), sum(&commits, "rows_in"));
+    assert_eq!(seen["overview"]["evidence_rows"].as_u64().unwrap(), sum(&commits, "dropped"));
+    // A row of the second run that was dropped for one of the first, side by side.
+    let first: BTreeSet<String> = ids(&table(&dir.path().join("out"), "kept").1, "tamis_id");
+    let evidence = table(&dir.path().join("out"), "evidence").1;
+    let pair = strings(&evidence, "dropped_id")
+        .into_iter()
+        .zip(strings(&evidence, "kept_id"))
+        .find(|(_, kept)| first.contains(kept));
+    let shown = tamis(dir.path(), &format!("inspect out --dropped {}", pair.unwrap().0)).expect_code(0).stdout;
+    assert!(shown.lines().count() > 5, "{shown}");
+
+    tamis(dir.path(), "restore out -o back").expect_code(0);
+    let expect: BTreeMap<String, String> = json_lines(&sample("licences.jsonl"))
+        .iter()
+        .map(|row| (row["id"].as_str().unwrap().to_owned(), row["text"].as_str().unwrap().to_owned()))
+        .collect();
+    let back = table(&dir.path().join("back"), "kept").1;
+    let found: BTreeMap<String, String> = strings(&back, "id").into_iter().zip(strings(&back, "text")).collect();
+    assert!(found == expect, "{} rows of {}", found.len(), expect.len());
+}
+
+#[test]
+fn an_id_may_come_again_in_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    config(dir.path(), "in", "out");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    let cutting = text + "[repetition]\naction = \"cut\"\nunit = \"line\"\nmin_tokens = 1\n";
+    std::fs::write(dir.path().join("run.toml"), cutting).unwrap();
+    let rows = [
+        "{\"id\":\"y\",\"text\":\"uncut words of the first\\nand more of them\"}",
+        "{\"id\":\"y\",\"text\":\"red line\\nred line\\nblue line here\\nred line\",\"label\":\"new\"}",
+        "{\"id\":\"y\",\"text\":\"other line\\nsome other text\\nother line\"}",
+    ];
+    let expect: BTreeSet<String> = rows
+        .iter()
+        .map(|row| serde_json::from_str::<Value>(row).unwrap()["text"].as_str().unwrap().to_owned())
+        .collect();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        for name in ["in", "out", "back"] {
+            let _ = std::fs::remove_dir_all(dir.path().join(name));
+        }
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        for row in order {
+            std::fs::write(dir.path().join(format!("in/{row}.jsonl")), rows[row]).unwrap();
+            tamis(dir.path(), "run run.toml").expect_code(0);
+        }
+        tamis(dir.path(), "restore out -o back").expect_code(0);
+        assert_eq!(ids(&table(&dir.path().join("back"), "kept").1, "text"), expect, "{order:?}");
+        assert!(
+            tamis(dir.path(), "inspect out").expect_code(2).stderr.contains("no row was dropped for another so far")
+        );
+    }
+}
+
+#[test]
+fn an_output_is_looked_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = all_but_one(dir.path(), 200);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    std::fs::rename(&later, dir.path().join("in/later.jsonl")).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let out = dir.path().join("out");
+
+    let runs = tamis(dir.path(), "runs out --format json").expect_code(0).json();
+    assert_eq!(runs.as_array().unwrap().len(), 2);
+    assert_eq!((runs[1]["version"].as_u64(), runs[1]["files"].as_u64()), (Some(1), Some(1)));
+    let shown = tamis(dir.path(), "runs out").expect_code(0).stdout;
+    assert_eq!((shown.lines().count(), shown.contains("20")), (3, true), "{shown}");
+    let listed = tamis(dir.path(), "export out --files").expect_code(0).stdout;
+    let on_disk: BTreeSet<String> =
+        files(&out).into_keys().filter(|name| name.starts_with("kept/") && name.ends_with(".parquet")).collect();
+    assert_eq!(
+        listed.lines().map(|line| line.strip_prefix("out/").unwrap().to_owned()).collect::<BTreeSet<_>>(),
+        on_disk
+    );
+    assert_eq!(tamis(dir.path(), "export out --files --table rejected").expect_code(0).stdout, "");
+
+    assert!(tamis(dir.path(), "verify out").expect_code(0).stdout.contains("is sound"));
+    let orphan = out.join("dropped/01a2279f-dead-7333-b36b-24df300a0c00-0-00000.parquet");
+    // Others look after their own.
+    std::fs::write(out.join("dropped/part-00000-dead-c000.zstd.parquet"), "of others").unwrap();
+    std::fs::write(&orphan, "half a file").unwrap();
+    let verified = tamis(dir.path(), "verify out").expect_code(0).stdout;
+    assert!(verified.contains("1 file of runs that did not end") && verified.contains("01a2279f-dead"), "{verified}");
+    let before = files(&out);
+    assert!(tamis(dir.path(), "gc out").expect_code(0).stdout.contains("0 files removed"), "it is young");
+    let planned = tamis(dir.path(), "gc out --grace 0h --dry-run --format json");
+    // What is written in this second is not older than 0 hours.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(files(&out) == before, "{}", planned.stdout);
+    assert!(tamis(dir.path(), "gc out --grace 0h").expect_code(0).stdout.contains("1 file removed"));
+    assert!(!orphan.exists());
+    assert_eq!(files(&out).len() + 1, before.len());
+
+    let kept = out.join(on_disk.first().unwrap());
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&kept, &bytes).unwrap();
+    std::fs::remove_file(out.join("evidence/_delta_log/00000000000000000001.json")).unwrap();
+    let verified = tamis(dir.path(), "verify out --format json").expect_code(2).json();
+    let problems: Vec<&str> = verified["problems"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("SHA-256 is not that") && problems[1].contains("Delta log lacks"), "{problems:?}");
+    std::fs::write(&kept, &bytes[1..]).unwrap();
+    assert!(tamis(dir.path(), "verify out").expect_code(2).stdout.contains("when it was written"));
+    std::fs::remove_file(&kept).unwrap();
+    assert!(tamis(dir.path(), "verify out").expect_code(2).stdout.contains("it is not there"));
+
+    tamis(dir.path(), "dedup in -o single").expect_code(0);
+    assert!(tamis(dir.path(), "verify single").expect_code(0).stdout.contains("is sound"));
+    assert_eq!(tamis(dir.path(), "export single --files").expect_code(0).stdout, "single/kept/part-00000.parquet\n");
+    assert!(tamis(dir.path(), "gc single --grace 0h").expect_code(0).stdout.contains("0 files removed"));
+    for command in ["runs in", "verify in", "gc nowhere", "export in --files"] {
+        let ended = tamis(dir.path(), command).expect_code(2);
+        assert!(ended.stderr.contains("is no finished run"), "{command}: {}", ended.stderr);
+    }
+    std::fs::write(out.join("_tamis/commits/00000000000000000001.json"), "{\"commit_version\": 1, ").unwrap();
+    assert!(tamis(dir.path(), "runs out").expect_code(2).stderr.contains("damaged"));
+    std::fs::rename(
+        out.join("_tamis/commits/00000000000000000001.json"),
+        out.join("_tamis/commits/00000000000000000002.json"),
+    )
+    .unwrap();
+    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("damaged"));
+}
+
+#[test]
+fn others_may_compact_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = all_but_one(dir.path(), 100);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let peers = std::env::var("TAMIS_TEST_PEERS").unwrap();
+    let compact = "from deltalake import DeltaTable; t = DeltaTable('out/kept'); t.optimize.compact(); \
+                   t.alter.set_table_properties({'delta.appendOnly': 'false'}); t.create_checkpoint()";
+    let mut python = Command::new("python3");
+    finish(python.args(["-c", compact]).current_dir(dir.path()).env("PYTHONPATH", peers)).expect_code(0);
+    std::fs::rename(&later, dir.path().join("in/later.jsonl")).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let kept = local_delta(dir.path(), "kept");
+    assert_eq!(kept["rows"], sum(&commits(&dir.path().join("out")), "kept"));
+    assert!(kept["version"].as_u64().unwrap() > 1, "{}", kept["version"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        let to = to.join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+}
+
+#[test]
+fn an_output_of_the_first_version_is_read_and_added_to() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root().join("tests/data/output-v1"), &dir.path().join("out"));
+    let runs = tamis(dir.path(), "runs out --format json").expect_code(0).json();
+    assert_eq!((runs[0]["rows"]["rows_in"].as_u64(), runs[1]["rows"]["rejected"].as_u64()), (Some(40), Some(1)));
+    assert_eq!(runs.as_array().unwrap().len(), 2);
+    tamis(dir.path(), "verify out").expect_code(0);
+    tamis(dir.path(), "index verify out/_tamis/index").expect_code(0);
+    let kept = local_delta(dir.path(), "kept");
+    assert_eq!((kept["rows"].as_u64(), kept["nulls"]["stars"].as_u64()), (Some(24), Some(23)));
+
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    licences(&dir.path().join("in"), 40);
+    config(dir.path(), "in/000.jsonl", "out");
+    let summary = tamis(dir.path(), "run run.toml --format json").expect_code(0).json();
+    assert_eq!(summary["manifest"]["rows"]["kept"], 0, "all of it is known");
+    assert_eq!(summary["manifest"]["index"]["indexed_rows"], 24);
+    config(dir.path(), "in", "out");
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    assert_eq!(local_delta(dir.path(), "kept")["rows"], sum(&commits(&dir.path().join("out")), "kept"));
+    tamis(dir.path(), "inspect out").expect_code(0);
+}
