@@ -151,3 +151,17 @@ fn what_fails_for_good_leaves_the_output_whole() {
         assert_eq!(trial.check(), 1, "{name}: the run that failed was added");
     }
 }
+
+#[test]
+fn a_commit_of_which_nobody_knows_keeps_its_files() {
+    let server = S3Server::start("unknown");
+    let dir = tempfile::tempdir().unwrap();
+    let trial = Trial::new(&server, dir.path(), "unknown");
+    let (ended, done) = trial.run_with(|_, method, path| match method {
+        _ if !is_commit(path) => None,
+        "PUT" => Some(Fault::AnswerLost),
+        _ => Some(Fault::Reset),
+    });
+    assert_eq!(ended.code, 69, "{done:?}\n{}", ended.stderr);
+    assert_eq!(trial.check(), 2, "the commit is there, and so is what it names");
+}

@@ -265,13 +265,16 @@ fn add(
     }
     let read = inputs.files().iter().map(committed).collect();
     let segment = staged.as_ref().map(|staged| staged.record(dataset.stamp().now));
-    if !dataset.commit(read, output.added_tables(), segment, manifest)? {
+    let is_added = dataset.commit(read, output.added_tables(), segment, manifest);
+    if let Ok(false) = is_added {
         return Ok(false);
     }
+    // Nor is anything removed if nobody knows whether the commit is there: it may name these files.
     output.keep();
     if let Some(staged) = staged {
         staged.keep();
     }
+    is_added?;
     let follow = || {
         index.map_or(Ok(()), |index| index.follow(dataset))?;
         dataset.follow_tables()
