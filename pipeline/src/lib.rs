@@ -5,8 +5,9 @@
 //! [`select`] (what is decided about them), [`sink`] (rows go out), [`dataset`] (runs that are added to one
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
 //! would do), [`finished`] and [`inspect`] (what a run did, looked at
-//! afterwards). This crate never prints, never reads the environment or
-//! the clock, and never exits.
+//! afterwards), [`upkeep`] (fewer files, and none whose time is over).
+//! This crate never prints, never reads the environment or the clock,
+//! and never exits.
 
 mod bloom;
 pub mod budget;
@@ -30,6 +31,7 @@ pub mod stage;
 pub mod store;
 pub mod tiers;
 pub mod tune;
+pub mod upkeep;
 
 pub use error::{Error, ErrorKind, Result};
 pub use rows::RowSet;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Table;
 use crate::index::SegmentRecord;
-use crate::manifest::Manifest;
+use crate::manifest::{FileRecord, Manifest, RowCounts};
 
-/// Version of the layout of a commit.
-pub const COMMIT_VERSION: u32 = 1;
+/// Version of the layout of a commit. Versions before 2 know of no files that are replaced.
+pub const COMMIT_VERSION: u32 = 2;
 
 /// One run that was added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Commit {
     pub version: u64,
     /// Name of the run, its own: the names of its files begin with it.
     pub run: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "CommitKind::is_run")]
+    pub kind: CommitKind,
     /// When it ended, in seconds since 1970.
     pub committed_at: u64,
     /// The files that it read: no later run reads them again.
@@ -32,8 +35,58 @@ pub struct Commit {
     /// What it added to the index over runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<SegmentRecord>,
-    /// What it decided and wrote; paths of files are relative to the output, or URLs.
+    /// Files of earlier commits that are no longer part of the output, and what takes their place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<Table, Vec<Replacement>>,
+    /// Rows of earlier commits that are no longer part of the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Withdrawn>,
+    /// What it decided and wrote; paths of files are relative to the output, or URLs. Of upkeep, which reads no input, the
+    /// settings of the last run alone.
     pub manifest: Manifest,
+}
+
+/// What a commit is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CommitKind {
+    /// Rows that a run has read.
+    #[default]
+    Run,
+    /// The same rows in fewer files.
+    Compact,
+    /// Rows whose time is over, left out.
+    Expire,
+}
+
+impl CommitKind {
+    fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
+}
+
+/// Neighbouring files of a table, and those that have taken their place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// Paths of the files that are gone.
+    pub removed: Vec<String>,
+    /// Files in their place; none if no row is left.
+    pub added: Vec<FileRecord>,
+}
+
+/// Rows that an earlier commit added and that are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// How many.
+    pub rows: RowCounts,
+    /// Of the dropped ones, how many by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped_by_reason: BTreeMap<String, u64>,
+    /// URLs of the inputs that have changed.
+    pub inputs: Vec<String>,
+    /// Ids of the kept ones, which leave the index over runs: an Arrow IPC file with the column `tamis_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<FileRecord>,
 }
 
 /// A file that was read, as it was then.

@@ -350,7 +350,7 @@ pub struct TableRecord {
 }
 
 /// One file of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Path relative to the manifest, or URL if the tier lies elsewhere.
     pub path: String,
@@ -360,6 +360,19 @@ pub struct FileRecord {
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// In outputs that runs are added to, which input its rows are of, in their order; of tables that carry rows of the input and
+    /// do not name it in a column.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<FilePart>,
+}
+
+/// Consecutive rows of a file that are of one input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePart {
+    /// URL of the input, as the commit names it.
+    pub input: String,
+    /// Rows.
+    pub rows: u64,
 }
 
 /// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose

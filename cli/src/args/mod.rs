@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Verify(FinishedOutput),
     /// Remove what killed runs left in an output
     Gc(Gc),
+    /// Write neighbouring small files of an output that runs are added to into larger ones
+    Compact(FinishedOutput),
     /// Show what a run dropped, for which rows, and how the texts differ
     Inspect(Inspect),
     /// Write a config file for given inputs

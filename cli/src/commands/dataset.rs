@@ -1,8 +1,12 @@
-//! `tamis runs`, `export`, `verify` and `gc`: looking after an output.
+//! `tamis runs`, `export`, `verify`, `gc` and `compact`: looking after an output.
 
 use chrono::DateTime;
 use serde_json::{Value, json};
+use tamis_pipeline::context::Context;
 use tamis_pipeline::finished::{self, FinishedRun};
+use tamis_pipeline::progress::Progress;
+use tamis_pipeline::store::Stores;
+use tamis_pipeline::upkeep::{self, Expired};
 use tamis_schemas::commit::Commit;
 
 use crate::answer::print;
@@ -43,6 +47,7 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
             json!({
                 "version": commit.version,
                 "run": commit.run,
+                "kind": commit.kind,
                 "committed_at": commit.committed_at,
                 "files": commit.inputs.len(),
                 "rows": commit.manifest.rows,
@@ -93,14 +98,71 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
 }
 
 pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
-    look(&args.output, global, |run| {
-        let before = settings::stamp().now.saturating_sub(args.grace.seconds);
-        let removed = finished::gc(run, before, args.dry_run)?;
+    let stamp = settings::stamp();
+    work(&args.output, global, |work| {
+        let url = &args.output.url;
+        let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
+        let expired = if run.commits().is_empty() {
+            Expired::default()
+        } else {
+            upkeep::expire(url, args.dry_run, &stamp, work.stores, work.context, work.progress)?
+        };
+        let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
+        let removed = finished::gc(&run, stamp.now.saturating_sub(args.grace.seconds), args.dry_run)?;
         let what = if args.dry_run { "would be removed" } else { "removed" };
         let mut text = lines(&removed);
         text += &format!("{} {what}\n", counted(removed.len() as u64, "file"));
-        Ok((text, json!({"removed": removed, "dry_run": args.dry_run}), Exit::Clean))
+        if !expired.files.is_empty() {
+            text += &format!(
+                "{} with {} past the retention {}\n",
+                counted(expired.files.len() as u64, "file"),
+                counted(expired.rows, "row"),
+                if args.dry_run {
+                    "would leave the output"
+                } else {
+                    "left the output, and are removed after the grace period"
+                },
+            );
+        }
+        let expired = json!({"files": expired.files, "rows": expired.rows});
+        Ok((text, json!({"removed": removed, "expired": expired, "dry_run": args.dry_run}), Exit::Clean))
     })
+}
+
+pub(crate) fn compact(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
+    let stamp = settings::stamp();
+    work(output, global, |work| {
+        let done = upkeep::compact(&output.url, &stamp, work.stores, work.context, work.progress)?;
+        let mut text = lines(done.left.iter().map(|left| format!("left as it is: {left}")));
+        text += &match done.removed_files {
+            0 => "nothing to compact\n".to_owned(),
+            n => format!("{} in place of {}\n", counted(done.added_files, "file"), counted(n, "small one")),
+        };
+        let json = json!({"removed_files": done.removed_files, "added_files": done.added_files, "left": done.left});
+        Ok((text, json, Exit::Clean))
+    })
+}
+
+/// What a command works with.
+struct Work<'a> {
+    stores: &'a Stores,
+    context: &'a Context,
+    progress: &'a Progress,
+}
+
+/// Does something at the output and prints what came of it.
+fn work(
+    output: &FinishedOutput,
+    global: &Global,
+    answer: impl FnOnce(&Work<'_>) -> anyhow::Result<(String, Value, Exit)>,
+) -> anyhow::Result<Exit> {
+    let (stores, context) = (settings::stores_by(&output.reach)?, settings::context(global)?);
+    let display = Display::start(global);
+    let answer = answer(&Work { stores: &stores, context: &context, progress: display.progress() });
+    drop(display);
+    let (text, json, exit) = answer?;
+    print(&text, &json, global.format)?;
+    Ok(exit)
 }
 
 /// Looks at the output and prints what `answer` makes of it.
@@ -109,15 +171,7 @@ fn look(
     global: &Global,
     answer: impl FnOnce(&FinishedRun<'_>) -> anyhow::Result<(String, Value, Exit)>,
 ) -> anyhow::Result<Exit> {
-    let (stores, context) = (settings::stores_by(&output.reach)?, settings::context(global)?);
-    let display = Display::start(global);
-    let answer = FinishedRun::open(&output.url, &stores, &context, display.progress())
-        .map_err(Into::into)
-        .and_then(|run| answer(&run));
-    drop(display);
-    let (text, json, exit) = answer?;
-    print(&text, &json, global.format)?;
-    Ok(exit)
+    work(output, global, |work| answer(&FinishedRun::open(&output.url, work.stores, work.context, work.progress)?))
 }
 
 /// One a line.

@@ -45,6 +45,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Export(args) => dataset::export(args, global),
         Command::Verify(args) => dataset::verify(args, global),
         Command::Gc(args) => dataset::gc(args, global),
+        Command::Compact(args) => dataset::compact(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args),

@@ -84,7 +84,7 @@ fn parse(bytes: &[u8], location: &str) -> Result<Commit> {
     let value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|error| damaged(location, error.to_string()))?;
     let version = value.get("commit_version").and_then(serde_json::Value::as_u64);
-    if let Some(version) = version.filter(|&version| version != u64::from(COMMIT_VERSION)) {
+    if let Some(version) = version.filter(|&version| version > u64::from(COMMIT_VERSION)) {
         return Err(Error::Config {
             message: format!("`{location}` has layout {version}, and this version of tamis knows {COMMIT_VERSION}"),
             hint: Some("use the version of tamis that wrote it".into()),

@@ -13,11 +13,14 @@
 pub(crate) mod delta;
 mod index;
 mod ledger;
+mod live;
 mod log;
 
 use std::collections::BTreeMap;
 
-use tamis_schemas::commit::{COMMIT_VERSION, Commit, CommittedInput, CommittedTable};
+use tamis_schemas::commit::{
+    COMMIT_VERSION, Commit, CommitKind, CommittedInput, CommittedTable, Replacement, Withdrawn,
+};
 use tamis_schemas::config::{Config, OutputMode, Table};
 use tamis_schemas::index::{IndexParameters, SegmentRecord};
 use tamis_schemas::manifest::Manifest;
@@ -25,6 +28,7 @@ use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
 pub(crate) use ledger::committed;
+pub(crate) use live::{live_files, removed_files};
 pub(crate) use log::{COMMITS, CommitLog};
 
 use crate::dedup::index::Stamp;
@@ -34,6 +38,20 @@ use crate::{Error, Result};
 
 /// Where the index lies if the config does not say.
 pub(crate) const INDEX: &str = "_tamis/index";
+
+/// What a commit adds and takes away.
+#[derive(Debug, Default)]
+pub(crate) struct NewCommit {
+    pub(crate) kind: CommitKind,
+    /// Files that were read.
+    pub(crate) inputs: Vec<CommittedInput>,
+    /// Tables that have other files or columns now.
+    pub(crate) tables: BTreeMap<Table, CommittedTable>,
+    /// Rows for the index.
+    pub(crate) segment: Option<SegmentRecord>,
+    pub(crate) replaced: BTreeMap<Table, Vec<Replacement>>,
+    pub(crate) withdrawn: Option<Withdrawn>,
+}
 
 /// An output that a run is to be added to.
 #[derive(Debug)]
@@ -100,6 +118,11 @@ impl<'a> Dataset<'a> {
         self.stamp.nonce.clone()
     }
 
+    /// Version of the next commit.
+    pub(crate) fn next_version(&self) -> u64 {
+        self.log.next_version()
+    }
+
     /// The tables of the output, as the last run left each.
     pub(crate) fn tables(&self) -> BTreeMap<Table, CommittedTable> {
         self.log.commits().iter().flat_map(|commit| commit.tables.clone()).collect()
@@ -110,22 +133,20 @@ impl<'a> Dataset<'a> {
         index::follow(place, parameters, self.log.commits())
     }
 
-    /// Adds a run. `None`: another was added meanwhile, and this one is not.
-    pub(crate) fn commit(
-        &mut self,
-        inputs: Vec<CommittedInput>,
-        tables: BTreeMap<Table, CommittedTable>,
-        segment: Option<SegmentRecord>,
-        manifest: &Manifest,
-    ) -> Result<bool> {
+    /// Adds a run, or upkeep. `false`: another was added meanwhile, and this one is not.
+    pub(crate) fn commit(&mut self, new: NewCommit, manifest: &Manifest) -> Result<bool> {
+        let NewCommit { kind, inputs, tables, segment, replaced, withdrawn } = new;
         self.log.append(Commit {
             commit_version: COMMIT_VERSION,
             version: self.log.next_version(),
             run: self.run(),
+            kind,
             committed_at: self.stamp.now,
             inputs,
             tables,
             segment,
+            replaced,
+            withdrawn,
             manifest: manifest.clone(),
         })
     }

@@ -15,12 +15,12 @@ pub(crate) use verify::check_file;
 pub use verify::{Verified, verify};
 
 use crate::context::Context;
-use crate::dataset::CommitLog;
+use crate::dataset::{CommitLog, removed_files};
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::run::parse_text;
 use crate::sink::MANIFEST;
-use crate::source::{Format, Inputs, SourceOptions, TextExpression, Types};
+use crate::source::{Format, InputSchema, Inputs, SourceOptions, TextExpression, Types};
 use crate::store::Stores;
 use crate::{Error, Result};
 
@@ -67,6 +67,11 @@ impl<'a> FinishedRun<'a> {
         Ok(Self { location, commits, manifest, text, stores, context, progress })
     }
 
+    /// How stores are reached.
+    pub(crate) fn stores(&self) -> &'a Stores {
+        self.stores
+    }
+
     /// The folder or URL.
     pub fn location(&self) -> &str {
         &self.location
@@ -88,6 +93,11 @@ impl<'a> FinishedRun<'a> {
         files.map(move |file| (file_location(&self.location, table, &file.path), file))
     }
 
+    /// Where files lie that were part of the output and are no longer, and when they were removed, in seconds since 1970.
+    pub(crate) fn removed_files(&self) -> impl Iterator<Item = (String, u64)> {
+        removed_files(&self.commits).map(|(table, path, at)| (file_location(&self.location, table, path), at))
+    }
+
     /// A table, or `None` if the run wrote none of that name, or no row of it to an output that runs are added to.
     ///
     /// # Errors
@@ -98,14 +108,7 @@ impl<'a> FinishedRun<'a> {
         if locations.is_empty() {
             return Ok(None);
         }
-        let options = SourceOptions { format: Some(Format::Parquet), ..SourceOptions::default() };
-        let inputs = Inputs::discover(&locations, &options, self.stores, self.context)?;
-        let mut types = Types::default();
-        let mut survey = inputs.survey(&request(&[]))?;
-        while let Some(block) = survey.next_block()? {
-            types.merge(block.decode()?.types);
-        }
-        let schema = inputs.resolve(types)?;
+        let (inputs, schema) = self.stored(&locations)?;
         let recorded: (u64, u64) =
             record.files.iter().fold((0, 0), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
         let found = (schema.n_rows(), inputs.total_bytes());
@@ -120,6 +123,37 @@ impl<'a> FinishedRun<'a> {
             });
         }
         Ok(Some(TableReader { run: self, table, inputs, columns: schema }))
+    }
+
+    /// Files of a table, and the columns that they have together.
+    fn stored(&self, locations: &[String]) -> Result<(Inputs, InputSchema)> {
+        let options = SourceOptions { format: Some(Format::Parquet), ..SourceOptions::default() };
+        let inputs = Inputs::discover(locations, &options, self.stores, self.context)?;
+        let mut types = Types::default();
+        let mut survey = inputs.survey(&request(&[]))?;
+        while let Some(block) = survey.next_block()? {
+            types.merge(block.decode()?.types);
+        }
+        let schema = inputs.resolve(types)?;
+        Ok((inputs, schema))
+    }
+
+    /// Some files of a table, to be read as they are stored.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` for one that does not have the rows it should have.
+    pub(crate) fn stored_files(&self, table: Table, files: &[(&str, &FileRecord)]) -> Result<TableReader<'_>> {
+        let locations: Vec<String> = files.iter().map(|(url, _)| (*url).to_owned()).collect();
+        let (inputs, columns) = self.stored(&locations)?;
+        let rows: u64 = files.iter().map(|(_, record)| record.rows).sum();
+        if columns.n_rows() != rows {
+            return Err(Error::Corrupt {
+                location: locations.join(", "),
+                format: "what runs wrote",
+                message: format!("{} rows are there, and {rows} should be", columns.n_rows()),
+            });
+        }
+        Ok(TableReader { run: self, table, inputs, columns })
     }
 }
 

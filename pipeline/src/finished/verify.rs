@@ -97,8 +97,10 @@ pub(super) struct Orphan {
 /// for instance to compact it, is theirs to look after: which of it is in use, their checkpoints may know alone.
 pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
     let mut orphans = Vec::new();
+    let removed: HashSet<String> = run.removed_files().map(|(url, _)| url).collect();
     for (table, place) in table_places(run)? {
-        let named: HashSet<String> = run.files(table).map(|(url, _)| url).collect();
+        let mut named: HashSet<String> = run.files(table).map(|(url, _)| url).collect();
+        named.extend(removed.iter().cloned());
         for (name, meta) in place.list("")? {
             if !is_ours(&name) || named.contains(&place.display(&name)) {
                 continue;

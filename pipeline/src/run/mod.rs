@@ -12,7 +12,7 @@ mod held_out;
 mod ids;
 mod index;
 mod look;
-mod pass;
+pub(crate) mod pass;
 mod plan;
 mod rejects;
 mod restore;
@@ -25,17 +25,19 @@ mod verdict;
 mod write;
 
 use sha2::{Digest, Sha256};
+use tamis_schemas::commit::CommitKind;
 use tamis_schemas::config::{Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
+pub(crate) use restore::completed;
 pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 
 use crate::context::Context;
-use crate::dataset::{Dataset, INDEX, committed};
+use crate::dataset::{Dataset, INDEX, NewCommit, committed};
 use crate::dedup::Search;
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::progress::Progress;
@@ -69,6 +71,11 @@ pub(crate) fn tables(config: &Config) -> Result<Vec<Table>> {
         }
     }
     Ok(plan.tables)
+}
+
+/// Columns of `config` that hold long texts which hardly ever repeat.
+pub(crate) fn unique_columns(config: &Config) -> Result<Vec<String>> {
+    Ok(Plan::new(config)?.unique_columns())
 }
 
 /// How near-duplicates would be looked for; `None` if the config does not ask for it.
@@ -263,9 +270,15 @@ fn add(
     if !index.map_or(Ok(true), IndexRun::is_unchanged)? {
         return Ok(false);
     }
-    let read = inputs.files().iter().map(committed).collect();
-    let segment = staged.as_ref().map(|staged| staged.record(dataset.stamp().now));
-    let is_added = dataset.commit(read, output.added_tables(), segment, manifest);
+    let new = NewCommit {
+        kind: CommitKind::Run,
+        inputs: inputs.files().iter().map(committed).collect(),
+        tables: output.added_tables(),
+        segment: staged.as_ref().map(|staged| staged.record(dataset.stamp().now)),
+        replaced: output.replaced().clone(),
+        withdrawn: None,
+    };
+    let is_added = dataset.commit(new, manifest);
     if let Ok(false) = is_added {
         return Ok(false);
     }

@@ -14,7 +14,7 @@ const BLOCKS_AHEAD: usize = 2;
 ///
 /// # Memory
 /// At most two blocks a thread, and [`BLOCKS_AHEAD`], are held at a time.
-pub(super) fn for_each<T: Send>(
+pub(crate) fn for_each<T: Send>(
     scan: Scan,
     context: &Context,
     work: impl Fn(Decoded) -> Result<T> + Sync,

@@ -68,6 +68,13 @@ pub fn restore(
     let spans = open(Table::Spans, needs_spans)?;
     let dropped = open(Table::Dropped, needs_dropped)?;
 
+    if let Some(dropped) = &dropped
+        && dropped.columns.n_rows() < run.manifest().rows.dropped
+    {
+        let gone = run.manifest().rows.dropped - dropped.columns.n_rows();
+        tracing::warn!(rows = gone, "dropped rows are past their retention; they are not brought back");
+    }
+
     let config = config(&run, output);
     let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "score", "select"]
         .iter()
@@ -209,7 +216,7 @@ impl Work<'_> {
 
 /// Adds the columns that a table lacks, as null: of runs that were added to each other, one may have brought them to the other
 /// table alone. A column that the two hold in different types becomes what `schema` says.
-fn completed(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch> {
+pub(crate) fn completed(batch: &RecordBatch, schema: &Schema) -> Result<RecordBatch> {
     let mut fields = batch.schema_ref().fields().to_vec();
     let mut columns = batch.columns().to_vec();
     for field in schema.fields() {

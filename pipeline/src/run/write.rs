@@ -118,7 +118,8 @@ pub(super) fn write(
                         contaminated.observe_ids(rows, ids, run.context)?;
                     }
                 }
-                tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref())?;
+                let input = &run.inputs.files()[routed.file].url;
+                tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref(), input)?;
                 if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
                     addition.write(rows, run.context)?;
                 }
@@ -203,6 +204,7 @@ struct Router<'a> {
 /// A batch, split.
 #[derive(Debug)]
 struct Routed {
+    file: usize,
     n_kept: u64,
     n_dropped: u64,
     reasons: BTreeMap<String, u64>,
@@ -251,6 +253,7 @@ impl Router<'_> {
             None => kept,
         };
         Ok(Routed {
+            file,
             n_kept,
             n_dropped,
             reasons,
@@ -313,15 +316,22 @@ impl<'a> Tables<'a> {
         Ok(Self { kept: open(Table::Kept, kept)?, dropped: open(Table::Dropped, dropped)?, scores })
     }
 
-    fn write(&mut self, kept: &RecordBatch, dropped: &RecordBatch, scored: Option<&RecordBatch>) -> Result<()> {
+    /// Writes rows that are of one input.
+    fn write(
+        &mut self,
+        kept: &RecordBatch,
+        dropped: &RecordBatch,
+        scored: Option<&RecordBatch>,
+        input: &str,
+    ) -> Result<()> {
         if let Some(writer) = &mut self.kept {
-            writer.write(kept)?;
+            writer.write_part(kept, input)?;
         }
         if let Some(writer) = &mut self.dropped {
             writer.write(dropped)?;
         }
         if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, scored) {
-            writer.write(&carried.project(scored)?)?;
+            writer.write_part(&carried.project(scored)?, input)?;
         }
         Ok(())
     }

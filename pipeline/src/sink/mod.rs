@@ -21,7 +21,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
-use tamis_schemas::commit::CommittedTable;
+use tamis_schemas::commit::{CommittedTable, Replacement};
 use tamis_schemas::config::{Config, Table};
 use tamis_schemas::manifest::{Manifest, TableRecord};
 use tamis_schemas::tier::TierConfig;
@@ -71,6 +71,8 @@ pub struct Output {
     routes: BTreeMap<Table, String>,
     unique_columns: Vec<String>,
     records: BTreeMap<Table, TableRecord>,
+    /// Files that take the place of those of earlier runs.
+    replaced: BTreeMap<Table, Vec<Replacement>>,
     begun: Vec<(Table, Arc<Tier>)>,
     claims: Vec<Claim>,
     runtime: Handle,
@@ -125,6 +127,7 @@ impl Output {
             routes,
             unique_columns,
             records: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             begun: Vec::new(),
             claims: Vec::new(),
             runtime: runtime.clone(),
@@ -191,7 +194,31 @@ impl Output {
         }
         let run = self.added.as_ref().map(|added| added.run.clone());
         self.begun.push((table, Arc::clone(&tier)));
-        TableWriter::new(table, tier, run, schema, &self.unique_columns, self.runtime.clone())
+        let replacements = self.replaced.get(&table).into_iter().flatten();
+        let first_number = replacements.map(|replacement| replacement.added.len()).sum();
+        TableWriter::new(table, tier, run, first_number, schema, &self.unique_columns, self.runtime.clone())
+    }
+
+    /// Ends a table of which the files take the place of others that earlier runs wrote. It may be begun again.
+    pub(crate) fn finish_replacement(&mut self, table: Table, removed: Vec<String>, writer: TableWriter) -> Result<()> {
+        let added = writer.finish()?.files;
+        self.replaced.entry(table).or_default().push(Replacement { removed, added });
+        Ok(())
+    }
+
+    /// Takes files that earlier runs wrote out of a table.
+    pub(crate) fn remove_files(&mut self, table: Table, removed: Vec<String>) {
+        self.replaced.entry(table).or_default().push(Replacement { removed, added: Vec::new() });
+    }
+
+    /// What takes the place of files that earlier runs wrote.
+    pub(crate) fn replaced(&self) -> &BTreeMap<Table, Vec<Replacement>> {
+        &self.replaced
+    }
+
+    /// Where a table goes, however it is spelled.
+    pub(crate) fn table_url(&self, table: Table) -> String {
+        self.tiers[&self.routes[&table]].display(table.name())
     }
 
     /// Ends a table.

@@ -1,5 +1,6 @@
 //! One table: chunks go into row groups, row groups into files.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -8,7 +9,7 @@ use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{FileRecord, TableRecord};
+use tamis_schemas::manifest::{FilePart, FileRecord, TableRecord};
 use tokio::runtime::Handle;
 
 use super::chunk::{Chunk, Chunker};
@@ -31,6 +32,9 @@ pub struct TableWriter {
     runtime: Handle,
     chunker: Chunker,
     open: Option<OpenFile>,
+    /// Of rows that are in no file yet, of which input they are.
+    pending: VecDeque<FilePart>,
+    first_number: usize,
     files: Vec<FileRecord>,
     rows: u64,
 }
@@ -39,6 +43,7 @@ struct OpenFile {
     writer: ArrowWriter<ObjectWriter>,
     rows: u64,
     group_bytes: u64,
+    parts: Vec<FilePart>,
 }
 
 impl std::fmt::Debug for OpenFile {
@@ -49,11 +54,13 @@ impl std::fmt::Debug for OpenFile {
 
 impl TableWriter {
     /// A writer for rows of `schema`; `unique_columns` hold texts that hardly ever repeat. `added_run`: the
-    /// run is added to others, its files have names of their own, and a table without a row has none.
+    /// run is added to others, its files have names of their own, numbered from `first_number`, and a table without a row has
+    /// none.
     pub(super) fn new(
         table: Table,
         tier: Arc<Tier>,
         added_run: Option<String>,
+        first_number: usize,
         schema: SchemaRef,
         unique_columns: &[String],
         runtime: Handle,
@@ -69,6 +76,8 @@ impl TableWriter {
             runtime,
             chunker,
             open: None,
+            pending: VecDeque::new(),
+            first_number,
             files: Vec::new(),
             rows: 0,
         })
@@ -87,6 +96,14 @@ impl TableWriter {
             self.write_chunk(&chunk)?;
         }
         Ok(())
+    }
+
+    /// Adds rows that are of one input, of which the table says so if its run is added to others.
+    pub(crate) fn write_part(&mut self, batch: &RecordBatch, input: &str) -> Result<()> {
+        if self.added_run.is_some() && batch.num_rows() > 0 {
+            add_part(&mut self.pending, input, batch.num_rows() as u64);
+        }
+        self.write(batch)
     }
 
     /// Writes what is left. A table without a row still has one file, so that its columns can be read; not if the Delta log of
@@ -113,6 +130,7 @@ impl TableWriter {
             None => self.create()?,
         };
         file.rows += chunk.batch.num_rows() as u64;
+        move_parts(&mut self.pending, &mut file.parts, chunk.batch.num_rows() as u64);
         file.group_bytes += chunk.bytes;
         let mut written = file.writer.write(&chunk.batch);
         let is_group_full = file.group_bytes >= self.tier.config.row_group.0;
@@ -128,7 +146,7 @@ impl TableWriter {
 
     fn file_name(&self) -> String {
         let stem = self.added_run.as_deref().unwrap_or("part");
-        format!("{}/{stem}-{:05}.parquet", self.table.name(), self.files.len())
+        format!("{}/{stem}-{:05}.parquet", self.table.name(), self.first_number + self.files.len())
     }
 
     fn path(&self) -> Path {
@@ -140,7 +158,7 @@ impl TableWriter {
             .map_err(|error| self.tier.unwritable(&self.file_name(), error))?;
         let writer = ArrowWriter::try_new(object, Arc::clone(&self.schema), Some(self.properties.clone()))
             .map_err(|error| Error::config(format!("Parquet cannot hold a column of this table: {error}")))?;
-        Ok(OpenFile { writer, rows: 0, group_bytes: 0 })
+        Ok(OpenFile { writer, rows: 0, group_bytes: 0, parts: Vec::new() })
     }
 
     fn close(&mut self) -> Result<()> {
@@ -148,11 +166,41 @@ impl TableWriter {
         let object = file.writer.into_inner().map_err(|error| self.parquet_error(error))?;
         let name = self.file_name();
         let (bytes, sha256) = object.finish().map_err(|error| self.tier.unwritable(&name, error))?;
-        self.files.push(FileRecord { path: self.tier.public_name(&name), rows: file.rows, bytes, sha256 });
+        self.files.push(FileRecord {
+            path: self.tier.public_name(&name),
+            rows: file.rows,
+            bytes,
+            sha256,
+            parts: file.parts,
+        });
         Ok(())
     }
 
     fn parquet_error(&self, error: parquet::errors::ParquetError) -> Error {
         self.tier.unwritable(&self.file_name(), error)
+    }
+}
+
+/// Lengthens the last part if it is of the same input.
+fn add_part(parts: &mut VecDeque<FilePart>, input: &str, rows: u64) {
+    match parts.back_mut() {
+        Some(last) if last.input == input => last.rows += rows,
+        _ => parts.push_back(FilePart { input: input.to_owned(), rows }),
+    }
+}
+
+/// Moves the parts of the first rows.
+fn move_parts(from: &mut VecDeque<FilePart>, to: &mut Vec<FilePart>, mut rows: u64) {
+    while let Some(first) = from.front_mut().filter(|_| rows > 0) {
+        let moved = rows.min(first.rows);
+        match to.last_mut() {
+            Some(last) if last.input == first.input => last.rows += moved,
+            _ => to.push(FilePart { input: first.input.clone(), rows: moved }),
+        }
+        first.rows -= moved;
+        rows -= moved;
+        if first.rows == 0 {
+            from.pop_front();
+        }
     }
 }

@@ -103,6 +103,12 @@ const AZURE: [Class; 4] = [
     class("Archive", 180, 0, ClassAccess::Restored),
 ];
 
+/// Days that are billed at least of an object at `url` in a storage class, by its name.
+pub(crate) fn least_days(url: &str, class: &str) -> u64 {
+    let classes = Provider::of(url).classes();
+    classes.iter().find(|known| known.name == class).map_or(0, |known| known.least_days)
+}
+
 /// The storage class of a tier; `None` where there are none.
 ///
 /// # Errors

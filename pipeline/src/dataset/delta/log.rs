@@ -1,9 +1,11 @@
 //! The log of one Delta Lake table, entry by entry.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tamis_schemas::commit::Commit;
+use tamis_schemas::commit::{Commit, CommitKind};
 use tamis_schemas::config::Table;
 
 use super::DeltaSchema;
@@ -36,6 +38,40 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
 /// Whether the log of the table at `place` lacks a run that was added to the output.
 pub(crate) fn lags(place: &Place, table: Table, commits: &[Commit]) -> Result<bool> {
     Ok(Head::read(place, &app_id(commits))?.next_entry(table, commits)?.is_some())
+}
+
+/// # Errors
+/// `Error::Config` if others have rewritten one of these files of the table at `place`, or if the log does not say: their files
+/// hold its rows now, and replacing it would bring them back.
+pub(crate) fn check_untouched(place: &Place, paths: &[String], commits: &[Commit]) -> Result<()> {
+    let app_id = app_id(commits);
+    let ours: HashSet<&str> = paths.iter().map(|path| name_of(path)).collect();
+    let head = Head::read(place, &app_id)?;
+    for version in 0..head.next_version {
+        let name = file_name(version);
+        let Some((bytes, _)) = place.get_if_there(&name)? else {
+            return Err(touched(place, "the beginning of its Delta log is gone"));
+        };
+        let actions = actions(&bytes, &place.display(&name))?;
+        if actions.iter().any(|action| action["txn"]["appId"] == app_id) {
+            continue;
+        }
+        let mut removed = actions.iter().filter_map(|action| action["remove"]["path"].as_str());
+        if removed.any(|path| ours.contains(path)) {
+            return Err(touched(
+                place,
+                &format!("version {version} of its Delta log, which tamis did not write, removes files"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn touched(place: &Place, why: &str) -> Error {
+    Error::Config {
+        message: format!("no file of `{}` can be replaced: {why}", place.url()),
+        hint: Some("files that others compacted hold rows that tamis cannot find again: write to a new output".into()),
+    }
 }
 
 /// Where a log ends.
@@ -89,11 +125,13 @@ impl Head {
         let before = commits.iter().filter(of_table).take_while(|other| other.version < commit.version).last();
         let schema = schema_of(commit, table)?;
         let schema_before = before.map(|before| schema_of(before, table)).transpose()?;
+        let replacements = commit.replaced.get(&table).map_or(&[][..], Vec::as_slice);
+        let is_data_change = commit.kind != CommitKind::Compact;
         let mut actions = vec![json!({"commitInfo": {
             "timestamp": milliseconds(commit),
-            "operation": "WRITE",
-            "operationParameters": {"mode": "Append"},
-            "isBlindAppend": true,
+            "operation": operation(commit, table),
+            "operationParameters": if replacements.is_empty() { json!({"mode": "Append"}) } else { json!({}) },
+            "isBlindAppend": replacements.is_empty(),
             "engineInfo": ENGINE,
             "tamisRun": commit.run,
             "tamisVersion": commit.version,
@@ -119,14 +157,22 @@ impl Head {
         actions.push(
             json!({"txn": {"appId": app_id(commits), "version": commit.version, "lastUpdated": milliseconds(commit)}}),
         );
-        for file in commit.manifest.tables.get(&table).iter().flat_map(|record| &record.files) {
-            let name = file.path.rsplit('/').next().unwrap_or_default();
+        for path in replacements.iter().flat_map(|replacement| &replacement.removed) {
+            actions.push(json!({"remove": {
+                "path": name_of(path),
+                "deletionTimestamp": milliseconds(commit),
+                "dataChange": is_data_change,
+            }}));
+        }
+        let replacing = replacements.iter().flat_map(|replacement| &replacement.added);
+        let added = commit.manifest.tables.get(&table).into_iter().flat_map(|record| &record.files);
+        for file in replacing.chain(added) {
             actions.push(json!({"add": {
-                "path": name,
+                "path": name_of(&file.path),
                 "partitionValues": {},
                 "size": file.bytes,
                 "modificationTime": milliseconds(commit),
-                "dataChange": true,
+                "dataChange": is_data_change,
                 "stats": json!({"numRecords": file.rows}).to_string(),
                 "tags": {"tamis.sha256": file.sha256},
             }}));
@@ -134,6 +180,21 @@ impl Head {
         let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
         Ok(Some((lines.join("\n") + "\n").into()))
     }
+}
+
+/// What a commit does to a table, in the words of Delta Lake.
+fn operation(commit: &Commit, table: Table) -> &'static str {
+    match commit.kind {
+        CommitKind::Run if commit.replaced.contains_key(&table) => "MERGE",
+        CommitKind::Run => "WRITE",
+        CommitKind::Compact => "OPTIMIZE",
+        CommitKind::Expire => "DELETE",
+    }
+}
+
+/// How the log names a file of its table.
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// Who we are in the transactions of a log: this output, and no other that writes to the same place.

@@ -11,5 +11,5 @@ mod log;
 mod schema;
 
 pub(super) use log::follow;
-pub(crate) use log::{LOG, lags};
+pub(crate) use log::{LOG, check_untouched, lags};
 pub(crate) use schema::DeltaSchema;

@@ -259,7 +259,7 @@ mod tests {
         let mut writer = BlockWriter::create(&place, "x").unwrap();
         bytes.chunks(1000).for_each(|part| writer.write_all(part).unwrap());
         let (n_bytes, sha256, checksums) = writer.finish().unwrap();
-        let record = FileRecord { path: "x".into(), rows: 0, bytes: n_bytes, sha256 };
+        let record = FileRecord { path: "x".into(), rows: 0, bytes: n_bytes, sha256, ..FileRecord::default() };
         (runtime, place, record, checksums.into())
     }
 

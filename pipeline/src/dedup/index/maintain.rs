@@ -365,8 +365,13 @@ fn with_expired(
         let bytes = expired_bytes(expired)?;
         let path = format!("{}/expired-{}-{}", record.path, stamp.now, stamp.nonce);
         let sha256 = hex(&Sha256::digest(&bytes));
-        record.expired =
-            Some(FileRecord { path: path.clone(), rows: expired.len(), bytes: bytes.len() as u64, sha256 });
+        record.expired = Some(FileRecord {
+            path: path.clone(),
+            rows: expired.len(),
+            bytes: bytes.len() as u64,
+            sha256,
+            ..FileRecord::default()
+        });
         place.put(&path, bytes)?;
     }
     Ok(Some(record))

@@ -141,6 +141,7 @@ impl Addition {
             rows: 0,
             bytes: checksums.len() as u64,
             sha256: hex(&Sha256::digest(&checksums)),
+            ..FileRecord::default()
         };
         self.place.put(&name, checksums)?;
         let run = rows_file.sha256.chars().take(RUN_NAME_CHARS).collect();
@@ -188,7 +189,7 @@ impl Addition {
     fn close(&self, name: &str, rows: u64, writer: ArrowWriter<BlockWriter>) -> Result<(FileRecord, Vec<u8>)> {
         let file = writer.into_inner().map_err(|error| self.place.unwritable(name, error))?;
         let (bytes, sha256, checksums) = file.finish().map_err(|error| self.place.unwritable(name, error))?;
-        Ok((FileRecord { path: name.to_owned(), rows, bytes, sha256 }, checksums))
+        Ok((FileRecord { path: name.to_owned(), rows, bytes, sha256, ..FileRecord::default() }, checksums))
     }
 
     fn name(&self, file: &str) -> String {

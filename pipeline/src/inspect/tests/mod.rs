@@ -114,7 +114,7 @@ impl Written {
                 path: format!("{}/{name}", table.name()),
                 rows: part.num_rows() as u64,
                 bytes: std::fs::metadata(folder.join(&name)).unwrap().len(),
-                sha256: String::new(),
+                ..FileRecord::default()
             }
         });
         let record = TableRecord {
