@@ -114,8 +114,11 @@ pub struct InputConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Changed {
-    /// The run stops.
+    /// What earlier runs made of it leaves the output, and what it holds now takes its place. Rows of other files that were
+    /// dropped for its rows are decided again.
     #[default]
+    Replace,
+    /// The run stops.
     Refuse,
     /// It is read again, whole: rows that earlier runs kept are dropped as their duplicates, what is new is added. Rows that are
     /// no longer in it stay. For files that grow. Needs `deduplicate`.

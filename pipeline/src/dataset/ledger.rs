@@ -9,21 +9,30 @@ use super::Dataset;
 use crate::source::InputFile;
 use crate::{Error, Result};
 
-impl Dataset<'_> {
+/// Which files of the inputs are new to an output.
+#[derive(Debug, Default)]
+pub(crate) struct NewInputs {
     /// Of each file, whether no earlier run has read it as it is.
+    pub(crate) are_new: Vec<bool>,
+    /// Of each file, whether it has changed since an earlier run has read it.
+    pub(crate) are_changed: Vec<bool>,
+}
+
+impl Dataset<'_> {
+    /// Looks the files up in the ledger.
     ///
     /// # Errors
     /// `Error::Config` for standard input, which nobody can tell from what was read before, and for a file that has changed
     /// since if that is to be refused.
-    pub(crate) fn are_new(&self, files: &[InputFile], changed_files: Changed) -> Result<Vec<bool>> {
+    pub(crate) fn new_inputs(&self, files: &[InputFile], changed_files: Changed) -> Result<NewInputs> {
         let by_url: HashMap<&str, (&CommittedInput, &Commit)> = self
             .log
             .commits()
             .iter()
             .flat_map(|commit| commit.inputs.iter().map(move |input| (input.url.as_str(), (input, commit))))
             .collect();
+        let mut found = NewInputs::default();
         let mut changed = Vec::new();
-        let mut are_new = Vec::with_capacity(files.len());
         for file in files {
             if file.url == "-" {
                 return Err(Error::Config {
@@ -34,11 +43,12 @@ impl Dataset<'_> {
             }
             let known = by_url.get(file.url.as_str());
             let in_other_version = known.filter(|(input, _)| **input != committed(file));
-            are_new.push(known.is_none() || in_other_version.is_some());
+            found.are_new.push(known.is_none() || in_other_version.is_some());
+            found.are_changed.push(in_other_version.is_some());
             changed.extend(in_other_version.map(|(_, commit)| (file, *commit)));
         }
         let Some((file, commit)) = changed.first().filter(|_| changed_files == Changed::Refuse) else {
-            return Ok(are_new);
+            return Ok(found);
         };
         let others = match changed.len() {
             1 => String::new(),
@@ -47,7 +57,7 @@ impl Dataset<'_> {
         Err(Error::Config {
             message: format!("`{}` has changed since run {} has read it{others}", file.name, commit.run),
             hint: Some(
-                "if it only grows, set input.changed to \"read\"; else give what is new a name of its own, or write to a new output"
+                "set input.changed to \"replace\", or to \"read\" if it only grows; else give what is new a name of its own"
                     .into(),
             ),
         })

@@ -4,6 +4,7 @@
 //! OUT/_tamis/commits/<version>.json     a run each, created only if it is not there: this is the commit
 //! OUT/<table>/<run>-00000.parquet       files of its own, written before
 //! OUT/<table>/_delta_log/<version>.json the same runs, for readers of Delta Lake tables, written after
+//! OUT/_tamis/withdrawn/<run>.arrow      ids of rows that left the output with a run: files have changed
 //! OUT/_tamis/index                      what the runs kept, unless [index] names another place
 //! ```
 //!
@@ -15,24 +16,29 @@ mod index;
 mod ledger;
 mod live;
 mod log;
+mod withdrawn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tamis_schemas::commit::{
     COMMIT_VERSION, Commit, CommitKind, CommittedInput, CommittedTable, Replacement, Withdrawn,
 };
 use tamis_schemas::config::{Config, OutputMode, Table};
 use tamis_schemas::index::{IndexParameters, SegmentRecord};
-use tamis_schemas::manifest::Manifest;
+use tamis_schemas::manifest::{FileRecord, Manifest};
 use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
 pub(crate) use ledger::committed;
 pub(crate) use live::{live_files, removed_files};
 pub(crate) use log::{COMMITS, CommitLog};
+pub(crate) use withdrawn::WITHDRAWN;
 
+use crate::context::Context;
 use crate::dedup::index::Stamp;
+use crate::finished::FinishedRun;
 use crate::place::Place;
+use crate::progress::Progress;
 use crate::store::Stores;
 use crate::{Error, Result};
 
@@ -129,8 +135,23 @@ impl<'a> Dataset<'a> {
     }
 
     /// Brings the index at `place` up to the runs that were added.
-    pub(crate) fn follow_index(&self, place: &Place, parameters: &IndexParameters) -> Result<()> {
-        index::follow(place, parameters, self.log.commits())
+    pub(crate) fn follow_index(&self, place: &Place, parameters: &IndexParameters, context: &Context) -> Result<()> {
+        index::follow(self, place, parameters, context)
+    }
+
+    /// Names, in the index, of what the runs added to it.
+    pub(crate) fn index_runs(&self) -> HashSet<&str> {
+        index::runs_before(self.log.commits(), self.next_version())
+    }
+
+    /// The runs, to be read.
+    pub(crate) fn finished(&self, context: &'a Context, progress: &'a Progress) -> Result<FinishedRun<'a>> {
+        FinishedRun::of_commits(self.home.url(), self.log.commits().to_vec(), self.stores, context, progress)
+    }
+
+    /// Writes the ids of kept rows that leave the index with this run.
+    pub(crate) fn write_withdrawn(&self, ids: &HashSet<String>) -> Result<FileRecord> {
+        withdrawn::write(&self.home, &self.run(), ids)
     }
 
     /// Adds a run, or upkeep. `false`: another was added meanwhile, and this one is not.

@@ -63,6 +63,29 @@ impl<'a> FinishedRun<'a> {
                 }
             },
         };
+        Self::of(location, commits, manifest, stores, context, progress)
+    }
+
+    /// The runs that were added to the output at a folder or URL: one at least.
+    pub(crate) fn of_commits(
+        location: &str,
+        commits: Vec<Commit>,
+        stores: &'a Stores,
+        context: &'a Context,
+        progress: &'a Progress,
+    ) -> Result<Self> {
+        let manifest = merged::merged(&commits).ok_or_else(|| Error::Invariant("an output without a run".into()))?;
+        Self::of(location.to_owned(), commits, manifest, stores, context, progress)
+    }
+
+    fn of(
+        location: String,
+        commits: Vec<Commit>,
+        manifest: Manifest,
+        stores: &'a Stores,
+        context: &'a Context,
+        progress: &'a Progress,
+    ) -> Result<Self> {
         let text = parse_text(manifest.config["input"]["text"].as_str().unwrap_or("text"))?;
         Ok(Self { location, commits, manifest, text, stores, context, progress })
     }

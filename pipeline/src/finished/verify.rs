@@ -7,7 +7,7 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
 
 use super::FinishedRun;
-use crate::dataset::delta;
+use crate::dataset::{WITHDRAWN, delta};
 use crate::place::Place;
 use crate::{Error, Result};
 
@@ -107,6 +107,18 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
             }
             let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
             orphans.push(Orphan { place: place.clone(), name, modified });
+        }
+    }
+    if run.commits.is_empty() {
+        return Ok(orphans);
+    }
+    let home = Place::new(run.location(), run.stores, run.context.runtime.handle())?;
+    let withdrawn = run.commits.iter().filter_map(|commit| commit.withdrawn.as_ref()?.ids.as_ref());
+    let named: HashSet<&str> = withdrawn.map(|ids| ids.path.as_str()).collect();
+    for (name, meta) in home.list(WITHDRAWN)? {
+        if !named.contains(name.as_str()) {
+            let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+            orphans.push(Orphan { place: home.clone(), name, modified });
         }
     }
     Ok(orphans)

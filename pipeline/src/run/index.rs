@@ -8,11 +8,11 @@
 //! A run that stops between the last two left a complete output whose rows the index does not know: the same command with
 //! `--overwrite` puts that right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::config::Config;
-use tamis_schemas::index::{INDEX_VERSION, IndexManifest};
+use tamis_schemas::index::{INDEX_VERSION, IndexManifest, RunRecord, SegmentRecord};
 use tamis_schemas::manifest::Manifest;
 
 use crate::context::Context;
@@ -37,6 +37,8 @@ struct Replaced {
 #[derive(Debug)]
 pub(super) struct IndexRun {
     catalog: Catalog,
+    /// What is looked up.
+    segments: Vec<SegmentRecord>,
     output: Place,
     settings: Settings,
     /// Runs whose output this one replaces: their rows are not looked up, and leave the index.
@@ -63,7 +65,7 @@ impl IndexRun {
         let runtime = context.runtime.handle();
         let place = Place::new(&index.url, stores, runtime)?;
         let parameters = parameters(settings)?;
-        dataset.map_or(Ok(()), |dataset| dataset.follow_index(&place, &parameters))?;
+        dataset.map_or(Ok(()), |dataset| dataset.follow_index(&place, &parameters, context))?;
         let catalog = Catalog::load(&place)?;
         catalog.check(&parameters)?;
         place.probe(&format!("probe-{}", stamp.nonce))?;
@@ -75,12 +77,23 @@ impl IndexRun {
         for run in &superseded {
             tracing::warn!(run, "the run whose output is overwritten leaves the index");
         }
-        Ok(Some(Self { catalog, output, settings: settings.clone(), superseded, stamp: stamp.clone() }))
+        let segments = catalog.manifest().map(|manifest| manifest.segments.clone()).unwrap_or_default();
+        Ok(Some(Self { catalog, segments, output, settings: settings.clone(), superseded, stamp: stamp.clone() }))
     }
 
     /// The rows of earlier runs.
     pub(super) fn lookup(&self, context: &Context) -> Result<Lookup> {
-        Lookup::new(&self.catalog, &self.settings, &self.superseded, context)
+        Lookup::new(&self.catalog, &self.segments, &self.settings, &self.superseded, context)
+    }
+
+    /// Looks up none of the rows that have these ids and are of the output itself: they leave it with this run.
+    pub(super) fn withdraw(&mut self, ids: &HashSet<String>, dataset: &Dataset<'_>, context: &Context) -> Result<()> {
+        let Some(manifest) = self.catalog.manifest() else { return Ok(()) };
+        let (runs, place) = (dataset.index_runs(), self.catalog.place());
+        let is_ours = |run: &RunRecord| runs.contains(run.run.as_str());
+        let (segments, parameters) = (std::mem::take(&mut self.segments), &manifest.parameters);
+        self.segments = maintain::without_ids(place, segments, parameters, ids, is_ours, &self.stamp, context)?;
+        Ok(())
     }
 
     /// A segment for what this run keeps, and how its rows are made.
@@ -112,8 +125,8 @@ impl IndexRun {
     }
 
     /// Brings the index up to the runs that were added to an output.
-    pub(super) fn follow(&self, dataset: &Dataset<'_>) -> Result<()> {
-        dataset.follow_index(self.catalog.place(), &parameters(&self.settings)?)
+    pub(super) fn follow(&self, dataset: &Dataset<'_>, context: &Context) -> Result<()> {
+        dataset.follow_index(self.catalog.place(), &parameters(&self.settings)?, context)
     }
 
     /// Adds the segment, in place of what this run replaces.

@@ -5,6 +5,7 @@
 //!     -> loss guards -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
+mod changed;
 mod duplicates;
 mod grain;
 mod guards;
@@ -24,9 +25,11 @@ mod tune;
 mod verdict;
 mod write;
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 use tamis_schemas::commit::CommitKind;
-use tamis_schemas::config::{Config, IndexConfig, OutputMode, Table};
+use tamis_schemas::config::{Changed, Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
@@ -47,6 +50,7 @@ use crate::store::Stores;
 use crate::tiers::{self, DEFAULT_TIER};
 use crate::{Error, Result};
 
+use changed::Superseded;
 use index::IndexRun;
 use plan::Plan;
 
@@ -193,17 +197,33 @@ fn try_run(
     let runtime = context.runtime.handle();
     let mut dataset = Dataset::open(config, stores, stamp, runtime)?;
     let added = dataset.as_ref().map(|dataset| Added { run: dataset.run(), tables: dataset.tables() });
-    let mut output = Output::open(config, &plan.tables, plan.unique_columns(), existing, added, stores, runtime)?;
-    let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, dataset.as_ref(), stores, stamp, context)?;
+    // Of tables that are not written any more, files may still be replaced.
+    let earlier = added.iter().flat_map(|added| added.tables.keys());
+    let tables: BTreeSet<Table> = plan.tables.iter().chain(earlier).copied().collect();
+    let tables: Vec<Table> = tables.into_iter().collect();
+    let mut output = Output::open(config, &tables, plan.unique_columns(), existing, added, stores, runtime)?;
+    let mut index =
+        IndexRun::open(config, plan.deduplicate.as_ref(), existing, dataset.as_ref(), stores, stamp, context)?;
     index.as_ref().map_or(Ok(()), IndexRun::announce)?;
     output.prepare()?;
     let mut inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
+    let mut superseded = None;
     if let Some(dataset) = &dataset {
-        let are_new = dataset.are_new(inputs.files(), config.input.changed)?;
-        if !are_new.contains(&true) {
-            return Ok(Some(Outcome::NothingNew { n_inputs: are_new.len() }));
+        let found = dataset.new_inputs(inputs.files(), config.input.changed)?;
+        if !found.are_new.contains(&true) {
+            return Ok(Some(Outcome::NothingNew { n_inputs: found.are_new.len() }));
         }
-        inputs = inputs.retain(&are_new);
+        if config.input.changed == Changed::Replace {
+            let pairs = inputs.files().iter().zip(&found.are_changed);
+            let changed: Vec<&InputFile> = pairs.filter(|(_, is_changed)| **is_changed).map(|(file, _)| file).collect();
+            superseded = Superseded::of(&changed, dataset, &mut output, index.as_mut(), context, progress)?;
+        }
+        inputs = inputs.retain(&found.are_new);
+    }
+    let plan_of_revived = superseded.as_ref().map(|superseded| superseded.plan(config)).transpose()?.flatten();
+    let plan = plan_of_revived.as_ref().unwrap_or(plan);
+    if let Some(superseded) = &superseded {
+        inputs = superseded.before(inputs, stores, context)?;
     }
     let run = Run { config, plan, inputs: &inputs, context, progress };
 
@@ -234,7 +254,7 @@ fn try_run(
         tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
         config_sha256: sha256_of(&config_for_manifest(config)),
         config: config_for_manifest(config),
-        inputs: input_records(&inputs, survey.schema.file_rows()),
+        inputs: input_records(&inputs, survey.schema.file_rows()).split_off(n_revived(superseded.as_ref())),
         skipped_files: inputs.skipped().to_vec(),
         rows,
         dropped_by_reason: written.dropped_by_reason,
@@ -249,7 +269,7 @@ fn try_run(
         requests: stores.requests(),
     };
     if let Some(dataset) = &mut dataset {
-        return Ok(add(dataset, output, index.as_ref(), staged, &inputs, &manifest)?
+        return Ok(add(dataset, output, index.as_ref(), staged, &inputs, superseded, &manifest, context)?
             .then(|| Outcome::Written(Box::new(manifest))));
     }
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
@@ -265,18 +285,22 @@ fn add(
     index: Option<&IndexRun>,
     staged: Option<StagedSegment>,
     inputs: &Inputs,
+    superseded: Option<Superseded>,
     manifest: &Manifest,
+    context: &Context,
 ) -> Result<bool> {
     if !index.map_or(Ok(true), IndexRun::is_unchanged)? {
         return Ok(false);
     }
+    let read = inputs.files().iter().skip(n_revived(superseded.as_ref()));
+    let withdrawn = superseded.map(|superseded| superseded.withdraw(dataset, index.is_some())).transpose()?;
     let new = NewCommit {
         kind: CommitKind::Run,
-        inputs: inputs.files().iter().map(committed).collect(),
+        inputs: read.map(committed).collect(),
         tables: output.added_tables(),
         segment: staged.as_ref().map(|staged| staged.record(dataset.stamp().now)),
         replaced: output.replaced().clone(),
-        withdrawn: None,
+        withdrawn,
     };
     let is_added = dataset.commit(new, manifest);
     if let Ok(false) = is_added {
@@ -289,11 +313,16 @@ fn add(
     }
     is_added?;
     let follow = || {
-        index.map_or(Ok(()), |index| index.follow(dataset))?;
+        index.map_or(Ok(()), |index| index.follow(dataset, context))?;
         dataset.follow_tables()
     };
     follow().map_err(|error| dataset.behind(error))?;
     Ok(true)
+}
+
+/// Files with rows that are decided once more; they come before the inputs.
+fn n_revived(superseded: Option<&Superseded>) -> usize {
+    superseded.map_or(0, |superseded| superseded.revived.len())
 }
 
 /// An output that runs are added to has an index of its own, if none is named: or rows would not be compared with those of

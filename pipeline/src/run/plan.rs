@@ -112,7 +112,7 @@ impl Plan {
 /// # Errors
 /// `Error::Config` if changed files are to be read again where that would double their rows, or has no meaning.
 fn check_changed(config: &Config) -> Result<()> {
-    if config.input.changed == Changed::Refuse {
+    if config.input.changed == Changed::Replace {
         return Ok(());
     }
     if config.output.mode != OutputMode::Append {
@@ -121,7 +121,7 @@ fn check_changed(config: &Config) -> Result<()> {
             hint: Some("set output.mode to \"append\", or leave it out".into()),
         });
     }
-    if config.deduplicate.is_none() {
+    if config.input.changed == Changed::Read && config.deduplicate.is_none() {
         return Err(Error::Config {
             message: "changed files that are read again would double their rows: nothing finds duplicates".into(),
             hint: Some("add a section [deduplicate], or leave out input.changed".into()),

@@ -136,9 +136,12 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
         };
         lost.extend(of_input.then_some(columns::DUPLICATES));
     }
-    if dropped.is_some() {
-        replaced.push(columns::REASON);
-        lost.extend(has(kept, columns::REASON).then_some(columns::REASON));
+    if let Some(dropped) = dropped {
+        let names_sources = !run.commits().is_empty() && has(dropped, columns::SOURCE);
+        for name in [Some(columns::REASON), names_sources.then_some(columns::SOURCE)].into_iter().flatten() {
+            replaced.push(name);
+            lost.extend(has(kept, name).then_some(name));
+        }
     }
     if !lost.is_empty() {
         tracing::warn!(columns = lost.join(", "), "the run replaced columns of its input; they are not brought back");

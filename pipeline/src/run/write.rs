@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Measure, Table};
+use tamis_schemas::config::{Measure, OutputMode, Table};
 use tamis_schemas::manifest::{
     GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord,
     SelectionRecord, WhatIfPoint,
@@ -17,7 +17,7 @@ use super::grain::CutRows;
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
-use super::route::{Carried, id_field, reason_field, split_by_null};
+use super::route::{Carried, id_field, reason_field, source_field, split_by_null, with_source};
 use super::select::{Chooser, Fitted};
 use super::sources::{SourceOf, Tallies};
 use super::survey::Survey;
@@ -62,7 +62,9 @@ pub(super) fn write(
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
     let kept_fields = [id_field(), duplicates_field()];
     let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
-    let dropped = carried_by(&[id_field(), reason_field()]);
+    let names_sources = run.config.output.mode == OutputMode::Append;
+    let dropped_fields = [id_field(), reason_field(), source_field()];
+    let dropped = carried_by(&dropped_fields[..if names_sources { 3 } else { 2 }]);
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
@@ -74,6 +76,7 @@ pub(super) fn write(
         source: guards.as_ref().and_then(Guards::source),
         kept: &kept,
         dropped: &dropped,
+        names: names_sources.then(|| run.inputs.files().iter().map(|file| file.name.clone()).collect()),
         carries_rows: run.plan.writes(Table::Kept) || run.plan.writes(Table::Dropped),
     };
     let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
@@ -198,6 +201,8 @@ struct Router<'a> {
     source: Option<SourceOf>,
     kept: &'a Carried,
     dropped: &'a Carried,
+    /// Names of the files, if dropped rows say of which they are.
+    names: Option<Vec<String>>,
     carries_rows: bool,
 }
 
@@ -231,6 +236,10 @@ impl Router<'_> {
             split_by_null(&batch, columns::REASON)?
         } else {
             (batch.clone(), batch.slice(0, 0))
+        };
+        let dropped = match &self.names {
+            Some(names) => with_source(&dropped, &names[file])?,
+            None => dropped,
         };
         // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
         let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;

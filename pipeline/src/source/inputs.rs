@@ -97,6 +97,27 @@ impl Inputs {
         }
     }
 
+    /// Reads `others` first: files by other names and URLs than where they lie.
+    pub(crate) fn after(self, others: Self, names: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut files = others.shared.files.clone();
+        for (file, (name, url)) in files.iter_mut().zip(names) {
+            (file.name, file.url) = (name, url);
+        }
+        files.extend(self.shared.files.iter().cloned());
+        let stored = others.shared.stored.iter().chain(&self.shared.stored).map(Arc::clone).collect();
+        Self {
+            total_bytes: others.total_bytes + self.total_bytes,
+            shared: Arc::new(Shared {
+                files,
+                stored,
+                cancel: self.shared.cancel.clone(),
+                options: self.shared.options.clone(),
+                batch_rows: self.shared.batch_rows,
+            }),
+            skipped: self.skipped,
+        }
+    }
+
     /// The files, in the order in which they are read.
     pub fn files(&self) -> &[InputFile] {
         &self.shared.files

@@ -2,6 +2,7 @@
 //! Lake tables see the same rows.
 
 mod afterwards;
+mod changed;
 mod columns;
 mod kills;
 mod upkeep;
@@ -131,7 +132,10 @@ fn what_cannot_be_added_is_refused() {
     refused("dedup in -o out --overwrite", "added one by one");
 
     std::fs::write(dir.path().join("in").join(&names[1]), "{\"id\":\"x\",\"text\":\"other\"}\n").unwrap();
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    std::fs::write(dir.path().join("run.toml"), text.replace("[input]\n", "[input]\nchanged = \"refuse\"\n")).unwrap();
     refused("run run.toml", "has changed since run");
+    std::fs::write(dir.path().join("run.toml"), text).unwrap();
     std::fs::remove_file(dir.path().join("in").join(&names[1])).unwrap();
     std::fs::write(dir.path().join("in/type.jsonl"), "{\"id\":7,\"text\":\"a number for an id\"}\n").unwrap();
     refused("run run.toml", "column `id` of table `kept` has been of type \"string\"");
@@ -168,12 +172,14 @@ fn a_file_may_grow() {
     let write =
         |n_lines: usize| std::fs::write(dir.path().join("in.jsonl"), lines[..n_lines].join("\n") + "\n").unwrap();
     config(dir.path(), "in.jsonl", "out");
-    let refusing = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
-    let reading = refusing.replace("[input]\n", "[input]\nchanged = \"read\"\n");
+    let replacing = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    let refusing = replacing.replace("[input]\n", "[input]\nchanged = \"refuse\"\n");
+    let reading = replacing.replace("[input]\n", "[input]\nchanged = \"read\"\n");
+    std::fs::write(dir.path().join("run.toml"), &refusing).unwrap();
     write(100);
     tamis(dir.path(), "run run.toml").expect_code(0);
     write(200);
-    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("set input.changed to \"read\""));
+    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("to \"read\" if it only grows"));
     std::fs::write(dir.path().join("run.toml"), &reading).unwrap();
     for n_lines in [200, lines.len()] {
         write(n_lines);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::UInt64Type;
 use tamis_schemas::columns::{ID, ROW};
+use tamis_schemas::index::SegmentRecord;
 
 use super::catalog::Catalog;
 use super::keys::KeyTable;
@@ -41,24 +42,30 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// A look-up in the rows that `catalog` lists, but for those that the runs named `superseded` added.
+    /// A look-up in the rows of `segments` at the index of `catalog`, but for those that the runs named `superseded` added.
     ///
     /// # Errors
     /// `Error::Config` naming every parameter in which index and settings differ; `Error::Corrupt` naming a file that is
     /// not what it was when it was written.
-    pub fn new(catalog: &Catalog, settings: &Settings, superseded: &[String], context: &Context) -> Result<Self> {
+    pub fn new(
+        catalog: &Catalog,
+        segments: &[SegmentRecord],
+        settings: &Settings,
+        superseded: &[String],
+        context: &Context,
+    ) -> Result<Self> {
         catalog.check(&parameters(settings)?)?;
         let rows = IndexRows::new(settings)?;
-        let mut segments = Vec::new();
-        for record in catalog.manifest().iter().flat_map(|manifest| &manifest.segments) {
+        let mut opened = Vec::new();
+        for record in segments {
             let mut record = record.clone();
             record.runs.retain(|run| !superseded.contains(&run.run));
             if !record.runs.is_empty() {
-                segments.push(Segment::open(catalog.place(), &record, rows.search())?);
+                opened.push(Segment::open(catalog.place(), &record, rows.search())?);
             }
         }
         let keys = ExternalSorter::new(STAGE, &context.budget);
-        Ok(Self { rows, threshold: settings.threshold, segments, keys })
+        Ok(Self { rows, threshold: settings.threshold, segments: opened, keys })
     }
 
     /// Sees the fingerprints of rows of this run.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::UInt64Type;
 use sha2::{Digest, Sha256};
-use tamis_schemas::index::{IndexManifest, RunRecord, SegmentRecord};
+use tamis_schemas::index::{IndexManifest, IndexParameters, RunRecord, SegmentRecord};
 use tamis_schemas::manifest::FileRecord;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -80,37 +80,8 @@ pub fn expire(place: &Place, what: &Expire, stamp: &Stamp, context: &Context) ->
         Expire::Ids(ids) => {
             let mut held = context.budget.reserve("index: ids to expire");
             held.grow(ids.iter().map(|id| id.len() + BYTES_PER_ID).sum())?;
-            let rows = IndexRows::new(&settings(&manifest.parameters, place.url())?)?;
-            let mut kept = Vec::with_capacity(manifest.segments.len());
-            for record in manifest.segments {
-                let segment = Segment::open(place, &record, rows.search())?;
-                let mut expired = segment.expired().clone();
-                let n_before = expired.len();
-                let find = |rows: arrow::array::UInt64Array, batch: RecordBatch| {
-                    let names: &StringArray = column(&batch, STORED_ID)?;
-                    let pairs = rows.values().iter().zip(names);
-                    let found = pairs.filter(|(_, id)| id.is_some_and(|id| ids.contains(id)));
-                    Ok(found.map(|(&row, _)| row).collect::<Vec<u64>>())
-                };
-                segment.scan(
-                    |row| segment.is_live(row),
-                    &[STORED_ID],
-                    context,
-                    find,
-                    |rows| {
-                        for row in rows {
-                            expired.insert(row);
-                        }
-                        Ok(())
-                    },
-                )?;
-                if expired.len() > n_before {
-                    kept.extend(with_expired(place, record, &expired, stamp)?);
-                } else {
-                    kept.push(record);
-                }
-            }
-            manifest.segments = kept;
+            let parameters = manifest.parameters.clone();
+            manifest.segments = without_ids(place, manifest.segments, &parameters, ids, |_| true, stamp, context)?;
         }
     }
     let rows = live_rows(&manifest);
@@ -346,6 +317,50 @@ pub(crate) fn without_runs(
         let is_inside = |row: &u64| ranges.iter().any(|run| (run.first_row..run.first_row + run.rows).contains(row));
         let expired: RowSet = expired.iter().filter(is_inside).collect();
         kept.extend(with_expired(place, record, &expired, stamp)?);
+    }
+    Ok(kept)
+}
+
+/// `segments` without the rows that have these ids, of the runs that are `meant`.
+pub(crate) fn without_ids(
+    place: &Place,
+    segments: Vec<SegmentRecord>,
+    parameters: &IndexParameters,
+    ids: &HashSet<String>,
+    meant: impl Fn(&RunRecord) -> bool,
+    stamp: &Stamp,
+    context: &Context,
+) -> Result<Vec<SegmentRecord>> {
+    let rows = IndexRows::new(&settings(parameters, place.url())?)?;
+    let mut kept = Vec::with_capacity(segments.len());
+    for record in segments {
+        let runs = record.runs.iter().filter(|run| meant(run));
+        let ranges: Vec<_> = runs.map(|run| run.first_row..run.first_row + run.rows).collect();
+        if ranges.is_empty() {
+            kept.push(record);
+            continue;
+        }
+        let segment = Segment::open(place, &record, rows.search())?;
+        let is_meant = |row: u64| segment.is_live(row) && ranges.iter().any(|range| range.contains(&row));
+        let mut expired = segment.expired().clone();
+        let n_before = expired.len();
+        let find = |rows: arrow::array::UInt64Array, batch: RecordBatch| {
+            let names: &StringArray = column(&batch, STORED_ID)?;
+            let pairs = rows.values().iter().zip(names);
+            let found = pairs.filter(|(_, id)| id.is_some_and(|id| ids.contains(id)));
+            Ok(found.map(|(&row, _)| row).collect::<Vec<u64>>())
+        };
+        segment.scan(is_meant, &[STORED_ID], context, find, |rows| {
+            for row in rows {
+                expired.insert(row);
+            }
+            Ok(())
+        })?;
+        if expired.len() > n_before {
+            kept.extend(with_expired(place, record, &expired, stamp)?);
+        } else {
+            kept.push(record);
+        }
     }
     Ok(kept)
 }
