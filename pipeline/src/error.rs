@@ -106,6 +106,17 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A run that is added in parts stopped after some of them.
+    #[error("the run stopped in its part {}; those before it were added to `{location}` and stay", .n_added + 1)]
+    Part {
+        /// The output.
+        location: String,
+        /// How many were added.
+        n_added: usize,
+        /// What stopped it.
+        #[source]
+        source: Box<Error>,
+    },
     /// The user or the system asked us to stop.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -150,6 +161,7 @@ impl Error {
         match self {
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Locked { .. } | Self::Overtaken { .. } => ErrorKind::Locked,
+            Self::Part { source, .. } => source.kind(),
             _ => store::kind_of_cause(self),
         }
     }
@@ -163,6 +175,7 @@ impl Error {
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
                     .into(),
             ),
+            Self::Part { source, .. } => source.hint(),
             Self::Behind { .. } => Some("run the same command again: it completes them first".into()),
             Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),

@@ -27,7 +27,7 @@ pub(crate) fn run(
     // What a run wrote that found nothing new.
     let nothing = Manifest::default();
     let manifest = result.as_ref().ok().map(|(outcome, _)| match outcome {
-        Outcome::Written(manifest) => manifest,
+        Outcome::Written { manifest, .. } => manifest,
         Outcome::NothingNew { .. } => &nothing,
     });
     let exit = match (&result, manifest) {
@@ -49,8 +49,8 @@ pub(crate) fn run(
         }
     }
     let (outcome, config) = result?;
-    let manifest = match outcome {
-        Outcome::Written(manifest) => manifest,
+    let (manifest, n_parts) = match outcome {
+        Outcome::Written { manifest, n_parts } => (manifest, n_parts),
         Outcome::NothingNew { n_inputs } => {
             report::print_nothing_new(command, &config.output.path, n_inputs, global.format)?;
             return Ok(exit);
@@ -59,6 +59,7 @@ pub(crate) fn run(
     let finished = Finished {
         command,
         manifest: &manifest,
+        n_parts,
         output: &config.output.path,
         elapsed,
         n_threads: settings::n_threads(global),

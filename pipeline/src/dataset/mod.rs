@@ -90,6 +90,16 @@ impl<'a> Dataset<'a> {
         }
     }
 
+    /// Begins another run, when and under which name.
+    pub(crate) fn begin(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    /// The runs that were added, the first one first.
+    pub(crate) fn commits(&self) -> &[Commit] {
+        self.log.commits()
+    }
+
     /// When the run began, and its own name.
     pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp

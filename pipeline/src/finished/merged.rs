@@ -1,10 +1,12 @@
 //! What the manifests of several runs say together.
 
 use tamis_schemas::commit::Commit;
-use tamis_schemas::manifest::{GrainRecord, Manifest, TableRecord};
+use tamis_schemas::manifest::{
+    DecontaminationRecord, GrainRecord, IndexRecord, LossRecord, Manifest, NearDuplicateRecord, TableRecord,
+};
 
-/// The inputs, tables and rows of all runs, and all else of the last one. `None`: no run.
-pub(super) fn merged(commits: &[Commit]) -> Option<Manifest> {
+/// The inputs, tables, rows and counts of all runs, and all else of the last one. `None`: no run.
+pub(crate) fn merged(commits: &[Commit]) -> Option<Manifest> {
     let mut merged = commits.last()?.manifest.clone();
     for earlier in commits.iter().rev().skip(1).map(|commit| &commit.manifest) {
         merged.inputs.splice(0..0, earlier.inputs.iter().cloned());
@@ -19,6 +21,21 @@ pub(super) fn merged(commits: &[Commit]) -> Option<Manifest> {
         if let Some(earlier) = &earlier.grain {
             let grain = merged.grain.get_or_insert_default();
             *grain = add_grain(*grain, *earlier);
+        }
+        if let (Some(all), Some(earlier)) = (&mut merged.near_duplicates, &earlier.near_duplicates) {
+            add_near_duplicates(all, earlier);
+        }
+        if let (Some(all), Some(earlier)) = (&mut merged.index, &earlier.index) {
+            add_index(all, earlier);
+        }
+        if let (Some(all), Some(earlier)) = (&mut merged.decontamination, &earlier.decontamination) {
+            add_decontamination(all, earlier);
+        }
+        if let Some(earlier) = &earlier.losses {
+            add_losses(merged.losses.get_or_insert_default(), earlier);
+        }
+        for (name, n_requests) in &earlier.requests {
+            *merged.requests.entry(name.clone()).or_default() += n_requests;
         }
         for (&table, earlier) in &earlier.tables {
             let record = merged.tables.entry(table).or_insert_with(|| TableRecord {
@@ -42,4 +59,46 @@ fn add_grain(left: GrainRecord, right: GrainRecord) -> GrainRecord {
         cut_spans: left.cut_spans + right.cut_spans,
         cut_bytes: left.cut_bytes + right.cut_bytes,
     }
+}
+
+fn add_near_duplicates(all: &mut NearDuplicateRecord, earlier: &NearDuplicateRecord) {
+    all.rows_without_tokens += earlier.rows_without_tokens;
+    all.identical_rows += earlier.identical_rows;
+    all.exact_rows += earlier.exact_rows;
+    all.estimated_rows += earlier.estimated_rows;
+    all.indirect_rows += earlier.indirect_rows;
+    all.spared_rows += earlier.spared_rows;
+    all.clusters += earlier.clusters;
+    all.largest_cluster_rows = all.largest_cluster_rows.max(earlier.largest_cluster_rows);
+    all.candidate_pairs += earlier.candidate_pairs;
+    all.proven_pairs += earlier.proven_pairs;
+    all.hot_buckets += earlier.hot_buckets;
+    all.untested_pairs += earlier.untested_pairs;
+    // Of another threshold there are other points.
+    all.what_if.retain_mut(|point| {
+        let earlier = earlier.what_if.iter().find(|earlier| earlier.threshold.total_cmp(&point.threshold).is_eq());
+        point.dropped_rows += earlier.map_or(0, |earlier| earlier.dropped_rows);
+        earlier.is_some()
+    });
+}
+
+/// Together, runs add what each adds, to what was there before the first.
+fn add_index(all: &mut IndexRecord, earlier: &IndexRecord) {
+    all.run = None;
+    all.added_rows += earlier.added_rows;
+    all.indexed_rows = earlier.indexed_rows;
+    all.matched_rows += earlier.matched_rows;
+    all.dropped_rows += earlier.dropped_rows;
+}
+
+/// Which items were found is not known any more: so many at least.
+fn add_decontamination(all: &mut DecontaminationRecord, earlier: &DecontaminationRecord) {
+    all.contaminated_rows += earlier.contaminated_rows;
+    all.found_items = all.found_items.max(earlier.found_items);
+}
+
+fn add_losses(all: &mut LossRecord, earlier: &LossRecord) {
+    all.sources += earlier.sources;
+    all.clusters += earlier.clusters;
+    all.breaches.splice(0..0, earlier.breaches.iter().cloned());
 }

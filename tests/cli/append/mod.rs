@@ -4,6 +4,7 @@
 mod afterwards;
 mod columns;
 mod kills;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,281 @@
+//! A run that is added to others, in parts: each takes the next new files, goes through all stages, and is a commit of its own.
+//!
+//! ```text
+//! open: commit log, inputs that no commit names -> part: output, index, stages, commit -> part -> ... until nothing is new
+//! ```
+//!
+//! What was added stays, whatever becomes of the parts after it: a run that is killed loses one part at most.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tamis_schemas::commit::Commit;
+use tamis_schemas::config::{Config, OutputConfig, OutputMode};
+use tamis_schemas::manifest::Manifest;
+
+use super::index::IndexRun;
+use super::{Job, Outcome};
+use crate::dataset::{Dataset, committed};
+use crate::dedup::index::{StagedSegment, Stamp};
+use crate::finished::merged;
+use crate::sink::{Added, Existing, Output};
+use crate::source::{InputFile, Inputs};
+use crate::{Error, Result};
+
+/// Of runs that are added to the same output at once, one is first, and the others begin anew: so often in a row at most.
+const MOST_TRIES: usize = 8;
+
+/// # Errors
+/// `Error::Config` for limits of a commit that cannot work.
+pub(super) fn check(config: &Config) -> Result<()> {
+    let OutputConfig { mode, commit_files, commit_bytes, .. } = &config.output;
+    if commit_files.is_none() && commit_bytes.is_none() {
+        return Ok(());
+    }
+    if *mode != OutputMode::Append {
+        return Err(Error::Config {
+            message: "output.commit_files and commit_bytes divide a run that is added to others, and this one is not"
+                .into(),
+            hint: Some("set output.mode to \"append\", or leave them out".into()),
+        });
+    }
+    if *commit_files == Some(0) {
+        return Err(Error::config("output.commit_files is 0: a commit has a file at least"));
+    }
+    if config.select.is_some() {
+        return Err(Error::Config {
+            message: "output.commit_files and commit_bytes do not go with [select]: each commit would have a batch of its own"
+                .into(),
+            hint: Some("leave them out, or choose in a run of its own: tamis select".into()),
+        });
+    }
+    Ok(())
+}
+
+/// Adds the new files among the inputs of `job` to its output.
+///
+/// # Errors
+/// `Error::Part` around whatever stops a run of which parts were added.
+pub(super) fn run(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
+    if job.existing == Existing::Overwrite {
+        return Err(Error::Config {
+            message: "output.mode is \"append\": there is nothing to overwrite".into(),
+            hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
+        });
+    }
+    let mut parts =
+        Parts { job, stamp, began: Instant::now(), n_begun: 0, added: Vec::new(), counted: BTreeMap::new() };
+    let ended = parts.add_all();
+    match (ended, merged(&parts.added)) {
+        (Ok(_), Some(manifest)) => Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: parts.added.len() }),
+        (Ok(n_inputs), None) => Ok(Outcome::NothingNew { n_inputs }),
+        (Err(error), None) => Err(error),
+        (Err(error), Some(_)) => Err(Error::Part {
+            location: job.config.output.path.clone(),
+            n_added: parts.added.len(),
+            source: Box::new(error),
+        }),
+    }
+}
+
+/// The parts of a run.
+#[derive(Debug)]
+struct Parts<'a> {
+    job: Job<'a>,
+    stamp: &'a Stamp,
+    began: Instant,
+    /// Parts that were begun, whatever became of them.
+    n_begun: usize,
+    /// Those that were added.
+    added: Vec<Commit>,
+    /// Requests that these have counted.
+    counted: BTreeMap<String, u64>,
+}
+
+impl Parts<'_> {
+    /// Adds part after part until nothing is new; gives the number of all files.
+    fn add_all(&mut self) -> Result<usize> {
+        let (mut n_tries, mut n_added) = (0, 0);
+        while n_tries < MOST_TRIES {
+            if let Some(n_inputs) = self.add_until_overtaken()? {
+                return Ok(n_inputs);
+            }
+            tracing::info!("another run was added first: begin anew");
+            n_tries = if n_added < self.added.len() { 1 } else { n_tries + 1 };
+            n_added = self.added.len();
+        }
+        Err(Error::Overtaken { location: self.job.config.output.path.clone() })
+    }
+
+    /// `None`: another run was added meanwhile.
+    fn add_until_overtaken(&mut self) -> Result<Option<usize>> {
+        let Job { config, stores, context, .. } = self.job;
+        let first = self.next_stamp();
+        let Some(mut dataset) = Dataset::open(config, stores, &first, context.runtime.handle())? else {
+            return Err(Error::Invariant("nothing is added to an output of one run".into()));
+        };
+        let mut part = Part::open(self.job, &dataset)?;
+        let inputs = self.job.discover()?;
+        let mut is_left = dataset.are_new(inputs.files(), config.input.changed)?;
+        while is_left.contains(&true) {
+            let is_taken = take(inputs.files(), &mut is_left, &config.output);
+            let taken = inputs.only(&is_taken);
+            let n_left = is_left.iter().filter(|is_left| **is_left).count();
+            tracing::info!(
+                files = taken.files().len(),
+                bytes = taken.total_bytes(),
+                files_left = n_left,
+                "part begins"
+            );
+            let n_runs = dataset.commits().len();
+            let is_added = part.run(&taken, &mut dataset, &mut self.counted);
+            self.added.extend(dataset.commits()[n_runs..].iter().cloned());
+            if !is_added? {
+                return Ok(None);
+            }
+            if n_left == 0 {
+                break;
+            }
+            self.job.context.cancel.check()?;
+            dataset.begin(self.next_stamp());
+            part = Part::open(self.job, &dataset)?;
+        }
+        Ok(Some(inputs.files().len()))
+    }
+
+    /// A name and a time of its own for the next part.
+    fn next_stamp(&mut self) -> Stamp {
+        let Stamp { nonce, now } = self.stamp;
+        let stamp = Stamp { nonce: format!("{nonce}-{}", self.n_begun), now: now + self.began.elapsed().as_secs() };
+        self.n_begun += 1;
+        stamp
+    }
+}
+
+/// Takes the next files, as many as go into one commit: one at least.
+fn take(files: &[InputFile], is_left: &mut [bool], limits: &OutputConfig) -> Vec<bool> {
+    let most_files = limits.commit_files.unwrap_or(u64::MAX);
+    let most_bytes = limits.commit_bytes.map_or(u64::MAX, |bytes| bytes.0);
+    let (mut n_files, mut n_bytes) = (0, 0);
+    let mut is_taken = vec![false; files.len()];
+    for (index, file) in files.iter().enumerate() {
+        if !is_left[index] {
+            continue;
+        }
+        n_files += 1;
+        n_bytes += file.size_bytes;
+        if 1 < n_files && (most_files < n_files || most_bytes < n_bytes) {
+            break;
+        }
+        (is_left[index], is_taken[index]) = (false, true);
+    }
+    is_taken
+}
+
+/// A part that is under way.
+#[derive(Debug)]
+struct Part<'a> {
+    job: Job<'a>,
+    output: Output,
+    index: Option<IndexRun>,
+}
+
+impl<'a> Part<'a> {
+    fn open(job: Job<'a>, dataset: &Dataset<'_>) -> Result<Self> {
+        let Job { config, plan, existing, stores, context, .. } = job;
+        let output = job.output(Some(Added { run: dataset.run(), tables: dataset.tables() }))?;
+        let search = plan.deduplicate.as_ref();
+        let index = IndexRun::open(config, search, existing, Some(dataset), stores, dataset.stamp(), context)?;
+        Ok(Self { job, output, index })
+    }
+
+    /// Goes through all stages with `inputs` and adds the result. `false`: another run was added meanwhile, and this part is
+    /// not.
+    fn run(mut self, inputs: &Inputs, dataset: &mut Dataset<'_>, counted: &mut BTreeMap<String, u64>) -> Result<bool> {
+        let (mut manifest, staged) = self.job.make(inputs, self.index.as_ref(), &mut self.output)?;
+        let requests = manifest.requests.clone();
+        for (name, n_requests) in &mut manifest.requests {
+            *n_requests -= counted.get(name).copied().unwrap_or_default();
+        }
+        let is_added = self.add(staged, inputs, dataset, &manifest)?;
+        if is_added {
+            *counted = requests;
+        }
+        Ok(is_added)
+    }
+
+    fn add(
+        self,
+        staged: Option<StagedSegment>,
+        inputs: &Inputs,
+        dataset: &mut Dataset<'_>,
+        manifest: &Manifest,
+    ) -> Result<bool> {
+        let Self { output, index, .. } = self;
+        if !index.as_ref().map_or(Ok(true), IndexRun::is_unchanged)? {
+            return Ok(false);
+        }
+        let read = inputs.files().iter().map(committed).collect();
+        let segment = staged.as_ref().map(|staged| staged.record(dataset.stamp().now));
+        let is_added = dataset.commit(read, output.added_tables(), segment, manifest);
+        if let Ok(false) = is_added {
+            return Ok(false);
+        }
+        // Nor is anything removed if nobody knows whether the commit is there: it may name these files.
+        output.keep();
+        if let Some(staged) = staged {
+            staged.keep();
+        }
+        is_added?;
+        let follow = || {
+            index.as_ref().map_or(Ok(()), |index| index.follow(dataset))?;
+            dataset.follow_tables()
+        };
+        follow().map_err(|error| dataset.behind(error))?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tamis_schemas::size::ByteSize;
+
+    use super::*;
+    use crate::source::Format;
+
+    #[test]
+    fn parts_are_filled_in_order() {
+        let check = |files: Option<u64>, bytes: Option<u64>, sizes: &[u64], expect: &[&[usize]]| {
+            let limits = OutputConfig {
+                commit_files: files,
+                commit_bytes: bytes.map(ByteSize),
+                ..OutputConfig::new("out".into())
+            };
+            let file = |&size_bytes: &u64| InputFile {
+                name: String::new(),
+                url: String::new(),
+                size_bytes,
+                e_tag: None,
+                version: None,
+                format: Format::Text,
+                compression: None,
+            };
+            let files: Vec<InputFile> = sizes.iter().map(file).collect();
+            // The first file was read by an earlier run.
+            let mut is_left: Vec<bool> = (0..files.len()).map(|index| index > 0).collect();
+            let mut parts = Vec::new();
+            while is_left.contains(&true) {
+                let is_taken = take(&files, &mut is_left, &limits);
+                parts.push((0..files.len()).filter(|&index| is_taken[index]).collect::<Vec<_>>());
+            }
+            assert_eq!(parts, expect, "{files:?} {bytes:?}");
+        };
+        check(None, None, &[9, 1, 2, 3], &[&[1, 2, 3]]);
+        check(Some(2), None, &[9, 1, 2, 3], &[&[1, 2], &[3]]);
+        check(Some(1), None, &[9, 1, 2, 3], &[&[1], &[2], &[3]]);
+        check(None, Some(3), &[9, 1, 2, 3], &[&[1, 2], &[3]]);
+        check(None, Some(0), &[9, 1, 0, 0], &[&[1], &[2, 3]]);
+        check(Some(3), Some(4), &[9, 1, 7, 1, 1, 1, 1], &[&[1], &[2], &[3, 4, 5], &[6]]);
+        check(None, Some(4), &[9], &[]);
+    }
+}
