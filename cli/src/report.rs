@@ -65,6 +65,20 @@ pub(crate) fn print_nothing_new(command: &str, output: &str, n_inputs: usize, fo
     out.flush()
 }
 
+/// Says that another run, `holder`, is adding to the output.
+pub(crate) fn print_skipped(command: &str, output: &str, holder: &str, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => {
+            let summary = json!({"command": command, "output": output, "skipped": true, "holder": holder});
+            serde_json::to_writer_pretty(&mut out, &summary)?;
+            writeln!(out)?;
+        }
+        _ => writeln!(out, "{command}: skipped: another run is adding to {output}: {holder}")?,
+    }
+    out.flush()
+}
+
 fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     let Manifest { rows, inputs, dropped_by_reason, .. } = finished.manifest;
     let stored: u64 = inputs.iter().map(|input| input.size_bytes).sum();

@@ -6,7 +6,7 @@
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
 //! would do), [`finished`] and [`inspect`] (what a run did, looked at
 //! afterwards). This crate never prints, never reads the environment or
-//! the clock, and never exits.
+//! the wall clock, and never exits.
 
 mod bloom;
 pub mod budget;

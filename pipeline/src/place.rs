@@ -85,6 +85,15 @@ impl Place {
         self.runtime.block_on(self.store.head(&self.path(name))).map(|meta| meta.size)
     }
 
+    /// Whether there is a file of this name.
+    pub(crate) fn is_there(&self, name: &str) -> Result<bool> {
+        match self.size(name) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(unreadable(&self.display(name), &error)),
+        }
+    }
+
     /// Bytes and SHA-256 of the file `name`, read to its end; `None` if there is none.
     pub(crate) fn digest(&self, name: &str, cancel: &Cancel) -> Result<Option<(u64, String)>> {
         let path = self.path(name);

@@ -25,6 +25,9 @@ pub struct Commit {
     pub run: String,
     /// When it ended, in seconds since 1970.
     pub committed_at: u64,
+    /// The lease that it was added under, 0 if there was none: see [`LeaseRecord`](crate::lease::LeaseRecord).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub epoch: u64,
     /// The files that it read: no later run reads them again.
     pub inputs: Vec<CommittedInput>,
     /// Where its tables lie, and their columns with those of all runs before it.
@@ -34,6 +37,11 @@ pub struct Commit {
     pub segment: Option<SegmentRecord>,
     /// What it decided and wrote; paths of files are relative to the output, or URLs.
     pub manifest: Manifest,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 /// A file that was read, as it was then.

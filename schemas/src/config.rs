@@ -558,12 +558,16 @@ pub struct OutputConfig {
     /// The same in stored bytes, e.g. `10GiB`; a larger file is alone in its commit. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_bytes: Option<ByteSize>,
+    /// Of an output that runs are added to: for how long a run that works on it may show no sign of life before another takes
+    /// over. `0s`: runs do not wait for each other. Default: `1m`. Changes nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<TimeSpan>,
 }
 
 impl OutputConfig {
     /// All tables of one run, at `path`.
     pub fn new(path: String) -> Self {
-        Self { path, tables: None, mode: OutputMode::default(), commit_files: None, commit_bytes: None }
+        Self { path, tables: None, mode: OutputMode::default(), commit_files: None, commit_bytes: None, lease: None }
     }
 }
 

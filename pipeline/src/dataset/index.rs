@@ -26,7 +26,7 @@ pub(super) fn follow(place: &Place, parameters: &IndexParameters, commits: &[Com
             later.filter_map(|commit| Some((commit.version, commit.segment.as_ref()?))).collect();
         let Some(&(newest, _)) = missing.last() else { return Ok(()) };
         for (_, segment) in missing {
-            if is_there(place, segment)? {
+            if place.is_there(&segment.rows_file.path)? {
                 manifest.segments.push(segment.clone());
             } else {
                 tracing::warn!(
@@ -39,13 +39,5 @@ pub(super) fn follow(place: &Place, parameters: &IndexParameters, commits: &[Com
         if catalog.try_replace(&manifest)? {
             return Ok(());
         }
-    }
-}
-
-fn is_there(place: &Place, segment: &SegmentRecord) -> Result<bool> {
-    match place.size(&segment.rows_file.path) {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(crate::store::unreadable(&place.display(&segment.rows_file.path), &error)),
     }
 }

@@ -5,6 +5,7 @@
 //! OUT/<table>/<run>-00000.parquet       files of its own, written before
 //! OUT/<table>/_delta_log/<version>.json the same runs, for readers of Delta Lake tables, written after
 //! OUT/_tamis/index                      what the runs kept, unless [index] names another place
+//! OUT/_tamis/lease/<epoch>.json         who works on it now, so that others wait instead of losing at their commit
 //! ```
 //!
 //! Of two runs at once, one gets the next version; the other begins anew with what is left to read. What a run that was
@@ -12,6 +13,7 @@
 
 pub(crate) mod delta;
 mod index;
+mod lease;
 mod ledger;
 mod log;
 
@@ -24,6 +26,8 @@ use tamis_schemas::manifest::Manifest;
 use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
+pub use lease::IfLocked;
+pub(crate) use lease::{Claim, Lease, Turn};
 pub(crate) use ledger::committed;
 pub(crate) use log::{COMMITS, CommitLog};
 
@@ -100,6 +104,21 @@ impl<'a> Dataset<'a> {
         self.log.commits()
     }
 
+    /// Whether no other run was added since it was opened.
+    pub(crate) fn is_newest(&self) -> Result<bool> {
+        self.log.is_newest()
+    }
+
+    /// The newest lease that a run was added under.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.log.commits().iter().map(|commit| commit.epoch).max().unwrap_or_default()
+    }
+
+    /// Where its own files lie.
+    pub(crate) fn home(&self) -> &Place {
+        &self.home
+    }
+
     /// When the run began, and its own name.
     pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp
@@ -120,9 +139,10 @@ impl<'a> Dataset<'a> {
         index::follow(place, parameters, self.log.commits())
     }
 
-    /// Adds a run. `None`: another was added meanwhile, and this one is not.
+    /// Adds a run, under the lease of that `epoch`. `false`: another was added meanwhile, and this one is not.
     pub(crate) fn commit(
         &mut self,
+        epoch: u64,
         inputs: Vec<CommittedInput>,
         tables: BTreeMap<Table, CommittedTable>,
         segment: Option<SegmentRecord>,
@@ -133,6 +153,7 @@ impl<'a> Dataset<'a> {
             version: self.log.next_version(),
             run: self.run(),
             committed_at: self.stamp.now,
+            epoch,
             inputs,
             tables,
             segment,

@@ -31,12 +31,14 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
+pub use parts::Sharing;
 pub(crate) use plan::parse_text;
 pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 
 use crate::context::Context;
 use crate::dataset::INDEX;
+pub use crate::dataset::IfLocked;
 use crate::dedup::Search;
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::progress::Progress;
@@ -142,6 +144,11 @@ pub enum Outcome {
         /// Number of the files.
         n_inputs: usize,
     },
+    /// Another run is adding to the output, and this one was told to leave then.
+    Skipped {
+        /// Who that is, and since when.
+        holder: String,
+    },
 }
 
 /// A run of its own settings, before it has looked at its inputs.
@@ -156,7 +163,7 @@ struct Job<'a> {
 }
 
 /// Runs what `config` describes. The `stamp` goes into the index over runs and into the log of an output that runs are added
-/// to, and nowhere else.
+/// to, and nowhere else; `sharing` is for such an output.
 ///
 /// # Errors
 /// Whatever stops the run; nothing is visible at the output then, but for the parts of a run that were added to others before.
@@ -164,6 +171,7 @@ pub fn run(
     config: &Config,
     existing: Existing,
     stamp: &Stamp,
+    sharing: &Sharing,
     stores: &Stores,
     context: &Context,
     progress: &Progress,
@@ -172,7 +180,7 @@ pub fn run(
     check(config)?;
     let plan = &Plan::new(config)?;
     let job = Job { config, plan, existing, stores, context, progress };
-    if config.output.mode == OutputMode::Append { parts::run(job, stamp) } else { run_alone(job, stamp) }
+    if config.output.mode == OutputMode::Append { parts::run(job, stamp, sharing) } else { run_alone(job, stamp) }
 }
 
 /// Writes the output of one run.

@@ -1,7 +1,8 @@
 //! A run that is added to others, in parts: each takes the next new files, goes through all stages, and is a commit of its own.
 //!
 //! ```text
-//! open: commit log, inputs that no commit names -> part: output, index, stages, commit -> part -> ... until nothing is new
+//! open: commit log, inputs that no commit names -> lease -> part: output, index, stages, commit -> part -> ... until nothing
+//! is new
 //! ```
 //!
 //! What was added stays, whatever becomes of the parts after it: a run that is killed loses one part at most.
@@ -12,10 +13,11 @@ use std::time::Instant;
 use tamis_schemas::commit::Commit;
 use tamis_schemas::config::{Config, OutputConfig, OutputMode};
 use tamis_schemas::manifest::Manifest;
+use tamis_schemas::time_span::TimeSpan;
 
 use super::index::IndexRun;
 use super::{Job, Outcome};
-use crate::dataset::{Dataset, committed};
+use crate::dataset::{Claim, Dataset, IfLocked, Lease, Turn, committed};
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::finished::merged;
 use crate::sink::{Added, Existing, Output};
@@ -24,28 +26,37 @@ use crate::{Error, Result};
 
 /// Of runs that are added to the same output at once, one is first, and the others begin anew: so often in a row at most.
 const MOST_TRIES: usize = 8;
+/// For how long a run may show no sign of life if the config does not say.
+const LEASE: TimeSpan = TimeSpan { seconds: 60 };
+
+/// How a run gets along with others that are added to the same output.
+#[derive(Debug, Clone)]
+pub struct Sharing {
+    /// Who it is, for the people of the others: a process on a machine, since when.
+    pub owner: String,
+    /// What it does while another is at work.
+    pub if_locked: IfLocked,
+}
 
 /// # Errors
-/// `Error::Config` for limits of a commit that cannot work.
+/// `Error::Config` for settings of added runs that cannot work, or that nothing looks at.
 pub(super) fn check(config: &Config) -> Result<()> {
-    let OutputConfig { mode, commit_files, commit_bytes, .. } = &config.output;
-    if commit_files.is_none() && commit_bytes.is_none() {
-        return Ok(());
-    }
-    if *mode != OutputMode::Append {
+    let OutputConfig { mode, commit_files, commit_bytes, lease, .. } = &config.output;
+    let is_divided = commit_files.is_some() || commit_bytes.is_some();
+    if *mode != OutputMode::Append && (is_divided || lease.is_some()) {
         return Err(Error::Config {
-            message: "output.commit_files and commit_bytes divide a run that is added to others, and this one is not"
-                .into(),
+            message: "output.commit_files, commit_bytes and lease are for runs that are added to others".into(),
             hint: Some("set output.mode to \"append\", or leave them out".into()),
         });
     }
     if *commit_files == Some(0) {
         return Err(Error::config("output.commit_files is 0: a commit has a file at least"));
     }
-    if config.select.is_some() {
+    if is_divided && config.select.is_some() {
         return Err(Error::Config {
-            message: "output.commit_files and commit_bytes do not go with [select]: each commit would have a batch of its own"
-                .into(),
+            message:
+                "output.commit_files and commit_bytes do not go with [select]: each commit would have a batch of its own"
+                    .into(),
             hint: Some("leave them out, or choose in a run of its own: tamis select".into()),
         });
     }
@@ -56,19 +67,32 @@ pub(super) fn check(config: &Config) -> Result<()> {
 ///
 /// # Errors
 /// `Error::Part` around whatever stops a run of which parts were added.
-pub(super) fn run(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
+pub(super) fn run(job: Job<'_>, stamp: &Stamp, sharing: &Sharing) -> Result<Outcome> {
     if job.existing == Existing::Overwrite {
         return Err(Error::Config {
             message: "output.mode is \"append\": there is nothing to overwrite".into(),
             hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
         });
     }
-    let mut parts =
-        Parts { job, stamp, began: Instant::now(), n_begun: 0, added: Vec::new(), counted: BTreeMap::new() };
-    let ended = parts.add_all();
+    let mut parts = Parts {
+        job,
+        stamp,
+        sharing,
+        began: Instant::now(),
+        lease: None,
+        n_begun: 0,
+        added: Vec::new(),
+        counted: BTreeMap::new(),
+    };
+    let ended = match (parts.add_all(), &parts.lease) {
+        // What stopped it was no signal.
+        (Err(Error::Interrupted), Some(lease)) if lease.is_lost() => Err(lease.taken_over()),
+        (ended, _) => ended,
+    };
     match (ended, merged(&parts.added)) {
         (Ok(_), Some(manifest)) => Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: parts.added.len() }),
-        (Ok(n_inputs), None) => Ok(Outcome::NothingNew { n_inputs }),
+        (Ok(Ended::NothingLeft(n_inputs)), None) => Ok(Outcome::NothingNew { n_inputs }),
+        (Ok(Ended::Locked(holder)), None) => Ok(Outcome::Skipped { holder }),
         (Err(error), None) => Err(error),
         (Err(error), Some(_)) => Err(Error::Part {
             location: job.config.output.path.clone(),
@@ -78,12 +102,24 @@ pub(super) fn run(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
     }
 }
 
+/// Why no part is added any more.
+#[derive(Debug)]
+enum Ended {
+    /// All of so many files were read.
+    NothingLeft(usize),
+    /// Another run has the output, and this one is not to wait.
+    Locked(String),
+}
+
 /// The parts of a run.
 #[derive(Debug)]
 struct Parts<'a> {
     job: Job<'a>,
     stamp: &'a Stamp,
+    sharing: &'a Sharing,
     began: Instant,
+    /// From the first part to the last.
+    lease: Option<Lease>,
     /// Parts that were begun, whatever became of them.
     n_begun: usize,
     /// Those that were added.
@@ -93,12 +129,12 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Adds part after part until nothing is new; gives the number of all files.
-    fn add_all(&mut self) -> Result<usize> {
+    /// Adds part after part until nothing is new.
+    fn add_all(&mut self) -> Result<Ended> {
         let (mut n_tries, mut n_added) = (0, 0);
         while n_tries < MOST_TRIES {
-            if let Some(n_inputs) = self.add_until_overtaken()? {
-                return Ok(n_inputs);
+            if let Some(ended) = self.add_until_overtaken()? {
+                return Ok(ended);
             }
             tracing::info!("another run was added first: begin anew");
             n_tries = if n_added < self.added.len() { 1 } else { n_tries + 1 };
@@ -108,7 +144,7 @@ impl Parts<'_> {
     }
 
     /// `None`: another run was added meanwhile.
-    fn add_until_overtaken(&mut self) -> Result<Option<usize>> {
+    fn add_until_overtaken(&mut self) -> Result<Option<Ended>> {
         let Job { config, stores, context, .. } = self.job;
         let first = self.next_stamp();
         let Some(mut dataset) = Dataset::open(config, stores, &first, context.runtime.handle())? else {
@@ -117,7 +153,19 @@ impl Parts<'_> {
         let mut part = Part::open(self.job, &dataset)?;
         let inputs = self.job.discover()?;
         let mut is_left = dataset.are_new(inputs.files(), config.input.changed)?;
-        while is_left.contains(&true) {
+        let ended = Ended::NothingLeft(inputs.files().len());
+        if !is_left.contains(&true) {
+            return Ok(Some(ended));
+        }
+        if self.lease.is_none() {
+            if let Some(holder) = self.claim(&dataset)? {
+                return Ok(Some(Ended::Locked(holder)));
+            }
+            if !dataset.is_newest()? {
+                return Ok(None);
+            }
+        }
+        loop {
             let is_taken = take(inputs.files(), &mut is_left, &config.output);
             let taken = inputs.only(&is_taken);
             let n_left = is_left.iter().filter(|is_left| **is_left).count();
@@ -128,19 +176,43 @@ impl Parts<'_> {
                 "part begins"
             );
             let n_runs = dataset.commits().len();
-            let is_added = part.run(&taken, &mut dataset, &mut self.counted);
+            let is_added = part.run(&taken, &mut dataset, self.lease.as_ref(), &mut self.counted);
             self.added.extend(dataset.commits()[n_runs..].iter().cloned());
             if !is_added? {
                 return Ok(None);
             }
             if n_left == 0 {
-                break;
+                return Ok(Some(ended));
             }
-            self.job.context.cancel.check()?;
+            context.cancel.check()?;
             dataset.begin(self.next_stamp());
             part = Part::open(self.job, &dataset)?;
         }
-        Ok(Some(inputs.files().len()))
+    }
+
+    /// Takes the lease of the output, if it has one. Gives its holder if that is another, and this run is to leave then.
+    fn claim(&mut self, dataset: &Dataset<'_>) -> Result<Option<String>> {
+        let Job { config, context, progress, .. } = self.job;
+        let ttl = config.output.lease.unwrap_or(LEASE).duration();
+        if ttl.is_zero() {
+            return Ok(None);
+        }
+        let Sharing { owner, if_locked } = self.sharing;
+        let claim = Claim {
+            home: dataset.home(),
+            owner,
+            nonce: &dataset.stamp().nonce,
+            ttl,
+            epoch_before: dataset.epoch(),
+            cancel: &context.cancel,
+        };
+        progress.begin("waiting for its turn");
+        match claim.wait(*if_locked)? {
+            Turn::Ours(lease) => self.lease = Some(lease),
+            Turn::Theirs(holder) if *if_locked == IfLocked::Skip => return Ok(Some(holder)),
+            Turn::Theirs(holder) => return Err(Error::Leased { location: config.output.path.clone(), holder }),
+        }
+        Ok(None)
     }
 
     /// A name and a time of its own for the next part.
@@ -191,13 +263,19 @@ impl<'a> Part<'a> {
 
     /// Goes through all stages with `inputs` and adds the result. `false`: another run was added meanwhile, and this part is
     /// not.
-    fn run(mut self, inputs: &Inputs, dataset: &mut Dataset<'_>, counted: &mut BTreeMap<String, u64>) -> Result<bool> {
+    fn run(
+        mut self,
+        inputs: &Inputs,
+        dataset: &mut Dataset<'_>,
+        lease: Option<&Lease>,
+        counted: &mut BTreeMap<String, u64>,
+    ) -> Result<bool> {
         let (mut manifest, staged) = self.job.make(inputs, self.index.as_ref(), &mut self.output)?;
         let requests = manifest.requests.clone();
         for (name, n_requests) in &mut manifest.requests {
             *n_requests -= counted.get(name).copied().unwrap_or_default();
         }
-        let is_added = self.add(staged, inputs, dataset, &manifest)?;
+        let is_added = self.add(staged, inputs, dataset, lease, &manifest)?;
         if is_added {
             *counted = requests;
         }
@@ -209,15 +287,18 @@ impl<'a> Part<'a> {
         staged: Option<StagedSegment>,
         inputs: &Inputs,
         dataset: &mut Dataset<'_>,
+        lease: Option<&Lease>,
         manifest: &Manifest,
     ) -> Result<bool> {
         let Self { output, index, .. } = self;
         if !index.as_ref().map_or(Ok(true), IndexRun::is_unchanged)? {
             return Ok(false);
         }
+        lease.map_or(Ok(()), |lease| lease.check(dataset.epoch()))?;
+        let epoch = lease.map_or(0, Lease::epoch);
         let read = inputs.files().iter().map(committed).collect();
         let segment = staged.as_ref().map(|staged| staged.record(dataset.stamp().now));
-        let is_added = dataset.commit(read, output.added_tables(), segment, manifest);
+        let is_added = dataset.commit(epoch, read, output.added_tables(), segment, manifest);
         if let Ok(false) = is_added {
             return Ok(false);
         }

@@ -2,13 +2,6 @@
 
 use super::*;
 
-/// The config of [`config`] with more lines in `[output]`.
-fn config_with(dir: &Path, lines: &str) {
-    config(dir, "in", "out");
-    let text = std::fs::read_to_string(dir.join("run.toml")).unwrap();
-    std::fs::write(dir.join("run.toml"), text + lines + "\n").unwrap();
-}
-
 fn n_files(commits: &[Value]) -> Vec<usize> {
     commits.iter().map(|commit| commit["inputs"].as_array().unwrap().len()).collect()
 }
@@ -19,7 +12,7 @@ fn parts_give_what_one_commit_gives() {
     std::fs::create_dir(dir.path().join("in")).unwrap();
     let names = licences(&dir.path().join("in"), 50);
     assert!(names.len() > 6 && names.len() % 3 > 0);
-    config_with(dir.path(), "commit_files = 3");
+    config_with(dir.path(), "in", "out", "commit_files = 3");
     let summary = tamis(dir.path(), "run run.toml --format json").expect_code(0).json();
     assert!(tamis(dir.path(), "run run.toml").expect_code(0).stdout.contains("nothing new"));
     let in_parts = commits(&dir.path().join("out"));
@@ -63,7 +56,7 @@ fn a_part_has_a_size() {
         std::fs::write(input.join(format!("{name}.jsonl")), format!("{{\"id\":\"{name}\",\"text\":\"{text}\"}}\n"))
             .unwrap();
     }
-    config_with(dir.path(), "commit_bytes = \"1000B\"\ncommit_files = 2");
+    config_with(dir.path(), "in", "out", "commit_bytes = \"1000B\"\ncommit_files = 2");
     tamis(dir.path(), "run run.toml").expect_code(0);
     assert_eq!(n_files(&commits(&dir.path().join("out"))), [2, 1, 1, 2]);
 }
@@ -76,13 +69,13 @@ fn limits_that_cannot_work_are_refused() {
     for (lines, words) in
         [("commit_files = 0", "commit_files is 0"), ("commit_files = 1\n[select]\nbudget = 3", "a batch of its own")]
     {
-        config_with(dir.path(), lines);
+        config_with(dir.path(), "in", "out", lines);
         assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains(words), "{words}");
     }
-    config_with(dir.path(), "commit_bytes = \"1GiB\"");
+    config_with(dir.path(), "in", "out", "commit_bytes = \"1GiB\"");
     let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
     std::fs::write(dir.path().join("run.toml"), text.replace("mode = \"append\"\n", "")).unwrap();
-    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("this one is not"));
+    assert!(tamis(dir.path(), "run run.toml").expect_code(2).stderr.contains("are for runs that are added to others"));
     assert!(!dir.path().join("out").exists());
 }
 
@@ -100,7 +93,7 @@ fn a_guard_that_stops_a_part_leaves_those_before_it() {
     for (name, n) in [("a", 1), ("b", 0), ("c", 2)] {
         std::fs::write(input.join(format!("{name}.jsonl")), rows(n)).unwrap();
     }
-    config_with(dir.path(), "commit_files = 1\n[guards]\nmax_dropped_ratio = 0.6");
+    config_with(dir.path(), "in", "out", "commit_files = 1\n[guards]\nmax_dropped_ratio = 0.6");
     let metrics = dir.path().join("run.prom");
     let ended = tamis(dir.path(), "run run.toml --metrics-file run.prom").expect_code(2);
     assert!(ended.stderr.contains("stopped in its part 2; those before it were added to `out`"), "{}", ended.stderr);
@@ -118,7 +111,7 @@ fn a_run_that_is_stopped_keeps_its_parts() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("in")).unwrap();
     let names = licences(&dir.path().join("in"), 5);
-    config_with(dir.path(), "commit_files = 1");
+    config_with(dir.path(), "in", "out", "commit_files = 1");
     let out = dir.path().join("out");
     let mut child = command(dir.path()).args(["run", "run.toml"]).stderr(Stdio::piped()).spawn().unwrap();
     let second = out.join("_tamis/commits/00000000000000000001.json");
