@@ -37,7 +37,8 @@ pub(crate) const HELP: &str = "Exit codes:
   69   an object store is unavailable, after retries: try again later
   75   another run is writing to the output: try again later
   77   an object store refuses the credentials, or there are none
-  130  stopped by Ctrl-C (129: by SIGHUP, 143: by SIGTERM); nothing written";
+  130  stopped by Ctrl-C (129: by SIGHUP, 143: by SIGTERM); nothing written, but for
+       the parts of a run that were added before (output.commit_files)";
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {

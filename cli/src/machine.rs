@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::number;
+
 /// Processors granted by affinity and cgroup quota.
 pub(crate) fn n_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -10,6 +12,13 @@ pub(crate) fn n_threads() -> usize {
 /// Bytes of memory granted: the smallest limit of the process's cgroups, or the machine's memory.
 pub(crate) fn memory_bytes() -> u64 {
     memory_bytes_under(Path::new("/"))
+}
+
+/// This process for people elsewhere, where it began at `since` (seconds since 1970).
+pub(crate) fn process(since: u64) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.is_empty() { String::new() } else { format!(" on {}", host.trim_end()) };
+    format!("process {}{host}, since {} UTC", std::process::id(), number::utc(since))
 }
 
 fn memory_bytes_under(root: &Path) -> u64 {

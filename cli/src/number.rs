@@ -1,4 +1,6 @@
-//! Numbers for people.
+//! Numbers and times for people.
+
+use chrono::DateTime;
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(value: u64) -> String {
@@ -33,6 +35,12 @@ pub(crate) fn bytes(value: u64) -> String {
 /// A share as a percentage: `29.2 %`.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+/// Seconds since 1970 as `2026-11-29 12:30:00`.
+pub(crate) fn utc(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 #[cfg(test)]

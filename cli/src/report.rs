@@ -16,6 +16,8 @@ use crate::number::{bytes, count, counted, percent};
 pub(crate) struct Finished<'a> {
     pub(crate) command: &'static str,
     pub(crate) manifest: &'a Manifest,
+    /// Commits that it came in, if it was added to others.
+    pub(crate) n_parts: usize,
     pub(crate) output: &'a str,
     pub(crate) elapsed: Duration,
     pub(crate) n_threads: usize,
@@ -32,6 +34,7 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
                 "seconds": finished.elapsed.as_secs_f64(),
                 "threads": finished.n_threads,
                 "peak_memory_bytes": machine::peak_memory_bytes(),
+                "parts": finished.n_parts,
                 "manifest": finished.manifest,
             });
             serde_json::to_writer_pretty(&mut out, &summary)?;
@@ -58,6 +61,20 @@ pub(crate) fn print_nothing_new(command: &str, output: &str, n_inputs: usize, fo
             counted(n_inputs as u64, "file"),
             if n_inputs == 1 { "is" } else { "are" }
         )?,
+    }
+    out.flush()
+}
+
+/// Says that another run, `holder`, is adding to the output.
+pub(crate) fn print_skipped(command: &str, output: &str, holder: &str, format: Format) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Json => {
+            let summary = json!({"command": command, "output": output, "skipped": true, "holder": holder});
+            serde_json::to_writer_pretty(&mut out, &summary)?;
+            writeln!(out)?;
+        }
+        _ => writeln!(out, "{command}: skipped: another run is adding to {output}: {holder}")?,
     }
     out.flush()
 }
@@ -112,7 +129,8 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         write_grain(out, finished.manifest, record)?;
     }
     write_selection(out, finished.manifest)?;
-    writeln!(out, "\nwritten to {}", finished.output)?;
+    let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
+    writeln!(out, "\nwritten to {}{parts}", finished.output)?;
     for (table, record) in &finished.manifest.tables {
         let size: u64 = record.files.iter().map(|file| file.bytes).sum();
         let class = record.storage_class.as_ref().map_or_else(String::new, |class| format!(", {class}"));

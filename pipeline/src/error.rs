@@ -67,6 +67,20 @@ pub enum Error {
         /// The process that holds it, where it says so.
         process: Option<String>,
     },
+    /// An output that another run is adding to.
+    #[error("another run is adding to `{location}`: {holder}")]
+    Leased {
+        /// The output.
+        location: String,
+        /// Who, and since when.
+        holder: String,
+    },
+    /// An output that another run took over because this one showed no sign of life.
+    #[error("another run has taken over `{location}`: this one showed no sign of life for too long")]
+    TakenOver {
+        /// The output.
+        location: String,
+    },
     /// More rows would be dropped than the loss guards allow.
     #[error("{}", describe(.0))]
     Loss(Box<LossRecord>),
@@ -103,6 +117,17 @@ pub enum Error {
         /// The output.
         location: String,
         /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A run that is added in parts stopped after some of them.
+    #[error("the run stopped in its part {}; those before it were added to `{location}` and stay", .n_added + 1)]
+    Part {
+        /// The output.
+        location: String,
+        /// How many were added.
+        n_added: usize,
+        /// What stopped it.
         #[source]
         source: Box<Error>,
     },
@@ -149,7 +174,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Interrupted => ErrorKind::Interrupted,
-            Self::Locked { .. } | Self::Overtaken { .. } => ErrorKind::Locked,
+            Self::Locked { .. } | Self::Leased { .. } | Self::TakenOver { .. } | Self::Overtaken { .. } => {
+                ErrorKind::Locked
+            }
+            Self::Part { source, .. } => source.kind(),
             _ => store::kind_of_cause(self),
         }
     }
@@ -163,8 +191,13 @@ impl Error {
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
                     .into(),
             ),
+            Self::Part { source, .. } => source.hint(),
             Self::Behind { .. } => Some("run the same command again: it completes them first".into()),
             Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),
+            Self::Leased { .. } => Some("try again when it has ended, or wait for it: --if-locked wait:10m".into()),
+            Self::TakenOver { .. } => Some(
+                "run the same command again; if machines or their store are often that slow, raise output.lease".into(),
+            ),
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
             Self::Locked { .. } => Some("wait until it has ended, or choose another output with -o (output.path)".into()),
             Self::Spill { .. } => Some("free space there, or name a folder on a disk with more with --temp-dir".into()),

@@ -6,8 +6,8 @@
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
 //! would do), [`finished`] and [`inspect`] (what a run did, looked at
 //! afterwards), [`upkeep`] (fewer files, and none whose time is over).
-//! This crate never prints, never reads the environment or the clock,
-//! and never exits.
+//! This crate never prints, never reads the environment or the wall
+//! clock, and never exits.
 
 mod bloom;
 pub mod budget;

@@ -85,7 +85,7 @@ impl Place {
         self.runtime.block_on(self.store.head(&self.path(name))).map(|meta| meta.size)
     }
 
-    /// Whether there is a file `name`.
+    /// Whether there is a file of this name.
     pub(crate) fn is_there(&self, name: &str) -> Result<bool> {
         match self.size(name) {
             Ok(_) => Ok(true),

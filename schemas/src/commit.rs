@@ -28,6 +28,9 @@ pub struct Commit {
     pub kind: CommitKind,
     /// When it ended, in seconds since 1970.
     pub committed_at: u64,
+    /// The lease that it was added under, 0 if there was none: see [`LeaseRecord`](crate::lease::LeaseRecord).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub epoch: u64,
     /// The files that it read: no later run reads them again.
     pub inputs: Vec<CommittedInput>,
     /// Where its tables lie, and their columns with those of all runs before it.
@@ -87,6 +90,11 @@ pub struct Withdrawn {
     /// Ids of the kept ones, which leave the index over runs: an Arrow IPC file with the column `tamis_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<FileRecord>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 /// A file that was read, as it was then.

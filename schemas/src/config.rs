@@ -554,12 +554,23 @@ pub struct OutputConfig {
     /// Whether the output is that of one run, or runs are added to it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: OutputMode,
+    /// Of an output that runs are added to: a run reads at most so many files, commits what it makes of them, and goes on with
+    /// the next ones. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_files: Option<u64>,
+    /// The same in stored bytes, e.g. `10GiB`; a larger file is alone in its commit. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_bytes: Option<ByteSize>,
+    /// Of an output that runs are added to: for how long a run that works on it may show no sign of life before another takes
+    /// over. `0s`: runs do not wait for each other. Default: `1m`. Changes nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<TimeSpan>,
 }
 
 impl OutputConfig {
     /// All tables of one run, at `path`.
     pub fn new(path: String) -> Self {
-        Self { path, tables: None, mode: OutputMode::default() }
+        Self { path, tables: None, mode: OutputMode::default(), commit_files: None, commit_bytes: None, lease: None }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod columns;
 pub mod commit;
 pub mod config;
 pub mod index;
+pub mod lease;
 pub mod manifest;
 pub mod preset;
 pub mod size;

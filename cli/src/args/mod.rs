@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
+use tamis_pipeline::run::IfLocked;
 use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
+use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
 
 pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, When};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
@@ -154,6 +156,13 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    /// While another run adds to the output: fail, skip or wait:TIME [default: fail]
+    ///
+    /// For output.mode = "append". fail: exit code 75, with who it is. skip: exit code 0. wait:10m: wait so long, then 75. A run that
+    /// was killed is taken over when it has shown no sign of life for the time of output.lease (1m), so that telling takes up to
+    /// that long. If nothing is new, nobody waits.
+    #[arg(long, value_name = "ACTION", value_parser = if_locked)]
+    pub(crate) if_locked: Option<IfLocked>,
     #[command(flatten)]
     pub(crate) metrics: Metrics,
 }
@@ -453,6 +462,18 @@ pub(crate) struct Completions {
     /// Shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+fn if_locked(text: &str) -> Result<IfLocked, String> {
+    match (text, text.strip_prefix("wait:")) {
+        ("fail", _) => Ok(IfLocked::Fail),
+        ("skip", _) => Ok(IfLocked::Skip),
+        (_, Some(time)) => {
+            let time: TimeSpan = time.parse().map_err(|error: ParseTimeSpanError| error.to_string())?;
+            Ok(IfLocked::Wait(time.duration()))
+        }
+        _ => Err("write fail, skip, or wait: and a time, for instance wait:10m".into()),
+    }
 }
 
 fn input_format() -> impl TypedValueParser<Value = InputFormat> {

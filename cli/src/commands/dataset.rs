@@ -1,6 +1,5 @@
 //! `tamis runs`, `export`, `verify`, `gc` and `compact`: looking after an output.
 
-use chrono::DateTime;
 use serde_json::{Value, json};
 use tamis_pipeline::context::Context;
 use tamis_pipeline::finished::{self, FinishedRun};
@@ -12,7 +11,7 @@ use tamis_schemas::commit::Commit;
 use crate::answer::print;
 use crate::args::{Export, FinishedOutput, Gc, Global};
 use crate::exit::Exit;
-use crate::number::{bytes, count, counted};
+use crate::number::{bytes, count, counted, utc};
 use crate::progress::Display;
 use crate::settings;
 
@@ -177,10 +176,4 @@ fn look(
 /// One a line.
 fn lines(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     texts.into_iter().fold(String::new(), |lines, text| lines + text.as_ref() + "\n")
-}
-
-/// Seconds since 1970 as `2026-11-29 12:30:00`.
-fn utc(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
 }

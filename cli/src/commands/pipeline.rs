@@ -2,8 +2,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use tamis_pipeline::run::Outcome;
-use tamis_schemas::config::Config;
+use tamis_pipeline::Error;
+use tamis_pipeline::run::{IfLocked, Outcome, Sharing};
+use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
 use crate::args::{Global, Metrics, Overwrite};
@@ -17,18 +18,19 @@ pub(crate) fn run(
     command: &'static str,
     config: impl FnOnce() -> anyhow::Result<Config>,
     overwrite: Overwrite,
+    if_locked: Option<IfLocked>,
     Metrics { metrics_file }: &Metrics,
     global: &Global,
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let metrics_file = metrics_file.as_deref().map(MetricsFile::open).transpose()?;
-    let result = config().and_then(|config| Ok((execute(&config, overwrite, global)?, config)));
+    let result = config().and_then(|config| Ok((execute(&config, overwrite, if_locked, global)?, config)));
     let elapsed = started.elapsed();
     // What a run wrote that found nothing new.
     let nothing = Manifest::default();
     let manifest = result.as_ref().ok().map(|(outcome, _)| match outcome {
-        Outcome::Written(manifest) => manifest,
-        Outcome::NothingNew { .. } => &nothing,
+        Outcome::Written { manifest, .. } => manifest,
+        Outcome::NothingNew { .. } | Outcome::Skipped { .. } => &nothing,
     });
     let exit = match (&result, manifest) {
         (_, Some(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
@@ -49,16 +51,21 @@ pub(crate) fn run(
         }
     }
     let (outcome, config) = result?;
-    let manifest = match outcome {
-        Outcome::Written(manifest) => manifest,
+    let (manifest, n_parts) = match outcome {
+        Outcome::Written { manifest, n_parts } => (manifest, n_parts),
         Outcome::NothingNew { n_inputs } => {
             report::print_nothing_new(command, &config.output.path, n_inputs, global.format)?;
+            return Ok(exit);
+        }
+        Outcome::Skipped { holder } => {
+            report::print_skipped(command, &config.output.path, &holder, global.format)?;
             return Ok(exit);
         }
     };
     let finished = Finished {
         command,
         manifest: &manifest,
+        n_parts,
         output: &config.output.path,
         elapsed,
         n_threads: settings::n_threads(global),
@@ -67,10 +74,23 @@ pub(crate) fn run(
     Ok(exit)
 }
 
-fn execute(config: &Config, overwrite: Overwrite, global: &Global) -> anyhow::Result<Outcome> {
+fn execute(
+    config: &Config,
+    overwrite: Overwrite,
+    if_locked: Option<IfLocked>,
+    global: &Global,
+) -> anyhow::Result<Outcome> {
+    if if_locked.is_some() && config.output.mode != OutputMode::Append {
+        return Err(Error::Config {
+            message: "--if-locked is for runs that are added to others, and this one is not".into(),
+            hint: Some("set output.mode to \"append\", or leave it out".into()),
+        }
+        .into());
+    }
     let context = settings::context(global)?;
     let display = Display::start(global);
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
-    Ok(tamis_pipeline::run::run(config, existing, &stamp, &stores, &context, display.progress())?)
+    let sharing = Sharing { owner: machine::process(stamp.now), if_locked: if_locked.unwrap_or_default() };
+    Ok(tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress())?)
 }

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &Restore, global: &Global) -> anyhow::Result<Exit> {
     let finished = Finished {
         command: "tamis restore",
         manifest: &manifest,
+        n_parts: 1,
         output: &args.output,
         elapsed: started.elapsed(),
         n_threads: settings::n_threads(global),

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use chrono::Utc;
 use tamis_pipeline::Error;
+use tamis_schemas::config::OutputMode;
 use uuid::Uuid;
 
 use crate::args::{Global, Run, ScheduleCommand, SchedulePrint, ScheduleRun};
@@ -23,7 +24,7 @@ pub(crate) fn run(args: &ScheduleCommand, global: &Global) -> anyhow::Result<Exi
 }
 
 fn print_target(args: &SchedulePrint, global: &Global) -> anyhow::Result<Exit> {
-    let (schedule, text) = load(&args.run)?;
+    let (schedule, mode, text) = load(&args.run)?;
     let program = std::env::current_exe().context("could not find out where tamis lies")?;
     let folder = std::env::current_dir().context("could not find out the working folder")?;
     let job = Job {
@@ -32,14 +33,14 @@ fn print_target(args: &SchedulePrint, global: &Global) -> anyhow::Result<Exit> {
         folder: &folder,
         config: &args.run.config,
         config_text: &text,
-        arguments: &|config| command::arguments(config, &args.run, global),
+        arguments: &|config| command::arguments(config, mode, &args.run, global),
     };
     std::io::stdout().write_all(print(&job, args.target)?.as_bytes())?;
     Ok(Exit::Clean)
 }
 
 fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
-    let (mut schedule, _) = load(&args.run)?;
+    let (mut schedule, mode, _) = load(&args.run)?;
     if let Some(deadline) = args.deadline {
         anyhow::ensure!(deadline.seconds > 0, "--deadline 0s would stop every run at once");
         schedule.deadline = Some(deadline.duration());
@@ -48,7 +49,9 @@ fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
     let folder = tempfile::tempdir().context("could not make a temporary folder")?;
     let metrics_file = args.run.metrics.metrics_file.clone().unwrap_or_else(|| folder.path().join("run.prom"));
     let mut command = Command::new(std::env::current_exe().context("could not find out where tamis lies")?);
-    command.args(command::arguments(&args.run.config, &args.run, global)).env("TAMIS_METRICS_FILE", &metrics_file);
+    command
+        .args(command::arguments(&args.run.config, mode, &args.run, global))
+        .env("TAMIS_METRICS_FILE", &metrics_file);
     let daemon = Daemon {
         schedule,
         state: args.state.clone().unwrap_or_else(|| state::State::default_path(&args.run.config)),
@@ -60,13 +63,13 @@ fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
     daemon.run(Utc::now)
 }
 
-/// The schedule of a config that works as a whole, and the text of the config.
-fn load(args: &Run) -> anyhow::Result<(Schedule, String)> {
+/// The schedule of a config that works as a whole, what it does with its output, and its text.
+fn load(args: &Run) -> anyhow::Result<(Schedule, OutputMode, String)> {
     let (config, text) = settings::load(&args.config)?;
     tamis_pipeline::run::check(&config)?;
     let schedule = config.schedule.as_ref().ok_or_else(|| Error::Config {
         message: format!("`{}` has no schedule", args.config.display()),
         hint: Some("add a section: [schedule], and below it for instance cron = \"@daily\"".into()),
     })?;
-    Ok((Schedule::new(schedule)?, text))
+    Ok((Schedule::new(schedule)?, config.output.mode, text))
 }

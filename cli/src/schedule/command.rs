@@ -3,17 +3,26 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use tamis_pipeline::run::IfLocked;
+use tamis_schemas::config::OutputMode;
+use tamis_schemas::time_span::TimeSpan;
+
 use crate::args::{Format, Global, Run};
 use crate::log::LogFormat;
 
+/// For how long a scheduled run waits for another that adds to the same output, if nobody says what it is to do.
+const PATIENCE: TimeSpan = TimeSpan { seconds: 600 };
+
 /// The arguments of `tamis` for the same config and flags. What comes from the environment is written out.
-pub(crate) fn arguments(config: &Path, args: &Run, global: &Global) -> Vec<OsString> {
+pub(crate) fn arguments(config: &Path, mode: OutputMode, args: &Run, global: &Global) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["run".into(), config.into()];
     let mut flag = |name: &str, value: Option<OsString>| {
         if let Some(value) = value {
             words.extend([name.into(), value]);
         }
     };
+    let waits = (mode == OutputMode::Append).then(|| IfLocked::Wait(PATIENCE.duration()));
+    flag("--if-locked", args.if_locked.or(waits).map(if_locked));
     flag("--metrics-file", args.metrics.metrics_file.as_ref().map(Into::into));
     flag("--threads", global.threads.map(|n| n.to_string().into()));
     flag("--memory-limit", global.memory_limit.map(|size| size.to_string().into()));
@@ -29,4 +38,12 @@ pub(crate) fn arguments(config: &Path, args: &Run, global: &Global) -> Vec<OsStr
         words.push(format!("-{}", "v".repeat(global.verbose.into())).into());
     }
     words
+}
+
+fn if_locked(action: IfLocked) -> OsString {
+    match action {
+        IfLocked::Fail => "fail".into(),
+        IfLocked::Skip => "skip".into(),
+        IfLocked::Wait(time) => format!("wait:{}", TimeSpan { seconds: time.as_secs() }).into(),
+    }
 }

@@ -62,6 +62,11 @@ impl CommitLog {
         self.commits.len() as u64
     }
 
+    /// Whether no other run was added since it was read.
+    pub(super) fn is_newest(&self) -> Result<bool> {
+        Ok(!self.place.is_there(&file_name(self.next_version()))?)
+    }
+
     /// Adds a run of [`next_version`](Self::next_version): from here on it is part of the output. `false`: another run was
     /// faster, and this one is not.
     pub(super) fn append(&mut self, commit: Commit) -> Result<bool> {

@@ -6,6 +6,7 @@
 //! OUT/<table>/_delta_log/<version>.json the same runs, for readers of Delta Lake tables, written after
 //! OUT/_tamis/withdrawn/<run>.arrow      ids of rows that left the output with a run: files have changed
 //! OUT/_tamis/index                      what the runs kept, unless [index] names another place
+//! OUT/_tamis/lease/<epoch>.json         who works on it now, so that others wait instead of losing at their commit
 //! ```
 //!
 //! Of two runs at once, one gets the next version; the other begins anew with what is left to read. What a run that was
@@ -13,6 +14,7 @@
 
 pub(crate) mod delta;
 mod index;
+mod lease;
 mod ledger;
 mod live;
 mod log;
@@ -29,7 +31,9 @@ use tamis_schemas::manifest::{FileRecord, Manifest};
 use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
-pub(crate) use ledger::committed;
+pub use lease::IfLocked;
+pub(crate) use lease::{Claim, Lease, Turn};
+pub(crate) use ledger::{NewInputs, committed};
 pub(crate) use live::{live_files, removed_files};
 pub(crate) use log::{COMMITS, CommitLog};
 pub(crate) use withdrawn::WITHDRAWN;
@@ -49,6 +53,8 @@ pub(crate) const INDEX: &str = "_tamis/index";
 #[derive(Debug, Default)]
 pub(crate) struct NewCommit {
     pub(crate) kind: CommitKind,
+    /// That of the lease.
+    pub(crate) epoch: u64,
     /// Files that were read.
     pub(crate) inputs: Vec<CommittedInput>,
     /// Tables that have other files or columns now.
@@ -114,6 +120,31 @@ impl<'a> Dataset<'a> {
         }
     }
 
+    /// Begins another run, when and under which name.
+    pub(crate) fn begin(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    /// The runs that were added, the first one first.
+    pub(crate) fn commits(&self) -> &[Commit] {
+        self.log.commits()
+    }
+
+    /// Whether no other run was added since it was opened.
+    pub(crate) fn is_newest(&self) -> Result<bool> {
+        self.log.is_newest()
+    }
+
+    /// The newest lease that a run was added under.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.log.commits().iter().map(|commit| commit.epoch).max().unwrap_or_default()
+    }
+
+    /// Where its own files lie.
+    pub(crate) fn home(&self) -> &Place {
+        &self.home
+    }
+
     /// When the run began, and its own name.
     pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp
@@ -154,15 +185,16 @@ impl<'a> Dataset<'a> {
         withdrawn::write(&self.home, &self.run(), ids)
     }
 
-    /// Adds a run, or upkeep. `false`: another was added meanwhile, and this one is not.
+    /// Adds a run, or upkeep, under a lease if it has one. `false`: another was added meanwhile, and this one is not.
     pub(crate) fn commit(&mut self, new: NewCommit, manifest: &Manifest) -> Result<bool> {
-        let NewCommit { kind, inputs, tables, segment, replaced, withdrawn } = new;
+        let NewCommit { kind, epoch, inputs, tables, segment, replaced, withdrawn } = new;
         self.log.append(Commit {
             commit_version: COMMIT_VERSION,
             version: self.log.next_version(),
             run: self.run(),
             kind,
             committed_at: self.stamp.now,
+            epoch,
             inputs,
             tables,
             segment,

@@ -10,6 +10,7 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
 
 pub use gc::gc;
+pub(crate) use merged::merged;
 pub(crate) use table::{TableReader, request};
 pub(crate) use verify::check_file;
 pub use verify::{Verified, verify};
@@ -48,7 +49,7 @@ impl<'a> FinishedRun<'a> {
         let location = if location.len() > 1 { location.trim_end_matches('/') } else { location }.to_owned();
         let place = Place::new(&location, stores, context.runtime.handle())?;
         let commits = CommitLog::load(&place)?.into_commits();
-        let manifest = match merged::merged(&commits) {
+        let manifest = match merged::current(&commits) {
             Some(manifest) => manifest,
             None => match place.get_if_there(MANIFEST)? {
                 Some((bytes, _)) => parse_manifest(&place.display(MANIFEST), &bytes)?,
@@ -74,7 +75,7 @@ impl<'a> FinishedRun<'a> {
         context: &'a Context,
         progress: &'a Progress,
     ) -> Result<Self> {
-        let manifest = merged::merged(&commits).ok_or_else(|| Error::Invariant("an output without a run".into()))?;
+        let manifest = merged::current(&commits).ok_or_else(|| Error::Invariant("an output without a run".into()))?;
         Self::of(location.to_owned(), commits, manifest, stores, context, progress)
     }
 

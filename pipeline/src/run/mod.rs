@@ -13,6 +13,7 @@ mod held_out;
 mod ids;
 mod index;
 mod look;
+mod parts;
 pub(crate) mod pass;
 mod plan;
 mod rejects;
@@ -28,19 +29,20 @@ mod write;
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::commit::CommitKind;
-use tamis_schemas::config::{Changed, Config, IndexConfig, OutputMode, Table};
+use tamis_schemas::config::{Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
+pub use parts::Sharing;
 pub(crate) use plan::parse_text;
 pub(crate) use restore::completed;
 pub use restore::{Restored, restore};
 pub use tune::draw_sample;
 
 use crate::context::Context;
-use crate::dataset::{Dataset, INDEX, NewCommit, committed};
+use crate::dataset::INDEX;
+pub use crate::dataset::IfLocked;
 use crate::dedup::Search;
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::progress::Progress;
@@ -50,7 +52,6 @@ use crate::store::Stores;
 use crate::tiers::{self, DEFAULT_TIER};
 use crate::{Error, Result};
 
-use changed::Superseded;
 use index::IndexRun;
 use plan::Plan;
 
@@ -141,188 +142,138 @@ impl Run<'_> {
 #[derive(Debug)]
 pub enum Outcome {
     /// It wrote what the manifest says.
-    Written(Box<Manifest>),
+    Written {
+        /// Of all parts together.
+        manifest: Box<Manifest>,
+        /// Commits that it came in, if it was added to others.
+        n_parts: usize,
+    },
     /// Earlier runs have read all inputs: nothing was written.
     NothingNew {
         /// Number of the files.
         n_inputs: usize,
     },
+    /// Another run is adding to the output, and this one was told to leave then.
+    Skipped {
+        /// Who that is, and since when.
+        holder: String,
+    },
 }
 
-/// Of runs that are added to the same output at once, one is first, and the others begin anew: so often at most.
-const MOST_TRIES: usize = 8;
+/// A run of its own settings, before it has looked at its inputs.
+#[derive(Debug, Clone, Copy)]
+struct Job<'a> {
+    config: &'a Config,
+    plan: &'a Plan,
+    existing: Existing,
+    stores: &'a Stores,
+    context: &'a Context,
+    progress: &'a Progress,
+}
 
 /// Runs what `config` describes. The `stamp` goes into the index over runs and into the log of an output that runs are added
-/// to, and nowhere else.
+/// to, and nowhere else; `sharing` is for such an output.
 ///
 /// # Errors
-/// Whatever stops the run; nothing is visible at the output then.
+/// Whatever stops the run; nothing is visible at the output then, but for the parts of a run that were added to others before.
 pub fn run(
     config: &Config,
     existing: Existing,
     stamp: &Stamp,
+    sharing: &Sharing,
     stores: &Stores,
     context: &Context,
     progress: &Progress,
 ) -> Result<Outcome> {
     let config = &with_own_index(config.resolved());
     check(config)?;
-    if config.output.mode == OutputMode::Append && existing == Existing::Overwrite {
-        return Err(Error::Config {
-            message: "output.mode is \"append\": there is nothing to overwrite".into(),
-            hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
-        });
-    }
-    let plan = Plan::new(config)?;
-    for try_number in 0..MOST_TRIES {
-        let stamp = Stamp { nonce: format!("{}-{try_number}", stamp.nonce), ..stamp.clone() };
-        if let Some(outcome) = try_run(config, &plan, existing, &stamp, stores, context, progress)? {
-            return Ok(outcome);
-        }
-        tracing::info!("another run was added first: begin anew");
-    }
-    Err(Error::Overtaken { location: config.output.path.clone() })
+    let plan = &Plan::new(config)?;
+    let job = Job { config, plan, existing, stores, context, progress };
+    if config.output.mode == OutputMode::Append { parts::run(job, stamp, sharing) } else { run_alone(job, stamp) }
 }
 
-/// `None`: another run was added to the output meanwhile, and this one is not.
-fn try_run(
-    config: &Config,
-    plan: &Plan,
-    existing: Existing,
-    stamp: &Stamp,
-    stores: &Stores,
-    context: &Context,
-    progress: &Progress,
-) -> Result<Option<Outcome>> {
-    let runtime = context.runtime.handle();
-    let mut dataset = Dataset::open(config, stores, stamp, runtime)?;
-    let added = dataset.as_ref().map(|dataset| Added { run: dataset.run(), tables: dataset.tables() });
-    // Of tables that are not written any more, files may still be replaced.
-    let earlier = added.iter().flat_map(|added| added.tables.keys());
-    let tables: BTreeSet<Table> = plan.tables.iter().chain(earlier).copied().collect();
-    let tables: Vec<Table> = tables.into_iter().collect();
-    let mut output = Output::open(config, &tables, plan.unique_columns(), existing, added, stores, runtime)?;
-    let mut index =
-        IndexRun::open(config, plan.deduplicate.as_ref(), existing, dataset.as_ref(), stores, stamp, context)?;
+/// Writes the output of one run.
+fn run_alone(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
+    let Job { config, plan, existing, stores, context, .. } = job;
+    let mut output = job.output(None)?;
+    let index = IndexRun::open(config, plan.deduplicate.as_ref(), existing, None, stores, stamp, context)?;
     index.as_ref().map_or(Ok(()), IndexRun::announce)?;
     output.prepare()?;
-    let mut inputs = Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
-    let mut superseded = None;
-    if let Some(dataset) = &dataset {
-        let found = dataset.new_inputs(inputs.files(), config.input.changed)?;
-        if !found.are_new.contains(&true) {
-            return Ok(Some(Outcome::NothingNew { n_inputs: found.are_new.len() }));
-        }
-        if config.input.changed == Changed::Replace {
-            let pairs = inputs.files().iter().zip(&found.are_changed);
-            let changed: Vec<&InputFile> = pairs.filter(|(_, is_changed)| **is_changed).map(|(file, _)| file).collect();
-            superseded = Superseded::of(&changed, dataset, &mut output, index.as_mut(), context, progress)?;
-        }
-        inputs = inputs.retain(&found.are_new);
-    }
-    let plan_of_revived = superseded.as_ref().map(|superseded| superseded.plan(config)).transpose()?.flatten();
-    let plan = plan_of_revived.as_ref().unwrap_or(plan);
-    if let Some(superseded) = &superseded {
-        inputs = superseded.before(inputs, stores, context)?;
-    }
-    let run = Run { config, plan, inputs: &inputs, context, progress };
-
-    let held_out = held_out::load(run, stores)?;
-    let lookup = index.as_ref().map(|index| index.lookup(context)).transpose()?;
-    let mut survey = survey::survey(run, held_out, lookup, &mut output)?;
-    check_reject_ratio(run, &survey.rows)?;
-    guards::check_verdicts(run, &mut survey)?;
-    let fitted = select::fit(run, &survey, stores)?;
-    let mut adding = index.as_ref().map(|index| index.adding(context)).transpose()?;
-    let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), &mut output)?;
-    let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();
-    if let (Some(record), Some(staged)) = (&mut written.index, &staged) {
-        (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
-    }
-
-    let mut rows = survey.rows;
-    rows.kept = written.kept;
-    rows.dropped = written.dropped;
-    if rows.rows_in != rows.kept + rows.dropped + rows.rejected {
-        return Err(Error::Invariant(format!(
-            "the rows do not add up: {} read, {} kept, {} dropped, {} rejected; did an input change?",
-            rows.rows_in, rows.kept, rows.dropped, rows.rejected
-        )));
-    }
-    let manifest = Manifest {
-        manifest_version: MANIFEST_VERSION,
-        tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_sha256: sha256_of(&config_for_manifest(config)),
-        config: config_for_manifest(config),
-        inputs: input_records(&inputs, survey.schema.file_rows()).split_off(n_revived(superseded.as_ref())),
-        skipped_files: inputs.skipped().to_vec(),
-        rows,
-        dropped_by_reason: written.dropped_by_reason,
-        decontamination: survey.decontamination,
-        near_duplicates: written.near_duplicates,
-        losses: written.losses,
-        index: written.index,
-        grain: written.grain,
-        scorer: written.scorer,
-        selection: written.selection,
-        tables: output.records().clone(),
-        requests: stores.requests(),
-    };
-    if let Some(dataset) = &mut dataset {
-        return Ok(add(dataset, output, index.as_ref(), staged, &inputs, superseded, &manifest, context)?
-            .then(|| Outcome::Written(Box::new(manifest))));
-    }
+    let inputs = job.discover()?;
+    let (manifest, staged) = job.make(&inputs, index.as_ref(), &mut output)?;
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;
     index.as_ref().map_or(Ok(()), |index| index.commit(staged))?;
-    Ok(Some(Outcome::Written(Box::new(manifest))))
+    Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: 1 })
 }
 
-/// Adds a run to others, with its rows in the index. `false`: another run was added meanwhile, and this one is not.
-fn add(
-    dataset: &mut Dataset<'_>,
-    output: Output,
-    index: Option<&IndexRun>,
-    staged: Option<StagedSegment>,
-    inputs: &Inputs,
-    superseded: Option<Superseded>,
-    manifest: &Manifest,
-    context: &Context,
-) -> Result<bool> {
-    if !index.map_or(Ok(true), IndexRun::is_unchanged)? {
-        return Ok(false);
+impl Job<'_> {
+    fn output(&self, added: Option<Added>) -> Result<Output> {
+        let Self { config, plan, existing, stores, context, .. } = *self;
+        // Of tables that are not written any more, files may still be replaced.
+        let earlier = added.iter().flat_map(|added| added.tables.keys());
+        let tables: BTreeSet<Table> = plan.tables.iter().chain(earlier).copied().collect();
+        let tables: Vec<Table> = tables.into_iter().collect();
+        let runtime = context.runtime.handle();
+        Output::open(config, &tables, plan.unique_columns(), existing, added, stores, runtime)
     }
-    let read = inputs.files().iter().skip(n_revived(superseded.as_ref()));
-    let withdrawn = superseded.map(|superseded| superseded.withdraw(dataset, index.is_some())).transpose()?;
-    let new = NewCommit {
-        kind: CommitKind::Run,
-        inputs: read.map(committed).collect(),
-        tables: output.added_tables(),
-        segment: staged.as_ref().map(|staged| staged.record(dataset.stamp().now)),
-        replaced: output.replaced().clone(),
-        withdrawn,
-    };
-    let is_added = dataset.commit(new, manifest);
-    if let Ok(false) = is_added {
-        return Ok(false);
-    }
-    // Nor is anything removed if nobody knows whether the commit is there: it may name these files.
-    output.keep();
-    if let Some(staged) = staged {
-        staged.keep();
-    }
-    is_added?;
-    let follow = || {
-        index.map_or(Ok(()), |index| index.follow(dataset, context))?;
-        dataset.follow_tables()
-    };
-    follow().map_err(|error| dataset.behind(error))?;
-    Ok(true)
-}
 
-/// Files with rows that are decided once more; they come before the inputs.
-fn n_revived(superseded: Option<&Superseded>) -> usize {
-    superseded.map_or(0, |superseded| superseded.revived.len())
+    fn discover(&self) -> Result<Inputs> {
+        Inputs::discover(&self.config.input.paths, &self.plan.source, self.stores, self.context)
+    }
+
+    /// Writes the tables of `inputs`, and what goes into the index. Nothing of it is visible yet.
+    fn make(
+        &self,
+        inputs: &Inputs,
+        index: Option<&IndexRun>,
+        output: &mut Output,
+    ) -> Result<(Manifest, Option<StagedSegment>)> {
+        let Self { config, plan, stores, context, progress, .. } = *self;
+        let run = Run { config, plan, inputs, context, progress };
+        let held_out = held_out::load(run, stores)?;
+        let lookup = index.map(|index| index.lookup(context)).transpose()?;
+        let mut survey = survey::survey(run, held_out, lookup, output)?;
+        check_reject_ratio(run, &survey.rows)?;
+        guards::check_verdicts(run, &mut survey)?;
+        let fitted = select::fit(run, &survey, stores)?;
+        let mut adding = index.map(|index| index.adding(context)).transpose()?;
+        let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), output)?;
+        let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();
+        if let (Some(record), Some(staged)) = (&mut written.index, &staged) {
+            (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
+        }
+
+        let mut rows = survey.rows;
+        rows.kept = written.kept;
+        rows.dropped = written.dropped;
+        if rows.rows_in != rows.kept + rows.dropped + rows.rejected {
+            return Err(Error::Invariant(format!(
+                "the rows do not add up: {} read, {} kept, {} dropped, {} rejected; did an input change?",
+                rows.rows_in, rows.kept, rows.dropped, rows.rejected
+            )));
+        }
+        let manifest = Manifest {
+            manifest_version: MANIFEST_VERSION,
+            tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_sha256: sha256_of(&config_for_manifest(config)),
+            config: config_for_manifest(config),
+            inputs: input_records(inputs, survey.schema.file_rows()),
+            skipped_files: inputs.skipped().to_vec(),
+            rows,
+            dropped_by_reason: written.dropped_by_reason,
+            decontamination: survey.decontamination,
+            near_duplicates: written.near_duplicates,
+            losses: written.losses,
+            index: written.index,
+            grain: written.grain,
+            scorer: written.scorer,
+            selection: written.selection,
+            tables: output.records().clone(),
+            requests: stores.requests(),
+        };
+        Ok((manifest, staged))
+    }
 }
 
 /// An output that runs are added to has an index of its own, if none is named: or rows would not be compared with those of

@@ -63,6 +63,7 @@ impl Plan {
         }
         check_guards(config)?;
         check_changed(config)?;
+        super::parts::check(config)?;
         check_index(config)?;
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;

@@ -34,7 +34,7 @@ pub struct InputFile {
 }
 
 /// The files of a run: sorted by name, each once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inputs {
     shared: Arc<Shared>,
     skipped: Vec<String>,
@@ -78,8 +78,8 @@ impl Inputs {
         })
     }
 
-    /// Leaves out files.
-    pub(crate) fn retain(self, is_kept: &[bool]) -> Self {
+    /// Some of the files.
+    pub(crate) fn only(&self, is_kept: &[bool]) -> Self {
         let Shared { files, stored, cancel, options, batch_rows } = &*self.shared;
         let kept = || is_kept.iter().enumerate().filter(|(_, is_kept)| **is_kept).map(|(file, _)| file);
         let files: Vec<InputFile> = kept().map(|file| files[file].clone()).collect();
@@ -93,7 +93,7 @@ impl Inputs {
                 options: options.clone(),
                 batch_rows: *batch_rows,
             }),
-            skipped: self.skipped,
+            skipped: self.skipped.clone(),
         }
     }
 

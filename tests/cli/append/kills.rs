@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Nobody waits for another: what is lost is lost at the commit.
+const NO_LEASE: &str = "lease = \"0s\"";
+
 /// What every commit names is there, byte by byte, and every input is in one commit.
 fn check_intact(out: &Path, n_inputs: usize) {
     let commits = commits(out);
@@ -67,7 +70,7 @@ fn workers_that_are_killed_lose_nothing_and_read_nothing_twice() {
     std::fs::create_dir(&store).unwrap();
     std::fs::create_dir(&input).unwrap();
     let names = licences(&store, 12);
-    config(dir.path(), "in", "out");
+    config_with(dir.path(), "in", "out", NO_LEASE);
     let arrive = |file: usize| std::fs::rename(store.join(&names[file]), input.join(&names[file])).unwrap();
     let n_killed = kill_workers(dir.path(), &[], arrive, names.len());
     assert!(n_killed > 0);
@@ -88,7 +91,7 @@ fn on_s3_too() {
     let environment = server.environment();
     let dir = tempfile::tempdir().unwrap();
     let names = licences(dir.path(), 30);
-    config(dir.path(), &server.url("in/"), &server.url("out"));
+    config_with(dir.path(), &server.url("in/"), &server.url("out"), NO_LEASE);
     let arrive = |file: usize| server.put(&format!("in/{}", names[file]), &dir.path().join(&names[file]));
     let n_killed = kill_workers(dir.path(), &environment, arrive, names.len());
     assert!(n_killed > 0);
