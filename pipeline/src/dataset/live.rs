@@ -75,6 +75,7 @@ mod tests {
             run: format!("run-{version}"),
             kind: CommitKind::Run,
             committed_at: version,
+            epoch: 0,
             inputs: Vec::new(),
             tables: BTreeMap::new(),
             segment: None,

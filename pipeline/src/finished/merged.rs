@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use tamis_schemas::commit::{Commit, CommitKind, CommittedInput};
 use tamis_schemas::manifest::{
-    DecontaminationRecord, GrainRecord, IndexRecord, InputRecord, LossRecord, Manifest, NearDuplicateRecord, TableRecord,
+    DecontaminationRecord, GrainRecord, IndexRecord, InputRecord, LossRecord, Manifest, NearDuplicateRecord,
+    TableRecord,
 };
 
 use crate::dataset::live_files;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tamis_schemas::commit::{Commit, CommitKind};
-use tamis_schemas::config::{Config, OutputConfig, OutputMode};
+use tamis_schemas::config::{Changed, Config, OutputConfig, OutputMode};
 use tamis_schemas::manifest::Manifest;
 use tamis_schemas::time_span::TimeSpan;
 
@@ -153,7 +153,8 @@ impl Parts<'_> {
         };
         let mut part = Part::open(self.job, &dataset)?;
         let inputs = self.job.discover()?;
-        let NewInputs { are_new: mut is_left, are_changed } = dataset.new_inputs(inputs.files(), config.input.changed)?;
+        let NewInputs { are_new: mut is_left, are_changed } =
+            dataset.new_inputs(inputs.files(), config.input.changed)?;
         let ended = Ended::NothingLeft(inputs.files().len());
         if !is_left.contains(&true) {
             return Ok(Some(ended));
@@ -278,8 +279,7 @@ impl<'a> Part<'a> {
         counted: &mut BTreeMap<String, u64>,
     ) -> Result<bool> {
         let Job { config, stores, context, progress, .. } = self.job;
-        let superseded =
-            Superseded::of(changed, dataset, &mut self.output, self.index.as_mut(), context, progress)?;
+        let superseded = Superseded::of(changed, dataset, &mut self.output, self.index.as_mut(), context, progress)?;
         let plan = superseded.as_ref().map(|superseded| superseded.plan(config)).transpose()?.flatten();
         let job = Job { plan: plan.as_ref().unwrap_or(self.job.plan), ..self.job };
         let read = match &superseded {

@@ -5,9 +5,9 @@ mod afterwards;
 mod changed;
 mod columns;
 mod kills;
-mod upkeep;
 mod lease;
 mod parts;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

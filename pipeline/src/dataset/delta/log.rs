@@ -90,9 +90,8 @@ impl Head {
         let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
         versions.sort_unstable_by(|left, right| right.cmp(left));
         let Some(&last) = versions.first() else { return Ok(Self::default()) };
-        let run_of = |action: &Value| {
-            (action["txn"]["appId"] == app_id).then(|| action["txn"]["version"].as_u64()).flatten()
-        };
+        let run_of =
+            |action: &Value| (action["txn"]["appId"] == app_id).then(|| action["txn"]["version"].as_u64()).flatten();
         match newest(place, &versions, run_of)? {
             Some(run) => Ok(Self { next_version: last + 1, last_run: Some(run), versions }),
             None => Err(Error::Corrupt {
