@@ -6,7 +6,8 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 10] = [ID, DUPLICATES, REASON, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, EMBEDDING];
+pub const WRITTEN: [&str; 11] =
+    [ID, DUPLICATES, REASON, SOURCE, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, EMBEDDING];
 /// Id of a document: the id column as text, else `<source>#<row>`. Utf8, never null.
 pub const ID: &str = "tamis_id";
 /// Position of a row in the whole input, rejected rows counted too. `UInt64`; inside a run only, never written.
@@ -20,6 +21,8 @@ pub const TEXT: &str = "tamis_text";
 pub const DUPLICATES: &str = "tamis_duplicates";
 /// Why a row was dropped or chosen. Utf8.
 pub const REASON: &str = "tamis_reason";
+/// Name of the input file that a dropped row is from. Utf8, never null.
+pub const SOURCE: &str = "tamis_source";
 /// Rank of a row in a labelling batch, 1 is labelled first. `Int32`.
 pub const RANK: &str = "tamis_rank";
 /// Acquisition score of a row, higher is sooner. Float64.

@@ -1,8 +1,11 @@
 //! Folders, columns, types and numbers that others rely on.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
 
 use arrow::datatypes::DataType;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use crate::support::{floats, json_lines, sample, strings, table, tamis};
 
@@ -24,7 +27,10 @@ fn dedup_writes_what_its_contract_says() {
     let keys: Vec<String> = rows[0].as_object().unwrap().keys().cloned().collect();
     assert_eq!(names(&kept_schema), [keys.clone(), vec!["tamis_id".into(), "tamis_duplicates".into()]].concat());
     assert_eq!(kept_schema.field_with_name("tamis_duplicates").unwrap().data_type(), &DataType::Int64);
-    assert_eq!(names(&dropped_schema), [keys, vec!["tamis_id".into(), "tamis_reason".into()]].concat());
+    assert_eq!(
+        names(&dropped_schema),
+        [keys, vec!["tamis_id".into(), "tamis_reason".into(), "tamis_source".into()]].concat()
+    );
     assert_eq!(names(&rejected_schema), ["source", "row", "byte_offset", "reason", "raw"]);
     let expect = [
         ("dropped_id", DataType::Utf8),
@@ -53,6 +59,9 @@ fn dedup_writes_what_its_contract_says() {
     assert!(floats(&evidence, "similarity").iter().all(|similarity| (0.7..=1.0).contains(similarity)));
     assert!(strings(&dropped, "tamis_reason").iter().all(|reason| !reason.is_empty()));
 
+    assert!(strings(&dropped, "tamis_source").iter().all(|source| *source == input));
+    assert!(has_dictionary(&out.join("dropped/part-00000.parquet"), "tamis_source"));
+
     let summary = ended.json();
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
@@ -63,6 +72,13 @@ fn dedup_writes_what_its_contract_says() {
     for (name, rows) in [("kept", kept.num_rows()), ("evidence", evidence.num_rows())] {
         assert_eq!(manifest["tables"][name]["rows"], rows);
     }
+}
+
+fn has_dictionary(file: &Path, column: &str) -> bool {
+    let file = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
+    let group = file.metadata().row_group(0);
+    let column = group.columns().iter().find(|found| found.column_path().string() == column).unwrap();
+    column.dictionary_page_offset().is_some()
 }
 
 #[test]
@@ -164,7 +180,9 @@ fn input_columns_named_like_those_of_a_table_are_replaced_there() {
     let dir = tempfile::tempdir().unwrap();
     let rows: String = ["one", "one", "two", "two", "three"]
         .iter()
-        .map(|text| format!("{{\"text\":\"{text}\",\"tamis_reason\":\"mine\",\"tamis_score\":0.5}}\n"))
+        .map(|text| {
+            format!("{{\"text\":\"{text}\",\"tamis_reason\":\"mine\",\"tamis_source\":\"s\",\"tamis_score\":0.5}}\n")
+        })
         .collect();
     std::fs::write(dir.path().join("in.jsonl"), rows).unwrap();
     for flags in ["", "--recall 1.0 --keep longest", "--max-dropped-ratio 0.9 --scope within-source"] {
@@ -172,8 +190,10 @@ fn input_columns_named_like_those_of_a_table_are_replaced_there() {
         let (_, kept) = table(&dir.path().join("out"), "kept");
         assert_eq!(strings(&kept, "tamis_id"), ["in.jsonl#0", "in.jsonl#2", "in.jsonl#4"], "{flags}");
         assert_eq!(strings(&kept, "tamis_reason"), ["mine", "mine", "mine"], "{flags}");
+        assert_eq!(strings(&kept, "tamis_source"), ["s", "s", "s"], "{flags}");
         let (_, dropped) = table(&dir.path().join("out"), "dropped");
         assert_eq!(strings(&dropped, "tamis_reason"), ["identical", "identical"], "{flags}");
+        assert_eq!(strings(&dropped, "tamis_source"), ["in.jsonl", "in.jsonl"], "{flags}");
         assert_eq!(floats(&dropped, "tamis_score"), [0.5, 0.5], "{flags}");
     }
     // What one run dropped, another may read.

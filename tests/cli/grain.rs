@@ -279,15 +279,16 @@ fn tables_may_lie_in_other_tiers() {
 fn columns_that_a_run_replaced_are_named_and_no_others_are_missing() {
     let dir = tempfile::tempdir().unwrap();
     let row = |id: &str, text: &str| {
-        format!("{{\"id\":\"{id}\",\"text\":\"{text}\",\"tamis_duplicates\":3,\"tamis_reason\":\"mine\"}}\n")
+        let added = "\"tamis_duplicates\":3,\"tamis_reason\":\"mine\",\"tamis_source\":\"mine\"";
+        format!("{{\"id\":\"{id}\",\"text\":\"{text}\",{added}}}\n")
     };
     let repeats = "again and ".repeat(60);
     fs::write(dir.path().join("in.jsonl"), [row("a", "same"), row("b", "same"), row("c", &repeats)].concat()).unwrap();
     let base = "[input]\npaths = [\"in.jsonl\"]\n[output]\npath = \"out\"\n";
     for (stages, flags, lost) in [
-        ("[deduplicate]\n", "", &["tamis_duplicates", "tamis_reason"][..]),
+        ("[deduplicate]\n", "", &["tamis_duplicates", "tamis_reason", "tamis_source"][..]),
         ("[deduplicate]\n", "--kept-only", &["tamis_duplicates"]),
-        ("[repetition]\n", "", &["tamis_reason"]),
+        ("[repetition]\n", "", &["tamis_reason", "tamis_source"]),
         ("[repetition]\n", "--kept-only", &[]),
         ("[repetition]\naction = \"cut\"\n", "", &[]),
     ] {
@@ -295,11 +296,11 @@ fn columns_that_a_run_replaced_are_named_and_no_others_are_missing() {
         tamis(dir.path(), "run c.toml --overwrite").expect_code(0);
         let ended = tamis(dir.path(), &format!("restore out -o back --overwrite {flags}")).expect_code(0);
         let (schema, back) = table(&dir.path().join("back"), "kept");
-        for name in ["tamis_duplicates", "tamis_reason"] {
+        for name in ["tamis_duplicates", "tamis_reason", "tamis_source"] {
             let is_lost = lost.contains(&name);
             assert_eq!(ended.stderr.contains(name), is_lost, "{stages}{flags}: {}", ended.stderr);
             assert_eq!(schema.field_with_name(name).is_err(), is_lost, "{stages}{flags}: {name}");
-            let value = if name == "tamis_reason" { "mine" } else { "3" };
+            let value = if name == "tamis_duplicates" { "3" } else { "mine" };
             assert!(is_lost || strings(&back, name).iter().all(|found| found == value), "{stages}{flags}: {name}");
         }
     }

@@ -120,7 +120,7 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
     let has = |table: &TableReader<'_>, name: &str| table.columns.schema().field_with_name(name).is_ok();
     let mut replaced = Vec::new();
     let mut lost = Vec::new();
-    // Those of `dropped` are the input's, but for the reason.
+    // Those of `dropped` are the input's, but for the reason and the file.
     if !run.manifest().config["deduplicate"].is_null() {
         replaced.push(columns::DUPLICATES);
         let of_input = match dropped {
@@ -130,8 +130,10 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
         lost.extend(of_input.then_some(columns::DUPLICATES));
     }
     if dropped.is_some() {
-        replaced.push(columns::REASON);
-        lost.extend(has(kept, columns::REASON).then_some(columns::REASON));
+        for name in [columns::REASON, columns::SOURCE] {
+            replaced.push(name);
+            lost.extend(has(kept, name).then_some(name));
+        }
     }
     if !lost.is_empty() {
         tracing::warn!(columns = lost.join(", "), "the run replaced columns of its input; they are not brought back");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
@@ -67,6 +67,25 @@ pub(super) fn id_field() -> Field {
 /// Why a row was dropped or chosen.
 pub(super) fn reason_field() -> Field {
     Field::new(columns::REASON, DataType::Utf8, false)
+}
+
+/// The input file of a dropped row.
+pub(super) fn source_field() -> Field {
+    Field::new(columns::SOURCE, DataType::Utf8, false)
+}
+
+/// Appends the name of the input file that the rows are from.
+pub(super) fn with_source(batch: &RecordBatch, name: &str) -> Result<RecordBatch> {
+    append(batch, source_field(), Arc::new(StringArray::from_iter_values(vec![name; batch.num_rows()])))
+}
+
+/// Appends a column.
+pub(super) fn append(batch: &RecordBatch, field: Field, values: ArrayRef) -> Result<RecordBatch> {
+    let mut fields = batch.schema_ref().fields().to_vec();
+    fields.push(Arc::new(field));
+    let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
+    let columns = batch.columns().iter().cloned().chain([values]).collect();
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
 /// Splits a batch by whether `column_name` is null: (null, not null).

@@ -17,7 +17,7 @@ use super::grain::CutRows;
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
-use super::route::{Carried, id_field, reason_field, split_by_null};
+use super::route::{Carried, id_field, reason_field, source_field, split_by_null, with_source};
 use super::select::{Chooser, Fitted};
 use super::sources::{SourceOf, Tallies};
 use super::survey::Survey;
@@ -29,7 +29,7 @@ use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
-use crate::source::{Columns, Decoded, Request};
+use crate::source::{Columns, Decoded, Inputs, Request};
 use crate::stage::MapStage;
 use crate::{Error, Result};
 
@@ -62,10 +62,11 @@ pub(super) fn write(
     let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
     let kept_fields = [id_field(), duplicates_field()];
     let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
-    let dropped = carried_by(&[id_field(), reason_field()]);
+    let dropped = carried_by(&[id_field(), reason_field(), source_field()]);
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
+        inputs: run.inputs,
         cutter,
         verdicts: survey.verdicts(),
         index_rows,
@@ -189,6 +190,7 @@ fn write_evidence(
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
+    inputs: &'a Inputs,
     cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
     index_rows: Option<&'a IndexRows>,
@@ -226,7 +228,8 @@ impl Router<'_> {
             ids = Some((rows_of(batch)?.clone(), ids_of(batch)?.clone()));
             let batch = self.verdicts.apply(batch)?;
             tallies = self.source.as_ref().map(|source| source.count(file, &batch)).transpose()?;
-            split_by_null(&batch, columns::REASON)?
+            let (kept, dropped) = split_by_null(&batch, columns::REASON)?;
+            (kept, with_source(&dropped, &self.inputs.files()[file].name)?)
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
