@@ -242,6 +242,25 @@ fn nothing_of_a_text_reaches_the_terminal() {
 }
 
 #[test]
+fn files_are_counted_where_ids_do_not_name_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |id: &str| format!("{}\n", json!({"id": id, "text": FILLER}));
+    std::fs::write(dir.path().join("a.jsonl"), row("x") + &row("y")).unwrap();
+    std::fs::write(dir.path().join("b.jsonl"), row("z#1")).unwrap();
+    let config = "[input]\npaths = [\"a.jsonl\", \"b.jsonl\"]\n[deduplicate]\n[output]\npath = \"out\"\nmode = \"append\"\n";
+    std::fs::write(dir.path().join("run.toml"), config).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let shown = tamis(dir.path(), "inspect out --format json").expect_code(0).json();
+    assert_eq!(
+        shown["overview"]["sources"]["sources"],
+        json!([
+            {"name": "a.jsonl", "rows": 2, "dropped": 1, "same_source": null},
+            {"name": "b.jsonl", "rows": 1, "dropped": 1, "same_source": null},
+        ])
+    );
+}
+
+#[test]
 fn templates_and_tiers_are_followed() {
     let dir = tempfile::tempdir().unwrap();
     let rows: String = [("a", "First"), ("b", "Second")]

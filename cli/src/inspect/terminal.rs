@@ -172,7 +172,7 @@ impl<W: Write> Page<'_, W> {
             count(n_shown)
         };
         self.title(&format!("by {name} ({which})"))?;
-        let has_same = sources.column.is_none() && sources.n_sources > 1;
+        let has_same = sources.n_sources > 1 && sources.sources.iter().any(|source| source.same_source.is_some());
         let same = if has_same { "for same" } else { "" };
         self.line(&format!("  {:>11}  {:>11}  {:>7}  {same:>9}", "rows", "dropped", ""))?;
         for source in &sources.sources {

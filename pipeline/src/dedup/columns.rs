@@ -20,7 +20,7 @@ pub const BAND_KEYS: &str = "tamis_band_keys";
 /// Group of the row: only rows of one group are compared. `FixedSizeBinary(16)`.
 pub const GROUP: &str = "tamis_group";
 /// Source of the row: only rows of different sources are compared. `FixedSizeBinary(16)`.
-pub const SOURCE: &str = "tamis_source";
+pub const SOURCE: &str = "tamis_source_key";
 /// Shingles of the text, each counted once. `UInt64`.
 pub const SET_SIZE: &str = "tamis_set_size";
 /// The least shingles of the text, sorted, each once. `List<UInt64>`.

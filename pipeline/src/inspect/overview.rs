@@ -48,7 +48,7 @@ pub struct Overview {
     pub cluster_sizes: Vec<SizeBin>,
     /// Some clusters, in the order asked for.
     pub clusters: Vec<ClusterSummary>,
-    /// Rows by source; `None` if the ids do not tell the input file.
+    /// Rows by source; `None` if nothing tells the input file.
     pub sources: Option<Sources>,
 }
 
@@ -113,7 +113,10 @@ pub fn overview(run: &FinishedRun<'_>, settings: &OverviewSettings) -> Result<Ov
     })?;
     let sources = match &settings.by {
         Some(column) => Some(by_column(run, column, settings.top, cluster_sources.as_mut())?),
-        None => files.summary(settings.top),
+        None => {
+            files.or_read(run)?;
+            files.summary(settings.top)
+        }
     };
     let clusters = clusters.finish(
         settings.sort,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use arrow::array::{AsArray, StringArray};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::DataType;
+use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::Manifest;
 use xxhash_rust::xxh3::xxh3_128;
@@ -30,7 +31,7 @@ pub struct Sources {
     pub sources: Vec<SourceSummary>,
     /// All sources.
     pub n_sources: u64,
-    /// Dropped rows whose id does not tell the file.
+    /// Dropped rows of which nothing tells the file.
     pub unknown_dropped: u64,
 }
 
@@ -54,7 +55,7 @@ fn most_dropped(mut sources: Vec<SourceSummary>, top: usize) -> Vec<SourceSummar
     sources
 }
 
-/// Counts by the file that an id of the form `<file>#<row>` names.
+/// Counts by the file that an id of the form `<file>#<row>` names, or the table `dropped`.
 #[derive(Debug)]
 pub(super) struct FileSources {
     index: HashMap<String, usize>,
@@ -96,7 +97,36 @@ impl FileSources {
         self.index.get(file).copied().filter(|_| is_row)
     }
 
-    /// What was counted; `None` if no id tells its file.
+    /// If no id tells its file, counts what `dropped` says: there no id of a kept row tells anything either.
+    pub(super) fn or_read(&mut self, run: &FinishedRun<'_>) -> Result<()> {
+        if self.unknown_dropped == 0 || self.files.iter().any(|file| file.dropped > 0) {
+            return Ok(());
+        }
+        let dropped = match run.table(Table::Dropped) {
+            Ok(dropped) => dropped.filter(|dropped| dropped.schema().field_with_name(columns::SOURCE).is_ok()),
+            // It may lie in an archive, and the rest of an overview does not need it.
+            Err(error) => {
+                run.context.cancel.check()?;
+                tracing::warn!(%error, "the files of dropped rows are not known");
+                None
+            }
+        };
+        let Some(dropped) = dropped else { return Ok(()) };
+        self.unknown_dropped = 0;
+        self.files.iter_mut().for_each(|file| file.same_source = None);
+        dropped.scan("reading sources", &request(&[columns::SOURCE]), |batch| {
+            let names = cast(batch.column(0), &DataType::Utf8)?;
+            for name in names.as_string::<i32>() {
+                match name.and_then(|name| self.index.get(name)) {
+                    Some(&index) => self.files[index].dropped += 1,
+                    None => self.unknown_dropped += 1,
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// What was counted; `None` if nothing tells the file of any row.
     pub(super) fn summary(&self, top: usize) -> Option<Sources> {
         let n_known: u64 = self.files.iter().map(|file| file.dropped).sum();
         (n_known > 0).then(|| Sources {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
+use arrow::datatypes::{DataType, Field, UInt64Type};
 use tamis_schemas::columns::DUPLICATES;
 use tamis_schemas::config::Table;
 
 use super::ids::rows_of;
 use super::survey::Survey;
-use super::{Run, pass};
+use super::{Run, pass, route};
 use crate::Result;
 use crate::dedup::DuplicateCounts;
 use crate::source::{Columns, Request};
@@ -70,10 +70,5 @@ pub(super) fn append(batch: &RecordBatch, counts: &DuplicateCounts) -> Result<Re
         let sum = own.saturating_add(counts.dropped_for(row)?);
         Ok(i64::try_from(sum).unwrap_or(i64::MAX))
     });
-    let sums: ArrayRef = Arc::new(Int64Array::from(sums.collect::<Result<Vec<_>>>()?));
-    let mut fields = batch.schema_ref().fields().to_vec();
-    fields.push(Arc::new(duplicates_field()));
-    let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
-    let columns = batch.columns().iter().cloned().chain([sums]).collect();
-    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+    route::append(batch, duplicates_field(), Arc::new(Int64Array::from(sums.collect::<Result<Vec<_>>>()?)))
 }

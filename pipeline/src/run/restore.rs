@@ -127,7 +127,7 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
     let has = |table: &TableReader<'_>, name: &str| table.columns.schema().field_with_name(name).is_ok();
     let mut replaced = Vec::new();
     let mut lost = Vec::new();
-    // Those of `dropped` are the input's, but for the reason.
+    // Those of `dropped` are the input's, but for the reason and the file.
     if !run.manifest().config["deduplicate"].is_null() {
         replaced.push(columns::DUPLICATES);
         let of_input = match dropped {

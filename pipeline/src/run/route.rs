@@ -69,18 +69,22 @@ pub(super) fn reason_field() -> Field {
     Field::new(columns::REASON, DataType::Utf8, false)
 }
 
-/// The input file of a row.
+/// The input file of a dropped row.
 pub(super) fn source_field() -> Field {
     Field::new(columns::SOURCE, DataType::Utf8, false)
 }
 
-/// Appends the name of the file that the rows of a batch are of.
+/// Appends the name of the input file that the rows are from.
 pub(super) fn with_source(batch: &RecordBatch, name: &str) -> Result<RecordBatch> {
+    append(batch, source_field(), Arc::new(StringArray::from_iter_values(vec![name; batch.num_rows()])))
+}
+
+/// Appends a column.
+pub(super) fn append(batch: &RecordBatch, field: Field, values: ArrayRef) -> Result<RecordBatch> {
     let mut fields = batch.schema_ref().fields().to_vec();
-    fields.push(Arc::new(source_field()));
-    let names: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, batch.num_rows())));
-    let columns = batch.columns().iter().cloned().chain([names]).collect();
+    fields.push(Arc::new(field));
     let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
+    let columns = batch.columns().iter().cloned().chain([values]).collect();
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field};
 use tamis_schemas::columns;
 
 use super::ids::rows_of;
+use super::route::append;
 use crate::dedup::{DropReason, Verdict};
 use crate::{Result, RowSet, decontaminate};
 
@@ -31,12 +32,7 @@ impl Verdicts {
     /// Appends `tamis_reason`, null for rows that stay.
     pub(super) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let reasons: StringArray = rows_of(batch)?.values().iter().map(|&row| self.reason(row)).collect();
-        let mut fields = batch.schema_ref().fields().to_vec();
-        fields.push(Arc::new(Field::new(columns::REASON, DataType::Utf8, true)));
-        let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
-        let reasons: ArrayRef = Arc::new(reasons);
-        let columns = batch.columns().iter().cloned().chain([reasons]).collect();
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+        append(batch, Field::new(columns::REASON, DataType::Utf8, true), Arc::new(reasons))
     }
 
     fn reason(&self, row: u64) -> Option<&'static str> {

@@ -29,7 +29,7 @@ use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
-use crate::source::{Columns, Decoded, Request};
+use crate::source::{Columns, Decoded, Inputs, Request};
 use crate::stage::MapStage;
 use crate::{Error, Result};
 
@@ -68,6 +68,7 @@ pub(super) fn write(
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
+        inputs: run.inputs,
         cutter,
         verdicts: survey.verdicts(),
         index_rows,
@@ -76,7 +77,7 @@ pub(super) fn write(
         source: guards.as_ref().and_then(Guards::source),
         kept: &kept,
         dropped: &dropped,
-        names: names_sources.then(|| run.inputs.files().iter().map(|file| file.name.clone()).collect()),
+        names_sources,
         carries_rows: run.plan.writes(Table::Kept) || run.plan.writes(Table::Dropped),
     };
     let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
@@ -193,6 +194,7 @@ fn write_evidence(
 /// Row-local work of the pass.
 #[derive(Debug)]
 struct Router<'a> {
+    inputs: &'a Inputs,
     cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
     index_rows: Option<&'a IndexRows>,
@@ -201,8 +203,8 @@ struct Router<'a> {
     source: Option<SourceOf>,
     kept: &'a Carried,
     dropped: &'a Carried,
-    /// Names of the files, if dropped rows say of which they are.
-    names: Option<Vec<String>>,
+    /// Whether dropped rows say of which file they are.
+    names_sources: bool,
     carries_rows: bool,
 }
 
@@ -237,9 +239,9 @@ impl Router<'_> {
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
-        let dropped = match &self.names {
-            Some(names) => with_source(&dropped, &names[file])?,
-            None => dropped,
+        let dropped = match self.names_sources {
+            true => with_source(&dropped, &self.inputs.files()[file].name)?,
+            false => dropped,
         };
         // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
         let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;

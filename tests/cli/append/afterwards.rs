@@ -198,5 +198,11 @@ fn an_output_of_the_first_version_is_read_and_added_to() {
     config(dir.path(), "in", "out");
     tamis(dir.path(), "run run.toml").expect_code(0);
     assert_eq!(local_delta(dir.path(), "kept")["rows"], sum(&commits(&dir.path().join("out")), "kept"));
+    // The first version did not write this column.
+    let (dropped, first) = (local_delta(dir.path(), "dropped"), &commits(&dir.path().join("out"))[..2]);
+    assert_eq!(dropped["nulls"]["tamis_source"], sum(first, "dropped"));
+    assert!(dropped["rows"].as_u64() > dropped["nulls"]["tamis_source"].as_u64());
     tamis(dir.path(), "inspect out").expect_code(0);
+    tamis(dir.path(), "restore out -o back").expect_code(0);
+    assert!(table(&dir.path().join("back"), "kept").0.field_with_name("tamis_source").is_err());
 }
