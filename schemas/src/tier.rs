@@ -30,7 +30,8 @@ pub struct TierConfig {
     /// Storage class in the provider's own words, instead of `class`: `STANDARD_IA`, `NEARLINE`, `Cool`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<String>,
-    /// How long tables are kept, in whole days: `90d`. `tamis tiers lifecycle` makes bucket rules of it, a run removes nothing.
+    /// How long tables are kept, in whole days: `90d`. A run removes nothing: `tamis tiers lifecycle` makes
+    /// bucket rules of it, and `tamis gc` heeds it where runs are added to the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Age>,
     /// zstd level, 1 to 22.

@@ -156,28 +156,29 @@ fn tables(placed: &Placed<'_>) -> Option<Finding> {
 
 fn retention(placed: &Placed<'_>, class: Option<&Class>) -> Option<Finding> {
     let days = placed.tier.retention?.whole_days()?;
-    let Some(class) = class else {
+    if class.is_none() && !placed.is_added_to {
         return Some(Finding::warning(
             "retention",
             "nothing removes old files of a folder",
             "remove them by a task of the system, or leave `retention` out",
         ));
-    };
-    if days < class.least_days {
+    }
+    if let Some(class) = class.filter(|class| days < class.least_days) {
         return Some(Finding::warning(
             "retention",
             format!("{days} days are kept, {} are billed", class.least_days),
             format!("keep them for {} days, or choose another class", class.least_days),
         ));
     }
+    let by = if placed.is_added_to { "`tamis gc`" } else { "the rules of `tamis tiers lifecycle`" };
     if placed.tables.contains(&Table::Kept) {
         return Some(Finding::warning(
             "retention",
-            "`kept` goes here, which no lifecycle rule of ours removes: its files are the result",
+            format!("`kept` goes here, which stays: its files are the result"),
             "send tables that may go to a tier of their own, and give that one the retention",
         ));
     }
-    Some(Finding::ok("retention", format!("{days} days, by the rules of `tamis tiers lifecycle`")))
+    Some(Finding::ok("retention", format!("{days} days, by {by}")))
 }
 
 fn file_size(placed: &Placed<'_>, class: &Class) -> Finding {

@@ -1,6 +1,6 @@
 //! The tiers of a config, each where it lies, with the tables that a run writes to it.
 
-use tamis_schemas::config::{Config, Table};
+use tamis_schemas::config::{Config, OutputMode, Table};
 use tamis_schemas::tier::TierConfig;
 
 use super::settings::DEFAULT_TIER;
@@ -16,6 +16,8 @@ pub(super) struct Placed<'a> {
     pub(super) tables: Vec<Table>,
     /// Whether the manifest lies here.
     pub(super) is_home: bool,
+    /// Whether runs are added to the output.
+    pub(super) is_added_to: bool,
 }
 
 /// Every tier, the manifest's place first.
@@ -29,6 +31,7 @@ pub(super) fn placed(config: &Config) -> Result<Vec<Placed<'_>>> {
         tables.iter().filter(is_here).copied().collect()
     };
     let home = config.output.path.trim_end_matches('/');
+    let is_added_to = config.output.mode == OutputMode::Append;
     let default = config.tiers.get(DEFAULT_TIER).cloned().unwrap_or_default();
     let mut found = vec![Placed {
         name: DEFAULT_TIER,
@@ -36,10 +39,11 @@ pub(super) fn placed(config: &Config) -> Result<Vec<Placed<'_>>> {
         tier: TierConfig { url: None, ..default },
         url: home,
         is_home: true,
+        is_added_to,
     }];
     for (name, tier) in config.tiers.iter().filter(|(name, tier)| *name != DEFAULT_TIER || tier.url.is_some()) {
         let url = tier.url.as_deref().map_or(home, |url| url.trim_end_matches('/'));
-        found.push(Placed { name, tier: tier.clone(), url, tables: tables_of(name), is_home: false });
+        found.push(Placed { name, tier: tier.clone(), url, tables: tables_of(name), is_home: false, is_added_to });
     }
     Ok(found)
 }
