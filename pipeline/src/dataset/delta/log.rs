@@ -26,7 +26,7 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
     }
     for _ in 0..MOST_TRIES {
         let head = Head::read(place, &app_id(commits))?;
-        let Some(entry) = head.next_entry(table, commits)? else { return Ok(()) };
+        let Some(entry) = head.next_entry(place, table, commits)? else { return Ok(()) };
         // Whether this is ours or another's, the next look tells what is left to do.
         place.put_new(&file_name(head.next_version), &entry)?;
     }
@@ -35,7 +35,7 @@ pub(in crate::dataset) fn follow(place: &Place, table: Table, commits: &[Commit]
 
 /// Whether the log of the table at `place` lacks a run that was added to the output.
 pub(crate) fn lags(place: &Place, table: Table, commits: &[Commit]) -> Result<bool> {
-    Ok(Head::read(place, &app_id(commits))?.next_entry(table, commits)?.is_some())
+    Ok(Head::read(place, &app_id(commits))?.next_entry(place, table, commits)?.is_some())
 }
 
 /// Where a log ends.
@@ -44,35 +44,20 @@ struct Head {
     next_version: u64,
     /// The last run that is in it.
     last_run: Option<u64>,
-    /// The newest `metaData`, as far as it was looked for.
-    metadata: Option<Value>,
+    /// Its entries, the newest first.
+    versions: Vec<u64>,
 }
 
 impl Head {
     fn read(place: &Place, app_id: &str) -> Result<Self> {
         let names: Vec<String> = place.list(LOG)?.into_iter().map(|(name, _)| name).collect();
         let mut versions: Vec<u64> = names.iter().filter_map(|name| version_of(name)).collect();
-        versions.sort_unstable();
-        let Some(&last) = versions.last() else { return Ok(Self::default()) };
-        let mut head = Self { next_version: last + 1, ..Self::default() };
-        for version in versions.into_iter().rev() {
-            let name = file_name(version);
-            let Some((bytes, _)) = place.get_if_there(&name)? else { continue };
-            for action in actions(&bytes, &place.display(&name))? {
-                if let Some(metadata) = action.get("metaData") {
-                    head.metadata.get_or_insert_with(|| metadata.clone());
-                }
-                if head.last_run.is_none() && action["txn"]["appId"] == app_id {
-                    head.last_run = action["txn"]["version"].as_u64();
-                }
-            }
-            if head.last_run.is_some() && head.metadata.is_some() {
-                return Ok(head);
-            }
-        }
-        match head.last_run {
-            // What came before is in a checkpoint only.
-            Some(_) => Ok(head),
+        versions.sort_unstable_by(|left, right| right.cmp(left));
+        let Some(&last) = versions.first() else { return Ok(Self::default()) };
+        let run_of =
+            |action: &Value| (action["txn"]["appId"] == app_id).then(|| action["txn"]["version"].as_u64()).flatten();
+        match newest(place, &versions, run_of)? {
+            Some(run) => Ok(Self { next_version: last + 1, last_run: Some(run), versions }),
             None => Err(Error::Corrupt {
                 location: place.display(LOG),
                 format: "the log of this output",
@@ -81,8 +66,8 @@ impl Head {
         }
     }
 
-    /// The entry of the first run that the log lacks.
-    fn next_entry(&self, table: Table, commits: &[Commit]) -> Result<Option<Bytes>> {
+    /// The entry of the first run that the log at `place` lacks.
+    fn next_entry(&self, place: &Place, table: Table, commits: &[Commit]) -> Result<Option<Bytes>> {
         let of_table = |commit: &&Commit| commit.tables.contains_key(&table);
         let is_later = |commit: &&Commit| self.last_run.is_none_or(|last| last < commit.version);
         let Some(commit) = commits.iter().filter(of_table).find(is_later) else { return Ok(None) };
@@ -112,7 +97,9 @@ impl Head {
                     "createdTime": milliseconds(commit),
                 })
             };
-            let mut metadata = self.metadata.clone().unwrap_or_else(of_first_run);
+            // Of what came before a checkpoint nothing may be left.
+            let found = newest(place, &self.versions, |action| action.get("metaData").cloned())?;
+            let mut metadata = found.unwrap_or_else(of_first_run);
             metadata["schemaString"] = schema.to_json()?.to_string().into();
             actions.push(json!({"metaData": metadata}));
         }
@@ -134,6 +121,18 @@ impl Head {
         let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
         Ok(Some((lines.join("\n") + "\n").into()))
     }
+}
+
+/// What `find` finds in the newest entry that has it, among those that are still there.
+fn newest<T>(place: &Place, versions: &[u64], find: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
+    for &version in versions {
+        let name = file_name(version);
+        let Some((bytes, _)) = place.get_if_there(&name)? else { continue };
+        if let Some(found) = actions(&bytes, &place.display(&name))?.iter().find_map(&find) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Who we are in the transactions of a log: this output, and no other that writes to the same place.
