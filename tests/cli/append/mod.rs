@@ -5,6 +5,8 @@ mod afterwards;
 mod columns;
 mod kills;
 mod lease;
+mod many;
+mod outages;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
