@@ -565,12 +565,23 @@ pub struct OutputConfig {
     /// over. `0s`: runs do not wait for each other. Default: `1m`. Changes nothing that a run writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<TimeSpan>,
+    /// How it is made sure that of runs that are added at the same time one is first. Changes nothing that a run writes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub commit: CommitMode,
 }
 
 impl OutputConfig {
     /// All tables of one run, at `path`.
     pub fn new(path: String) -> Self {
-        Self { path, tables: None, mode: OutputMode::default(), commit_files: None, commit_bytes: None, lease: None }
+        Self {
+            path,
+            tables: None,
+            mode: OutputMode::default(),
+            commit_files: None,
+            commit_bytes: None,
+            lease: None,
+            commit: CommitMode::default(),
+        }
     }
 }
 
@@ -584,6 +595,17 @@ pub enum OutputMode {
     /// Each run reads the files that no earlier one has read, and adds what it makes of them. Rows are compared with those that
     /// earlier runs kept.
     Append,
+}
+
+/// Who makes sure that of runs that are added at the same time one is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommitMode {
+    /// The store, by the conditions of puts: one that does not heed them is refused.
+    #[default]
+    Conditional,
+    /// The user: no two runs write to the output or its index at once. If two do, what one of them added is lost.
+    UnsafeSingleWriter,
 }
 
 /// Tables that a run writes.

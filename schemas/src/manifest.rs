@@ -376,12 +376,17 @@ pub struct FilePart {
 }
 
 /// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose
-/// order must not change the manifest (each file has a record of its own), and without the schedule and the lease.
+/// order must not change the manifest (each file has a record of its own), and without the schedule, the lease and `output.commit`.
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
-    for (section, key) in
-        [("output", "path"), ("output", "lease"), ("input", "paths"), ("decontaminate", "paths"), ("index", "url")]
-    {
+    for (section, key) in [
+        ("output", "path"),
+        ("output", "lease"),
+        ("output", "commit"),
+        ("input", "paths"),
+        ("decontaminate", "paths"),
+        ("index", "url"),
+    ] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);
         }

@@ -73,6 +73,22 @@ fn systemd_gets_a_service_and_a_timer() {
     assert!(!plain.contains("RandomizedDelaySec"), "{plain}");
 }
 
+#[test]
+fn scheduled_runs_that_are_added_to_others_wait_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |flags: &str| {
+        print(dir.path(), SCHEDULE, "crontab");
+        let path = dir.path().join("night ly.toml");
+        let config = fs::read_to_string(&path).unwrap().replace("path = \"out\"", "path = \"out\"\nmode = \"append\"");
+        fs::write(path, config).unwrap();
+        let args = ["schedule", "print", "night ly.toml", "--target", "systemd"];
+        finish(command(dir.path()).args(args).args(flags.split_whitespace())).expect_code(0).stdout
+    };
+    assert!(text("").contains("night ly.toml\" --if-locked wait:10m\n"), "{}", text(""));
+    assert!(text("--if-locked skip").contains(" --if-locked skip\n"));
+    assert!(text("--if-locked wait:90s").contains(" --if-locked wait:90s\n"));
+}
+
 const YAML: &str = "import json, sys, yaml
 print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1]))), default=str))";
 

@@ -1,5 +1,6 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
+pub mod objects;
 pub mod proxy;
 pub mod python;
 pub mod s3;

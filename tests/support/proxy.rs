@@ -27,6 +27,8 @@ pub enum Fault {
     CutBody,
     /// The server does what it asks; the answer is `500`.
     DoneButFailed,
+    /// The server does what it asks, whatever its conditions. Such a request must not be signed.
+    Unconditional,
 }
 
 /// Decides what becomes of a request, by its number, its method and its path.
@@ -105,7 +107,7 @@ fn serve(
             Some(Fault::Expired) => error(403, "ExpiredToken"),
             Some(Fault::Skewed) => error(403, "RequestTimeTooSkewed"),
             Some(Fault::Reset) => return client.shutdown(Shutdown::Both),
-            _ => forward(port, &head, &body)?,
+            _ => forward(port, &head, &body, fault == Some(Fault::Unconditional))?,
         };
         let answer = match fault {
             Some(Fault::AnswerLost) => return client.shutdown(Shutdown::Both),
@@ -120,7 +122,7 @@ fn serve(
 }
 
 /// Head and body of the next request; `None`: there is no other.
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>)>> {
+pub(super) fn read_request(reader: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut head = String::new();
     let mut n_body_bytes = 0;
     loop {
@@ -142,10 +144,15 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<(String, Vec<u8>
 }
 
 /// The whole answer of the server, which closes the connection after it.
-fn forward(port: u16, head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+fn forward(port: u16, head: &str, body: &[u8], is_unconditional: bool) -> io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     server.set_read_timeout(Some(Duration::from_mins(1)))?;
-    let lines = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:") && !line.is_empty());
+    let is_left_out = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        let is_condition = ["if-match:", "if-none-match:"].iter().any(|name| line.starts_with(name));
+        line.is_empty() || line.starts_with("connection:") || is_unconditional && is_condition
+    };
+    let lines = head.lines().filter(|line| !is_left_out(line));
     let head: String = lines.map(|line| format!("{line}\r\n")).collect();
     server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
     server.write_all(body)?;

@@ -18,6 +18,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 pub struct S3Server {
     child: Child,
     port: u16,
+    ports: Vec<u16>,
     bucket: String,
     folder: TempDir,
 }
@@ -25,29 +26,49 @@ pub struct S3Server {
 impl S3Server {
     /// Starts the server and waits until it takes an object.
     pub fn start(bucket: &str) -> Self {
-        let peers = std::env::var("TAMIS_TEST_PEERS")
-            .expect("run the tests with `bash tests/run.sh`, which brings an S3 server");
+        Self::start_for(bucket, "")
+    }
+
+    /// The same, and requests that are not signed are answered too.
+    pub fn start_for_all(bucket: &str) -> Self {
+        Self::start_for(bucket, r#",{"name":"anonymous","actions":["Admin","Read","Write","List"]}"#)
+    }
+
+    fn start_for(bucket: &str, others: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let identities = format!(
-            r#"{{"identities":[{{"name":"t","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
+            r#"{{"identities":[{{"name":"t","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}{others}]}}"#
         );
-        let config = folder.path().join("s3.json");
-        std::fs::write(&config, identities).expect("the config is written");
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data).expect("the folder is made");
+        std::fs::write(folder.path().join("s3.json"), identities).expect("the config is written");
+        std::fs::create_dir(folder.path().join("data")).expect("the folder is made");
         let ports = free_ports(8);
+        let child = Self::spawn(folder.path(), bucket, &ports);
+        let mut server = Self { child, port: ports[0], ports, bucket: bucket.to_owned(), folder };
+        server.wait_until_ready();
+        server
+    }
+
+    /// Kills the server, and starts it again at the same ports with what it had; waits until it takes an object.
+    pub fn kill_and_start_again(&mut self) {
+        self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server ends");
+        self.child = Self::spawn(self.folder.path(), &self.bucket, &self.ports);
+        self.wait_until_ready();
+    }
+
+    fn spawn(folder: &Path, bucket: &str, ports: &[u16]) -> Child {
+        let peers = std::env::var("TAMIS_TEST_PEERS")
+            .expect("run the tests with `bash tests/run.sh`, which brings an S3 server");
         let mut command = Command::new(Path::new(&peers).join("bin/weed"));
-        command.arg("mini").current_dir(folder.path());
+        command.arg("mini").current_dir(folder);
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]);
+        let (data, config) = (folder.join("data"), folder.join("s3.json"));
         command.arg(format!("-dir={}", data.display())).arg(format!("-s3.config={}", config.display()));
         command.arg(format!("-bucket={bucket}"));
         let flags =
             ["s3.port", "master.port", "volume.port", "filer.port", "admin.port", "s3.port.iceberg", "s3.port.lance"];
-        command.args(flags.iter().zip(&ports).map(|(flag, port)| format!("-{flag}={port}")));
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts");
-        let mut server = Self { child, port: ports[0], bucket: bucket.to_owned(), folder };
-        server.wait_until_ready();
-        server
+        command.args(flags.iter().zip(ports).map(|(flag, port)| format!("-{flag}={port}")));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts")
     }
 
     /// What a command needs in its environment to reach the server.

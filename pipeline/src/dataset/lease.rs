@@ -303,7 +303,7 @@ mod tests {
             check(soon, 1000, false, false);
             check(soon, 0, true, true);
         }
-        let wait = IfLocked::Wait(Duration::from_secs(60));
+        let wait = IfLocked::Wait(Duration::from_mins(1));
         check(wait, 59, true, false);
         check(wait, 60, false, true);
         check(IfLocked::Wait(Duration::ZERO), 0, false, true);

@@ -83,7 +83,7 @@ impl<'a> Dataset<'a> {
         if config.output.mode != OutputMode::Append {
             return Ok(None);
         }
-        let home = Place::new(&config.output.path, stores, runtime)?;
+        let home = Place::new(&config.output.path, stores, runtime)?.with_commits(config.output.commit);
         home.probe(&format!("_tamis/probe-{}", stamp.nonce))?;
         let log = CommitLog::load(&home)?;
         let dataset = Self { home, log, stores, stamp: stamp.clone() };
@@ -209,6 +209,7 @@ impl<'a> Dataset<'a> {
         for (table, committed) in self.tables() {
             let base = committed.url.as_deref().unwrap_or(self.home.url());
             let place = Place::new(&format!("{base}/{}", table.name()), self.stores, &self.home.runtime)?;
+            let place = place.with_commits(self.home.commits());
             delta::follow(&place, table, self.log.commits())?;
         }
         Ok(())

@@ -63,7 +63,7 @@ impl IndexRun {
         let (Some(index), Some(settings)) = (&config.index, settings) else { return Ok(None) };
         refuse_overlap("index", &index.url, &config.input.paths)?;
         let runtime = context.runtime.handle();
-        let place = Place::new(&index.url, stores, runtime)?;
+        let place = Place::new(&index.url, stores, runtime)?.with_commits(config.output.commit);
         let parameters = parameters(settings)?;
         dataset.map_or(Ok(()), |dataset| dataset.follow_index(&place, &parameters, context))?;
         let catalog = Catalog::load(&place)?;

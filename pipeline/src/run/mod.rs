@@ -29,7 +29,7 @@ mod write;
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::{Config, IndexConfig, OutputMode, Table};
+use tamis_schemas::config::{CommitMode, Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 pub(crate) use ids::{ids_of, rows_of};
@@ -188,6 +188,11 @@ pub fn run(
     let config = &with_own_index(config.resolved());
     check(config)?;
     let plan = &Plan::new(config)?;
+    if config.output.commit == CommitMode::UnsafeSingleWriter {
+        tracing::warn!(
+            "output.commit is \"unsafe-single-writer\": if two runs write at once, what one of them added is lost"
+        );
+    }
     let job = Job { config, plan, existing, stores, context, progress };
     if config.output.mode == OutputMode::Append { parts::run(job, stamp, sharing) } else { run_alone(job, stamp) }
 }

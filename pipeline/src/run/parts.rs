@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tamis_schemas::commit::{Commit, CommitKind};
-use tamis_schemas::config::{Changed, Config, OutputConfig, OutputMode};
+use tamis_schemas::config::{Changed, CommitMode, Config, OutputConfig, OutputMode};
 use tamis_schemas::manifest::Manifest;
 use tamis_schemas::time_span::TimeSpan;
 
@@ -42,12 +42,18 @@ pub struct Sharing {
 /// # Errors
 /// `Error::Config` for settings of added runs that cannot work, or that nothing looks at.
 pub(super) fn check(config: &Config) -> Result<()> {
-    let OutputConfig { mode, commit_files, commit_bytes, lease, .. } = &config.output;
+    let OutputConfig { mode, commit_files, commit_bytes, lease, commit, .. } = &config.output;
     let is_divided = commit_files.is_some() || commit_bytes.is_some();
     if *mode != OutputMode::Append && (is_divided || lease.is_some()) {
         return Err(Error::Config {
             message: "output.commit_files, commit_bytes and lease are for runs that are added to others".into(),
             hint: Some("set output.mode to \"append\", or leave them out".into()),
+        });
+    }
+    if *commit != CommitMode::default() && *mode != OutputMode::Append && config.index.is_none() {
+        return Err(Error::Config {
+            message: "output.commit is set, but this run is neither added to others nor has it an index".into(),
+            hint: Some("leave it out".into()),
         });
     }
     if *commit_files == Some(0) {
@@ -201,7 +207,7 @@ impl Parts<'_> {
     fn claim(&mut self, dataset: &Dataset<'_>) -> Result<Option<String>> {
         let Job { config, context, progress, .. } = self.job;
         let ttl = config.output.lease.unwrap_or(LEASE).duration();
-        if ttl.is_zero() {
+        if ttl.is_zero() || config.output.commit == CommitMode::UnsafeSingleWriter {
             return Ok(None);
         }
         let Sharing { owner, if_locked } = self.sharing;

@@ -1,5 +1,7 @@
 //! Runs that are killed while others are added.
 
+use std::time::Instant;
+
 use super::*;
 
 /// Nobody waits for another: what is lost is lost at the commit.
@@ -111,6 +113,54 @@ fn on_s3_too() {
     for (seen, name) in delta(dir.path(), &environment, &tables).iter().zip(["kept", "dropped"]) {
         assert_eq!(seen["rows"], sum(&commits, name));
     }
+}
+
+#[test]
+fn workers_that_wait_for_each_other_are_killed() {
+    const N_WORKERS: usize = 4;
+    const N_OBJECTS: usize = 300;
+    const COMMIT_FILES: usize = 10;
+    let server = S3Server::start("leased");
+    let environment = server.environment();
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(sample("banking.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for number in 0..N_OBJECTS {
+        let rows = &lines[number * lines.len() / N_OBJECTS..(number + 1) * lines.len() / N_OBJECTS];
+        std::fs::write(dir.path().join("part.jsonl"), rows.join("\n") + "\n").unwrap();
+        server.put(&format!("in/{number:03}.jsonl"), &dir.path().join("part.jsonl"));
+    }
+    let limits = format!("commit_files = {COMMIT_FILES}\nlease = \"2s\"");
+    config_with(dir.path(), &server.url("in/"), &server.url("out"), &limits);
+    let start = || {
+        let mut command = command(dir.path());
+        command.args(["run", "run.toml", "--if-locked", "wait:10m", "--threads", "1", "--memory-limit", "64MiB"]);
+        command.envs(environment.iter().cloned()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let began = Instant::now();
+    let mut workers: Vec<Child> = (0..N_WORKERS).map(|_| start()).collect();
+    let (mut n_killed, mut random) = (0, 1u32);
+    let n_commits = || server.list("out/_tamis/commits/").len();
+    while n_commits() < N_OBJECTS / COMMIT_FILES {
+        std::thread::sleep(Duration::from_millis(1500));
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let victim = &mut workers[random as usize >> 16 & (N_WORKERS - 1)];
+        victim.kill().unwrap();
+        n_killed += u32::from(victim.wait().unwrap().code().is_none());
+        *victim = start();
+    }
+    for mut worker in workers {
+        assert_eq!(worker.wait().unwrap().code(), Some(0), "it waits, and finds nothing new");
+    }
+    assert!(n_killed > 0);
+    let epochs = server.list("out/_tamis/lease/");
+    println!(
+        "{N_OBJECTS} objects, {} commits, {n_killed} killed, lease {epochs:?}, {:?}",
+        n_commits(),
+        began.elapsed()
+    );
+    assert_eq!(n_commits(), N_OBJECTS / COMMIT_FILES, "nobody reads what another reads");
+    outages::check_sound(dir.path(), &environment, &server.url("out"), N_OBJECTS);
 }
 
 #[test]

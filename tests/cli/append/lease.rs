@@ -1,9 +1,11 @@
 //! Runs that want the same output at once: one works, the others wait, leave, or take over from the dead.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::*;
+use crate::support::proxy::Proxy;
 
 /// A lease of which others write that it is held.
 fn held(epoch: u64, beat: u64) -> String {
@@ -16,6 +18,13 @@ fn lease_file(dir: &Path, epoch: u64) -> PathBuf {
     dir.join(format!("out/_tamis/lease/{epoch:020}.json"))
 }
 
+/// Writes a lease as a run does: nobody sees half of it.
+fn write(file: &Path, lease: &str) {
+    let whole = file.with_file_name("../whole");
+    std::fs::write(&whole, lease).unwrap();
+    std::fs::rename(&whole, file).unwrap();
+}
+
 /// Does something while another run shows signs of life.
 fn while_held<T>(dir: &Path, epoch: u64, act: impl FnOnce() -> T) -> T {
     let file = lease_file(dir, epoch);
@@ -24,8 +33,7 @@ fn while_held<T>(dir: &Path, epoch: u64, act: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for beat in 0.. {
-                std::fs::write(file.with_extension("tmp"), held(epoch, beat)).unwrap();
-                std::fs::rename(file.with_extension("tmp"), &file).unwrap();
+                write(&file, &held(epoch, beat));
                 if is_over.load(Ordering::Relaxed) {
                     return;
                 }
@@ -90,7 +98,7 @@ fn who_waits_begins_when_the_other_ends() {
         std::thread::sleep(Duration::from_millis(500));
         waiting
     });
-    std::fs::write(lease_file(dir.path(), 7), held(7, 0).replace("false", "true")).unwrap();
+    write(&lease_file(dir.path(), 7), &held(7, 0).replace("false", "true"));
     assert!(waiting.wait_with_output().unwrap().status.success());
     assert_eq!(commits(&dir.path().join("out"))[0]["epoch"], 8);
 }
@@ -109,7 +117,7 @@ fn a_run_that_is_taken_over_stops() {
     }
     let second = tamis(dir.path(), "run run.toml").expect_code(75);
     assert!(others.iter().all(|words| second.stderr.contains(words)), "{}", second.stderr);
-    std::fs::write(lease_file(dir.path(), 2), held(2, 0)).unwrap();
+    write(&lease_file(dir.path(), 2), &held(2, 0));
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(75), "{stderr}");
@@ -118,6 +126,7 @@ fn a_run_that_is_taken_over_stops() {
     assert!((2..names.len()).contains(&n_added), "{n_added} of {}", names.len());
     // What took over is dead by now.
     tamis(dir.path(), "verify out").expect_code(0);
+    config(dir.path(), "in", "out");
     tamis(dir.path(), "run run.toml").expect_code(0);
     assert_eq!(sum(&commits(&out), "rows_in"), json_lines(&sample("licences.jsonl")).len() as u64);
     assert_eq!(released(dir.path()), 3);
@@ -127,7 +136,7 @@ fn a_run_that_is_taken_over_stops() {
 fn a_run_that_is_stopped_is_not_waited_for_and_one_that_is_killed_is() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("in")).unwrap();
-    licences(&dir.path().join("in"), 5);
+    licences(&dir.path().join("in"), 10);
     config_with(dir.path(), "in", "out", "commit_files = 1\nlease = \"30s\"");
     let first_commit = dir.path().join("out/_tamis/commits/00000000000000000000.json");
     for (signal, patience, code) in [("-TERM", "fail", 0), ("-KILL", "wait:1s", 75)] {
@@ -142,6 +151,30 @@ fn a_run_that_is_stopped_is_not_waited_for_and_one_that_is_killed_is() {
         tamis(dir.path(), &format!("run run.toml --if-locked {patience}")).expect_code(code);
         assert!(began.elapsed() < Duration::from_secs(25), "{signal}");
     }
+}
+
+#[test]
+fn a_run_with_nothing_new_asks_for_little() {
+    let server = S3Server::start("idle");
+    let dir = tempfile::tempdir().unwrap();
+    let names = licences(dir.path(), 50);
+    for name in &names {
+        server.put(&format!("in/{name}"), &dir.path().join(name));
+    }
+    config_with(dir.path(), &server.url("in/"), &server.url("out"), "commit_files = 1");
+    let run = |environment| finish(command(dir.path()).args(["run", "run.toml"]).envs(environment)).expect_code(0);
+    run(server.environment());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asks = Arc::clone(&asked);
+    let proxy = Proxy::start(server.port(), move |_, method, path| {
+        asks.lock().unwrap().push(format!("{method} {path}"));
+        None
+    });
+    assert!(run(S3Server::environment_at(proxy.port())).stdout.contains("nothing new"));
+    let asked = asked.lock().unwrap();
+    assert!(asked.iter().all(|request| !request.contains("lease")), "{asked:#?}");
+    // docs/datasets.md says so.
+    assert_eq!(asked.len(), names.len() + 23, "{asked:#?}");
 }
 
 #[test]

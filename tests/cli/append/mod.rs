@@ -6,6 +6,8 @@ mod changed;
 mod columns;
 mod kills;
 mod lease;
+mod many;
+mod outages;
 mod parts;
 mod upkeep;
 

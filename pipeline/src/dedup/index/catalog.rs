@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use object_store::{ObjectStore, PutMode, PutOptions, UpdateVersion};
+use tamis_schemas::config::CommitMode;
 use tamis_schemas::index::{INDEX_VERSION, IndexManifest, IndexParameters};
 
 use super::blocks::damaged;
@@ -101,6 +102,9 @@ impl Catalog {
                 return Ok(false);
             }
             return self.place.put(CATALOG, json).map(|()| true);
+        }
+        if self.place.commits() == CommitMode::UnsafeSingleWriter {
+            return if self.is_unchanged()? { self.place.put(CATALOG, json).map(|()| true) } else { Ok(false) };
         }
         let mode = match &self.stored {
             Some((_, version)) => PutMode::Update(version.clone()),
