@@ -1,5 +1,7 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
+pub mod azurite;
+pub mod moto;
 pub mod proxy;
 pub mod python;
 pub mod s3;

@@ -15,7 +15,7 @@ use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Text
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 
-pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, When};
+pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, RestoreTier, Thaw, When};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
 pub(crate) use tiers::{TiersCommand, TiersLifecycle};

@@ -75,6 +75,13 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
         } else {
             format!("the output is not sound: {} in {n_files}\n", counted(found.problems.len() as u64, "problem"))
         };
+        if let Some(first) = found.archived.first() {
+            let archived = counted(found.archived.len() as u64, "file");
+            text += &format!(
+                "{archived} in an archive: not read, only the size was compared (`tamis restore --ask-for` has them brought \
+                 back), first: {first}\n"
+            );
+        }
         if let Some(first) = found.orphans.first() {
             let orphans = counted(found.orphans.len() as u64, "file");
             text += &format!(
@@ -86,6 +93,7 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
             "files": found.files,
             "bytes": found.bytes,
             "problems": found.problems,
+            "archived": found.archived,
             "orphans": found.orphans,
         });
         Ok((text, json, if is_sound { Exit::Clean } else { Exit::Failed }))

@@ -1,5 +1,6 @@
 //! What finished runs left: their manifests, the rows of their tables, and whether all of it is there.
 
+mod archived;
 mod gc;
 mod merged;
 mod table;
@@ -9,6 +10,7 @@ use tamis_schemas::commit::Commit;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
 
+pub use archived::{Pile, Waiting, bring_back};
 pub use gc::gc;
 pub(crate) use table::{TableReader, request};
 pub(crate) use verify::check_file;
@@ -75,6 +77,43 @@ impl<'a> FinishedRun<'a> {
     /// The runs that were added one by one, in order; none if the output is that of one run.
     pub fn commits(&self) -> &[Commit] {
         &self.commits
+    }
+
+    /// The runs of these names alone.
+    ///
+    /// # Errors
+    /// `Error::Config` for a name that none has.
+    pub(crate) fn only(&self, runs: &[&str]) -> Result<Self> {
+        let is_known = |name: &&&str| self.commits.iter().any(|commit| commit.run == **name);
+        if let Some(unknown) = runs.iter().find(|name| !is_known(name)) {
+            let (message, hint) = if self.commits.is_empty() {
+                ("is the output of one run: there is none to choose", "leave --run out".to_owned())
+            } else {
+                ("has no such run", format!("`tamis runs {}` lists them", self.location))
+            };
+            return Err(Error::Config {
+                message: format!("--run {unknown}: `{}` {message}", self.location),
+                hint: Some(hint),
+            });
+        }
+        let commits: Vec<Commit> =
+            self.commits.iter().filter(|commit| runs.contains(&commit.run.as_str())).cloned().collect();
+        Ok(Self {
+            manifest: merged::merged(&commits).unwrap_or_default(),
+            commits,
+            location: self.location.clone(),
+            text: self.text.clone(),
+            ..*self
+        })
+    }
+
+    /// Its runs, each by itself.
+    pub(crate) fn each(&self) -> Result<Vec<Self>> {
+        if self.commits.is_empty() {
+            let (location, manifest, text) = (self.location.clone(), self.manifest.clone(), self.text.clone());
+            return Ok(vec![Self { location, manifest, text, commits: Vec::new(), ..*self }]);
+        }
+        self.commits.iter().map(|commit| self.only(&[&commit.run])).collect()
     }
 
     /// The manifest; of runs that were added to each other, what theirs say together, with the settings of the last.

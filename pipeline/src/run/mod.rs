@@ -18,6 +18,7 @@ mod rejects;
 mod restore;
 mod route;
 mod select;
+mod selected;
 mod sources;
 mod survey;
 mod tune;
@@ -31,7 +32,8 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
-pub use restore::{Restored, restore};
+pub use restore::{Restoration, RestoreSettings, Restored, restore};
+pub use selected::Selectors;
 pub use tune::draw_sample;
 
 use crate::context::Context;
