@@ -122,7 +122,7 @@ pub(crate) enum Command {
     Export(Export),
     /// Check that an output is what its runs say, byte by byte
     Verify(FinishedOutput),
-    /// Remove what killed runs left in an output
+    /// Remove what killed runs left in an output: files, and uploads to S3
     Gc(Gc),
     /// Show what a run dropped, for which rows, and how the texts differ
     Inspect(Inspect),

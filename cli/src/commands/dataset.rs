@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use serde_json::{Value, json};
-use tamis_pipeline::finished::{self, FinishedRun};
+use tamis_pipeline::finished::{self, FinishedRun, Garbage};
 use tamis_schemas::commit::Commit;
 
 use crate::answer::print;
@@ -103,11 +103,15 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
 pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
     look(&args.output, global, |run| {
         let before = settings::stamp().now.saturating_sub(args.grace.seconds);
-        let removed = finished::gc(run, before, args.dry_run)?;
-        let what = if args.dry_run { "would be removed" } else { "removed" };
-        let mut text = lines(&removed);
-        text += &format!("{} {what}\n", counted(removed.len() as u64, "file"));
-        Ok((text, json!({"removed": removed, "dry_run": args.dry_run}), Exit::Clean))
+        let Garbage { files, uploads } = finished::gc(run, before, args.dry_run)?;
+        let would = if args.dry_run { "would be " } else { "" };
+        let mut text = lines(&files);
+        text += &format!("{} {would}removed\n", counted(files.len() as u64, "file"));
+        if !uploads.is_empty() {
+            text += &lines(&uploads);
+            text += &format!("{} that never ended {would}aborted\n", counted(uploads.len() as u64, "upload"));
+        }
+        Ok((text, json!({"removed": files, "aborted": uploads, "dry_run": args.dry_run}), Exit::Clean))
     })
 }
 

@@ -4,6 +4,7 @@ mod archived;
 mod gc;
 mod merged;
 mod table;
+mod uploads;
 mod verify;
 
 use tamis_schemas::commit::Commit;
@@ -11,7 +12,7 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
 
 pub use archived::{Pile, Waiting, bring_back};
-pub use gc::gc;
+pub use gc::{Garbage, gc};
 pub(crate) use table::{TableReader, request};
 pub(crate) use verify::check_file;
 pub use verify::{Verified, verify};

@@ -141,7 +141,7 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
 
 /// Whether a file is named as a run that is added to others names its files: `<UUID>-<try>-<number>.parquet`, what a local store
 /// adds to the name of a file that is not complete aside.
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let (name, _) = name.split_once('#').unwrap_or((name, ""));
     let Some(stem) = name.strip_suffix(".parquet") else { return false };
     let parts: Vec<&str> = stem.split('-').collect();
@@ -151,7 +151,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Where each table lies that runs were added to.
-fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
+pub(super) fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
     let tables = run.commits.iter().flat_map(|commit| &commit.tables);
     let place = |table: Table, base: Option<&str>| {
         let url = format!("{}/{}", base.unwrap_or(run.location()), table.name());
