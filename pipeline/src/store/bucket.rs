@@ -1,6 +1,7 @@
 //! What the stores' own interface does not offer: requests of ours to a bucket or container, signed like those of the store.
 
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AwsAuthorizer};
@@ -16,14 +17,12 @@ const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// A bucket or container.
-#[derive(Debug)]
 pub(crate) struct Bucket {
     service: Service,
     client: HttpClient,
 }
 
 /// Whose it is, and what a signature needs.
-#[derive(Debug)]
 pub(super) enum Service {
     /// S3.
     Amazon { store: AmazonS3, region: String },
@@ -135,6 +134,17 @@ impl Bucket {
             }
         }
         Ok(request)
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The stores hold credentials, and Azure's would show its key.
+        let (name, value) = match &self.service {
+            Service::Amazon { region, .. } => ("region", region.as_str()),
+            Service::Azure { url, .. } => ("container", url.as_str()),
+        };
+        formatter.debug_struct("Bucket").field(name, &value).finish_non_exhaustive()
     }
 }
 

@@ -344,6 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn containers_are_found_however_they_are_named() {
+        let key = ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0");
+        let check = |variables: &[(&str, &str)], location: &str, expect: &str| {
+            let stores = Stores::new(variables.iter().copied().chain([key]));
+            let found = stores.bucket(location).map_or_else(|error| error.to_string(), |bucket| format!("{bucket:?}"));
+            assert!(found.contains(expect) && !found.contains("115, 101, 99"), "{location}: {found}");
+        };
+        let account = [("AZURE_STORAGE_ACCOUNT_NAME", "acme")];
+        check(&account, "az://train/out", "https://acme.blob.core.windows.net/train\"");
+        check(&[], "abfss://train@acme.dfs.core.windows.net/out", "https://acme.blob.core.windows.net/train\"");
+        check(&[], "abfss://train@acme.dfs.fabric.microsoft.com/out", "https://acme.blob.fabric.microsoft.com/train\"");
+        let local = [account[0], ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1/acme/")];
+        check(&local, "az://train/out", "http://127.0.0.1:1/acme/train\"");
+        check(&[], "az://train/out", "no Azure account is named");
+        check(&[account[0], ("AZURE_SKIP_SIGNATURE", "true")], "az://train/out", "AZURE_SKIP_SIGNATURE");
+        check(&[("AWS_REGION", "eu-west-1")], "s3://train/out", "eu-west-1");
+        check(&[("AWS_SKIP_SIGNATURE", "true")], "s3://train/out", "AWS_SKIP_SIGNATURE");
+        check(&[], "gs://train/out", "in no bucket of S3");
+    }
+
+    #[test]
     fn unknown_urls_are_refused() {
         let stores = Stores::new::<&str, &str>([]);
         for location in ["ftp://host/x", "s3://", "://"] {
