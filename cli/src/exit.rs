@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     Failed = 2,
     /// A store did not answer, however often it was asked.
     Unavailable = 69,
-    /// Another run is writing to the output.
+    /// Another run is writing to the output, or archived files are on their way.
     Temporary = 75,
     /// A store wants credentials, or others.
     Credentials = 77,
@@ -35,7 +35,8 @@ pub(crate) const HELP: &str = "Exit codes:
   1    finished, some rows rejected
   2    could not run (usage, config, input), or stopped by a loss guard
   69   an object store is unavailable, after retries: try again later
-  75   another run is writing to the output: try again later
+  75   another run is writing to the output, or files are on their way back
+       from an archive: try again later
   77   an object store refuses the credentials, or there are none
   130  stopped by Ctrl-C (129: by SIGHUP, 143: by SIGTERM); nothing written, but for
        the parts of a run that were added before (output.commit_files)";

@@ -160,6 +160,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// Give credentials, or permissions: the store got none, or none that it takes.
     Credentials,
+    /// Have the file restored: it lies in an archive.
+    Archived,
     /// Change the config, the input or the machine: the same again would end the same.
     Other,
 }
@@ -201,10 +203,17 @@ impl Error {
             Self::OverBudget { .. } => Some("raise --memory-limit".into()),
             Self::Locked { .. } => Some("wait until it has ended, or choose another output with -o (output.path)".into()),
             Self::Spill { .. } => Some("free space there, or name a folder on a disk with more with --temp-dir".into()),
-            _ if self.kind() == ErrorKind::StoreUnavailable => {
-                Some("try again when the store answers; if it never does, check its address and the network".into())
-            }
-            _ => None,
+            _ => match self.kind() {
+                ErrorKind::StoreUnavailable => {
+                    Some("try again when the store answers; if it never does, check its address and the network".into())
+                }
+                ErrorKind::Archived => Some(
+                    "`tamis restore OUT --ask-for TABLE` asks the store for the archived files of an output of tamis; have \
+                     others restored with the provider's means"
+                        .into(),
+                ),
+                _ => None,
+            },
         }
     }
 }

@@ -74,8 +74,9 @@ impl Place {
         &self.url
     }
 
+    /// The path of a file, or of a folder; of the place itself if `name` is empty.
     pub(crate) fn path(&self, name: &str) -> Path {
-        name.split('/').fold(self.prefix.clone(), Path::join)
+        name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), Path::join)
     }
 
     pub(crate) fn display(&self, name: &str) -> String {

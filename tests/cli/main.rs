@@ -12,6 +12,8 @@
 mod support;
 
 mod append;
+mod archive;
+mod azure;
 mod bad_input;
 mod config;
 mod containment;
@@ -32,6 +34,7 @@ mod log;
 mod metrics;
 mod oracle;
 mod readme;
+mod restore;
 mod s3;
 mod schedule;
 mod scope;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::s3::S3Server;
+use crate::support::moto::Moto;
+use crate::support::s3::{S3Server, put_lifecycle};
 use crate::support::{Ended, command, files, finish, tamis};
 
 fn config(dir: &Path, output: &str, rest: &str) {
@@ -55,7 +56,10 @@ fn a_real_bucket_is_checked_and_takes_the_rules() {
     let printed = run("tiers lifecycle c.toml --format aws", &[]).expect_code(0);
     assert!(printed.stderr.contains("replaces every rule"), "{}", printed.stderr);
     fs::write(dir.path().join("rules.json"), &printed.stdout).unwrap();
-    let rules = server.put_lifecycle(&dir.path().join("rules.json"));
+    let rules = put_lifecycle("tamis-tiers", &dir.path().join("rules.json"), &server.environment());
+    let other = Moto::start("tamis-tiers");
+    let by_other = put_lifecycle("tamis-tiers", &dir.path().join("rules.json"), &other.environment());
+    assert_eq!(by_other.as_array().map(Vec::len), rules.as_array().map(Vec::len), "{by_other:#}");
     let mut taken: Vec<(&str, i64, i64)> = rules
         .as_array()
         .unwrap()

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::python::boto3;
+
 const ACCESS_KEY: &str = "tamisaccess";
 const SECRET_KEY: &str = "tamissecretkey";
 /// A cold start takes a second or two; a busy machine ten times that.
@@ -134,22 +136,6 @@ impl S3Server {
         Self::curl(&["-s", "--fail", "-o", &to.display().to_string(), &url]).expect("the object is there");
     }
 
-    /// Gives the bucket the rules in `file` as the AWS command line would, and returns those that it then has.
-    pub fn put_lifecycle(&self, file: &Path) -> Value {
-        let peers = std::env::var("TAMIS_TEST_PEERS").expect("the server has started");
-        let script = "import boto3, json, sys\n\
-            s3 = boto3.client('s3')\n\
-            rules = json.load(open(sys.argv[2]))\n\
-            s3.put_bucket_lifecycle_configuration(Bucket=sys.argv[1], LifecycleConfiguration=rules)\n\
-            print(json.dumps(s3.get_bucket_lifecycle_configuration(Bucket=sys.argv[1])['Rules']))";
-        let mut python = Command::new("python3");
-        python.args(["-c", script, &self.bucket]).arg(file).env("PYTHONPATH", peers);
-        python.envs(self.environment()).env("AWS_ENDPOINT_URL", self.endpoint());
-        let output = python.output().expect("python3 is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("the rules are JSON")
-    }
-
     /// Uploads a file.
     pub fn put(&self, key: &str, from: &Path) {
         let url = format!("http://127.0.0.1:{}/{}/{key}", self.port, self.bucket);
@@ -181,8 +167,16 @@ impl Drop for S3Server {
     }
 }
 
+/// Gives a bucket the rules in `file` as the AWS command line would, and returns those that it then has.
+pub fn put_lifecycle(bucket: &str, file: &Path, environment: &[(&'static str, String)]) -> Value {
+    let script = "rules = json.load(open(sys.argv[2]))\n\
+        s3.put_bucket_lifecycle_configuration(Bucket=sys.argv[1], LifecycleConfiguration=rules)\n\
+        print(json.dumps(s3.get_bucket_lifecycle_configuration(Bucket=sys.argv[1])['Rules']))";
+    boto3(script, &[bucket, &file.display().to_string()], environment)
+}
+
 /// Ports that are free now, and whose number plus 10,000 (where the server puts gRPC) is too.
-fn free_ports(n: usize) -> Vec<u16> {
+pub(super) fn free_ports(n: usize) -> Vec<u16> {
     let mut held = Vec::new();
     while held.len() < n {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

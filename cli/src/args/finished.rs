@@ -22,21 +22,70 @@ pub(crate) struct Reach {
 
 /// `tamis restore`.
 #[derive(Debug, Args)]
+#[command(after_help = RESTORE_HELP)]
 pub(crate) struct Restore {
-    /// Folder or URL of the run
-    #[arg(value_name = "RUN")]
-    pub(crate) run: String,
+    /// Folder or URL of a finished run
+    #[arg(value_name = "OUT")]
+    pub(crate) from: String,
     /// Folder or URL for the rows
-    #[arg(short, long, value_name = "OUT")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "ROWS", required_unless_present = "ask_for")]
+    pub(crate) output: Option<String>,
     /// Leave dropped rows out
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["run", "id", "cluster"])]
     pub(crate) kept_only: bool,
+    /// Only rows that this run dropped, by its name in `tamis runs`; may be given again
+    ///
+    /// Rows must match one of each kind that is given: runs, ids, clusters. Files of other runs are not read.
+    #[arg(long, value_name = "NAME", help_heading = "Dropped rows alone")]
+    pub(crate) run: Vec<String>,
+    /// Only the dropped row of this id; may be given again
+    #[arg(long, value_name = "ID", help_heading = "Dropped rows alone")]
+    pub(crate) id: Vec<String>,
+    /// Only rows dropped for the kept row of this id; may be given again
+    #[arg(long, value_name = "ID", help_heading = "Dropped rows alone")]
+    pub(crate) cluster: Vec<String>,
+    #[command(flatten)]
+    pub(crate) thaw: Thaw,
     #[command(flatten)]
     pub(crate) reach: Reach,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
 }
+
+/// How files are asked for that lie in an archive.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Archived files")]
+pub(crate) struct Thaw {
+    /// Days for which archived files can be read when they are back
+    ///
+    /// Files in an archive (`GLACIER`, `DEEP_ARCHIVE`, Azure's `Archive`) are asked for, all that are needed at once; the command
+    /// ends with exit code 75 and is run again when they are back. On Azure they stay until they are archived again.
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) restore_days: u32,
+    /// How soon archived files come back, and at what price
+    #[arg(long, value_name = "TIER", value_enum, default_value_t = RestoreTier::Standard)]
+    pub(crate) restore_tier: RestoreTier,
+    /// Only ask for the archived files of this table; may be given again
+    #[arg(long, value_name = "TABLE", value_parser = table(), conflicts_with_all = ["output", "kept_only", "run", "id", "cluster"])]
+    pub(crate) ask_for: Vec<Table>,
+}
+
+/// How soon archived files come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestoreTier {
+    /// In hours: 5 from `GLACIER`, 12 from `DEEP_ARCHIVE`, 15 from Azure
+    Standard,
+    /// Later, for less: 12 from `GLACIER`, 48 from `DEEP_ARCHIVE`
+    Bulk,
+    /// In minutes, for much more; not from `DEEP_ARCHIVE`
+    Expedited,
+}
+
+const RESTORE_HELP: &str = "Examples:
+  tamis restore out -o all
+  tamis restore out -o back --run 01a2279f-4a5f-7333-b36b-24df300a0c00-0
+  tamis restore out -o back --cluster 'web.jsonl#17' --cluster 'web.jsonl#31'
+  tamis restore s3://acme-train/curated --ask-for evidence --restore-tier bulk";
 
 /// An output, and how it is reached.
 #[derive(Debug, Args)]
@@ -66,7 +115,9 @@ pub(crate) struct Export {
 pub(crate) struct Gc {
     #[command(flatten)]
     pub(crate) output: FinishedOutput,
-    /// Age from which files that no run names are removed; longer than any run takes
+    /// Age from which files that no run names are removed, and uploads to S3 that never ended aborted
+    ///
+    /// Longer than any run takes: a run that is still going has such files and uploads too.
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub(crate) grace: Age,
     /// Only say what would be removed

@@ -17,7 +17,7 @@ use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
 
-pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, When};
+pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, RestoreTier, Thaw, When};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
 pub(crate) use tiers::{TiersCommand, TiersLifecycle};
@@ -124,7 +124,7 @@ pub(crate) enum Command {
     Export(Export),
     /// Check that an output is what its runs say, byte by byte
     Verify(FinishedOutput),
-    /// Remove what killed runs left in an output
+    /// Remove what killed runs left in an output: files, and uploads to S3
     Gc(Gc),
     /// Write neighbouring small files of an output that runs are added to into larger ones
     Compact(FinishedOutput),

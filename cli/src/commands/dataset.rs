@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tamis_pipeline::context::Context;
-use tamis_pipeline::finished::{self, FinishedRun};
+use tamis_pipeline::finished::{self, FinishedRun, Garbage};
 use tamis_pipeline::progress::Progress;
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::upkeep::{self, Expired};
@@ -79,6 +79,13 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
         } else {
             format!("the output is not sound: {} in {n_files}\n", counted(found.problems.len() as u64, "problem"))
         };
+        if let Some(first) = found.archived.first() {
+            let archived = counted(found.archived.len() as u64, "file");
+            text += &format!(
+                "{archived} in an archive: not read, only the size was compared (`tamis restore --ask-for` has them brought \
+                 back), first: {first}\n"
+            );
+        }
         if let Some(first) = found.orphans.first() {
             let orphans = counted(found.orphans.len() as u64, "file");
             text += &format!(
@@ -90,6 +97,7 @@ pub(crate) fn verify(output: &FinishedOutput, global: &Global) -> anyhow::Result
             "files": found.files,
             "bytes": found.bytes,
             "problems": found.problems,
+            "archived": found.archived,
             "orphans": found.orphans,
         });
         Ok((text, json, if is_sound { Exit::Clean } else { Exit::Failed }))
@@ -107,10 +115,15 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
             upkeep::expire(url, args.dry_run, &stamp, work.stores, work.context, work.progress)?
         };
         let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
-        let removed = finished::gc(&run, stamp.now.saturating_sub(args.grace.seconds), args.dry_run)?;
-        let what = if args.dry_run { "would be removed" } else { "removed" };
-        let mut text = lines(&removed);
-        text += &format!("{} {what}\n", counted(removed.len() as u64, "file"));
+        let before = stamp.now.saturating_sub(args.grace.seconds);
+        let Garbage { files, uploads } = finished::gc(&run, before, args.dry_run)?;
+        let would = if args.dry_run { "would be " } else { "" };
+        let mut text = lines(&files);
+        text += &format!("{} {would}removed\n", counted(files.len() as u64, "file"));
+        if !uploads.is_empty() {
+            text += &lines(&uploads);
+            text += &format!("{} that never ended {would}aborted\n", counted(uploads.len() as u64, "upload"));
+        }
         if !expired.files.is_empty() {
             text += &format!(
                 "{} with {} past the retention {}\n",
@@ -124,7 +137,9 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
             );
         }
         let expired = json!({"files": expired.files, "rows": expired.rows});
-        Ok((text, json!({"removed": removed, "expired": expired, "dry_run": args.dry_run}), Exit::Clean))
+        let json =
+            json!({"removed": files, "aborted": uploads, "expired": expired, "dry_run": args.dry_run});
+        Ok((text, json, Exit::Clean))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Which files the tables of an output have, after all its commits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tamis_schemas::commit::{Commit, Replacement};
 use tamis_schemas::config::Table;
@@ -39,6 +39,27 @@ fn replaced<'a>(files: Vec<&'a FileRecord>, replacements: &'a [Replacement]) -> 
         }
     }
     all
+}
+
+/// Paths of the files that hold the rows of these runs now: their own, and those that have taken their place.
+pub(crate) fn files_of<'a>(commits: &'a [Commit], runs: &[&str]) -> HashSet<&'a str> {
+    let mut paths: HashSet<&str> = HashSet::new();
+    for commit in commits {
+        for replacement in commit.replaced.values().flatten() {
+            let n_before = paths.len();
+            for path in &replacement.removed {
+                paths.remove(path.as_str());
+            }
+            if paths.len() < n_before {
+                paths.extend(replacement.added.iter().map(|file| file.path.as_str()));
+            }
+        }
+        if runs.contains(&commit.run.as_str()) {
+            let own = commit.manifest.tables.values().flat_map(|record| &record.files);
+            paths.extend(own.map(|file| file.path.as_str()));
+        }
+    }
+    paths
 }
 
 /// Paths of the files that were part of the output and are no longer, with the moment of the commit that removed them, in
@@ -101,6 +122,13 @@ mod tests {
         assert_eq!(live(2), ["a", "c", "d", "e"]);
         assert_eq!(live(3), ["a1", "a2", "cd", "e", "f"]);
         assert_eq!(live(4), ["a1", "m", "e", "f1"]);
+        let of = |run: &str| {
+            let mut files: Vec<&str> = files_of(&commits, &[run]).into_iter().collect();
+            files.sort_unstable();
+            files
+        };
+        assert_eq!((of("run-0"), of("run-1")), (vec!["a1", "m"], vec!["e", "m"]));
+        assert_eq!((of("run-2"), of("run-3")), (vec!["f1"], vec![]));
         let removed: Vec<(&str, u64)> = removed_files(&commits).map(|(_, path, at)| (path, at)).collect();
         assert_eq!(removed, [("b", 1), ("a", 2), ("c", 2), ("d", 2), ("a2", 3), ("cd", 3), ("f", 3)]);
     }

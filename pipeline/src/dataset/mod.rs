@@ -34,7 +34,7 @@ pub(crate) use delta::DeltaSchema;
 pub use lease::IfLocked;
 pub(crate) use lease::{Claim, Lease, Turn};
 pub(crate) use ledger::{NewInputs, committed};
-pub(crate) use live::{live_files, removed_files};
+pub(crate) use live::{files_of, live_files, removed_files};
 pub(crate) use log::{COMMITS, CommitLog};
 pub(crate) use withdrawn::WITHDRAWN;
 

@@ -1,22 +1,25 @@
 //! What finished runs left: their manifests, the rows of their tables, and whether all of it is there.
 
+mod archived;
 mod gc;
 mod merged;
 mod table;
+mod uploads;
 mod verify;
 
 use tamis_schemas::commit::Commit;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::{FileRecord, MANIFEST_VERSION, Manifest};
 
-pub use gc::gc;
+pub use archived::{Pile, Waiting, bring_back};
+pub use gc::{Garbage, gc};
 pub(crate) use merged::merged;
 pub(crate) use table::{TableReader, request};
 pub(crate) use verify::check_file;
 pub use verify::{Verified, verify};
 
 use crate::context::Context;
-use crate::dataset::{CommitLog, removed_files};
+use crate::dataset::{CommitLog, files_of, live_files, removed_files};
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::run::parse_text;
@@ -104,6 +107,57 @@ impl<'a> FinishedRun<'a> {
     /// The runs that were added one by one, in order; none if the output is that of one run.
     pub fn commits(&self) -> &[Commit] {
         &self.commits
+    }
+
+    /// The runs of these names alone, with the files that hold what they wrote: those may hold rows of others, too.
+    ///
+    /// # Errors
+    /// `Error::Config` for a name that none has.
+    pub(crate) fn only(&self, runs: &[&str]) -> Result<Self> {
+        let is_known = |name: &&&str| self.commits.iter().any(|commit| commit.run == **name);
+        if let Some(unknown) = runs.iter().find(|name| !is_known(name)) {
+            let (message, hint) = if self.commits.is_empty() {
+                ("is the output of one run: there is none to choose", "leave --run out".to_owned())
+            } else {
+                ("has no such run", format!("`tamis runs {}` lists them", self.location))
+            };
+            return Err(Error::Config {
+                message: format!("--run {unknown}: `{}` {message}", self.location),
+                hint: Some(hint),
+            });
+        }
+        let commits: Vec<Commit> =
+            self.commits.iter().filter(|commit| runs.contains(&commit.run.as_str())).cloned().collect();
+        let mut manifest = merged(commits.iter()).unwrap_or_default();
+        let paths = files_of(&self.commits, runs);
+        for (table, files) in live_files(&self.commits) {
+            if let Some(record) = manifest.tables.get_mut(&table) {
+                let files = files.into_iter().filter(|file| paths.contains(file.path.as_str()));
+                record.files = files.cloned().collect();
+                record.rows = record.files.iter().map(|file| file.rows).sum();
+            }
+        }
+        Ok(Self {
+            manifest,
+            commits,
+            location: self.location.clone(),
+            text: self.text.clone(),
+            ..*self
+        })
+    }
+
+    /// Whether files were put in the place of others, so that one may hold rows of several runs.
+    pub(crate) fn is_rewritten(&self) -> bool {
+        self.commits.iter().any(|commit| !commit.replaced.is_empty())
+    }
+
+    /// Its runs, each by itself.
+    pub(crate) fn each(&self) -> Result<Vec<Self>> {
+        if self.commits.is_empty() {
+            let (location, manifest, text) = (self.location.clone(), self.manifest.clone(), self.text.clone());
+            return Ok(vec![Self { location, manifest, text, commits: Vec::new(), ..*self }]);
+        }
+        self.commits.iter().map(|commit| self.only(&[&commit.run])).collect()
     }
 
     /// The manifest; of runs that were added to each other, what theirs say together, with the settings of the last.

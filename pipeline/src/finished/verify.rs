@@ -9,7 +9,8 @@ use tamis_schemas::manifest::FileRecord;
 use super::FinishedRun;
 use crate::dataset::{WITHDRAWN, delta};
 use crate::place::Place;
-use crate::{Error, Result};
+use crate::store::unreadable;
+use crate::{Error, ErrorKind, Result};
 
 /// What was found at an output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,11 +21,13 @@ pub struct Verified {
     pub bytes: u64,
     /// What is wrong, in words, each with the file.
     pub problems: Vec<String>,
+    /// Files that lie in an archive: of these only the size was compared.
+    pub archived: Vec<String>,
     /// Files in the folders of tables that no run names: a run that was killed left them, or is still writing.
     pub orphans: Vec<String>,
 }
 
-/// Reads every byte that the runs of an output name, and compares sizes and checksums, the accounts of rows, and the logs for
+/// Reads every byte that the runs of an output name, those in an archive aside, and compares sizes and checksums, the accounts of rows, and the logs for
 /// readers of Delta Lake tables.
 ///
 /// # Errors
@@ -32,9 +35,13 @@ pub struct Verified {
 pub fn verify(run: &FinishedRun<'_>) -> Result<Verified> {
     let files: Vec<(String, &FileRecord)> = Table::ALL.into_iter().flat_map(|table| run.files(table)).collect();
     run.progress.begin("verifying");
-    let check = |(url, record): &(String, &FileRecord)| problem_of(run, url, record);
+    let check = |(url, record): &(String, &FileRecord)| seen(run, url, record);
     let checked: Result<Vec<_>> = run.context.pool.install(|| files.par_iter().with_max_len(1).map(check).collect());
-    let mut problems: Vec<String> = checked?.into_iter().flatten().collect();
+    let (mut problems, mut archived) = (Vec::new(), Vec::new());
+    for (seen, (url, _)) in checked?.into_iter().zip(&files) {
+        problems.extend(seen.problem.map(|problem| format!("{url}: {problem}")));
+        archived.extend(seen.is_archived.then(|| url.clone()));
+    }
     for commit in &run.commits {
         let rows = &commit.manifest.rows;
         if rows.rows_in != rows.kept + rows.dropped + rows.rejected {
@@ -50,6 +57,7 @@ pub fn verify(run: &FinishedRun<'_>) -> Result<Verified> {
         files: files.len() as u64,
         bytes: files.iter().map(|(_, record)| record.bytes).sum(),
         problems,
+        archived,
         orphans: orphans(run)?.iter().map(|orphan| orphan.place.display(&orphan.name)).collect(),
     })
 }
@@ -65,19 +73,40 @@ pub(crate) fn check_file(run: &FinishedRun<'_>, url: &str, record: &FileRecord) 
     }
 }
 
-fn problem_of(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<Option<String>> {
-    Ok(problem_with(run, url, record)?.map(|problem| format!("{url}: {problem}")))
+/// A file that was looked at.
+struct Seen {
+    problem: Option<String>,
+    is_archived: bool,
+}
+
+fn seen(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<Seen> {
+    match problem_with(run, url, record) {
+        Err(error) if error.kind() == ErrorKind::Archived => {
+            let (place, name) = place_of(run, url)?;
+            let bytes = place.size(name).map_err(|error| unreadable(url, &error))?;
+            let problem = (bytes != record.bytes).then(|| other_size(bytes, record));
+            Ok(Seen { problem, is_archived: true })
+        }
+        problem => Ok(Seen { problem: problem?, is_archived: false }),
+    }
+}
+
+fn other_size(bytes: u64, record: &FileRecord) -> String {
+    format!("it has {bytes} bytes, and had {} when it was written", record.bytes)
+}
+
+/// The folder of a file, and its name there.
+fn place_of<'u>(run: &FinishedRun<'_>, url: &'u str) -> Result<(Place, &'u str)> {
+    let (folder, name) = url.rsplit_once('/').unwrap_or((".", url));
+    Ok((Place::new(folder, run.stores, run.context.runtime.handle())?, name))
 }
 
 fn problem_with(run: &FinishedRun<'_>, url: &str, record: &FileRecord) -> Result<Option<String>> {
     run.context.cancel.check()?;
-    let (folder, name) = url.rsplit_once('/').unwrap_or((".", url));
-    let place = Place::new(folder, run.stores, run.context.runtime.handle())?;
+    let (place, name) = place_of(run, url)?;
     Ok(match place.digest(name, &run.context.cancel)? {
         None => Some("it is not there".to_owned()),
-        Some((bytes, _)) if bytes != record.bytes => {
-            Some(format!("it has {bytes} bytes, and had {} when it was written", record.bytes))
-        }
+        Some((bytes, _)) if bytes != record.bytes => Some(other_size(bytes, record)),
         Some((_, sha256)) if sha256 != record.sha256 => Some("its SHA-256 is not that of what was written".to_owned()),
         Some(_) => None,
     })
@@ -126,7 +155,7 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
 
 /// Whether a file is named as a run that is added to others names its files: `<UUID>-<try>-<number>.parquet`, what a local store
 /// adds to the name of a file that is not complete aside.
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let (name, _) = name.split_once('#').unwrap_or((name, ""));
     let Some(stem) = name.strip_suffix(".parquet") else { return false };
     let parts: Vec<&str> = stem.split('-').collect();
@@ -136,7 +165,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Where each table lies that runs were added to.
-fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
+pub(super) fn table_places(run: &FinishedRun<'_>) -> Result<BTreeMap<Table, Place>> {
     let tables = run.commits.iter().flat_map(|commit| &commit.tables);
     let place = |table: Table, base: Option<&str>| {
         let url = format!("{}/{}", base.unwrap_or(run.location()), table.name());

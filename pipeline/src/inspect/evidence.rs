@@ -50,16 +50,16 @@ pub struct Proof {
 
 /// A row of `evidence` where it lies.
 #[derive(Debug, Clone)]
-pub(super) struct ProofRef<'a> {
+pub(crate) struct ProofRef<'a> {
     /// Ordinal in the table.
     pub(super) position: u64,
-    pub(super) dropped_id: &'a str,
+    pub(crate) dropped_id: &'a str,
     pub(super) kept_id: Option<&'a str>,
     pub(super) similarity: Option<f64>,
     pub(super) method: Option<&'a str>,
     pub(super) rule: Option<&'a str>,
     pub(super) shared_bands: Option<u64>,
-    pub(super) cluster_id: Option<&'a str>,
+    pub(crate) cluster_id: Option<&'a str>,
     pub(super) cluster_size: Option<u64>,
     pub(super) span: Option<Range<u64>>,
 }
@@ -104,7 +104,7 @@ pub(super) fn open<'a>(run: &'a FinishedRun<'_>) -> Result<TableReader<'a>> {
 }
 
 /// Calls `visit` on every row in order, until it breaks.
-pub(super) fn for_each(
+pub(crate) fn for_each(
     evidence: &TableReader<'_>,
     mut visit: impl FnMut(&ProofRef<'_>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {

@@ -11,7 +11,7 @@
 
 mod clusters;
 mod diff;
-mod evidence;
+pub(crate) mod evidence;
 mod overview;
 mod pairs;
 mod sources;

@@ -20,6 +20,7 @@ mod rejects;
 mod restore;
 mod route;
 mod select;
+mod selected;
 mod sources;
 mod survey;
 mod tune;
@@ -37,7 +38,8 @@ pub use look::{ColumnSummary, InputSummary, look};
 pub use parts::Sharing;
 pub(crate) use plan::parse_text;
 pub(crate) use restore::completed;
-pub use restore::{Restored, restore};
+pub use restore::{Restoration, RestoreSettings, Restored, restore};
+pub use selected::Selectors;
 pub use tune::draw_sample;
 
 use crate::context::Context;

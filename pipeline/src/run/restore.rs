@@ -13,112 +13,214 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, InputConfig, OutputConfig, Table};
-use tamis_schemas::manifest::{MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
+use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
 use super::ids::{column, ids_of};
 use super::route::{Carried, id_field};
+use super::selected::{Chosen, Part, Search, Selectors};
 use super::{input_records, pass, sha256_of};
 use crate::context::Context;
 use crate::dedup::grain::{Piece, rebuild};
-use crate::finished::{FinishedRun, TableReader, check_file};
+use crate::finished::{FinishedRun, TableReader, Waiting, bring_back, check_file};
 use crate::progress::Progress;
 use crate::sink::{Existing, Output, TableWriter};
 use crate::source::{Columns, Decoded, IdSource, Request, Scan};
-use crate::store::Stores;
-use crate::{Error, Result};
+use crate::store::{Stores, Thaw};
+use crate::{Error, ErrorKind, Result, RowSet};
 
 /// Which rows are restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
     /// Kept rows, then dropped ones.
     All,
     /// Kept rows.
     KeptOnly,
+    /// Dropped rows, as far as they are wanted.
+    Dropped(Selectors),
+}
+
+/// How rows are restored.
+#[derive(Debug, Clone)]
+pub struct RestoreSettings {
+    /// Which.
+    pub restored: Restored,
+    /// How archived files are asked for.
+    pub thaw: Thaw,
+    /// What to do with an output that holds something.
+    pub existing: Existing,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Restoration {
+    /// The rows were written.
+    Written(Box<Manifest>),
+    /// Nothing was written yet: files lie in an archive, and were asked for.
+    Waiting(Waiting),
 }
 
 /// Writes the rows that the run at `location` read, rejected ones aside, into the table `kept` at `output`.
 ///
 /// Columns and values are those of the input; `tamis_id` is added if the run named rows. Kept rows come in their order,
-/// then the dropped ones in theirs.
+/// then the dropped ones in theirs. If files lie in an archive, all that are needed are asked for, and nothing is written.
 ///
 /// # Errors
-/// `Error::Config` if the run did not write a table that is needed; `Error::Corrupt` if a file is not what its manifest
-/// says.
+/// `Error::Config` if the run did not write a table that is needed, or knows nothing of what is wanted; `Error::Corrupt` if a
+/// file is not what its manifest says.
 pub fn restore(
     location: &str,
     output: &str,
-    restored: Restored,
-    existing: Existing,
+    settings: &RestoreSettings,
     stores: &Stores,
     context: &Context,
     progress: &Progress,
-) -> Result<Manifest> {
+) -> Result<Restoration> {
     let run = FinishedRun::open(location, stores, context, progress)?;
-    progress.begin("verifying");
-    let needs_dropped = restored == Restored::All && run.manifest().rows.dropped > 0;
-    let needs_spans = run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
-    let open = |table, is_needed: bool| {
-        if !is_needed {
-            return Ok(None);
-        }
-        run.files(table).try_for_each(|(url, record)| check_file(&run, &url, record))?;
-        run.table(table)?.ok_or_else(|| missing(&run, table)).map(Some)
-    };
-    let kept = open(Table::Kept, true)?.ok_or_else(|| missing(&run, Table::Kept))?;
-    let spans = open(Table::Spans, needs_spans)?;
-    let dropped = open(Table::Dropped, needs_dropped)?;
-
-    if let Some(dropped) = &dropped
-        && dropped.columns.n_rows() < run.manifest().rows.dropped
-    {
-        let gone = run.manifest().rows.dropped - dropped.columns.n_rows();
-        tracing::warn!(rows = gone, "dropped rows are past their retention; they are not brought back");
-    }
-
     let config = config(&run, output);
+    let unique = vec![config.input.text.clone()];
+    let (tables, handle) = ([Table::Kept], context.runtime.handle());
+    // An output that is refused must not cost what an archive asks for.
+    let sink = Output::open(&config, &tables, unique, settings.existing, None, stores, handle)?;
     let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "score", "select"]
         .iter()
         .any(|name| !run.manifest().config[name].is_null());
-    let added = [id_field()];
-    let input = input_columns(&run, &kept, dropped.as_ref())?;
-    let carried = Carried::new(&input, if has_ids { &added } else { &[] });
-    let unique = vec![config.input.text.clone()];
-    let mut sink = Output::open(&config, &[Table::Kept], unique, existing, None, stores, context.runtime.handle())?;
-    sink.prepare()?;
-    let mut writer = sink.table(Table::Kept, Arc::clone(carried.schema()))?;
-
-    progress.begin("restoring");
-    let mut work = Work { context, progress, carried: &carried, has_ids };
-    let mut pieces = spans.as_ref().map(|spans| Pieces::open(spans, context)).transpose()?;
-    let runs = runs_of(&kept);
-    let mut n_rows = work.copy(&kept, &mut writer, |file, batch| match &mut pieces {
-        Some(pieces) => put_back(batch, &runs[file], &config.input.text, pieces, run.location()),
-        None => Ok(batch),
-    })?;
-    if let Some(pieces) = &mut pieces
-        && let Some(piece) = pieces.next_of(None)?
-    {
-        return Err(unfitting(run.location(), &piece.id));
+    let job = Job { run: &run, config, sink, thaw: settings.thaw, has_ids, stores, context, progress };
+    match &settings.restored {
+        Restored::All => job.whole(run.manifest().rows.dropped > 0),
+        Restored::KeptOnly => job.whole(false),
+        Restored::Dropped(selectors) => job.selected(selectors),
     }
-    if let Some(dropped) = &dropped {
-        n_rows += work.copy(dropped, &mut writer, |_, batch| Ok(batch))?;
-    }
-    sink.finish_table(Table::Kept, writer)?;
+}
 
-    let sources = [Some(&kept), dropped.as_ref()].into_iter().flatten();
-    let manifest = Manifest {
-        manifest_version: MANIFEST_VERSION,
-        tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_sha256: sha256_of(&config_for_manifest(&config)),
-        config: config_for_manifest(&config),
-        inputs: sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect(),
-        rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
-        tables: sink.records().clone(),
-        requests: stores.requests(),
-        ..Manifest::default()
-    };
-    sink.commit(&manifest)?;
-    Ok(manifest)
+/// Rows on their way back.
+struct Job<'a> {
+    run: &'a FinishedRun<'a>,
+    /// That of the run whose only table is what is restored.
+    config: Config,
+    sink: Output,
+    thaw: Thaw,
+    has_ids: bool,
+    stores: &'a Stores,
+    context: &'a Context,
+    progress: &'a Progress,
+}
+
+impl Job<'_> {
+    /// Restores every row, or every kept one.
+    fn whole(mut self, needs_dropped: bool) -> Result<Restoration> {
+        let needs_spans = self.run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
+        let tables = [(Table::Kept, true), (Table::Spans, needs_spans), (Table::Dropped, needs_dropped)];
+        let needed = || tables.iter().filter(|(_, is_needed)| *is_needed).flat_map(|(table, _)| self.run.files(*table));
+        if let Some(waiting) = bring_back(self.run, needed(), self.thaw)? {
+            return Ok(Restoration::Waiting(waiting));
+        }
+        self.progress.begin("verifying");
+        needed().try_for_each(|(url, record)| check_file(self.run, &url, record))?;
+        let [kept, spans, dropped] = tables.map(|(table, is_needed)| {
+            let open = || self.run.table(table)?.ok_or_else(|| missing(self.run, table));
+            is_needed.then(open).transpose()
+        });
+        let (kept, spans, dropped) = (kept?.ok_or_else(|| missing(self.run, Table::Kept))?, spans?, dropped?);
+        let n_dropped = self.run.manifest().rows.dropped;
+        if let Some(gone) = dropped.as_ref().map(|dropped| n_dropped - dropped.columns.n_rows()).filter(|gone| *gone > 0) {
+            tracing::warn!(rows = gone, "dropped rows are past their retention; they are not brought back");
+        }
+
+        let input = input_columns(self.run, &kept, dropped.as_ref())?;
+        let (carried, mut writer) = self.begin(&input)?;
+        let mut work = self.work(&carried);
+        let mut pieces = spans.as_ref().map(|spans| Pieces::open(spans, self.context)).transpose()?;
+        let (runs, location) = (runs_of(&kept), self.run.location());
+        let mut n_rows = work.copy(&kept, None, &mut writer, |file, batch| match &mut pieces {
+            Some(pieces) => put_back(batch, &runs[file], &self.config.input.text, pieces, location),
+            None => Ok(batch),
+        })?;
+        if let Some(pieces) = &mut pieces
+            && let Some(piece) = pieces.next_of(None)?
+        {
+            return Err(unfitting(location, &piece.id));
+        }
+        if let Some(dropped) = &dropped {
+            n_rows += work.copy(dropped, None, &mut writer, |_, batch| Ok(batch))?;
+        }
+        let sources = [Some(&kept), dropped.as_ref()].into_iter().flatten();
+        let inputs = sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect();
+        self.finish(writer, inputs, n_rows)
+    }
+
+    /// Restores dropped rows that are wanted.
+    fn selected(mut self, selectors: &Selectors) -> Result<Restoration> {
+        let mut search = Search::new(selectors, self.run);
+        let parts = match search.choose(self.run, self.thaw)? {
+            Chosen::Waiting(waiting) => return Ok(Restoration::Waiting(waiting)),
+            Chosen::Parts(parts) => parts,
+        };
+        let needed = || parts.iter().flat_map(|part| part.run.files(Table::Dropped));
+        if let Some(waiting) = bring_back(self.run, needed(), self.thaw)? {
+            return Ok(Restoration::Waiting(waiting));
+        }
+        self.progress.begin("verifying");
+        needed().try_for_each(|(url, record)| check_file(self.run, &url, record))?;
+        let mut tables = Vec::new();
+        for part in &parts {
+            let dropped = part.run.table(Table::Dropped)?.ok_or_else(|| missing(&part.run, Table::Dropped))?;
+            let rows = search.rows(part, &dropped)?;
+            tables.push((dropped, rows.map(Arc::new)));
+        }
+        search.check_ids(self.run)?;
+
+        let (carried, mut writer) = self.begin(&columns_of_dropped(self.run, &parts)?)?;
+        let mut work = self.work(&carried);
+        let (mut inputs, mut n_rows) = (Vec::new(), 0);
+        for (dropped, rows) in tables {
+            n_rows += work.copy(&dropped, rows, &mut writer, |_, batch| Ok(batch))?;
+            inputs.extend(input_records(&dropped.inputs, dropped.columns.file_rows()));
+        }
+        self.finish(writer, inputs, n_rows)
+    }
+
+    /// Begins the table of the rows, which has the columns of the input.
+    fn begin(&mut self, input: &Schema) -> Result<(Carried, TableWriter)> {
+        let added = [id_field()];
+        let carried = Carried::new(input, if self.has_ids { &added } else { &[] });
+        self.sink.prepare()?;
+        let writer = self.sink.table(Table::Kept, Arc::clone(carried.schema()))?;
+        self.progress.begin("restoring");
+        Ok((carried, writer))
+    }
+
+    fn work<'w>(&'w self, carried: &'w Carried) -> Work<'w> {
+        Work { context: self.context, progress: self.progress, carried, has_ids: self.has_ids }
+    }
+
+    fn finish(mut self, writer: TableWriter, inputs: Vec<InputRecord>, n_rows: u64) -> Result<Restoration> {
+        self.sink.finish_table(Table::Kept, writer)?;
+        let manifest = Manifest {
+            manifest_version: MANIFEST_VERSION,
+            tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_sha256: sha256_of(&config_for_manifest(&self.config)),
+            config: config_for_manifest(&self.config),
+            inputs,
+            rows: RowCounts { rows_in: n_rows, kept: n_rows, ..RowCounts::default() },
+            tables: self.sink.records().clone(),
+            requests: self.stores.requests(),
+            ..Manifest::default()
+        };
+        self.sink.commit(&manifest)?;
+        Ok(Restoration::Written(Box::new(manifest)))
+    }
+}
+
+/// The columns of the input in what some runs dropped: one may have brought more than another.
+fn columns_of_dropped(run: &FinishedRun<'_>, parts: &[Part<'_>]) -> Result<Schema> {
+    let names: Vec<&str> = parts.iter().flat_map(|part| part.run.commits()).map(|commit| commit.run.as_str()).collect();
+    let added = (!names.is_empty()).then(|| run.only(&names)).transpose()?;
+    let run = added.as_ref().unwrap_or(run);
+    let dropped = run.table(Table::Dropped)?.ok_or_else(|| missing(run, Table::Dropped))?;
+    let schema = dropped.columns.schema();
+    let is_input = |field: &&Arc<Field>| ![columns::REASON, columns::SOURCE].contains(&field.name().as_str());
+    let fields = schema.fields().iter().filter(is_input).cloned();
+    Ok(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// The columns of `kept` that hold what the input held, for all rows that are restored. Says which others the input had.
@@ -132,7 +234,11 @@ fn input_columns(run: &FinishedRun<'_>, kept: &TableReader<'_>, dropped: Option<
         replaced.push(columns::DUPLICATES);
         let of_input = match dropped {
             Some(dropped) => has(dropped, columns::DUPLICATES),
-            None => run.table(Table::Dropped)?.is_some_and(|dropped| has(&dropped, columns::DUPLICATES)),
+            // Not worth a wait: what lies in an archive is not looked at.
+            None => match run.table(Table::Dropped) {
+                Err(error) if error.kind() == ErrorKind::Archived => false,
+                dropped => dropped?.is_some_and(|dropped| has(&dropped, columns::DUPLICATES)),
+            },
         };
         lost.extend(of_input.then_some(columns::DUPLICATES));
     }
@@ -163,9 +269,11 @@ fn config(run: &FinishedRun<'_>, output: &str) -> Config {
     Config::new(input, OutputConfig::new(output.to_owned()))
 }
 
-fn missing(run: &FinishedRun<'_>, table: Table) -> Error {
+/// The error of a table that the run did not write.
+pub(super) fn missing(run: &FinishedRun<'_>, table: Table) -> Error {
     let hint = match table {
         Table::Dropped => "leave the dropped rows out with --kept-only",
+        Table::Evidence => "which rows were dropped for which is not known: choose by --run or --id",
         Table::Spans => "what was cut is lost: a run that cuts must write the table `spans`",
         _ => "the run must have written the table `kept`: see output.tables",
     };
@@ -192,15 +300,16 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Writes every row of a table as `change` makes it, in order.
+    /// Writes rows of a table, or all, as `change` makes them, in order.
     fn copy(
         &mut self,
         table: &TableReader<'_>,
+        rows: Option<Arc<RowSet>>,
         writer: &mut TableWriter,
         mut change: impl FnMut(usize, RecordBatch) -> Result<RecordBatch>,
     ) -> Result<u64> {
         let id = self.has_ids.then(|| IdSource::Column(columns::ID.to_owned()));
-        let request = Request { columns: Columns::All, text: None, id, rows: None };
+        let request = Request { columns: Columns::All, text: None, id, rows };
         let scan = table.inputs.scan(&table.columns, &request)?;
         self.progress.watch(table.inputs.total_bytes(), scan.bytes_read());
         let mut n_rows = 0;

@@ -6,6 +6,9 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::{Error, ErrorKind};
 
+/// Codes of answers that refuse to read an archived object: of S3, and of Azure.
+const ARCHIVED: [&str; 3] = ["InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"];
+
 /// What went wrong in a store. It stands for a chain of causes of which each repeats the text of the next, with URLs and
 /// the XML of the answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +74,11 @@ pub(crate) fn explain(error: &object_store::Error) -> Explained {
         _ if has(&["RequestTimeTooSkewed", "RequestExpired"]) => {
             (ErrorKind::Credentials, "the store refuses requests of this time: check the clock of this machine")
         }
-        _ if has(&["InvalidObjectState"]) => (ErrorKind::Other, "the object is archived: restore it first"),
+        _ if has(&ARCHIVED) => {
+            let class = class_in(&text).map_or_else(String::new, |class| format!(" ({class})"));
+            let words = format!("it lies in an archive{class}, and is not read before it is restored");
+            return Explained { words, kind: ErrorKind::Archived };
+        }
         // What lists a folder has no variant of its own for an answer.
         _ if status_of(&text) == Some(401) => {
             let words = "the store wants credentials: set the AWS_*, GOOGLE_* or AZURE_* variables";
@@ -91,6 +98,19 @@ pub(crate) fn explain(error: &object_store::Error) -> Explained {
         },
     };
     Explained { words: words.to_owned(), kind }
+}
+
+/// Whether an object was not read because it lies in an archive.
+pub(crate) fn is_archived(error: &object_store::Error) -> bool {
+    explain(error).kind == ErrorKind::Archived
+}
+
+/// The storage class of an archived object: S3 names it in its answer, Azure has one.
+fn class_in(text: &str) -> Option<&str> {
+    match text.split_once("<StorageClass>") {
+        Some((_, rest)) => rest.split_once('<').map(|(class, _)| class),
+        None => text.contains("Blob").then_some("Archive"),
+    }
 }
 
 /// The status that a store answered with. The type that holds it is private: only its text tells.
@@ -172,7 +192,8 @@ mod tests {
             (status("401 Unauthorized", ""), ErrorKind::Credentials),
             (status("400 Bad Request", &code("ExpiredToken")), ErrorKind::Credentials),
             (status("403 Forbidden", &code("RequestTimeTooSkewed")), ErrorKind::Credentials),
-            (status("403 Forbidden", &code("InvalidObjectState")), ErrorKind::Other),
+            (status("403 Forbidden", &code("InvalidObjectState")), ErrorKind::Archived),
+            (status("409 Conflict", &code("BlobArchived")), ErrorKind::Archived),
             (status("404 Not Found", &code("NoSuchKey")), ErrorKind::Other),
             (status("404 Not Found", &code("NoSuchBucket")), ErrorKind::Other),
             (status("400 Bad Request", &code("EntityTooLarge")), ErrorKind::Other),

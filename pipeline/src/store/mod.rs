@@ -1,6 +1,7 @@
 //! Object stores by URL: one store for each bucket, kept for the run; local files are a store too.
 
 mod access;
+mod archive;
 mod bucket;
 #[cfg(test)]
 mod careless;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::HttpConnector;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
@@ -27,10 +28,13 @@ use tamis_schemas::config::Config;
 use url::{Position, Url};
 
 use access::Access;
-pub(crate) use bucket::{Answer, Bucket};
+pub(crate) use archive::Archived;
+pub use archive::{Speed, Thaw};
+use bucket::Service;
+pub(crate) use bucket::{Answer, Ask, Bucket};
 #[cfg(test)]
 pub(crate) use careless::{Careless, Fault};
-pub(crate) use explain::{explain, kind_of_cause, unreadable, unwritable};
+pub(crate) use explain::{explain, is_archived, kind_of_cause, unreadable, unwritable};
 use requests::Requests;
 use variables::Variables;
 
@@ -127,22 +131,58 @@ impl Stores {
         self.requests.counts()
     }
 
-    /// The S3 bucket of a URL.
+    /// The S3 bucket or Azure container of a URL.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve); `Error::Config` if requests are not to be signed.
+    /// As [`resolve`](Self::resolve); `Error::Config` if requests are not to be signed, or if it is neither.
     pub(crate) fn bucket(&self, location: &str) -> Result<Bucket> {
         let access = self.places.iter().find(|place| place.holds(location));
-        let builder = self.amazon(&parse_url(location)?, access)?;
+        let url = parse_url(location)?;
+        let service = match Provider::of(location) {
+            Provider::Amazon => self.amazon_service(&url, access)?,
+            Provider::Azure => self.azure_service(&url, access)?,
+            Provider::Google | Provider::Local => {
+                return Err(Error::config(format!("`{location}` is in no bucket of S3 or container of Azure")));
+            }
+        };
+        let client = self.requests.connect(&client_options().with_allow_http(true));
+        Ok(Bucket::new(service, client.map_err(|error| unopened(location, &error))?))
+    }
+
+    fn amazon_service(&self, url: &Url, access: Option<&Access>) -> Result<Service> {
+        let builder = self.amazon(url, access)?;
         if builder.get_config_value(&AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true") {
             return Err(Error::config("requests are not signed (AWS_SKIP_SIGNATURE)"));
         }
         let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
-        let open = || {
-            let client = self.requests.connect(&client_options().with_allow_http(true))?;
-            Ok(Bucket::new(builder.build()?, region, client))
-        };
-        open().map_err(|error| unopened(location, &error))
+        let store = builder.build().map_err(|error| unopened(url.as_str(), &error))?;
+        Ok(Service::Amazon { store, region })
+    }
+
+    fn azure_service(&self, url: &Url, access: Option<&Access>) -> Result<Service> {
+        let builder = self.azure(url, access)?;
+        let value = |key: AzureConfigKey| builder.get_config_value(&key);
+        for (key, name) in [
+            (AzureConfigKey::SkipSignature, "AZURE_SKIP_SIGNATURE"),
+            (AzureConfigKey::UseEmulator, "AZURE_STORAGE_USE_EMULATOR"),
+        ] {
+            if value(key).as_deref() == Some("true") {
+                return Err(Error::config(format!("requests are not signed, or are for an emulator ({name})")));
+            }
+        }
+        // `abfss://<container>@<account>.dfs.core.windows.net`, or `az://<container>` and the account in a variable.
+        let host = url.host_str().unwrap_or_default();
+        let in_url = (!url.username().is_empty()).then(|| (url.username(), host.split('.').next().unwrap_or_default()));
+        let account = in_url.map(|(_, account)| account.to_owned()).or_else(|| value(AzureConfigKey::AccountName));
+        let account = account.ok_or_else(|| Error::config("no Azure account is named (AZURE_STORAGE_ACCOUNT_NAME)"))?;
+        let is_fabric = host.ends_with(".fabric.microsoft.com")
+            || value(AzureConfigKey::UseFabricEndpoint).as_deref() == Some("true");
+        let suffix = if is_fabric { "blob.fabric.microsoft.com" } else { "blob.core.windows.net" };
+        let service = value(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.{suffix}"));
+        let container = in_url.map_or(host, |(container, _)| container);
+        let container = parse_url(&format!("{}/{container}", service.trim_end_matches('/')))?;
+        let store = builder.build().map_err(|error| unopened(url.as_str(), &error))?;
+        Ok(Service::Azure { store, account, url: container })
     }
 
     fn open(
@@ -159,11 +199,7 @@ impl Stores {
                 let builder = configured!(GoogleCloudStorageBuilder, self.requests, url.as_str(), variables);
                 builder.build().map(|store| Arc::new(store) as _)
             }
-            ObjectStoreScheme::MicrosoftAzure => {
-                let variables = access::variables(access, Provider::Azure, &self.variables)?;
-                let builder = configured!(MicrosoftAzureBuilder, self.requests, url.as_str(), variables);
-                builder.build().map(|store| Arc::new(store) as _)
-            }
+            ObjectStoreScheme::MicrosoftAzure => self.azure(url, access)?.build().map(|store| Arc::new(store) as _),
             ObjectStoreScheme::Http => {
                 let builder = HttpBuilder::new()
                     .with_client_options(client_options().with_allow_http(url.scheme() == "http"))
@@ -180,6 +216,11 @@ impl Stores {
     fn amazon(&self, url: &Url, access: Option<&Access>) -> Result<AmazonS3Builder> {
         let variables = access::variables(access, Provider::Amazon, &self.variables)?;
         Ok(configured!(AmazonS3Builder, self.requests, url.as_str(), variables))
+    }
+
+    fn azure(&self, url: &Url, access: Option<&Access>) -> Result<MicrosoftAzureBuilder> {
+        let variables = access::variables(access, Provider::Azure, &self.variables)?;
+        Ok(configured!(MicrosoftAzureBuilder, self.requests, url.as_str(), variables))
     }
 }
 
@@ -300,6 +341,27 @@ mod tests {
         let (other, _) = stores.resolve("s3://another/x").unwrap();
         assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
         assert!(!format!("{stores:?}").contains("eu-west-1") && !format!("{stores:?}").contains("token"));
+    }
+
+    #[test]
+    fn containers_are_found_however_they_are_named() {
+        let key = ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0");
+        let check = |variables: &[(&str, &str)], location: &str, expect: &str| {
+            let stores = Stores::new(variables.iter().copied().chain([key]));
+            let found = stores.bucket(location).map_or_else(|error| error.to_string(), |bucket| format!("{bucket:?}"));
+            assert!(found.contains(expect) && !found.contains("115, 101, 99"), "{location}: {found}");
+        };
+        let account = [("AZURE_STORAGE_ACCOUNT_NAME", "acme")];
+        check(&account, "az://train/out", "https://acme.blob.core.windows.net/train\"");
+        check(&[], "abfss://train@acme.dfs.core.windows.net/out", "https://acme.blob.core.windows.net/train\"");
+        check(&[], "abfss://train@acme.dfs.fabric.microsoft.com/out", "https://acme.blob.fabric.microsoft.com/train\"");
+        let local = [account[0], ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1/acme/")];
+        check(&local, "az://train/out", "http://127.0.0.1:1/acme/train\"");
+        check(&[], "az://train/out", "no Azure account is named");
+        check(&[account[0], ("AZURE_SKIP_SIGNATURE", "true")], "az://train/out", "AZURE_SKIP_SIGNATURE");
+        check(&[("AWS_REGION", "eu-west-1")], "s3://train/out", "eu-west-1");
+        check(&[("AWS_SKIP_SIGNATURE", "true")], "s3://train/out", "AWS_SKIP_SIGNATURE");
+        check(&[], "gs://train/out", "in no bucket of S3");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn name(method: &str, host: &str, query: &str) -> &'static str {
     }
     let has = |wanted: &str| query.split('&').any(|pair| pair == wanted || pair.split('=').next() == Some(wanted));
     match method {
-        "GET" if has("list-type") || has("comp=list") => "list",
+        "GET" if has("list-type") || has("comp=list") || has("uploads") => "list",
         "PROPFIND" => "list",
         "GET" => "get",
         "HEAD" => "head",
@@ -92,6 +92,7 @@ mod tests {
             ("GET", "versionId=7", "get"),
             ("GET", "list-type=2&prefix=a", "list"),
             ("GET", "restype=container&comp=list", "list"),
+            ("GET", "uploads=&prefix=a", "list"),
             ("HEAD", "", "head"),
             ("PUT", "", "put"),
             ("POST", "uploads=", "create_multipart"),

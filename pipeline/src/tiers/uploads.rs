@@ -6,7 +6,7 @@ use super::check::Finding;
 use super::class::Provider;
 use crate::Result;
 use crate::context::Context;
-use crate::store::{Answer, Stores};
+use crate::store::{Answer, Ask, Stores, explain};
 
 const SUBJECT: &str = "incomplete_uploads";
 const HINT: &str = "`tamis tiers lifecycle` prints a rule that does";
@@ -28,12 +28,13 @@ fn in_bucket(url: &str, stores: &Stores, context: &Context) -> Result<Finding> {
     let prefix = format!("{}/", stores.resolve(url)?.1);
     let unread =
         |why: String| Finding::warning(SUBJECT, format!("the rules of the bucket cannot be read: {why}"), HINT);
-    let answer = match context.runtime.block_on(stores.bucket(url)?.get("lifecycle")) {
+    let ask = Ask { query: &[("lifecycle", "")], ..Ask::default() };
+    let answer = match context.runtime.block_on(stores.bucket(url)?.ask(&ask)) {
         Ok(answer) => answer,
-        Err(error) => return Ok(unread(error.to_string())),
+        Err(error) => return Ok(unread(explain(&error).to_string())),
     };
     Ok(match answer {
-        Answer { status: 200, body } => match days_until_abort(&body, &prefix) {
+        Answer { status: 200, body, .. } => match days_until_abort(&body, &prefix) {
             Ok(Some(days)) => Finding::ok(SUBJECT, format!("aborted after {days} days")),
             Ok(None) => Finding::warning(SUBJECT, "no rule of the bucket aborts them here", HINT),
             Err(_) => unread("the answer is not understood".into()),

@@ -153,6 +153,56 @@ fn an_output_is_looked_after() {
 }
 
 #[test]
+fn what_killed_runs_leave_in_a_bucket_is_removed() {
+    let server = S3Server::start("tamis-uploads");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &str| finish(command(dir.path()).args(args.split_whitespace()).envs(server.environment()));
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    licences(&dir.path().join("in"), 200);
+    let (out, one) = (server.url("out"), server.url("one"));
+    config(dir.path(), "in", &out);
+    run("run run.toml").expect_code(0);
+    run(&format!("dedup in -o {one}")).expect_code(0);
+
+    let run_name = "01a2279f-dead-7333-b36b-24df300a0c00-0";
+    let of_runs = [format!("out/dropped/{run_name}-00000.parquet"), format!("out/kept/{run_name}-00001.parquet")];
+    let of_one = ["one/kept/part-00001.parquet".to_owned()];
+    let of_others = ["out/dropped/mine.parquet".to_owned(), format!("elsewhere/{run_name}-00000.parquet")];
+    let begin = "for key in sys.argv[2:]:\n  \
+        upload = s3.create_multipart_upload(Bucket=sys.argv[1], Key=key)['UploadId']\n  \
+        s3.upload_part(Bucket=sys.argv[1], Key=key, UploadId=upload, PartNumber=1, Body=b'x' * 6000000)\nprint(1)";
+    let keys = of_runs.iter().chain(&of_one).chain(&of_others);
+    let args: Vec<&str> = std::iter::once("tamis-uploads").chain(keys.map(String::as_str)).collect();
+    boto3(begin, &args, &server.environment());
+    let left = || -> BTreeSet<String> {
+        let list =
+            "print(json.dumps([u['Key'] for u in s3.list_multipart_uploads(Bucket=sys.argv[1]).get('Uploads', [])]))";
+        serde_json::from_value(boto3(list, &["tamis-uploads"], &server.environment())).unwrap()
+    };
+    let all = left();
+    assert_eq!(all.len(), 5);
+
+    let orphan = format!("out/kept/{run_name}-00000.parquet");
+    server.put(&orphan, &dir.path().join("run.toml"));
+    let verified = run(&format!("verify {out}")).expect_code(0).stdout;
+    assert!(verified.contains("1 file of runs that did not end") && verified.contains(&orphan), "{verified}");
+
+    let young = run(&format!("gc {out} --format json")).expect_code(0).json();
+    assert_eq!((&young["aborted"], left()), (&serde_json::json!([]), all.clone()), "they are young");
+    // What is begun in this second is not older than 0 hours.
+    std::thread::sleep(Duration::from_millis(1100));
+    let planned = run(&format!("gc {out} --grace 0h --dry-run")).expect_code(0).stdout;
+    assert!(planned.contains("2 uploads that never ended would be aborted") && left() == all, "{planned}");
+    let done = run(&format!("gc {out} --grace 0h")).expect_code(0).stdout;
+    assert!(done.contains("2 uploads that never ended aborted") && done.contains(&of_runs[0]), "{done}");
+    assert!(done.contains("1 file removed") && server.list(&orphan).is_empty(), "{done}");
+    assert!(left().iter().eq(all.iter().filter(|key| !of_runs.contains(key))), "{:?}", left());
+    run(&format!("gc {one} --grace 0h")).expect_code(0);
+    assert_eq!(left(), of_others.into_iter().collect());
+    run(&format!("verify {out}")).expect_code(0);
+}
+
+#[test]
 fn others_may_compact_a_table() {
     let dir = tempfile::tempdir().unwrap();
     let later = all_but_one(dir.path(), 100);

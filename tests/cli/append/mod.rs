@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::python::boto3;
 use crate::support::s3::S3Server;
 use crate::support::{command, files, finish, json_lines, root, sample, strings, table, tamis};
 
