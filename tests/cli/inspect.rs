@@ -247,7 +247,8 @@ fn files_are_counted_where_ids_do_not_name_them() {
     let row = |id: &str| format!("{}\n", json!({"id": id, "text": FILLER}));
     std::fs::write(dir.path().join("a.jsonl"), row("x") + &row("y")).unwrap();
     std::fs::write(dir.path().join("b.jsonl"), row("z#1")).unwrap();
-    let config = "[input]\npaths = [\"a.jsonl\", \"b.jsonl\"]\n[deduplicate]\n[output]\npath = \"out\"\nmode = \"append\"\n";
+    let config =
+        "[input]\npaths = [\"a.jsonl\", \"b.jsonl\"]\n[deduplicate]\n[output]\npath = \"out\"\nmode = \"append\"\n";
     std::fs::write(dir.path().join("run.toml"), config).unwrap();
     tamis(dir.path(), "run run.toml").expect_code(0);
     let shown = tamis(dir.path(), "inspect out --format json").expect_code(0).json();

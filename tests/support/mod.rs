@@ -1,8 +1,8 @@
 //! What the tests share: running the binary, reading what it wrote, an independent Jaccard.
 
-pub mod objects;
 pub mod azurite;
 pub mod moto;
+pub mod objects;
 pub mod proxy;
 pub mod python;
 pub mod s3;

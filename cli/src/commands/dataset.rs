@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 use tamis_pipeline::context::Context;
+use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::finished::{self, FinishedRun, Garbage};
 use tamis_pipeline::progress::Progress;
+use tamis_pipeline::run::{IfLocked, Sharing};
 use tamis_pipeline::store::Stores;
-use tamis_pipeline::upkeep::{self, Expired};
+use tamis_pipeline::upkeep::{self, Site};
 use tamis_schemas::commit::Commit;
 
 use crate::answer::print;
 use crate::args::{Export, FinishedOutput, Gc, Global};
 use crate::exit::Exit;
+use crate::machine;
 use crate::number::{bytes, count, counted, utc};
 use crate::progress::Display;
 use crate::settings;
@@ -108,12 +111,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
     let stamp = settings::stamp();
     work(&args.output, global, |work| {
         let url = &args.output.url;
-        let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
-        let expired = if run.commits().is_empty() {
-            Expired::default()
-        } else {
-            upkeep::expire(url, args.dry_run, &stamp, work.stores, work.context, work.progress)?
-        };
+        let expired = upkeep::expire(work.site(url, &stamp, &sharing(&stamp)), args.dry_run)?;
         let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
         let before = stamp.now.saturating_sub(args.grace.seconds);
         let Garbage { files, uploads } = finished::gc(&run, before, args.dry_run)?;
@@ -137,8 +135,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
             );
         }
         let expired = json!({"files": expired.files, "rows": expired.rows});
-        let json =
-            json!({"removed": files, "aborted": uploads, "expired": expired, "dry_run": args.dry_run});
+        let json = json!({"removed": files, "aborted": uploads, "expired": expired, "dry_run": args.dry_run});
         Ok((text, json, Exit::Clean))
     })
 }
@@ -146,7 +143,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
 pub(crate) fn compact(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
     let stamp = settings::stamp();
     work(output, global, |work| {
-        let done = upkeep::compact(&output.url, &stamp, work.stores, work.context, work.progress)?;
+        let done = upkeep::compact(work.site(&output.url, &stamp, &sharing(&stamp)))?;
         let mut text = lines(done.left.iter().map(|left| format!("left as it is: {left}")));
         text += &match done.removed_files {
             0 => "nothing to compact\n".to_owned(),
@@ -162,6 +159,17 @@ struct Work<'a> {
     stores: &'a Stores,
     context: &'a Context,
     progress: &'a Progress,
+}
+
+impl<'a> Work<'a> {
+    fn site(&self, location: &'a str, stamp: &'a Stamp, sharing: &'a Sharing) -> Site<'a> {
+        Site { location, stamp, sharing, stores: self.stores, context: self.context, progress: self.progress }
+    }
+}
+
+/// Upkeep leaves an output alone that a run is adding to.
+fn sharing(stamp: &Stamp) -> Sharing {
+    Sharing { owner: machine::process(stamp.now), if_locked: IfLocked::Fail }
 }
 
 /// Does something at the output and prints what came of it.

@@ -18,12 +18,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tamis_schemas::config::{CommitMode, OutputConfig};
 use tamis_schemas::lease::LeaseRecord;
+use tamis_schemas::time_span::TimeSpan;
 
+use super::Dataset;
 use crate::context::Cancel;
 use crate::place::Place;
 use crate::{Error, Result};
 
+/// For how long a run may show no sign of life if the config does not say.
+const LEASE: TimeSpan = TimeSpan { seconds: 60 };
 const LEASES: &str = "_tamis/lease";
 /// Signs of life in the time that an owner promises.
 const BEATS: u32 = 3;
@@ -54,20 +59,48 @@ impl IfLocked {
     }
 }
 
+/// How a command gets along with others that add to the same output.
+#[derive(Debug, Clone)]
+pub struct Sharing {
+    /// Who it is, for the people of the others: a process on a machine, since when.
+    pub owner: String,
+    /// What it does while another is at work.
+    pub if_locked: IfLocked,
+}
+
+impl Dataset<'_> {
+    /// Takes the lease of the output; `None` if it has none.
+    pub(crate) fn turn(&self, output: &OutputConfig, sharing: &Sharing, cancel: &Cancel) -> Result<Option<Turn>> {
+        let ttl = output.lease.unwrap_or(LEASE).duration();
+        if ttl.is_zero() || output.commit == CommitMode::UnsafeSingleWriter {
+            return Ok(None);
+        }
+        let claim = Claim {
+            home: &self.home,
+            owner: &sharing.owner,
+            nonce: &self.stamp.nonce,
+            ttl,
+            epoch_before: self.epoch(),
+            cancel,
+        };
+        claim.wait(sharing.if_locked).map(Some)
+    }
+}
+
 /// Who asks for an output.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
+struct Claim<'a> {
     /// The output.
-    pub(crate) home: &'a Place,
+    home: &'a Place,
     /// The run, for the people of others.
-    pub(crate) owner: &'a str,
+    owner: &'a str,
     /// The run, by its own name.
-    pub(crate) nonce: &'a str,
+    nonce: &'a str,
     /// The time that it promises to show itself in.
-    pub(crate) ttl: Duration,
+    ttl: Duration,
     /// The newest lease that a run was added under.
-    pub(crate) epoch_before: u64,
-    pub(crate) cancel: &'a Cancel,
+    epoch_before: u64,
+    cancel: &'a Cancel,
 }
 
 /// Whose turn it is.
@@ -80,7 +113,7 @@ pub(crate) enum Turn {
 
 impl Claim<'_> {
     /// Takes the output as soon as nobody has it, or as whoever has it is dead.
-    pub(crate) fn wait(&self, if_locked: IfLocked) -> Result<Turn> {
+    fn wait(&self, if_locked: IfLocked) -> Result<Turn> {
         let began = Instant::now();
         let mut watched = Watched::default();
         loop {

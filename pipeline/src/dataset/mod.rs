@@ -31,8 +31,8 @@ use tamis_schemas::manifest::{FileRecord, Manifest};
 use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
-pub use lease::IfLocked;
-pub(crate) use lease::{Claim, Lease, Turn};
+pub use lease::{IfLocked, Sharing};
+pub(crate) use lease::{Lease, Turn};
 pub(crate) use ledger::{NewInputs, committed};
 pub(crate) use live::{files_of, live_files, removed_files};
 pub(crate) use log::{COMMITS, CommitLog};
@@ -138,11 +138,6 @@ impl<'a> Dataset<'a> {
     /// The newest lease that a run was added under.
     pub(crate) fn epoch(&self) -> u64 {
         self.log.commits().iter().map(|commit| commit.epoch).max().unwrap_or_default()
-    }
-
-    /// Where its own files lie.
-    pub(crate) fn home(&self) -> &Place {
-        &self.home
     }
 
     /// When the run began, and its own name.

@@ -137,13 +137,7 @@ impl<'a> FinishedRun<'a> {
                 record.rows = record.files.iter().map(|file| file.rows).sum();
             }
         }
-        Ok(Self {
-            manifest,
-            commits,
-            location: self.location.clone(),
-            text: self.text.clone(),
-            ..*self
-        })
+        Ok(Self { manifest, commits, location: self.location.clone(), text: self.text.clone(), ..*self })
     }
 
     /// Whether files were put in the place of others, so that one may hold rows of several runs.

@@ -35,7 +35,6 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
-pub use parts::Sharing;
 pub(crate) use plan::parse_text;
 pub(crate) use restore::completed;
 pub use restore::{Restoration, RestoreSettings, Restored, restore};
@@ -44,7 +43,7 @@ pub use tune::draw_sample;
 
 use crate::context::Context;
 use crate::dataset::INDEX;
-pub use crate::dataset::IfLocked;
+pub use crate::dataset::{IfLocked, Sharing};
 use crate::dedup::Search;
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::progress::Progress;

@@ -13,12 +13,11 @@ use std::time::Instant;
 use tamis_schemas::commit::{Commit, CommitKind};
 use tamis_schemas::config::{Changed, CommitMode, Config, OutputConfig, OutputMode};
 use tamis_schemas::manifest::Manifest;
-use tamis_schemas::time_span::TimeSpan;
 
 use super::changed::Superseded;
 use super::index::IndexRun;
 use super::{Job, Outcome};
-use crate::dataset::{Claim, Dataset, IfLocked, Lease, NewCommit, NewInputs, Turn, committed};
+use crate::dataset::{Dataset, IfLocked, Lease, NewCommit, NewInputs, Sharing, Turn, committed};
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::finished::merged;
 use crate::sink::{Added, Existing, Output};
@@ -27,18 +26,6 @@ use crate::{Error, Result};
 
 /// Of runs that are added to the same output at once, one is first, and the others begin anew: so often in a row at most.
 const MOST_TRIES: usize = 8;
-/// For how long a run may show no sign of life if the config does not say.
-const LEASE: TimeSpan = TimeSpan { seconds: 60 };
-
-/// How a run gets along with others that are added to the same output.
-#[derive(Debug, Clone)]
-pub struct Sharing {
-    /// Who it is, for the people of the others: a process on a machine, since when.
-    pub owner: String,
-    /// What it does while another is at work.
-    pub if_locked: IfLocked,
-}
-
 /// # Errors
 /// `Error::Config` for settings of added runs that cannot work, or that nothing looks at.
 pub(super) fn check(config: &Config) -> Result<()> {
@@ -206,24 +193,12 @@ impl Parts<'_> {
     /// Takes the lease of the output, if it has one. Gives its holder if that is another, and this run is to leave then.
     fn claim(&mut self, dataset: &Dataset<'_>) -> Result<Option<String>> {
         let Job { config, context, progress, .. } = self.job;
-        let ttl = config.output.lease.unwrap_or(LEASE).duration();
-        if ttl.is_zero() || config.output.commit == CommitMode::UnsafeSingleWriter {
-            return Ok(None);
-        }
-        let Sharing { owner, if_locked } = self.sharing;
-        let claim = Claim {
-            home: dataset.home(),
-            owner,
-            nonce: &dataset.stamp().nonce,
-            ttl,
-            epoch_before: dataset.epoch(),
-            cancel: &context.cancel,
-        };
         progress.begin("waiting for its turn");
-        match claim.wait(*if_locked)? {
-            Turn::Ours(lease) => self.lease = Some(lease),
-            Turn::Theirs(holder) if *if_locked == IfLocked::Skip => return Ok(Some(holder)),
-            Turn::Theirs(holder) => return Err(Error::Leased { location: config.output.path.clone(), holder }),
+        match dataset.turn(&config.output, self.sharing, &context.cancel)? {
+            Some(Turn::Ours(lease)) => self.lease = Some(lease),
+            Some(Turn::Theirs(holder)) if self.sharing.if_locked == IfLocked::Skip => return Ok(Some(holder)),
+            Some(Turn::Theirs(holder)) => return Err(Error::Leased { location: config.output.path.clone(), holder }),
+            None => {}
         }
         Ok(None)
     }

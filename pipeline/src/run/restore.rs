@@ -17,7 +17,7 @@ use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts
 
 use super::ids::{column, ids_of};
 use super::route::{Carried, id_field};
-use super::selected::{Chosen, Part, Search, Selectors};
+use super::selected::{Chosen, Part, Search, Selectors, none_wanted};
 use super::{input_records, pass, sha256_of};
 use crate::context::Context;
 use crate::dedup::grain::{Piece, rebuild};
@@ -122,7 +122,9 @@ impl Job<'_> {
         });
         let (kept, spans, dropped) = (kept?.ok_or_else(|| missing(self.run, Table::Kept))?, spans?, dropped?);
         let n_dropped = self.run.manifest().rows.dropped;
-        if let Some(gone) = dropped.as_ref().map(|dropped| n_dropped - dropped.columns.n_rows()).filter(|gone| *gone > 0) {
+        if let Some(gone) =
+            dropped.as_ref().map(|dropped| n_dropped - dropped.columns.n_rows()).filter(|gone| *gone > 0)
+        {
             tracing::warn!(rows = gone, "dropped rows are past their retention; they are not brought back");
         }
 
@@ -168,6 +170,9 @@ impl Job<'_> {
             tables.push((dropped, rows.map(Arc::new)));
         }
         search.check_ids(self.run)?;
+        if tables.iter().all(|(_, rows)| rows.as_ref().is_some_and(|rows| rows.is_empty())) {
+            return Err(none_wanted());
+        }
 
         let (carried, mut writer) = self.begin(&columns_of_dropped(self.run, &parts)?)?;
         let mut work = self.work(&carried);

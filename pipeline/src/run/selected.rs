@@ -174,7 +174,8 @@ impl<'s> Search<'s> {
         let columns: &[&str] = if part.sources.is_some() && names_sources { &[columns::SOURCE] } else { &[] };
         let mut rows = RowSet::new();
         dropped.scan("finding dropped rows", &TableReader::request_with_ids(columns), |batch| {
-            let sources = batch.column_by_name(columns::SOURCE).map(|sources| cast(sources, &DataType::Utf8)).transpose()?;
+            let sources =
+                batch.column_by_name(columns::SOURCE).map(|sources| cast(sources, &DataType::Utf8)).transpose()?;
             let sources = sources.as_ref().map(|sources| sources.as_string::<i32>());
             let is_of_run = |at: usize| match (&part.sources, sources) {
                 (Some(of_run), Some(sources)) => of_run.contains(sources.value(at)),
@@ -188,7 +189,9 @@ impl<'s> Search<'s> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        if matches!(part.wanted, Wanted::Exactly(_)) && rows.len() != wanted.len() as u64 {
+        if let Wanted::Exactly(wanted) = &part.wanted
+            && rows.len() != wanted.len() as u64
+        {
             return Err(Error::Corrupt {
                 location: part.run.location().to_owned(),
                 format: "an output of tamis",
@@ -213,7 +216,7 @@ fn unknown(run: &FinishedRun<'_>, what: &str) -> Error {
     Error::Config { message: format!("{what} (of the runs asked for)"), hint: Some(hint) }
 }
 
-fn none_wanted() -> Error {
+pub(super) fn none_wanted() -> Error {
     Error::Config {
         message: "no dropped row is all that was asked for".into(),
         hint: Some("a row must match one of each kind: --run, --id, --cluster".into()),

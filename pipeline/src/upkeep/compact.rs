@@ -4,11 +4,7 @@ use tamis_schemas::commit::CommitKind;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
 
-use super::{OldFile, Upkeep, count, rewrite, upkeep};
-use crate::context::Context;
-use crate::dedup::index::Stamp;
-use crate::progress::Progress;
-use crate::store::Stores;
+use super::{OldFile, Site, Upkeep, count, rewrite, upkeep};
 use crate::tiers::DEFAULT_TIER;
 use crate::{Error, Result, RowSet};
 
@@ -33,18 +29,12 @@ pub struct Compacted {
 /// their age, and, where texts were cut, `kept` and `spans`, which belong together file by file.
 ///
 /// # Errors
-/// `Error::Config` if the output is that of one run; `Error::Overtaken` if runs keep being added meanwhile.
-pub fn compact(
-    location: &str,
-    stamp: &Stamp,
-    stores: &Stores,
-    context: &Context,
-    progress: &Progress,
-) -> Result<Compacted> {
-    upkeep(location, CommitKind::Compact, stamp, stores, context, progress, |upkeep| {
+/// `Error::Config` if the output is that of one run; `Error::Leased` if a run is adding to it.
+pub fn compact(site: Site<'_>) -> Result<Compacted> {
+    upkeep(site, CommitKind::Compact, |upkeep| {
         let mut compacted = Compacted::default();
         for table in upkeep.dataset.tables().into_keys() {
-            context.cancel.check()?;
+            site.context.cancel.check()?;
             if let Some(why) = compact_table(upkeep, table)? {
                 compacted.left.push(format!("{}: {why}", table.name()));
             }

@@ -3,12 +3,9 @@
 use tamis_schemas::commit::CommitKind;
 use tamis_schemas::config::Table;
 
-use super::{Upkeep, upkeep};
+use super::{Site, Upkeep, upkeep};
 use crate::Result;
-use crate::context::Context;
-use crate::dedup::index::Stamp;
-use crate::progress::Progress;
-use crate::store::Stores;
+use crate::finished::FinishedRun;
 use crate::tiers::DEFAULT_TIER;
 
 /// What is no longer part of the output.
@@ -24,22 +21,25 @@ pub struct Expired {
 /// says. The files themselves go with [`gc`](crate::finished::gc()). With `is_trial`, only says which.
 ///
 /// # Errors
-/// `Error::Overtaken` if runs keep being added meanwhile.
-pub fn expire(
-    location: &str,
-    is_trial: bool,
-    stamp: &Stamp,
-    stores: &Stores,
-    context: &Context,
-    progress: &Progress,
-) -> Result<Expired> {
-    upkeep(location, CommitKind::Expire, stamp, stores, context, progress, |upkeep| {
-        let mut expired = Expired::default();
-        for table in upkeep.dataset.tables().into_keys().filter(|table| *table != Table::Kept) {
-            expire_table(upkeep, table, is_trial, &mut expired)?;
-        }
-        Ok(expired)
-    })
+/// `Error::Leased` if a run is adding to the output.
+pub fn expire(site: Site<'_>, is_trial: bool) -> Result<Expired> {
+    if FinishedRun::open(site.location, site.stores, site.context, site.progress)?.commits().is_empty() {
+        return Ok(Expired::default());
+    }
+    // Nobody is kept waiting for nothing.
+    let expired = expire_all(&mut Upkeep::open(site, site.stamp)?, true)?;
+    if is_trial || expired.files.is_empty() {
+        return Ok(expired);
+    }
+    upkeep(site, CommitKind::Expire, |upkeep| expire_all(upkeep, false))
+}
+
+fn expire_all(upkeep: &mut Upkeep<'_>, is_trial: bool) -> Result<Expired> {
+    let mut expired = Expired::default();
+    for table in upkeep.dataset.tables().into_keys().filter(|table| *table != Table::Kept) {
+        expire_table(upkeep, table, is_trial, &mut expired)?;
+    }
+    Ok(expired)
 }
 
 fn expire_table(upkeep: &mut Upkeep<'_>, table: Table, is_trial: bool, expired: &mut Expired) -> Result<()> {

@@ -16,7 +16,7 @@ pub use expire::{Expired, expire};
 pub(crate) use rewrite::{OldFile, rewrite};
 
 use crate::context::Context;
-use crate::dataset::{Dataset, NewCommit, delta};
+use crate::dataset::{Dataset, Lease, NewCommit, Sharing, Turn, delta};
 use crate::dedup::index::Stamp;
 use crate::finished::FinishedRun;
 use crate::place::Place;
@@ -40,36 +40,49 @@ struct Upkeep<'a> {
     now: u64,
 }
 
-/// Does `work` on the output at `location` and commits what it changed, if anything; begins anew if a run is faster.
-fn upkeep<T>(
-    location: &str,
-    kind: CommitKind,
-    stamp: &Stamp,
-    stores: &Stores,
-    context: &Context,
-    progress: &Progress,
-    mut work: impl FnMut(&mut Upkeep<'_>) -> Result<T>,
-) -> Result<T> {
+/// What all upkeep needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// Folder or URL of the output.
+    pub location: &'a str,
+    /// When it is done, and a name of its own.
+    pub stamp: &'a Stamp,
+    /// How it gets along with runs.
+    pub sharing: &'a Sharing,
+    /// How stores are reached.
+    pub stores: &'a Stores,
+    /// What it may use.
+    pub context: &'a Context,
+    /// What it shows.
+    pub progress: &'a Progress,
+}
+
+/// Does `work` on the output while no run adds to it, and commits what it changed, if anything; begins anew if a run is faster.
+fn upkeep<T>(site: Site<'_>, kind: CommitKind, mut work: impl FnMut(&mut Upkeep<'_>) -> Result<T>) -> Result<T> {
+    let location = || site.location.to_owned();
+    let mut lease = None;
     for try_number in 0..MOST_TRIES {
-        let stamp = Stamp { nonce: format!("{}-{try_number}", stamp.nonce), ..stamp.clone() };
-        let mut upkeep = Upkeep::open(location, &stamp, stores, context, progress)?;
+        let stamp = Stamp { nonce: format!("{}-{try_number}", site.stamp.nonce), ..site.stamp.clone() };
+        let mut upkeep = Upkeep::open(site, &stamp)?;
+        if lease.is_none() {
+            lease = match upkeep.dataset.turn(&upkeep.config.output, site.sharing, &site.context.cancel)? {
+                Some(Turn::Ours(lease)) => Some(lease),
+                Some(Turn::Theirs(holder)) => return Err(Error::Leased { location: location(), holder }),
+                None => None,
+            };
+        }
         let done = work(&mut upkeep)?;
-        if upkeep.commit(kind)? {
+        if upkeep.commit(kind, lease.as_ref())? {
             return Ok(done);
         }
         tracing::info!("a run was added first: begin anew");
     }
-    Err(Error::Overtaken { location: location.to_owned() })
+    Err(Error::Overtaken { location: location() })
 }
 
 impl<'a> Upkeep<'a> {
-    fn open(
-        location: &str,
-        stamp: &Stamp,
-        stores: &'a Stores,
-        context: &'a Context,
-        progress: &'a Progress,
-    ) -> Result<Self> {
+    fn open(site: Site<'a>, stamp: &Stamp) -> Result<Self> {
+        let Site { location, stores, context, progress, .. } = site;
         let run = FinishedRun::open(location, stores, context, progress)?;
         let config = config_of(&run)?;
         let runtime = context.runtime.handle();
@@ -85,7 +98,7 @@ impl<'a> Upkeep<'a> {
     }
 
     /// `false`: a run was added meanwhile, and nothing has changed.
-    fn commit(self, kind: CommitKind) -> Result<bool> {
+    fn commit(self, kind: CommitKind, lease: Option<&Lease>) -> Result<bool> {
         let Self { run, mut dataset, output, .. } = self;
         if output.replaced().is_empty() {
             return Ok(true);
@@ -93,6 +106,7 @@ impl<'a> Upkeep<'a> {
         if dataset.next_version() != run.commits().len() as u64 {
             return Ok(false);
         }
+        lease.map_or(Ok(()), |lease| lease.check(dataset.epoch()))?;
         let manifest = Manifest {
             manifest_version: MANIFEST_VERSION,
             tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -101,7 +115,13 @@ impl<'a> Upkeep<'a> {
             ..Manifest::default()
         };
         let tables = dataset.tables().into_iter().filter(|(table, _)| output.replaced().contains_key(table)).collect();
-        let new = NewCommit { kind, tables, replaced: output.replaced().clone(), ..NewCommit::default() };
+        let new = NewCommit {
+            kind,
+            epoch: lease.map_or(0, Lease::epoch),
+            tables,
+            replaced: output.replaced().clone(),
+            ..NewCommit::default()
+        };
         let is_added = dataset.commit(new, &manifest);
         if let Ok(false) = is_added {
             return Ok(false);
