@@ -125,10 +125,8 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 
 [output]
 path = \"tamis-out\"   # a folder, or s3://bucket/prefix
-# mode = \"append\"         # each run reads the files that no earlier one has read, and adds what it keeps
-# commit_files = 500       # ... so many at a time: what is added stays if the run is stopped later
-# commit_bytes = \"10GiB\"
-# lease = \"1m\"            # ... a run that shows no sign of life for so long is taken over by the next
+# mode = \"append\"     # each run reads the files that no earlier one has read, and adds what it keeps
+# lease = \"1m\"        # a run that shows no sign of life for so long is taken over by the next
 
 # Where tables go, and how they are stored. Tables: kept, dropped, evidence, spans, rejected, scores, batch.
 # [tiers.cold]
