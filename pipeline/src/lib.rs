@@ -8,6 +8,7 @@
 //! afterwards). This crate never prints, never reads the environment or
 //! the clock, and never exits.
 
+mod batch_sort;
 mod bloom;
 pub mod budget;
 pub mod context;
@@ -19,6 +20,7 @@ pub mod finished;
 pub mod inspect;
 pub mod place;
 pub mod progress;
+mod row_bytes;
 mod rows;
 pub mod run;
 pub mod score;

@@ -24,6 +24,7 @@ mod kill;
 mod log;
 mod metrics;
 mod oracle;
+mod order;
 mod readme;
 mod s3;
 mod schedule;

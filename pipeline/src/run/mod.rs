@@ -12,6 +12,7 @@ mod held_out;
 mod ids;
 mod index;
 mod look;
+mod order;
 mod pass;
 mod plan;
 mod rejects;
