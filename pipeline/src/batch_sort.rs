@@ -320,10 +320,16 @@ mod tests {
     /// Rows of several types, of which every value tells its key.
     fn rows(keys: &[Key]) -> RecordBatch {
         let text = |key: &Key| format!("{} {} {}", key.0, key.1, "x".repeat((key.1 % 997) as usize));
-        let list = |key: &Key| (key.1 % 5 != 0).then(|| (0..key.1 % 5).map(|n| Some(n as i32)).collect::<Vec<_>>());
+        let list =
+            |key: &Key| (!key.1.is_multiple_of(5)).then(|| (0..key.1 % 5).map(|n| Some(n as i32)).collect::<Vec<_>>());
         let kinds = ["a", "b", "c"];
         let columns: [(&str, ArrayRef); 5] = [
-            ("n", Arc::new(keys.iter().map(|key| (key.1 % 3 != 0).then_some(key.1 as i64)).collect::<Int64Array>())),
+            (
+                "n",
+                Arc::new(
+                    keys.iter().map(|key| (!key.1.is_multiple_of(3)).then_some(key.1 as i64)).collect::<Int64Array>(),
+                ),
+            ),
             ("text", Arc::new(StringArray::from_iter_values(keys.iter().map(text)))),
             ("view", Arc::new(StringViewArray::from_iter_values(keys.iter().map(text)))),
             (

@@ -137,13 +137,13 @@ mod tests {
 
     #[test]
     fn what_is_hardly_ever_read_is_ordered_by_cluster() {
+        use RowOrder::{Cluster, Input};
+        use TierClass::{Archive, Cold, Hot, Warm};
         let check = |url: &str, class: TierClass, native: Option<&str>, order: Option<RowOrder>, expect: RowOrder| {
             let config = TierConfig { class, native: native.map(str::to_owned), order, ..TierConfig::default() };
             let class = storage_class(Provider::of(url), &config).unwrap();
             assert_eq!(row_order(class, &config), expect, "{url} {config:?}");
         };
-        use RowOrder::{Cluster, Input};
-        use TierClass::{Archive, Cold, Hot, Warm};
         for url in ["out", "s3://b/p", "gs://b/p", "az://b/p"] {
             for (class, expect) in [(Hot, Input), (Warm, Input), (Cold, Cluster), (Archive, Cluster)] {
                 check(url, class, None, None, expect);
