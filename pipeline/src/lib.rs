@@ -9,6 +9,7 @@
 //! This crate never prints, never reads the environment or the wall
 //! clock, and never exits.
 
+mod batch_sort;
 mod bloom;
 pub mod budget;
 pub mod context;
@@ -20,6 +21,7 @@ pub mod finished;
 pub mod inspect;
 pub mod place;
 pub mod progress;
+mod row_bytes;
 mod rows;
 pub mod run;
 pub mod score;

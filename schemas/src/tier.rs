@@ -34,6 +34,10 @@ pub struct TierConfig {
     /// bucket rules of it, and `tamis gc` heeds it where runs are added to the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Age>,
+    /// Order of rows in `dropped` and `evidence`; other tables have orders of their own. Default: `cluster` in a class that is
+    /// billed for 90 days or more, else `input`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<RowOrder>,
     /// zstd level, 1 to 22.
     pub zstd: i32,
     /// Uncompressed bytes of a row group.
@@ -52,6 +56,7 @@ impl Default for TierConfig {
             class: TierClass::Hot,
             native: None,
             retention: None,
+            order: None,
             zstd: 3,
             row_group: ByteSize(128 << 20),
             file_size: ByteSize(512 << 20),
@@ -72,6 +77,17 @@ pub enum TierClass {
     Cold,
     /// Kept in case, readable after hours.
     Archive,
+}
+
+/// Order of the rows that were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RowOrder {
+    /// As they were read.
+    #[default]
+    Input,
+    /// Those that were dropped for one row together: much smaller, because they are alike.
+    Cluster,
 }
 
 /// Where credentials are; never the credentials.

@@ -33,6 +33,7 @@ mod kill;
 mod log;
 mod metrics;
 mod oracle;
+mod order;
 mod readme;
 mod restore;
 mod s3;

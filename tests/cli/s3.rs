@@ -1,6 +1,6 @@
 //! Reading from and writing to a real S3 server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::s3::S3Server;
 use crate::support::{Ended, command, finish, sample, strings, table, tamis};
@@ -28,10 +28,24 @@ fn from_bucket_to_bucket_in_storage_classes() {
 
     let (laws, licences) = (sample("laws.jsonl"), sample("licences.jsonl"));
     tamis(dir.path(), &format!("dedup {laws} {licences} -o local")).expect_code(0);
-    std::fs::create_dir_all(dir.path().join("remote/kept")).unwrap();
-    server.get("out/kept/part-00000.parquet", &dir.path().join("remote/kept/part-00000.parquet"));
-    let ids = |out: &str| strings(&table(&dir.path().join(out), "kept").1, "tamis_id");
+    for name in ["kept", "dropped"] {
+        std::fs::create_dir_all(dir.path().join("remote").join(name)).unwrap();
+        let file = format!("{name}/part-00000.parquet");
+        server.get(&format!("out/{file}"), &dir.path().join("remote").join(file));
+    }
+    let ids_of = |out: &str, name: &str| strings(&table(&dir.path().join(out), name).1, "tamis_id");
+    let ids = |out: &str| ids_of(out, "kept");
     assert_eq!(ids("remote"), ids("local"));
+    // A cold tier has each cluster together, which the order of the input has not.
+    let evidence = table(&dir.path().join("local"), "evidence").1;
+    let cluster_of: BTreeMap<String, String> =
+        strings(&evidence, "dropped_id").into_iter().zip(strings(&evidence, "cluster_id")).collect();
+    let stretches = |out: &str| {
+        let dropped = ids_of(out, "dropped");
+        dropped.chunk_by(|left, right| cluster_of[left] == cluster_of[right]).count()
+    };
+    let n_clusters = cluster_of.values().collect::<BTreeSet<_>>().len();
+    assert!(stretches("remote") == n_clusters && n_clusters < stretches("local"));
     let seen =
         |out: &str| run(&["inspect", out, "--format", "json"]).expect_code(0).json()["overview"]["clusters"].take();
     assert_eq!(seen(&server.url("out")), seen("local"));

@@ -107,6 +107,19 @@ impl Evidence {
         Ok(())
     }
 
+    /// For which row each row is dropped.
+    pub(crate) fn clusters(&mut self, context: &Context) -> Result<RowClusters> {
+        let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
+        let mut by_dropped = ExternalSorter::new(STAGE, &context.budget);
+        while let Some(drop) = self.drops.next()? {
+            context.cancel.check()?;
+            by_dropped.push((drop.dropped, drop.kept), context)?;
+            by_kept.push(drop, context)?;
+        }
+        self.drops = Grouped::new(by_kept.finish(context)?)?;
+        Ok(RowClusters(Grouped::new(by_dropped.finish(context)?)?))
+    }
+
     /// The kept rows whose ids it waits for.
     pub(super) fn kept_rows(&self) -> &RowSet {
         &self.kept_rows
@@ -122,9 +135,10 @@ impl Evidence {
                 return Err(unmatched(kept));
             };
             while let Some(drop) = self.drops.next_if(|drop| drop.kept == kept)? {
-                let Drop { dropped, similarity, method, rule, n_shared_bands, .. } = drop;
+                let Drop { kept, dropped, similarity, method, rule, n_shared_bands, .. } = drop;
                 let kept_id = kept_id.clone();
-                proofs.push(Proof { dropped, kept_id, similarity, method, rule, n_shared_bands, n_rows }, context)?;
+                let proof = Proof { dropped, kept, kept_id, similarity, method, rule, n_shared_bands, n_rows };
+                proofs.push(proof, context)?;
             }
         }
         if let Some(drop) = self.drops.peek() {
@@ -135,7 +149,23 @@ impl Evidence {
             dropped_ids: self.dropped_ids.finish(context)?,
             batch_rows: context.batch_rows,
             rows: Vec::new(),
+            clusters: Vec::new(),
         })
+    }
+}
+
+/// Rows and the rows that they are dropped for, by position.
+#[derive(Debug)]
+pub(crate) struct RowClusters(Grouped<(u64, u64)>);
+
+impl RowClusters {
+    /// The row that `row` is dropped for; `None` if no row stands for it. To be asked in the order of the rows, of each that is
+    /// dropped.
+    pub(crate) fn of(&mut self, row: u64) -> Result<Option<u64>> {
+        if let Some((passed, _)) = self.0.next_if(|(dropped, _)| *dropped < row)? {
+            return Err(unmatched(passed));
+        }
+        Ok(self.0.next_if(|(dropped, _)| *dropped == row)?.map(|(_, kept)| kept))
     }
 }
 
@@ -147,6 +177,7 @@ pub(super) fn unmatched(row: u64) -> Error {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Proof {
     dropped: u64,
+    kept: u64,
     kept_id: Vec<u8>,
     similarity: Similarity,
     method: Method,
@@ -155,7 +186,7 @@ struct Proof {
     n_rows: u64,
 }
 
-record_of_fields!(Proof { dropped, kept_id, similarity, method, rule, n_shared_bands, n_rows });
+record_of_fields!(Proof { dropped, kept, kept_id, similarity, method, rule, n_shared_bands, n_rows });
 
 /// Evidence in batches of [`Evidence::schema`].
 #[derive(Debug)]
@@ -164,12 +195,18 @@ pub struct EvidenceBatches {
     dropped_ids: Sorted<(u64, Vec<u8>)>,
     batch_rows: usize,
     rows: Vec<u64>,
+    clusters: Vec<u64>,
 }
 
 impl EvidenceBatches {
     /// The dropped rows that the last batch tells of, by position.
     pub fn rows(&self) -> &[u64] {
         &self.rows
+    }
+
+    /// The rows that these are dropped for.
+    pub fn clusters(&self) -> &[u64] {
+        &self.clusters
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -181,6 +218,7 @@ impl EvidenceBatches {
         let mut shared_bands = Int32Builder::new();
         let mut cluster_sizes = Int64Builder::new();
         self.rows.clear();
+        self.clusters.clear();
         while self.rows.len() < self.batch_rows {
             let Some(proof) = self.proofs.next()? else { break };
             let (row, dropped_id) = self.dropped_ids.next().ok_or_else(|| unmatched(proof.dropped))??;
@@ -195,6 +233,7 @@ impl EvidenceBatches {
             shared_bands.append_value(i32::from(proof.n_shared_bands));
             cluster_sizes.append_value(proof.n_rows.cast_signed());
             self.rows.push(row);
+            self.clusters.push(proof.kept);
         }
         if self.rows.is_empty() {
             return Ok(None);

@@ -62,6 +62,7 @@ pub use columns::{BAND_KEYS, EXACT_KEY, GROUP, LENGTH, N_SHINGLES, SAMPLE, SET_S
 pub use containment::Sampling;
 pub use duplicates::{DuplicateCounts, Duplicates, Weighing};
 pub use edge::Method;
+pub(crate) use evidence::RowClusters;
 pub use evidence::{Evidence, EvidenceBatches};
 pub use fingerprint::{Fingerprint, Reader};
 pub use largest::{Cluster, LargestClusters};

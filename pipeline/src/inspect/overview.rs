@@ -111,12 +111,12 @@ pub fn overview(run: &FinishedRun<'_>, settings: &OverviewSettings) -> Result<Ov
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    if settings.by.is_none() {
+        files.or_read(run)?;
+    }
     let sources = match &settings.by {
         Some(column) => Some(by_column(run, column, settings.top, cluster_sources.as_mut())?),
-        None => {
-            files.or_read(run)?;
-            files.summary(settings.top)
-        }
+        None => files.summary(settings.top),
     };
     let clusters = clusters.finish(
         settings.sort,

@@ -13,6 +13,7 @@ mod held_out;
 mod ids;
 mod index;
 mod look;
+mod order;
 mod parts;
 pub(crate) mod pass;
 mod plan;

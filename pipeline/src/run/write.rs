@@ -17,12 +17,14 @@ use super::grain::CutRows;
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
+use super::order::{DroppedWriter, places, unclustered};
 use super::route::{Carried, id_field, reason_field, source_field, split_by_null, with_source};
 use super::select::{Chooser, Fitted};
 use super::sources::{SourceOf, Tallies};
 use super::survey::Survey;
 use super::verdict::Verdicts;
 use super::{Run, pass};
+use crate::batch_sort::Key;
 use crate::decontaminate::Contaminated;
 use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::index::IndexRows;
@@ -94,6 +96,9 @@ pub(super) fn write(
         rows: None,
     };
     let scan = run.scan(&survey.schema, &request)?;
+    let sorts = tables.dropped.as_ref().is_some_and(DroppedWriter::sorts);
+    let found = survey.near_duplicates.as_mut().filter(|_| sorts);
+    let mut clusters = found.map(|found| found.evidence.clusters(run.context)).transpose()?;
     let (mut found, mut contaminated) = (survey.near_duplicates.as_mut(), survey.contaminated.as_mut());
     let mut cut_rows = survey.grain.as_ref().map(|grain| CutRows::new(run, grain));
     pass::for_each(
@@ -123,7 +128,11 @@ pub(super) fn write(
                     }
                 }
                 let input = &run.inputs.files()[routed.file].url;
-                tables.write(&routed.kept, &routed.dropped, routed.scored.as_ref(), input)?;
+                tables.write(&routed.kept, routed.scored.as_ref(), input)?;
+                if let Some(writer) = &mut tables.dropped {
+                    let places = if sorts { places(&routed.dropped_rows, clusters.as_mut())? } else { Vec::new() };
+                    writer.write(&routed.dropped, &places, run.context)?;
+                }
                 if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
                     addition.write(rows, run.context)?;
                 }
@@ -137,7 +146,7 @@ pub(super) fn write(
             Ok(())
         },
     )?;
-    tables.finish(output)?;
+    tables.finish(run, output)?;
     written.grain = cut_rows.map(|cut_rows| cut_rows.finish(output)).transpose()?;
     let found = survey.near_duplicates.take();
     written.near_duplicates = found.as_ref().filter(|_| run.plan.deduplicate.is_some()).map(|found| {
@@ -173,22 +182,30 @@ fn write_evidence(
     output: &mut Output,
 ) -> Result<()> {
     let writes = run.plan.writes(Table::Evidence);
-    let mut writer = writes.then(|| output.table(Table::Evidence, Evidence::schema())).transpose()?;
-    let mut write = |batch: &RecordBatch| {
+    let open = || DroppedWriter::open(run, Table::Evidence, Evidence::schema(), output);
+    let mut writer = writes.then(open).transpose()?;
+    let mut write = |batch: &RecordBatch, places: Vec<Key>| {
         run.context.cancel.check()?;
-        writer.as_mut().map_or(Ok(()), |writer| writer.write(batch))
+        writer.as_mut().map_or(Ok(()), |writer| writer.write(batch, &places, run.context))
     };
     if let (true, Some(contaminated)) = (writes, contaminated) {
-        contaminated.evidence(run.context)?.try_for_each(|batch| write(&batch?))?;
+        let mut n_rows = 0;
+        for batch in contaminated.evidence(run.context)? {
+            let batch = batch?;
+            let rows = n_rows..n_rows + batch.num_rows() as u64;
+            n_rows = rows.end;
+            write(&batch, unclustered(rows).collect())?;
+        }
     }
     if let (true, Some(evidence)) = (writes || !losses.is_empty(), near_duplicates) {
         let mut batches = evidence.finish(run.context)?;
         while let Some(batch) = batches.next().transpose()? {
             losses.observe(batches.rows(), &batch)?;
-            write(&batch)?;
+            let places = batches.clusters().iter().copied().zip(batches.rows().iter().copied());
+            write(&batch, places.collect())?;
         }
     }
-    writer.map_or(Ok(()), |writer| output.finish_table(Table::Evidence, writer))
+    writer.map_or(Ok(()), |writer| writer.finish(run, output))
 }
 
 /// Row-local work of the pass.
@@ -217,6 +234,7 @@ struct Routed {
     reasons: BTreeMap<String, u64>,
     kept: RecordBatch,
     dropped: RecordBatch,
+    dropped_rows: Vec<u64>,
     spans: Vec<Span>,
     scored: Option<RecordBatch>,
     indexed: Option<RecordBatch>,
@@ -230,12 +248,14 @@ impl Router<'_> {
     }
 
     fn route_batch(&self, file: usize, batch: &RecordBatch) -> Result<Routed> {
-        let (mut ids, mut tallies) = (None, None);
+        let (mut ids, mut tallies, mut dropped_rows) = (None, None, Vec::new());
         let (kept, dropped) = if self.verdicts.are_there() {
             ids = Some((rows_of(batch)?.clone(), ids_of(batch)?.clone()));
             let batch = self.verdicts.apply(batch)?;
             tallies = self.source.as_ref().map(|source| source.count(file, &batch)).transpose()?;
-            split_by_null(&batch, columns::REASON)?
+            let (kept, dropped) = split_by_null(&batch, columns::REASON)?;
+            dropped_rows.extend_from_slice(rows_of(&dropped)?.values());
+            (kept, dropped)
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
@@ -270,6 +290,7 @@ impl Router<'_> {
             reasons,
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
+            dropped_rows,
             spans,
             scored,
             indexed,
@@ -305,7 +326,7 @@ fn score_table(scorer: &BuiltinScorer) -> Result<Carried> {
 #[derive(Debug)]
 struct Tables<'a> {
     kept: Option<TableWriter>,
-    dropped: Option<TableWriter>,
+    dropped: Option<DroppedWriter>,
     scores: Option<(TableWriter, &'a Carried)>,
 }
 
@@ -324,22 +345,15 @@ impl<'a> Tables<'a> {
             Some(carried) => open(Table::Scores, carried)?.map(|writer| (writer, carried)),
             None => None,
         };
-        Ok(Self { kept: open(Table::Kept, kept)?, dropped: open(Table::Dropped, dropped)?, scores })
+        let kept = open(Table::Kept, kept)?;
+        let open = || DroppedWriter::open(run, Table::Dropped, dropped.schema().clone(), output);
+        Ok(Self { kept, dropped: run.plan.writes(Table::Dropped).then(open).transpose()?, scores })
     }
 
     /// Writes rows that are of one input.
-    fn write(
-        &mut self,
-        kept: &RecordBatch,
-        dropped: &RecordBatch,
-        scored: Option<&RecordBatch>,
-        input: &str,
-    ) -> Result<()> {
+    fn write(&mut self, kept: &RecordBatch, scored: Option<&RecordBatch>, input: &str) -> Result<()> {
         if let Some(writer) = &mut self.kept {
             writer.write_part(kept, input)?;
-        }
-        if let Some(writer) = &mut self.dropped {
-            writer.write(dropped)?;
         }
         if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, scored) {
             writer.write_part(&carried.project(scored)?, input)?;
@@ -347,14 +361,15 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    fn finish(self, output: &mut Output) -> Result<()> {
+    fn finish(self, run: Run<'_>, output: &mut Output) -> Result<()> {
         let scores = self.scores.map(|(writer, _)| writer);
-        for (table, writer) in [(Table::Kept, self.kept), (Table::Dropped, self.dropped), (Table::Scores, scores)] {
+        for (table, writer) in [(Table::Kept, self.kept), (Table::Scores, scores)] {
             if let Some(writer) = writer {
                 output.finish_table(table, writer)?;
             }
         }
-        Ok(())
+        // Last, because it may take a while and what the others held in memory is free then.
+        self.dropped.map_or(Ok(()), |writer| writer.finish(run, output))
     }
 }
 

@@ -24,7 +24,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use tamis_schemas::commit::{CommittedTable, Replacement};
 use tamis_schemas::config::{Config, Table};
 use tamis_schemas::manifest::{Manifest, TableRecord};
-use tamis_schemas::tier::TierConfig;
+use tamis_schemas::tier::{RowOrder, TierConfig};
 use tokio::runtime::Handle;
 
 pub(crate) use chunk::Chunker;
@@ -170,6 +170,11 @@ impl Output {
             }
         }
         Ok(())
+    }
+
+    /// The order in which the tier of a table wants dropped rows.
+    pub(crate) fn order(&self, table: Table) -> RowOrder {
+        self.tiers[&self.routes[&table]].order
     }
 
     /// Begins a table.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tamis_schemas::tier::TierConfig;
+use tamis_schemas::tier::{RowOrder, TierConfig};
 
 use crate::store::{Stores, unwritable};
-use crate::tiers::{Provider, storage_class};
+use crate::tiers::{Provider, row_order, storage_class};
 use crate::{Error, Result};
 
 /// Tables are written here before a local run is committed.
@@ -22,6 +22,8 @@ pub(super) struct Tier {
     pub(super) store: Arc<dyn ObjectStore>,
     /// Storage class in the provider's words; `None` where there are none.
     pub(super) storage_class: Option<&'static str>,
+    /// Order of dropped rows.
+    pub(super) order: RowOrder,
     /// The folder, if the tier is local.
     pub(super) folder: Option<PathBuf>,
     prefix: Path,
@@ -49,11 +51,13 @@ impl Tier {
         }
         let (store, prefix) = stores.resolve(&url)?;
         let provider = Provider::of(&url);
+        let class = storage_class(provider, config)?;
         Ok(Self {
             name: name.to_owned(),
             config: config.clone(),
             store,
-            storage_class: storage_class(provider, config)?.map(|class| class.name),
+            storage_class: class.map(|class| class.name),
+            order: row_order(class, config),
             folder: (provider == Provider::Local).then(|| local_folder(&url)),
             prefix,
             is_staged,

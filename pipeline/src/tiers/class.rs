@@ -1,6 +1,6 @@
 //! Providers of object stores and their storage classes.
 
-use tamis_schemas::tier::{TierClass, TierConfig};
+use tamis_schemas::tier::{RowOrder, TierClass, TierConfig};
 
 use crate::{Error, Result};
 
@@ -125,9 +125,42 @@ pub(crate) fn storage_class(provider: Provider, config: &TierConfig) -> Result<O
     })
 }
 
+/// Days that are billed in any case, from which on a class is for what is hardly ever read.
+const COLD_DAYS: u64 = 90;
+
+/// The order of dropped rows in a tier of the storage class `class`.
+pub(crate) fn row_order(class: Option<&Class>, config: &TierConfig) -> RowOrder {
+    let is_cold = match class {
+        Some(class) => class.least_days >= COLD_DAYS,
+        None => matches!(config.class, TierClass::Cold | TierClass::Archive),
+    };
+    config.order.unwrap_or(if is_cold { RowOrder::Cluster } else { RowOrder::Input })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hardly_ever_read_is_ordered_by_cluster() {
+        use RowOrder::{Cluster, Input};
+        use TierClass::{Archive, Cold, Hot, Warm};
+        let check = |url: &str, class: TierClass, native: Option<&str>, order: Option<RowOrder>, expect: RowOrder| {
+            let config = TierConfig { class, native: native.map(str::to_owned), order, ..TierConfig::default() };
+            let class = storage_class(Provider::of(url), &config).unwrap();
+            assert_eq!(row_order(class, &config), expect, "{url} {config:?}");
+        };
+        for url in ["out", "s3://b/p", "gs://b/p", "az://b/p"] {
+            for (class, expect) in [(Hot, Input), (Warm, Input), (Cold, Cluster), (Archive, Cluster)] {
+                check(url, class, None, None, expect);
+                check(url, class, None, Some(Cluster), Cluster);
+                check(url, class, None, Some(Input), Input);
+            }
+        }
+        check("s3://b/p", Hot, Some("GLACIER"), None, Cluster);
+        check("s3://b/p", Hot, Some("INTELLIGENT_TIERING"), None, Input);
+        check("gs://b/p", Cold, Some("NEARLINE"), None, Input);
+    }
 
     #[test]
     fn storage_classes_in_each_providers_words() {

@@ -9,6 +9,6 @@ mod settings;
 mod uploads;
 
 pub use check::{Finding, Level, TierReport, check};
-pub(crate) use class::{Provider, least_days, storage_class};
+pub(crate) use class::{Provider, least_days, row_order, storage_class};
 pub use lifecycle::{Lifecycle, RuleFormat, lifecycle};
 pub(crate) use settings::{DEFAULT_TIER, check as check_settings};
