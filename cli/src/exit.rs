@@ -10,28 +10,31 @@ use crate::signals;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Finished, nothing rejected.
-    Clean = 0,
+    Clean,
+    /// Nothing was new, and the user has a code for that.
+    NothingNew(u8),
     /// Finished, some rows were rejected.
-    Rejects = 1,
+    Rejects,
     /// Could not run, or stopped before anything was written.
-    Failed = 2,
+    Failed,
     /// A store did not answer, however often it was asked.
-    Unavailable = 69,
+    Unavailable,
     /// Another run is writing to the output, or archived files are on their way.
-    Temporary = 75,
+    Temporary,
     /// A store wants credentials, or others.
-    Credentials = 77,
+    Credentials,
     /// Stopped because the terminal is gone.
-    HungUp = 129,
+    HungUp,
     /// Stopped by Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
     /// Stopped by SIGTERM.
-    Terminated = 143,
+    Terminated,
 }
 
 /// What `tamis --help` says of them.
 pub(crate) const HELP: &str = "Exit codes:
-  0    finished, no row rejected
+  0    finished, no row rejected; or nothing was new (run --exit-empty gives it
+       a code of its own)
   1    finished, some rows rejected
   2    could not run (usage, config, input), or stopped by a loss guard
   69   an object store is unavailable, after retries: try again later
@@ -55,7 +58,18 @@ impl Exit {
 
     /// The number that whoever started the process gets.
     pub(crate) fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Clean => 0,
+            Self::NothingNew(code) => code,
+            Self::Rejects => 1,
+            Self::Failed => 2,
+            Self::Unavailable => 69,
+            Self::Temporary => 75,
+            Self::Credentials => 77,
+            Self::HungUp => 129,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
     }
 }
 

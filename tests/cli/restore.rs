@@ -123,3 +123,29 @@ fn what_is_not_there_is_named() {
         );
     }
 }
+
+#[test]
+fn they_are_found_where_files_were_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let expect = dropped(&dir.path().join("out"));
+    let runs: BTreeSet<&str> = expect.iter().map(|row| row.0.as_str()).collect();
+    let texts = |is_meant: &dyn Fn(&Dropped) -> bool| -> BTreeSet<String> {
+        expect.iter().filter(|row| is_meant(row)).map(|row| row.3.clone()).collect()
+    };
+    tamis(dir.path(), "compact out").expect_code(0);
+    for run in &runs {
+        assert_eq!(back(dir.path(), &format!("--run {run}")), texts(&|row| row.0 == *run), "{run}");
+    }
+    for row in expect.iter().step_by(7) {
+        let Dropped(run, id, kept, text) = row;
+        assert_eq!(back(dir.path(), &format!("--id {id}")), [text.clone()].into());
+        assert_eq!(back(dir.path(), &format!("--cluster {kept}")), texts(&|row| row.2 == *kept), "{kept}");
+        let both = back(dir.path(), &format!("--cluster {kept} --run {run}"));
+        assert_eq!(both, texts(&|row| row.2 == *kept && row.0 == *run));
+    }
+    let other = expect.iter().find(|row| row.0 != expect[0].0).unwrap();
+    let none = tamis(dir.path(), &format!("restore out -o none --id {} --run {}", expect[0].1, other.0)).expect_code(2);
+    assert!(none.stderr.contains("no row of this id") || none.stderr.contains("no dropped row"), "{}", none.stderr);
+    assert!(!dir.path().join("none").exists());
+}

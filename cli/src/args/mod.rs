@@ -156,6 +156,15 @@ pub(crate) struct Run {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) added: Added,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
+}
+
+/// For runs that are added to others.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Added {
     /// While another run adds to the output: fail, skip or wait:TIME [default: fail]
     ///
     /// For output.mode = "append". fail: exit code 75, with who it is. skip: exit code 0. wait:10m: wait so long, then 75. A run that
@@ -163,8 +172,11 @@ pub(crate) struct Run {
     /// that long. If nothing is new, nobody waits.
     #[arg(long, value_name = "ACTION", value_parser = if_locked)]
     pub(crate) if_locked: Option<IfLocked>,
-    #[command(flatten)]
-    pub(crate) metrics: Metrics,
+    /// Exit code if nothing was new, for whoever has to tell [default: 0]
+    ///
+    /// For output.mode = "append".
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u8).range(3..64))]
+    pub(crate) exit_empty: Option<u8>,
 }
 
 /// Whether an earlier run may be replaced.

@@ -8,7 +8,7 @@ use tamis_pipeline::progress::Progress;
 use tamis_pipeline::run::{IfLocked, Sharing};
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::upkeep::{self, Site};
-use tamis_schemas::commit::Commit;
+use tamis_schemas::commit::{Commit, CommitKind};
 
 use crate::answer::print;
 use crate::args::{Export, FinishedOutput, Gc, Global};
@@ -42,7 +42,11 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
                 &count(rows.kept),
                 &count(rows.dropped),
                 &count(rows.rejected),
-                &commit.run,
+                &match commit.kind {
+                    CommitKind::Run => commit.run.clone(),
+                    CommitKind::Compact => format!("{} (compaction)", commit.run),
+                    CommitKind::Expire => format!("{} (retention)", commit.run),
+                },
             ]);
         }
         let json = |commit: &Commit| {

@@ -14,7 +14,7 @@ mod tune;
 
 use tamis_schemas::config::Config;
 
-use crate::args::{Cli, Command, Data, Format, Global, TiersCommand};
+use crate::args::{Added, Cli, Command, Data, Format, Global, TiersCommand};
 use crate::exit::Exit;
 use crate::settings;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Run(args) => {
             let config = || Ok(settings::load(&args.config)?.0);
-            pipeline::run("tamis run", config, args.overwrite, args.if_locked, &args.metrics, global)
+            pipeline::run("tamis run", config, args.overwrite, args.added, &args.metrics, global)
         }
         Command::Dedup(args) => stages("tamis dedup", settings::dedup(args), &args.data, global),
         Command::Tune(args) => tune::run(args, global),
@@ -57,5 +57,5 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 fn stages(command: &'static str, config: Config, data: &Data, global: &Global) -> anyhow::Result<Exit> {
-    pipeline::run(command, || Ok(config), data.overwrite, None, &data.metrics, global)
+    pipeline::run(command, || Ok(config), data.overwrite, Added::default(), &data.metrics, global)
 }

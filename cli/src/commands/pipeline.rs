@@ -3,11 +3,11 @@
 use std::time::{Instant, SystemTime};
 
 use tamis_pipeline::Error;
-use tamis_pipeline::run::{IfLocked, Outcome, Sharing};
+use tamis_pipeline::run::{Outcome, Sharing};
 use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
-use crate::args::{Global, Metrics, Overwrite};
+use crate::args::{Added, Global, Metrics, Overwrite};
 use crate::exit::Exit;
 use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
@@ -18,13 +18,13 @@ pub(crate) fn run(
     command: &'static str,
     config: impl FnOnce() -> anyhow::Result<Config>,
     overwrite: Overwrite,
-    if_locked: Option<IfLocked>,
+    added: Added,
     Metrics { metrics_file }: &Metrics,
     global: &Global,
 ) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let metrics_file = metrics_file.as_deref().map(MetricsFile::open).transpose()?;
-    let result = config().and_then(|config| Ok((execute(&config, overwrite, if_locked, global)?, config)));
+    let result = config().and_then(|config| Ok((execute(&config, overwrite, added, global)?, config)));
     let elapsed = started.elapsed();
     // What a run wrote that found nothing new.
     let nothing = Manifest::default();
@@ -34,6 +34,7 @@ pub(crate) fn run(
     });
     let exit = match (&result, manifest) {
         (_, Some(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
+        (Ok((Outcome::NothingNew { .. }, _)), _) => added.exit_empty.map_or(Exit::Clean, Exit::NothingNew),
         (Ok(_), _) => Exit::Clean,
         (Err(error), _) => Exit::of(error),
     };
@@ -77,12 +78,12 @@ pub(crate) fn run(
 fn execute(
     config: &Config,
     overwrite: Overwrite,
-    if_locked: Option<IfLocked>,
+    Added { if_locked, exit_empty }: Added,
     global: &Global,
 ) -> anyhow::Result<Outcome> {
-    if if_locked.is_some() && config.output.mode != OutputMode::Append {
+    if (if_locked.is_some() || exit_empty.is_some()) && config.output.mode != OutputMode::Append {
         return Err(Error::Config {
-            message: "--if-locked is for runs that are added to others, and this one is not".into(),
+            message: "--if-locked and --exit-empty are for runs that are added to others, and this one is not".into(),
             hint: Some("set output.mode to \"append\", or leave it out".into()),
         }
         .into());

@@ -67,6 +67,9 @@ fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
 fn load(args: &Run) -> anyhow::Result<(Schedule, OutputMode, String)> {
     let (config, text) = settings::load(&args.config)?;
     tamis_pipeline::run::check(&config)?;
+    if args.added.exit_empty.is_some() {
+        anyhow::bail!("--exit-empty does not go with a schedule: whoever keeps it takes any code but 0 for a failure");
+    }
     let schedule = config.schedule.as_ref().ok_or_else(|| Error::Config {
         message: format!("`{}` has no schedule", args.config.display()),
         hint: Some("add a section: [schedule], and below it for instance cron = \"@daily\"".into()),

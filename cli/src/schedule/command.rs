@@ -22,7 +22,7 @@ pub(crate) fn arguments(config: &Path, mode: OutputMode, args: &Run, global: &Gl
         }
     };
     let waits = (mode == OutputMode::Append).then(|| IfLocked::Wait(PATIENCE.duration()));
-    flag("--if-locked", args.if_locked.or(waits).map(if_locked));
+    flag("--if-locked", args.added.if_locked.or(waits).map(if_locked));
     flag("--metrics-file", args.metrics.metrics_file.as_ref().map(Into::into));
     flag("--threads", global.threads.map(|n| n.to_string().into()));
     flag("--memory-limit", global.memory_limit.map(|size| size.to_string().into()));

@@ -199,3 +199,26 @@ fn leases_are_for_added_runs_and_may_be_off() {
     let refused = tamis(dir.path(), "run run.toml --if-locked skip").expect_code(2);
     assert!(refused.stderr.contains("--if-locked is for runs that are added"), "{}", refused.stderr);
 }
+
+#[test]
+fn upkeep_leaves_an_output_alone_that_a_run_is_adding_to() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("in")).unwrap();
+    config_with(dir.path(), "in", "out", "lease = \"1s\"");
+    for name in licences(&dir.path().join("in"), 200).iter().skip(1) {
+        std::fs::rename(dir.path().join("in").join(name), dir.path().join(name)).unwrap();
+    }
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    std::fs::rename(dir.path().join("001.jsonl"), dir.path().join("in/001.jsonl")).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let before = commits(&dir.path().join("out"));
+    let epoch = released(dir.path()) + 1;
+    let refused = while_held(dir.path(), epoch, || tamis(dir.path(), "compact out").expect_code(75));
+    assert!(refused.stderr.contains("process 1 on elsewhere"), "{}", refused.stderr);
+    // Of garbage alone nobody is told.
+    while_held(dir.path(), epoch, || tamis(dir.path(), "gc out").expect_code(0));
+    assert_eq!(commits(&dir.path().join("out")), before);
+    std::fs::write(lease_file(dir.path(), epoch), held(epoch, 1).replace("false", "true")).unwrap();
+    tamis(dir.path(), "compact out").expect_code(0);
+    assert_eq!(commits(&dir.path().join("out")).last().unwrap()["epoch"], epoch + 1);
+}

@@ -119,6 +119,8 @@ fn each_file_is_read_once_and_the_rows_are_those_of_one_run() {
     }
     let rejected = local_delta(dir.path(), "rejected");
     assert_eq!((rejected["rows"].as_u64(), rejected["files"].as_u64()), (Some(0), Some(0)));
+    tamis(dir.path(), "run run.toml --exit-empty 10").expect_code(10);
+    tamis(dir.path(), "run run.toml --exit-empty 2").expect_code(2);
     let nothing_new = tamis(dir.path(), "run run.toml --format json").expect_code(0).json();
     assert_eq!(
         (nothing_new["nothing_new"].as_bool(), nothing_new["files"].as_u64()),
