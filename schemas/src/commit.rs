@@ -24,12 +24,12 @@ pub struct Commit {
     /// Name of the run, its own: the names of its files begin with it.
     pub run: String,
     /// What it is for.
-    #[serde(default, skip_serializing_if = "CommitKind::is_run")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kind: CommitKind,
     /// When it ended, in seconds since 1970.
     pub committed_at: u64,
     /// The lease that it was added under, 0 if there was none: see [`LeaseRecord`](crate::lease::LeaseRecord).
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub epoch: u64,
     /// The files that it read: no later run reads them again.
     pub inputs: Vec<CommittedInput>,
@@ -62,12 +62,6 @@ pub enum CommitKind {
     Expire,
 }
 
-impl CommitKind {
-    fn is_run(&self) -> bool {
-        *self == Self::Run
-    }
-}
-
 /// Neighbouring files of a table, and those that have taken their place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replacement {
@@ -92,9 +86,8 @@ pub struct Withdrawn {
     pub ids: Option<FileRecord>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_none(epoch: &u64) -> bool {
-    *epoch == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A file that was read, as it was then.

@@ -81,9 +81,10 @@ fn execute(
     Added { if_locked, exit_empty }: Added,
     global: &Global,
 ) -> anyhow::Result<Outcome> {
-    if (if_locked.is_some() || exit_empty.is_some()) && config.output.mode != OutputMode::Append {
+    let flag = if_locked.map(|_| "--if-locked").or(exit_empty.map(|_| "--exit-empty"));
+    if let Some(flag) = flag.filter(|_| config.output.mode != OutputMode::Append) {
         return Err(Error::Config {
-            message: "--if-locked and --exit-empty are for runs that are added to others, and this one is not".into(),
+            message: format!("{flag} is for runs that are added to others, and this one is not"),
             hint: Some("set output.mode to \"append\", or leave it out".into()),
         }
         .into());

@@ -176,7 +176,7 @@ impl<'s> Search<'s> {
         dropped.scan("finding dropped rows", &TableReader::request_with_ids(columns), |batch| {
             let sources =
                 batch.column_by_name(columns::SOURCE).map(|sources| cast(sources, &DataType::Utf8)).transpose()?;
-            let sources = sources.as_ref().map(|sources| sources.as_string::<i32>());
+            let sources = sources.as_ref().map(AsArray::as_string::<i32>);
             let is_of_run = |at: usize| match (&part.sources, sources) {
                 (Some(of_run), Some(sources)) => of_run.contains(sources.value(at)),
                 _ => true,

@@ -259,10 +259,8 @@ impl Router<'_> {
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
-        let dropped = match self.names_sources {
-            true => with_source(&dropped, &self.inputs.files()[file].name)?,
-            false => dropped,
-        };
+        let dropped =
+            if self.names_sources { with_source(&dropped, &self.inputs.files()[file].name)? } else { dropped };
         // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
         let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let (kept, spans) = match self.cutter {

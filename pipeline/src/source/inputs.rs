@@ -98,7 +98,7 @@ impl Inputs {
     }
 
     /// Reads `others` first: files by other names and URLs than where they lie.
-    pub(crate) fn after(self, others: Self, names: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn after(self, others: &Self, names: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut files = others.shared.files.clone();
         for (file, (name, url)) in files.iter_mut().zip(names) {
             (file.name, file.url) = (name, url);

@@ -174,7 +174,7 @@ fn retention(placed: &Placed<'_>, class: Option<&Class>) -> Option<Finding> {
     if placed.tables.contains(&Table::Kept) {
         return Some(Finding::warning(
             "retention",
-            format!("`kept` goes here, which stays: its files are the result"),
+            "`kept` goes here, which stays: its files are the result",
             "send tables that may go to a tier of their own, and give that one the retention",
         ));
     }

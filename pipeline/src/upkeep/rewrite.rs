@@ -46,7 +46,7 @@ fn copy(
     let request = Request { columns: Columns::All, text: None, id: None, rows: None };
     let scan = stored.inputs.scan(&stored.columns, &request)?;
     run.progress.watch(stored.inputs.total_bytes(), scan.bytes_read());
-    let mut parts = Parts::new(&file.record.parts);
+    let mut parts = Origins::new(&file.record.parts);
     let rest =
         |decoded: Decoded| decoded.batches.iter().map(|batch| remaining(batch, &file.left_out, schema)).collect();
     pass::for_each(scan, run.context, rest, |batches: Vec<(BooleanArray, RecordBatch)>| {
@@ -85,16 +85,16 @@ fn remaining(batch: &RecordBatch, left_out: &RowSet, schema: &SchemaRef) -> Resu
 
 /// Of the rows of a file, one after the other, which input they are of.
 #[derive(Debug)]
-struct Parts<'a> {
+struct Origins<'a> {
     parts: &'a [FilePart],
     /// Rows of the first part that are past.
     past: u64,
-    has_parts: bool,
+    are_known: bool,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> Origins<'a> {
     fn new(parts: &'a [FilePart]) -> Self {
-        Self { parts, past: 0, has_parts: !parts.is_empty() }
+        Self { parts, past: 0, are_known: !parts.is_empty() }
     }
 
     /// Inputs of the next rows, as far as they are kept, each with the number of its rows. No input where the table names none.
@@ -121,7 +121,7 @@ impl<'a> Parts<'a> {
 
     fn is_at_end(&self) -> bool {
         let rest: u64 = self.parts.iter().map(|part| part.rows).sum();
-        !self.has_parts || rest == self.past
+        !self.are_known || rest == self.past
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     fn rows_are_told_apart_by_their_inputs() {
         let part = |input: &str, rows| FilePart { input: input.into(), rows };
         let all = [part("a", 2), part("b", 1), part("c", 3)];
-        let mut parts = Parts::new(&all);
+        let mut parts = Origins::new(&all);
         assert_eq!(
             parts.kept_rows(&vec![true, false, true, true].into()),
             [(Some("a"), 1), (Some("b"), 1), (Some("c"), 1)]
@@ -143,7 +143,7 @@ mod tests {
         assert!(parts.is_at_end());
         parts.kept_rows(&vec![true].into());
         assert!(!parts.is_at_end(), "more rows than the parts say");
-        let mut none = Parts::new(&[]);
+        let mut none = Origins::new(&[]);
         assert_eq!(none.kept_rows(&vec![true, false].into()), [(None, 1)]);
         assert!(none.is_at_end());
     }

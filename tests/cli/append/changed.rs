@@ -224,3 +224,75 @@ fn a_run_that_dies_after_its_commit_is_completed_by_the_next() {
     let live: u64 = known["segments"].as_array().unwrap().iter().map(rows).sum();
     assert_eq!(live, table(&out, "kept").1.num_rows() as u64);
 }
+
+#[test]
+fn on_s3_too() {
+    let server = S3Server::start("changed");
+    let environment = server.environment();
+    let dir = tempfile::tempdir().unwrap();
+    let names = licences(dir.path(), 150);
+    config(dir.path(), &server.url("in/"), &server.url("out"));
+    let run = |command_line: &str| {
+        let mut tamis = command(dir.path());
+        finish(tamis.args(command_line.split(' ')).envs(environment.iter().cloned())).expect_code(0)
+    };
+    for name in &names {
+        server.put(&format!("in/{name}"), &dir.path().join(name));
+        run("run run.toml");
+    }
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    for name in &names {
+        std::fs::copy(dir.path().join(name), dir.path().join("in").join(name)).unwrap();
+    }
+    change(dir.path(), &names[0], |row| row % 3 == 0, &[("new", "words that no other row has, one two three four")]);
+    server.put(&format!("in/{}", names[0]), &dir.path().join("in").join(&names[0]));
+    run("run run.toml");
+    assert!(run("run run.toml").stdout.contains("nothing new"));
+    let out = server.url("out");
+    run(&format!("verify {out}"));
+    run(&format!("restore {out} -o back"));
+    assert!(texts_of(&table(&dir.path().join("back"), "kept").1) == texts(&dir.path().join("in")));
+    let seen = run(&format!("inspect {out} --format json")).json();
+    let tables = ["kept", "dropped"].map(|name| server.url(&format!("out/{name}")));
+    for (found, name) in delta(dir.path(), &environment, &tables).iter().zip(["kept", "dropped"]) {
+        assert_eq!(found["rows"], seen["overview"]["rows"][name]);
+    }
+    run(&format!("compact {out}"));
+    run(&format!("verify {out}"));
+    std::thread::sleep(Duration::from_millis(1100));
+    run(&format!("gc {out} --grace 0h"));
+    let n_files = server.list("out/kept/").iter().filter(|(key, _)| key.ends_with(".parquet")).count();
+    assert_eq!(n_files, 1);
+}
+
+#[test]
+fn ids_that_come_in_several_files_cannot_be_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    let write = |name: &str, rows: &[(&str, &str)]| {
+        let rows = rows.iter().map(|(id, text)| serde_json::json!({"id": id, "text": text}).to_string() + "\n");
+        std::fs::write(dir.path().join("in").join(name), rows.collect::<String>()).unwrap();
+    };
+    config(dir.path(), "in", "out");
+    let (a, b) = ("one two three four five six", "red green blue white black grey");
+    write("1.jsonl", &[("1", a), ("2", b)]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    write("2.jsonl", &[("1", "a line that stands alone here"), ("2", a)]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let before = files(&dir.path().join("out/_tamis/commits"));
+    write("1.jsonl", &[("1", a)]);
+    let refused = tamis(dir.path(), "run run.toml").expect_code(2);
+    assert!(refused.stderr.contains("the id `1` comes in several files"), "{}", refused.stderr);
+    assert!(files(&dir.path().join("out/_tamis/commits")) == before);
+    // A row that was dropped in two files.
+    std::fs::remove_dir_all(dir.path().join("out")).unwrap();
+    std::fs::remove_file(dir.path().join("in/2.jsonl")).unwrap();
+    write("1.jsonl", &[("1", a), ("2", a)]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    write("2.jsonl", &[("2", a)]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    write("1.jsonl", &[("1", b)]);
+    let refused = tamis(dir.path(), "run run.toml").expect_code(2);
+    assert!(refused.stderr.contains("the id `2` comes in several files"), "{}", refused.stderr);
+    tamis(dir.path(), "verify out").expect_code(0);
+}

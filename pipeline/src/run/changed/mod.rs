@@ -75,6 +75,7 @@ impl Superseded {
         work.check(changed)?;
         work.kept_and_scores()?;
         work.dropped()?;
+        work.check_ids()?;
         work.evidence()?;
         work.revive()?;
         work.others()?;
@@ -126,7 +127,7 @@ impl Superseded {
             .map(|file| by_path.get(file.name.as_str()).map(|revived| (revived.name.clone(), revived.url.clone())))
             .collect();
         let names = names.ok_or_else(|| Error::Invariant("a temporary file has another name".into()))?;
-        Ok(inputs.after(files, names))
+        Ok(inputs.after(&files, names))
     }
 
     /// What the commit says of it; the index learns the ids from a file.
@@ -253,6 +254,27 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Evidence and the index know rows by their ids alone.
+    ///
+    /// # Errors
+    /// `Error::Config` if a row of another file has the id of one that leaves.
+    fn check_ids(&self) -> Result<()> {
+        for (table, ids) in [(Table::Kept, &self.kept_ids), (Table::Dropped, &self.dropped_ids)] {
+            for file in self.files(table) {
+                let leaving = self.leaving.get(&(table, file.1.path.clone()));
+                let is_staying = |row: u64| leaving.is_none_or(|leaving| !leaving.contains(row));
+                let same_id = |row: Row<'_>| {
+                    let id = row.text(0).filter(|id| is_staying(row.number) && ids.contains(*id))?;
+                    Some(id.to_owned())
+                };
+                if let Some((_, id)) = select(self.run, table, &file, &[columns::ID], same_id)?.pop() {
+                    return Err(repeated(&id));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What evidence says of both, and which other rows were dropped for the kept ones.
     fn evidence(&mut self) -> Result<()> {
         let rules = [Rule::IdenticalText, Rule::NearDuplicate].map(Rule::name);
@@ -282,7 +304,7 @@ impl<'a> Work<'a> {
         if self.orphans.is_empty() {
             return Ok(());
         }
-        let mut rows_of_sources = RowsOfSources::default();
+        let (mut rows_of_sources, mut n_found) = (RowsOfSources::default(), 0);
         for file in self.files(Table::Dropped) {
             let (names, orphans) = (&self.names, &self.orphans);
             let of_orphans = |row: Row<'_>| {
@@ -291,6 +313,7 @@ impl<'a> Work<'a> {
             };
             let wanted = [columns::SOURCE, columns::ID, columns::REASON];
             let found = select(self.run, Table::Dropped, &file, &wanted, of_orphans)?;
+            n_found += found.len();
             let mut rows = RowSet::new();
             for (row, reason) in found {
                 rows.insert(row);
@@ -300,6 +323,9 @@ impl<'a> Work<'a> {
             if !rows.is_empty() {
                 rows_of_sources.read(self.run, &file, rows, &mut self.held)?;
             }
+        }
+        if n_found > self.orphans.len() {
+            return Err(repeated("of a row that was dropped for one of them"));
         }
         self.revived = rows_of_sources.write(self.run)?;
         Ok(())
@@ -370,4 +396,14 @@ impl<'a> Work<'a> {
 
 fn owned(text: Option<&str>) -> String {
     text.unwrap_or_default().to_owned()
+}
+
+fn repeated(id: &str) -> Error {
+    Error::Config {
+        message: format!("rows of files that have changed cannot be told from others: the id `{id}` comes in several files"),
+        hint: Some(
+            "give what is new a name of its own, or write to a new output, with input.id = \"\" if ids are not unique over all files"
+                .into(),
+        ),
+    }
 }
