@@ -10,11 +10,15 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 use uuid::Uuid;
+
+use crate::telemetry;
 
 /// How stderr is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,17 +58,25 @@ pub(crate) fn choose(format: LogFormat) {
     }
 }
 
-/// Starts to log from `level` on.
-pub(crate) fn start(level: &str) {
+/// Starts to log from `level` on, and to send spans where a collector is named.
+pub(crate) fn start(level: &str) -> Option<telemetry::Exporter> {
     let filter = EnvFilter::try_from_env("TAMIS_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("off,tamis={level},tamis_pipeline={level}")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if is_json() {
-        builder.event_format(JsonLines).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if is_json() {
+        lines.event_format(JsonLines).boxed()
     } else {
         let has_color = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
-        builder.with_ansi(has_color).init();
-    }
+        lines.with_ansi(has_color).boxed()
+    };
+    let (spans, exporter) = telemetry::start().unzip();
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).init();
+    exporter
+}
+
+/// Id of this run.
+pub(crate) fn run_id() -> Option<&'static str> {
+    LOG.get().map(|log| log.run_id.as_str())
 }
 
 /// Whether every line on stderr is a JSON object.
@@ -92,7 +104,7 @@ fn record(level: &str, target: &str, fields: Map<String, Value>) -> Value {
     let mut record = json!({
         "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
         "level": level,
-        "run_id": LOG.get().map(|log| log.run_id.as_str()),
+        "run_id": run_id(),
         "target": target,
     });
     if let Some(record) = record.as_object_mut() {

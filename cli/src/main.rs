@@ -19,6 +19,7 @@ mod schedule;
 mod settings;
 mod shell;
 mod signals;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -37,8 +38,9 @@ fn main() -> ExitCode {
         }
     };
     log::choose(cli.global.log_format);
-    log::start(level(&cli));
-    match expanded::check(&matches).map_err(Into::into).and_then(|()| commands::run(&cli)) {
+    let _exporter = log::start(level(&cli));
+    let work = || expanded::check(&matches).map_err(Into::into).and_then(|()| commands::run(&cli));
+    match telemetry::in_span(matches.subcommand_name(), work) {
         Ok(exit) => exit.into(),
         Err(error) if diagnostic::is_broken_pipe(&error) => Exit::Clean.into(),
         Err(error) => {

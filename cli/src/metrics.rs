@@ -69,20 +69,28 @@ fn text(run: &str, last_success: Option<f64>, outcome: &Outcome<'_>) -> String {
     }
     if let Some(manifest) = outcome.manifest {
         let rows = &manifest.rows;
-        let input: u64 = manifest.inputs.iter().map(|input| input.size_bytes).sum();
-        let output: u64 = manifest.tables.values().flat_map(|table| &table.files).map(|file| file.bytes).sum();
         for (name, help, value) in [
             ("tamis_run_docs_read", "Documents that the last run read.", rows.rows_in),
             ("tamis_run_docs_kept", "Documents that it kept.", rows.kept),
             ("tamis_run_docs_removed", "Documents that it removed.", rows.dropped),
             ("tamis_run_docs_rejected", "Documents that it could not read.", rows.rejected),
-            ("tamis_run_input_bytes", "Bytes of its inputs, as stored.", input),
-            ("tamis_run_output_bytes", "Bytes of the tables that it wrote.", output),
+            ("tamis_run_input_bytes", "Bytes of its inputs, as stored.", input_bytes(manifest)),
+            ("tamis_run_output_bytes", "Bytes of the tables that it wrote.", output_bytes(manifest)),
         ] {
             gauge(name, help, value as f64);
         }
     }
     exposition.into_text()
+}
+
+/// Bytes of the inputs of a run, as stored.
+pub(crate) fn input_bytes(manifest: &Manifest) -> u64 {
+    manifest.inputs.iter().map(|input| input.size_bytes).sum()
+}
+
+/// Bytes of the tables that a run wrote.
+pub(crate) fn output_bytes(manifest: &Manifest) -> u64 {
+    manifest.tables.values().flat_map(|table| &table.files).map(|file| file.bytes).sum()
 }
 
 fn last_success(text: &str) -> Option<f64> {

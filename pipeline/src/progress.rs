@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Span;
+use tracing::field::Empty;
+
 /// Shared counters; written by the executor, read by a progress bar at its own pace.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -16,6 +19,7 @@ struct Step {
     name: &'static str,
     bytes_total: Option<u64>,
     bytes_read: Arc<AtomicU64>,
+    span: Option<Span>,
 }
 
 /// A look at [`Progress`].
@@ -34,11 +38,12 @@ pub struct Snapshot {
 }
 
 impl Progress {
-    /// Begins a step.
+    /// Begins a step, and ends the one before. Each is a span below the one that the caller is in.
     pub fn begin(&self, name: &'static str) {
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        *step = Step { number: step.number + 1, name, ..Step::default() };
-        self.rows.store(0, Ordering::Relaxed);
+        step.end(self.rows.swap(0, Ordering::Relaxed));
+        let span = tracing::info_span!("step", otel.name = name, tamis.rows = Empty, tamis.bytes_read = Empty);
+        *step = Step { number: step.number + 1, name, span: Some(span), ..Step::default() };
     }
 
     /// Tells what the step reads: so many stored bytes, counted in `bytes_read`.
@@ -62,6 +67,21 @@ impl Progress {
             rows: self.rows.load(Ordering::Relaxed),
             bytes_read: step.bytes_read.load(Ordering::Relaxed),
             bytes_total: step.bytes_total,
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let step = self.step.get_mut().unwrap_or_else(PoisonError::into_inner);
+        step.end(*self.rows.get_mut());
+    }
+}
+
+impl Step {
+    fn end(&mut self, rows: u64) {
+        if let Some(span) = self.span.take() {
+            span.record("tamis.rows", rows).record("tamis.bytes_read", self.bytes_read.load(Ordering::Relaxed));
         }
     }
 }

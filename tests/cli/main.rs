@@ -34,6 +34,8 @@ mod log;
 mod metrics;
 mod oracle;
 mod order;
+#[cfg(feature = "otel")]
+mod otel;
 mod readme;
 mod restore;
 mod s3;

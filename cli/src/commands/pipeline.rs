@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
 use crate::report::{self, Finished};
-use crate::{diagnostic, machine, settings};
+use crate::{diagnostic, machine, settings, telemetry};
 
 pub(crate) fn run(
     command: &'static str,
@@ -32,6 +32,7 @@ pub(crate) fn run(
         Outcome::Written { manifest, .. } => manifest,
         Outcome::NothingNew { .. } | Outcome::Skipped { .. } => &nothing,
     });
+    manifest.into_iter().for_each(telemetry::record);
     let exit = match (&result, manifest) {
         (_, Some(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
         (Ok((Outcome::NothingNew { .. }, _)), _) => added.exit_empty.map_or(Exit::Clean, Exit::NothingNew),
