@@ -108,7 +108,15 @@ struct Job<'a> {
 impl Job<'_> {
     /// Restores every row, or every kept one.
     fn whole(mut self, needs_dropped: bool) -> Result<Restoration> {
-        let needs_spans = self.run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
+        // Of added runs, none of the rows that were cut may be left.
+        let is_empty = |table| {
+            !self.run.commits().is_empty()
+                && self.run.manifest().tables.contains_key(&table)
+                && self.run.files(table).next().is_none()
+        };
+        let was_cut = self.run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
+        let (needs_spans, needs_dropped) =
+            (was_cut && !is_empty(Table::Spans), needs_dropped && !is_empty(Table::Dropped));
         let tables = [(Table::Kept, true), (Table::Spans, needs_spans), (Table::Dropped, needs_dropped)];
         let needed = || tables.iter().filter(|(_, is_needed)| *is_needed).flat_map(|(table, _)| self.run.files(*table));
         if let Some(waiting) = bring_back(self.run, needed(), self.thaw)? {

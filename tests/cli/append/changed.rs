@@ -296,3 +296,53 @@ fn ids_that_come_in_several_files_cannot_be_told_apart() {
     assert!(refused.stderr.contains("the id `2` comes in several files"), "{}", refused.stderr);
     tamis(dir.path(), "verify out").expect_code(0);
 }
+
+#[test]
+fn what_was_cut_goes_on_with_its_text() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    let write = |name: &str, rows: &[(&str, &str)]| {
+        let rows = rows.iter().map(|(id, text)| serde_json::json!({"id": id, "text": text}).to_string() + "\n");
+        std::fs::write(dir.path().join("in").join(name), rows.collect::<String>()).unwrap();
+    };
+    config(dir.path(), "in", "out");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    let cutting = "[repetition]\naction = \"cut\"\nunit = \"line\"\nmin_tokens = 1\n";
+    std::fs::write(dir.path().join("run.toml"), text + cutting).unwrap();
+    let cut = "a red line\nanother line of words\na red line\nthe end of it";
+    write("a.jsonl", &[("p", "words that come once and never again")]);
+    write("b.jsonl", &[("q", cut), ("r", "the rest stands here for itself alone")]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let restored = || {
+        tamis(dir.path(), "restore out -o back --overwrite").expect_code(0);
+        assert!(texts_of(&table(&dir.path().join("back"), "kept").1) == texts(&dir.path().join("in")));
+        tamis(dir.path(), "verify out").expect_code(0);
+    };
+    restored();
+    write("a.jsonl", &[("s", "other words than those before, and more of them")]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    restored();
+    // None of what was cut is left.
+    write("b.jsonl", &[("r", "the rest stands here for itself alone")]);
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    restored();
+}
+
+#[test]
+fn a_run_that_left_out_a_table_that_is_needed_stops_the_change() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    let row = |id: &str, text: &str| serde_json::json!({"id": id, "text": text}).to_string() + "\n";
+    let write = |name: &str, rows: String| std::fs::write(dir.path().join("in").join(name), rows).unwrap();
+    config(dir.path(), "in", "out");
+    let all = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    write("1.jsonl", row("x", "one two three four five six"));
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    std::fs::write(dir.path().join("run.toml"), all.clone() + "tables = [\"kept\"]\n").unwrap();
+    write("2.jsonl", row("y", "one two three four five six"));
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    std::fs::write(dir.path().join("run.toml"), all).unwrap();
+    write("1.jsonl", row("z", "seven eight nine ten eleven twelve"));
+    let stopped = tamis(dir.path(), "run run.toml").expect_code(2);
+    assert!(stopped.stderr.contains("an earlier run wrote no table `dropped`"), "{}", stopped.stderr);
+}

@@ -13,7 +13,7 @@ mod select;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tamis_schemas::columns;
-use tamis_schemas::commit::Withdrawn;
+use tamis_schemas::commit::{Commit, Withdrawn};
 use tamis_schemas::config::{Config, Table};
 use tamis_schemas::manifest::FileRecord;
 
@@ -198,14 +198,15 @@ impl<'a> Work<'a> {
                 self.names.insert(record.name.clone());
             }
         }
-        let compares = !self.run.manifest().config["deduplicate"].is_null();
-        let needed: &[Table] = if compares { &[Table::Kept, Table::Dropped, Table::Evidence] } else { &[Table::Kept] };
-        let Some(missing) = needed.iter().find(|table| !self.run.manifest().tables.contains_key(table)) else {
-            return Ok(());
+        let lacks = |commit: &Commit| {
+            let (rows, tables) = (&commit.manifest.rows, &commit.manifest.tables);
+            let needed = [(Table::Kept, rows.kept), (Table::Dropped, rows.dropped), (Table::Evidence, rows.dropped)];
+            needed.into_iter().find(|(table, n_rows)| *n_rows > 0 && !tables.contains_key(table))
         };
+        let Some((missing, _)) = self.run.commits().iter().find_map(lacks) else { return Ok(()) };
         Err(Error::Config {
             message: format!(
-                "rows of files that have changed cannot be replaced: earlier runs wrote no table `{}`",
+                "rows of files that have changed cannot be replaced: an earlier run wrote no table `{}`",
                 missing.name()
             ),
             hint: Some("give what is new a name of its own, or write to a new output with that table".into()),
@@ -327,6 +328,13 @@ impl<'a> Work<'a> {
         if n_found > self.orphans.len() {
             return Err(repeated("of a row that was dropped for one of them"));
         }
+        let n_gone = self.orphans.len() - n_found;
+        if n_gone > 0 {
+            tracing::warn!(
+                rows = n_gone,
+                "rows that were dropped for rows of files that have changed are past their retention: they are not decided again"
+            );
+        }
         self.revived = rows_of_sources.write(self.run)?;
         Ok(())
     }
@@ -351,10 +359,13 @@ impl<'a> Work<'a> {
 
     /// Writes the files again that hold rows which leave.
     fn rewrite(&mut self, output: &mut Output) -> Result<()> {
+        let together = self.runs_with_cuts();
         for table in Table::ALL {
             let mut old = Vec::new();
             for (url, record) in self.files(table) {
-                if let Some(left_out) = self.leaving.remove(&(table, record.path.clone())) {
+                let is_cut = matches!(table, Table::Kept | Table::Spans) && together.contains(run_of(&record.path));
+                let left_out = self.leaving.remove(&(table, record.path.clone()));
+                if let Some(left_out) = left_out.or_else(|| is_cut.then(RowSet::new)) {
                     old.push(OldFile { url, record, left_out });
                 }
             }
@@ -373,6 +384,16 @@ impl<'a> Work<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Runs of which rows leave `kept` or `spans`, if texts were cut: what was cut finds its text by the run in the names of the
+    /// files, so that all files of such a run go on together.
+    fn runs_with_cuts(&self) -> HashSet<String> {
+        if self.files(Table::Spans).is_empty() {
+            return HashSet::new();
+        }
+        let leaving = self.leaving.keys().filter(|(table, _)| matches!(table, Table::Kept | Table::Spans));
+        leaving.map(|(_, path)| run_of(path).to_owned()).collect()
     }
 
     /// The files of a table as they are now.
@@ -406,4 +427,10 @@ fn repeated(id: &str) -> Error {
                 .into(),
         ),
     }
+}
+
+/// The run in the name of a file.
+fn run_of(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('-').map_or(name, |(run, _)| run)
 }
