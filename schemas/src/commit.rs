@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Table;
+use crate::config::{Table, is_default};
 use crate::index::SegmentRecord;
 use crate::manifest::{FileRecord, Manifest, RowCounts};
 
@@ -84,10 +84,6 @@ pub struct Withdrawn {
     /// Ids of the kept ones, which leave the index over runs: an Arrow IPC file with the column `tamis_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<FileRecord>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// A file that was read, as it was then.

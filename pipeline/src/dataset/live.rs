@@ -41,6 +41,12 @@ fn replaced<'a>(files: Vec<&'a FileRecord>, replacements: &'a [Replacement]) -> 
     all
 }
 
+/// The run in the name of a file that one wrote: the same for all if the output is that of one run.
+pub(crate) fn run_of_file(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('-').map_or("", |(run, _)| run)
+}
+
 /// Paths of the files that hold the rows of these runs now: their own, and those that have taken their place.
 pub(crate) fn files_of<'a>(commits: &'a [Commit], runs: &[&str]) -> HashSet<&'a str> {
     let mut paths: HashSet<&str> = HashSet::new();

@@ -34,7 +34,7 @@ pub(crate) use delta::DeltaSchema;
 pub use lease::{IfLocked, Sharing};
 pub(crate) use lease::{Lease, Turn};
 pub(crate) use ledger::{NewInputs, committed};
-pub(crate) use live::{files_of, live_files, removed_files};
+pub(crate) use live::{files_of, live_files, removed_files, run_of_file};
 pub(crate) use log::{COMMITS, CommitLog};
 pub(crate) use withdrawn::WITHDRAWN;
 

@@ -1,6 +1,6 @@
 //! Removing what runs that were killed left, and what is no longer part of the output.
 
-use super::verify::orphans;
+use super::verify::{orphans, place_of};
 use super::{FinishedRun, uploads};
 use crate::Result;
 use crate::place::Place;
@@ -47,8 +47,7 @@ fn files(run: &FinishedRun<'_>, before: u64) -> Result<Vec<(Place, String)>> {
     let orphans = orphans(run)?.into_iter().filter(|orphan| orphan.modified < before);
     let mut found: Vec<(Place, String)> = orphans.map(|orphan| (orphan.place, orphan.name)).collect();
     for (url, removed_at) in run.removed_files() {
-        let (folder, name) = url.rsplit_once('/').unwrap_or((".", &url));
-        let place = Place::new(folder, run.stores, run.context.runtime.handle())?;
+        let (place, name) = place_of(run, &url)?;
         if removed_at < before && place.is_there(name)? {
             found.push((place, name.to_owned()));
         }

@@ -96,7 +96,7 @@ fn other_size(bytes: u64, record: &FileRecord) -> String {
 }
 
 /// The folder of a file, and its name there.
-fn place_of<'u>(run: &FinishedRun<'_>, url: &'u str) -> Result<(Place, &'u str)> {
+pub(super) fn place_of<'u>(run: &FinishedRun<'_>, url: &'u str) -> Result<(Place, &'u str)> {
     let (folder, name) = url.rsplit_once('/').unwrap_or((".", url));
     Ok((Place::new(folder, run.stores, run.context.runtime.handle())?, name))
 }

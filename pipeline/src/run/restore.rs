@@ -20,6 +20,7 @@ use super::route::{Carried, id_field};
 use super::selected::{Chosen, Part, Search, Selectors, none_wanted};
 use super::{input_records, pass, sha256_of};
 use crate::context::Context;
+use crate::dataset::run_of_file;
 use crate::dedup::grain::{Piece, rebuild};
 use crate::finished::{FinishedRun, TableReader, Waiting, bring_back, check_file};
 use crate::progress::Progress;
@@ -363,11 +364,7 @@ pub(crate) fn completed(batch: &RecordBatch, schema: &Schema) -> Result<RecordBa
 
 /// Of each file of a table the run that wrote it, by its name: all have one name if there was only one run.
 fn runs_of(table: &TableReader<'_>) -> Vec<String> {
-    let run = |name: &str| {
-        let file = name.rsplit('/').next().unwrap_or(name);
-        file.rsplit_once('-').map_or("", |(run, _)| run).to_owned()
-    };
-    table.inputs.files().iter().map(|file| run(&file.name)).collect()
+    table.inputs.files().iter().map(|file| run_of_file(&file.name).to_owned()).collect()
 }
 
 /// Puts back what `run` cut out of the texts of a batch.

@@ -203,7 +203,7 @@ fn check_ids(run: Run<'_>, schema: &InputSchema, ids: ExternalSorter<IdKey>) -> 
             place(run, schema, first),
             place(run, schema, second)
         ),
-        hint: Some("name a column of unique ids with --id-column, or pass --id-column \"\" to number the rows".into()),
+        hint: Some("name a column of unique ids with --id-column (input.id), or pass \"\" to number the rows".into()),
     })
 }
 

@@ -75,6 +75,12 @@ fn three_runs(dir: &Path, more: &str) -> Vec<String> {
     names
 }
 
+/// Writes a file of rows with an id and a text each.
+fn write_rows(dir: &Path, name: &str, rows: &[(&str, &str)]) {
+    let rows = rows.iter().map(|(id, text)| serde_json::json!({"id": id, "text": text}).to_string() + "\n");
+    std::fs::write(dir.join("in").join(name), rows.collect::<String>()).unwrap();
+}
+
 /// Replaces a file by some of its rows and others.
 fn change(dir: &Path, name: &str, keeps: impl Fn(usize) -> bool, new: &[(&str, &str)]) {
     let path = dir.join("in").join(name);
@@ -269,10 +275,7 @@ fn on_s3_too() {
 fn ids_that_come_in_several_files_cannot_be_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("in")).unwrap();
-    let write = |name: &str, rows: &[(&str, &str)]| {
-        let rows = rows.iter().map(|(id, text)| serde_json::json!({"id": id, "text": text}).to_string() + "\n");
-        std::fs::write(dir.path().join("in").join(name), rows.collect::<String>()).unwrap();
-    };
+    let write = |name: &str, rows: &[(&str, &str)]| write_rows(dir.path(), name, rows);
     config(dir.path(), "in", "out");
     let (a, b) = ("one two three four five six", "red green blue white black grey");
     write("1.jsonl", &[("1", a), ("2", b)]);
@@ -301,10 +304,7 @@ fn ids_that_come_in_several_files_cannot_be_told_apart() {
 fn what_was_cut_goes_on_with_its_text() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("in")).unwrap();
-    let write = |name: &str, rows: &[(&str, &str)]| {
-        let rows = rows.iter().map(|(id, text)| serde_json::json!({"id": id, "text": text}).to_string() + "\n");
-        std::fs::write(dir.path().join("in").join(name), rows.collect::<String>()).unwrap();
-    };
+    let write = |name: &str, rows: &[(&str, &str)]| write_rows(dir.path(), name, rows);
     config(dir.path(), "in", "out");
     let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
     let cutting = "[repetition]\naction = \"cut\"\nunit = \"line\"\nmin_tokens = 1\n";
@@ -332,17 +332,16 @@ fn what_was_cut_goes_on_with_its_text() {
 fn a_run_that_left_out_a_table_that_is_needed_stops_the_change() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("in")).unwrap();
-    let row = |id: &str, text: &str| serde_json::json!({"id": id, "text": text}).to_string() + "\n";
-    let write = |name: &str, rows: String| std::fs::write(dir.path().join("in").join(name), rows).unwrap();
+    let write = |name: &str, id: &str, text: &str| write_rows(dir.path(), name, &[(id, text)]);
     config(dir.path(), "in", "out");
     let all = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
-    write("1.jsonl", row("x", "one two three four five six"));
+    write("1.jsonl", "x", "one two three four five six");
     tamis(dir.path(), "run run.toml").expect_code(0);
     std::fs::write(dir.path().join("run.toml"), all.clone() + "tables = [\"kept\"]\n").unwrap();
-    write("2.jsonl", row("y", "one two three four five six"));
+    write("2.jsonl", "y", "one two three four five six");
     tamis(dir.path(), "run run.toml").expect_code(0);
     std::fs::write(dir.path().join("run.toml"), all).unwrap();
-    write("1.jsonl", row("z", "seven eight nine ten eleven twelve"));
+    write("1.jsonl", "z", "seven eight nine ten eleven twelve");
     let stopped = tamis(dir.path(), "run run.toml").expect_code(2);
     assert!(stopped.stderr.contains("an earlier run wrote no table `dropped`"), "{}", stopped.stderr);
 }

@@ -24,7 +24,7 @@ use super::index::IndexRun;
 use super::plan::Plan;
 use crate::budget::Reservation;
 use crate::context::Context;
-use crate::dataset::{Dataset, delta};
+use crate::dataset::{Dataset, delta, run_of_file};
 use crate::dedup::Rule;
 use crate::finished::FinishedRun;
 use crate::place::Place;
@@ -363,7 +363,8 @@ impl<'a> Work<'a> {
         for table in Table::ALL {
             let mut old = Vec::new();
             for (url, record) in self.files(table) {
-                let is_cut = matches!(table, Table::Kept | Table::Spans) && together.contains(run_of(&record.path));
+                let is_cut =
+                    matches!(table, Table::Kept | Table::Spans) && together.contains(run_of_file(&record.path));
                 let left_out = self.leaving.remove(&(table, record.path.clone()));
                 if let Some(left_out) = left_out.or_else(|| is_cut.then(RowSet::new)) {
                     old.push(OldFile { url, record, left_out });
@@ -393,7 +394,7 @@ impl<'a> Work<'a> {
             return HashSet::new();
         }
         let leaving = self.leaving.keys().filter(|(table, _)| matches!(table, Table::Kept | Table::Spans));
-        leaving.map(|(_, path)| run_of(path).to_owned()).collect()
+        leaving.map(|(_, path)| run_of_file(path).to_owned()).collect()
     }
 
     /// The files of a table as they are now.
@@ -427,10 +428,4 @@ fn repeated(id: &str) -> Error {
                 .into(),
         ),
     }
-}
-
-/// The run in the name of a file.
-fn run_of(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.rsplit_once('-').map_or(name, |(run, _)| run)
 }
