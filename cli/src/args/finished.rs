@@ -117,7 +117,7 @@ pub(crate) struct Gc {
     pub(crate) output: FinishedOutput,
     /// Age from which files that no run names are removed, and uploads to S3 that never ended aborted
     ///
-    /// Longer than any run takes: a run that is still going has such files and uploads too.
+    /// 36h, 1d, 2w; 0h spares none. Longer than any run takes: a run that is still going has such files and uploads too.
     #[arg(long, value_name = "AGE", default_value = "1d")]
     pub(crate) grace: Age,
     /// Only say what would be removed

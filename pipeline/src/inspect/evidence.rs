@@ -81,26 +81,37 @@ impl ProofRef<'_> {
     }
 }
 
-/// The evidence of a run.
+/// The evidence of a run; `None` if its runs, which were added one by one, dropped no row for another so far.
 ///
 /// # Errors
 /// `Error::Config` if the run has none.
-pub(super) fn open<'a>(run: &'a FinishedRun<'_>) -> Result<TableReader<'a>> {
+pub(super) fn find<'a>(run: &'a FinishedRun<'_>) -> Result<Option<TableReader<'a>>> {
     if let Some(table) = run.table(Table::Evidence)? {
-        return Ok(table);
+        return Ok(Some(table));
+    }
+    if run.manifest().tables.contains_key(&Table::Evidence) {
+        return Ok(None);
     }
     let has_dedup = !run.manifest().config["deduplicate"].is_null();
-    let (why, hint) = if run.manifest().tables.contains_key(&Table::Evidence) {
-        ("no row was dropped for another so far", "`tamis runs` says what its runs read and kept")
-    } else if has_dedup {
+    let (why, hint) = if has_dedup {
         ("its evidence was not written", "add `evidence` to output.tables, or use tamis dedup")
     } else {
         ("it did not remove near-duplicates", "look at a run of tamis dedup, or of a config with [deduplicate]")
     };
-    Err(Error::Config {
-        message: format!("`{}` has nothing to inspect: {why}", run.location()),
-        hint: Some(hint.into()),
-    })
+    Err(nothing(run, why, hint))
+}
+
+/// The evidence of a run, of which rows are asked for.
+///
+/// # Errors
+/// `Error::Config` if the run has none, or no row of it.
+pub(super) fn open<'a>(run: &'a FinishedRun<'_>) -> Result<TableReader<'a>> {
+    let (why, hint) = ("no row was dropped for another so far", "`tamis runs` says what its runs read and kept");
+    find(run)?.ok_or_else(|| nothing(run, why, hint))
+}
+
+fn nothing(run: &FinishedRun<'_>, why: &str, hint: &str) -> Error {
+    Error::Config { message: format!("`{}` has nothing to inspect: {why}", run.location()), hint: Some(hint.into()) }
 }
 
 /// Calls `visit` on every row in order, until it breaks.

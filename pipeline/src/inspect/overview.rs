@@ -92,13 +92,13 @@ impl SizeBin {
 /// `Error::Config` if the run has no evidence.
 pub fn overview(run: &FinishedRun<'_>, settings: &OverviewSettings) -> Result<Overview> {
     let context = run.context;
-    let evidence = evidence::open(run)?;
+    let evidence = evidence::find(run)?;
     let mut counts = Counts::default();
     let mut files = FileSources::new(run.manifest());
     let mut clusters = ClusterCollector::new(context);
     let needs_sources = settings.sort == ClusterSort::Source && settings.by.is_some();
     let mut cluster_sources = needs_sources.then(|| ClusterSources::new(context));
-    evidence::for_each(&evidence, |row| {
+    let mut observe = |row: &ProofRef<'_>| {
         counts.observe(row);
         files.observe(row.dropped_id, row.kept_id);
         if let Some(cluster) = row.cluster_id {
@@ -110,7 +110,8 @@ pub fn overview(run: &FinishedRun<'_>, settings: &OverviewSettings) -> Result<Ov
             counts.without_cluster += 1;
         }
         Ok(ControlFlow::Continue(()))
-    })?;
+    };
+    evidence.map_or(Ok(()), |evidence| evidence::for_each(&evidence, &mut observe))?;
     if settings.by.is_none() {
         files.or_read(run)?;
     }

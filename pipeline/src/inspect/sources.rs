@@ -185,10 +185,15 @@ pub(super) fn by_column(
     let reservation = run.context.budget.reserve("inspect: sources");
     let mut values = Values { column, rows: HashMap::new(), null_rows: [0, 0], reservation };
     for (table, is_dropped) in [(Table::Kept, false), (Table::Dropped, true)] {
-        let reader = run.table(table)?.ok_or_else(|| Error::Config {
-            message: format!("`{}` has no table `{}`, which `--by` needs", run.location(), table.name()),
-            hint: Some("add it to output.tables and run again".into()),
-        })?;
+        let Some(reader) = run.table(table)? else {
+            if run.manifest().tables.contains_key(&table) {
+                continue;
+            }
+            return Err(Error::Config {
+                message: format!("`{}` has no table `{}`, which `--by` needs", run.location(), table.name()),
+                hint: Some("add it to output.tables and run again".into()),
+            });
+        };
         check_column(&reader, column, run.location())?;
         let mut clusters = if is_dropped { None } else { clusters.as_deref_mut() };
         let request = if clusters.is_some() { TableReader::request_with_ids(&[column]) } else { request(&[column]) };

@@ -109,16 +109,15 @@ struct Job<'a> {
 impl Job<'_> {
     /// Restores every row, or every kept one.
     fn whole(mut self, needs_dropped: bool) -> Result<Restoration> {
-        // Of added runs, none of the rows that were cut may be left.
+        // Of added runs, none may have kept a row, and none of the rows that were cut or dropped may be left.
         let is_empty = |table| {
             !self.run.commits().is_empty()
                 && self.run.manifest().tables.contains_key(&table)
                 && self.run.files(table).next().is_none()
         };
         let was_cut = self.run.manifest().grain.is_some_and(|grain| grain.cut_spans > 0);
-        let (needs_spans, needs_dropped) =
-            (was_cut && !is_empty(Table::Spans), needs_dropped && !is_empty(Table::Dropped));
-        let tables = [(Table::Kept, true), (Table::Spans, needs_spans), (Table::Dropped, needs_dropped)];
+        let tables = [(Table::Kept, true), (Table::Spans, was_cut), (Table::Dropped, needs_dropped)]
+            .map(|(table, is_needed)| (table, is_needed && !is_empty(table)));
         let needed = || tables.iter().filter(|(_, is_needed)| *is_needed).flat_map(|(table, _)| self.run.files(*table));
         if let Some(waiting) = bring_back(self.run, needed(), self.thaw)? {
             return Ok(Restoration::Waiting(waiting));
@@ -129,23 +128,30 @@ impl Job<'_> {
             let open = || self.run.table(table)?.ok_or_else(|| missing(self.run, table));
             is_needed.then(open).transpose()
         });
-        let (kept, spans, dropped) = (kept?.ok_or_else(|| missing(self.run, Table::Kept))?, spans?, dropped?);
+        let (kept, spans, dropped) = (kept?, spans?, dropped?);
         let n_dropped = self.run.manifest().rows.dropped;
-        if let Some(gone) =
-            dropped.as_ref().map(|dropped| n_dropped - dropped.columns.n_rows()).filter(|gone| *gone > 0)
-        {
+        let n_there = dropped.as_ref().map_or(0, |dropped| dropped.columns.n_rows());
+        if needs_dropped && n_there < n_dropped {
+            let gone = n_dropped - n_there;
             tracing::warn!(rows = gone, "dropped rows are past their retention; they are not brought back");
         }
 
-        let input = input_columns(self.run, &kept, dropped.as_ref())?;
+        let input = match (&kept, &dropped) {
+            (Some(kept), _) => input_columns(self.run, kept, dropped.as_ref())?,
+            (None, Some(dropped)) => without_verdict(dropped.columns.schema()),
+            (None, None) => return Err(no_rows(self.run)),
+        };
         let (carried, mut writer) = self.begin(&input)?;
         let mut work = self.work(&carried);
         let mut pieces = spans.as_ref().map(|spans| Pieces::open(spans, self.context)).transpose()?;
-        let (runs, location) = (runs_of(&kept), self.run.location());
-        let mut n_rows = work.copy(&kept, None, &mut writer, |file, batch| match &mut pieces {
-            Some(pieces) => put_back(batch, &runs[file], &self.config.input.text, pieces, location),
-            None => Ok(batch),
-        })?;
+        let (mut n_rows, location) = (0, self.run.location());
+        if let Some(kept) = &kept {
+            let runs = runs_of(kept);
+            n_rows += work.copy(kept, None, &mut writer, |file, batch| match &mut pieces {
+                Some(pieces) => put_back(batch, &runs[file], &self.config.input.text, pieces, location),
+                None => Ok(batch),
+            })?;
+        }
         if let Some(pieces) = &mut pieces
             && let Some(piece) = pieces.next_of(None)?
         {
@@ -154,7 +160,7 @@ impl Job<'_> {
         if let Some(dropped) = &dropped {
             n_rows += work.copy(dropped, None, &mut writer, |_, batch| Ok(batch))?;
         }
-        let sources = [Some(&kept), dropped.as_ref()].into_iter().flatten();
+        let sources = [kept.as_ref(), dropped.as_ref()].into_iter().flatten();
         let inputs = sources.flat_map(|table| input_records(&table.inputs, table.columns.file_rows())).collect();
         self.finish(writer, inputs, n_rows)
     }
@@ -231,10 +237,14 @@ fn columns_of_dropped(run: &FinishedRun<'_>, parts: &[Part<'_>]) -> Result<Schem
     let added = (!names.is_empty()).then(|| run.only(&names)).transpose()?;
     let run = added.as_ref().unwrap_or(run);
     let dropped = run.table(Table::Dropped)?.ok_or_else(|| missing(run, Table::Dropped))?;
-    let schema = dropped.columns.schema();
+    Ok(without_verdict(dropped.columns.schema()))
+}
+
+/// The columns of `dropped` that are the input's.
+fn without_verdict(schema: &Schema) -> Schema {
     let is_input = |field: &&Arc<Field>| ![columns::REASON, columns::SOURCE].contains(&field.name().as_str());
     let fields = schema.fields().iter().filter(is_input).cloned();
-    Ok(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 /// The columns of `kept` that hold what the input held, for all rows that are restored. Says which others the input had.
@@ -294,6 +304,14 @@ pub(super) fn missing(run: &FinishedRun<'_>, table: Table) -> Error {
     Error::Config {
         message: format!("the run in `{}` wrote no table `{}`", run.location(), table.name()),
         hint: Some(hint.into()),
+    }
+}
+
+fn no_rows(run: &FinishedRun<'_>) -> Error {
+    let rows = &run.manifest().rows;
+    Error::Config {
+        message: format!("`{}` has no row to restore: {} kept, {} dropped", run.location(), rows.kept, rows.dropped),
+        hint: Some("`tamis runs` says what its runs read; without --kept-only dropped rows come back, too".into()),
     }
 }
 

@@ -74,9 +74,10 @@ fn an_id_may_come_again_in_another_run() {
         }
         tamis(dir.path(), "restore out -o back").expect_code(0);
         assert_eq!(ids(&table(&dir.path().join("back"), "kept").1, "text"), expect, "{order:?}");
-        assert!(
-            tamis(dir.path(), "inspect out").expect_code(2).stderr.contains("no row was dropped for another so far")
-        );
+        let summary = tamis(dir.path(), "inspect out --by label").expect_code(0).stdout;
+        assert!(summary.contains("no row was dropped for another"), "{summary}");
+        let nobody = tamis(dir.path(), "inspect out --dropped y").expect_code(2).stderr;
+        assert!(nobody.contains("no row was dropped for another so far"), "{nobody}");
     }
 }
 
@@ -255,4 +256,29 @@ fn an_output_of_the_first_version_is_read_and_added_to() {
     tamis(dir.path(), "inspect out").expect_code(0);
     tamis(dir.path(), "restore out -o back").expect_code(0);
     assert!(table(&dir.path().join("back"), "kept").0.field_with_name("tamis_source").is_err());
+}
+
+#[test]
+fn dropped_rows_come_back_where_no_run_kept_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    config(dir.path(), "in", "out");
+    let text = std::fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    std::fs::write(dir.path().join("run.toml"), text + "[decontaminate]\npaths = [\"held-out.jsonl\"]\n").unwrap();
+    let row = "{\"id\":\"y\",\"n\":7,\"text\":\"words that are held out, all of them\"}\n";
+    std::fs::write(dir.path().join("held-out.jsonl"), row).unwrap();
+    std::fs::write(dir.path().join("in/empty.jsonl"), "").unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let refused = tamis(dir.path(), "restore out -o back").expect_code(2).stderr;
+    assert!(refused.contains("`out` has no row to restore: 0 kept, 0 dropped"), "{refused}");
+    assert!(!dir.path().join("back").exists());
+
+    std::fs::write(dir.path().join("in/contaminated.jsonl"), row).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    tamis(dir.path(), "restore out -o back").expect_code(0);
+    let back = table(&dir.path().join("back"), "kept").1;
+    assert_eq!(strings(&back, "id"), ["y"]);
+    let names: Vec<&str> = back.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["id", "n", "text", "tamis_id"]);
+    tamis(dir.path(), "restore out -o kept --kept-only").expect_code(2);
 }
