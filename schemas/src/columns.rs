@@ -6,8 +6,21 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 11] =
-    [ID, DUPLICATES, REASON, SOURCE, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, EMBEDDING];
+pub const WRITTEN: [&str; 13] = [
+    ID,
+    DUPLICATES,
+    REASON,
+    SOURCE,
+    RANK,
+    SCORE,
+    LABEL,
+    PROBABILITIES,
+    MARGIN,
+    ENTROPY,
+    EMBEDDING,
+    BITS_PER_BYTE,
+    LOG_IMPORTANCE,
+];
 /// Id of a document: the id column as text, else `<source>#<row>`. Utf8, never null.
 pub const ID: &str = "tamis_id";
 /// Position of a row in the whole input, rejected rows counted too. `UInt64`; inside a run only, never written.
@@ -39,3 +52,7 @@ pub const MARGIN: &str = "tamis_margin";
 pub const ENTROPY: &str = "tamis_entropy";
 /// Direction of the text in the scorer's space, length 1 (0 if nothing is known of it). `FixedSizeList<Float16>`.
 pub const EMBEDDING: &str = "tamis_embedding";
+/// Bits that a byte of the text takes under a model of a reference. Float32; null for an empty text.
+pub const BITS_PER_BYTE: &str = "tamis_bits_per_byte";
+/// Natural logarithm of how much likelier the text is in a target set than in the pool. Float32.
+pub const LOG_IMPORTANCE: &str = "tamis_log_importance";

@@ -14,6 +14,8 @@ mod builtin;
 pub mod device;
 mod ensemble;
 mod features;
+mod importance;
+mod ngram;
 mod projection;
 mod stage;
 #[cfg(test)]
@@ -21,4 +23,6 @@ pub(crate) mod tests;
 mod train;
 
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
+pub use importance::ImportanceScorer;
+pub use ngram::NgramScorer;
 pub(crate) use stage::top_two;

@@ -1,0 +1,115 @@
+//! Bits per byte under a small model of a reference: how unlike the reference a text is.
+
+mod model;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use rayon::prelude::*;
+use tamis_schemas::columns;
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::model::ByteModel;
+use super::append::{append_columns, append_fields, required_column};
+use crate::Result;
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::stage::MapStage;
+
+/// Bytes of a text that are looked at: its beginning tells.
+const MOST_TEXT_BYTES: usize = 64 << 10;
+/// Texts that a thread scores at a time.
+const CHUNK_TEXTS: usize = 64;
+
+/// Appends `tamis_bits_per_byte`: how many bits a byte of the text takes under a [byte n-gram model](model::ByteModel).
+///
+/// Low is like the reference, or boilerplate that repeats itself; high is unlike it: another language, noise, tables. Both
+/// ends are worth a look, so that a rule over this column is a band.
+///
+/// | reference | what a text is compared with |
+/// | --- | --- |
+/// | given | all of its texts |
+/// | the pool itself | those of the other half of the pool, by the hash of the text: no text predicts itself |
+///
+/// # Determinism
+/// A function of the texts in their order; not of threads, batches and the rows around.
+#[derive(Debug)]
+pub struct NgramScorer {
+    /// One, or one for each half.
+    models: Vec<ByteModel>,
+    _reservation: Reservation,
+}
+
+impl NgramScorer {
+    /// Learns from reference texts.
+    ///
+    /// # Cost
+    /// 100 MB of memory. Two MB of text a second and core.
+    ///
+    /// # Errors
+    /// `Error::OverBudget`.
+    pub fn of_reference(texts: &[String], context: &Context) -> Result<Self> {
+        let mut reservation = context.budget.reserve("scorer");
+        reservation.grow(ByteModel::memory_bytes())?;
+        let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
+        let model = context.pool.install(|| ByteModel::fit(&texts));
+        Ok(Self { models: vec![model], _reservation: reservation })
+    }
+
+    /// Learns from each half of the pool, to score the other half.
+    ///
+    /// # Errors
+    /// `Error::OverBudget`.
+    pub fn of_pool(texts: &[String], context: &Context) -> Result<Self> {
+        let mut reservation = context.budget.reserve("scorer");
+        reservation.grow(2 * ByteModel::memory_bytes())?;
+        let models = (0..2).map(|half| {
+            let texts = texts.iter().map(|text| beginning(text));
+            let others: Vec<&str> = texts.filter(|text| half_of(text) != half).collect();
+            context.pool.install(|| ByteModel::fit(&others))
+        });
+        Ok(Self { models: models.collect(), _reservation: reservation })
+    }
+
+    fn fields() -> [FieldRef; 1] {
+        [Arc::new(Field::new(columns::BITS_PER_BYTE, DataType::Float32, true))]
+    }
+
+    fn score(&self, text: &str) -> Option<f32> {
+        let text = beginning(text);
+        let model = if self.models.len() == 1 { &self.models[0] } else { &self.models[half_of(text)] };
+        model.bits_per_byte(text.as_bytes())
+    }
+}
+
+impl MapStage for NgramScorer {
+    fn name(&self) -> &'static str {
+        "score"
+    }
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(append_fields(input, &Self::fields()))
+    }
+
+    fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let texts: &StringArray = required_column(&batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>();
+        let rows: Vec<usize> = (0..texts.len()).collect();
+        let scores: Vec<Option<f32>> = rows
+            .par_chunks(CHUNK_TEXTS)
+            .flat_map_iter(|rows| {
+                rows.iter().map(|&row| self.score(if texts.is_null(row) { "" } else { texts.value(row) }))
+            })
+            .collect();
+        append_columns(&batch, &Self::fields(), vec![Arc::new(Float32Array::from(scores))])
+    }
+}
+
+/// The beginning of a text that is looked at.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_TEXT_BYTES)]
+}
+
+fn half_of(text: &str) -> usize {
+    (xxh3_64(text.as_bytes()) & 1) as usize
+}
