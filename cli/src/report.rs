@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tamis_schemas::config::Measure;
-use tamis_schemas::manifest::{DecontaminationRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{
+    DecontaminationRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord, QualityRecord,
+};
 
 use crate::args::Format;
 use crate::machine;
@@ -127,6 +129,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     if let Some(record) = &finished.manifest.grain {
         write_grain(out, finished.manifest, record)?;
+    }
+    if let Some(record) = &finished.manifest.quality {
+        write_quality(out, finished.manifest, record)?;
     }
     write_selection(out, finished.manifest)?;
     let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
@@ -276,6 +281,26 @@ fn write_grain(out: &mut impl Write, manifest: &Manifest, record: &GrainRecord) 
     }
     if record.spared_rows > 0 {
         writeln!(out, "  {} rows stay whole because others were dropped for them", count(record.spared_rows))?;
+    }
+    Ok(())
+}
+
+fn write_quality(out: &mut impl Write, manifest: &Manifest, record: &QualityRecord) -> io::Result<()> {
+    let rule = manifest.config["quality"]["keep"].as_str().unwrap_or_default();
+    let learnt: u64 = record.reference.iter().map(|file| file.rows).sum();
+    let from = if learnt == 0 { String::new() } else { format!(", learnt from {}", counted(learnt, "reference row")) };
+    writeln!(
+        out,
+        "\nquality: {} of {} stay, by {rule} of {}{from}",
+        count(record.kept_rows),
+        counted(record.judged_rows, "row"),
+        record.column
+    )?;
+    if let [least, low, middle, high, most] = record.quantiles[..] {
+        writeln!(out, "  least {least:.3}  10 % {low:.3}  50 % {middle:.3}  90 % {high:.3}  most {most:.3}")?;
+    }
+    if record.rows_without_score > 0 {
+        writeln!(out, "  {} without a score", counted(record.rows_without_score, "row"))?;
     }
     Ok(())
 }

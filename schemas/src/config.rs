@@ -34,6 +34,9 @@ pub struct Config {
     /// Repetition within a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<RepetitionConfig>,
+    /// Rows that stay by a score of their quality, of those that near-duplicate removal keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -64,6 +67,7 @@ impl Config {
             index: None,
             grain: None,
             repetition: None,
+            quality: None,
             score: None,
             select: None,
             schedule: None,
@@ -428,6 +432,64 @@ impl Default for RepetitionConfig {
     }
 }
 
+/// Which rows stay by a score of their quality.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QualityConfig {
+    /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other half of the
+    /// rows. `dsir`: how much likelier a text is in the reference than among the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<String>,
+    /// In place of a scorer: a column of numbers that rows have already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Files, folders, globs or URLs of texts that are as they should be, in the text column of the input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reference: Vec<String>,
+    /// Which rows stay.
+    pub keep: KeepRule,
+    /// With `band`: the least score that stays. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// With `band`: the highest score that stays. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// With `top` and `gumbel`: the share of the rows that stays, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// With `top` and `gumbel`: which scores are best. Default: the lowest bits per byte, of all else the highest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestScore>,
+    /// With `gumbel`: a row is drawn in proportion to `exp(score / temperature)`, above 0.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// Seed of the draw, and of the rows in the table `control`.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// How a score decides which rows stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepRule {
+    /// Those from `min` to `max`.
+    Band,
+    /// The best ones.
+    Top,
+    /// A draw that prefers good ones.
+    Gumbel,
+}
+
+/// Which scores are best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BestScore {
+    /// High ones.
+    Highest,
+    /// Low ones.
+    Lowest,
+}
+
 /// The built-in scorer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -620,6 +682,10 @@ pub enum Table {
     Batch,
     /// What the scorer said of every kept row.
     Scores,
+    /// Of every row that was judged by its quality, the score.
+    Quality,
+    /// As many rows as quality keeps, drawn at random from those it judged.
+    Control,
     /// Why each dropped row was dropped.
     Evidence,
     /// What was cut out of kept rows.
@@ -630,8 +696,17 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] =
-        [Self::Kept, Self::Dropped, Self::Batch, Self::Scores, Self::Evidence, Self::Spans, Self::Rejected];
+    pub const ALL: [Self; 9] = [
+        Self::Kept,
+        Self::Dropped,
+        Self::Batch,
+        Self::Scores,
+        Self::Quality,
+        Self::Control,
+        Self::Evidence,
+        Self::Spans,
+        Self::Rejected,
+    ];
 
     /// Folder of the table.
     pub fn name(self) -> &'static str {
@@ -640,6 +715,8 @@ impl Table {
             Self::Dropped => "dropped",
             Self::Batch => "batch",
             Self::Scores => "scores",
+            Self::Quality => "quality",
+            Self::Control => "control",
             Self::Evidence => "evidence",
             Self::Spans => "spans",
             Self::Rejected => "rejected",

@@ -47,6 +47,9 @@ pub struct Manifest {
     /// What was found in paragraphs or lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grain: Option<GrainRecord>,
+    /// What quality decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -297,6 +300,24 @@ pub struct SCurvePoint {
     pub probability: f64,
 }
 
+/// What quality decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QualityRecord {
+    /// The column of the score.
+    pub column: String,
+    /// Files that the scorer learnt from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reference: Vec<InputRecord>,
+    /// Rows that had come so far.
+    pub judged_rows: u64,
+    /// Of these, rows that stay.
+    pub kept_rows: u64,
+    /// Of these, rows without a score.
+    pub rows_without_score: u64,
+    /// Least score, those that 10, 50 and 90 % do not exceed, and the highest; none if no row has one.
+    pub quantiles: Vec<f64>,
+}
+
 /// What scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScorerRecord {
@@ -385,6 +406,7 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         ("output", "commit"),
         ("input", "paths"),
         ("decontaminate", "paths"),
+        ("quality", "reference"),
         ("index", "url"),
     ] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {

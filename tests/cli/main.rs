@@ -36,6 +36,7 @@ mod oracle;
 mod order;
 #[cfg(feature = "otel")]
 mod otel;
+mod quality;
 mod readme;
 mod restore;
 mod s3;

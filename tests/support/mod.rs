@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Float64Type, SchemaRef};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Float64Type, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
@@ -103,7 +103,8 @@ pub fn strings(batch: &RecordBatch, column: &str) -> Vec<String> {
 
 /// A float column.
 pub fn floats(batch: &RecordBatch, column: &str) -> Vec<f64> {
-    batch.column_by_name(column).expect("the column is there").as_primitive::<Float64Type>().values().to_vec()
+    let numbers = cast(batch.column_by_name(column).expect("the column is there"), &DataType::Float64).unwrap();
+    numbers.as_primitive::<Float64Type>().values().to_vec()
 }
 
 /// Every file under a folder with its bytes.

@@ -107,6 +107,13 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # [index]
 # url = \"tamis-index\"   # a folder, or s3://bucket/prefix
 
+# Of the rows that near-duplicate removal keeps, those whose quality is best stay:
+# [quality]
+# scorer = \"ngram\"          # bits per byte under a model of the reference; \"dsir\": importance for the reference
+# reference = [\"good.jsonl\"] # texts as they should be; without it \"ngram\" compares each row with half of the others
+# keep = \"top\"              # the share `ratio`; \"band\": from `min` to `max`; \"gumbel\": a draw by `temperature`
+# ratio = 0.5
+
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> paragraphs or lines
-//!     -> loss guards -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
+//!     -> loss guards -> quality -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
 mod changed;
@@ -17,6 +17,7 @@ mod order;
 mod parts;
 pub(crate) mod pass;
 mod plan;
+mod quality;
 mod rejects;
 mod restore;
 mod route;
@@ -24,7 +25,9 @@ mod select;
 mod selected;
 mod sources;
 mod survey;
+mod texts;
 mod tune;
+mod unlabelled;
 mod verdict;
 mod write;
 
@@ -243,6 +246,7 @@ impl Job<'_> {
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
+        quality::decide(run, &mut survey, stores, output)?;
         let fitted = select::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
         let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), output)?;
@@ -274,6 +278,7 @@ impl Job<'_> {
             losses: written.losses,
             index: written.index,
             grain: written.grain,
+            quality: survey.quality.map(|quality| quality.record),
             scorer: written.scorer,
             selection: written.selection,
             tables: output.records().clone(),

@@ -11,6 +11,7 @@ use tamis_schemas::config::{
 };
 use tamis_schemas::preset::Candidates;
 
+use super::quality::QualityPlan;
 use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
@@ -30,6 +31,7 @@ pub(super) struct Plan {
     pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
+    pub(super) quality: Option<QualityPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -65,6 +67,7 @@ impl Plan {
         check_changed(config)?;
         super::parts::check(config)?;
         check_index(config)?;
+        check_quality(config)?;
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;
         let normalize = deduplicate.as_ref().map(|settings| settings.normalize).unwrap_or_default();
@@ -76,6 +79,7 @@ impl Plan {
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
+            quality: config.quality.as_ref().map(QualityPlan::new).transpose()?,
             device,
             tables: tables(config)?,
         })
@@ -88,7 +92,7 @@ impl Plan {
 
     /// Whether a stage may drop rows.
     fn decides_rows(&self) -> bool {
-        self.decontaminate.is_some() || self.deduplicate.is_some() || self.grain.is_some()
+        self.decontaminate.is_some() || self.deduplicate.is_some() || self.grain.is_some() || self.quality.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -252,6 +256,19 @@ fn check_index(config: &Config) -> Result<()> {
     }
 }
 
+/// # Errors
+/// `Error::Config` for quality in an output that runs are added to: a near-duplicate of a row that quality has dropped would not
+/// come back where that row changes, and each run would have another measure.
+fn check_quality(config: &Config) -> Result<()> {
+    if config.quality.is_none() || config.output.mode != OutputMode::Append {
+        return Ok(());
+    }
+    Err(Error::Config {
+        message: "[quality] looks at all rows at once, and output.mode = \"append\" at those of each run".into(),
+        hint: Some("judge what the runs kept by a config of its own, which reads the table `kept`".into()),
+    })
+}
+
 fn duplicate_units(config: &GrainConfig, normalize: Normalize) -> Result<(UnitSettings, DuplicateAction)> {
     check_min_tokens("grain", config.min_tokens)?;
     check_ratio("grain.max_duplicate_ratio", config.max_duplicate_ratio)?;
@@ -283,7 +300,7 @@ fn repetition_limits(config: &RepetitionConfig, normalize: Normalize) -> Result<
     })
 }
 
-fn check_ratio(name: &str, value: f64) -> Result<()> {
+pub(super) fn check_ratio(name: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
@@ -343,16 +360,17 @@ pub(super) fn id_source(id: Option<&str>) -> IdSource {
 
 fn tables(config: &Config) -> Result<Vec<Table>> {
     let (has_scores, has_batch) = (config.score.is_some() || config.select.is_some(), config.select.is_some());
+    let has_evidence = config.decontaminate.is_some()
+        || config.deduplicate.is_some()
+        || config.grain.is_some()
+        || config.repetition.is_some();
     let made: Vec<Table> = Table::ALL
         .into_iter()
         .filter(|table| match table {
             Table::Kept | Table::Rejected => true,
-            Table::Dropped | Table::Evidence => {
-                config.decontaminate.is_some()
-                    || config.deduplicate.is_some()
-                    || config.grain.is_some()
-                    || config.repetition.is_some()
-            }
+            Table::Dropped => has_evidence || config.quality.is_some(),
+            Table::Evidence => has_evidence,
+            Table::Quality | Table::Control => config.quality.is_some(),
             Table::Spans => cuts_units(config),
             Table::Scores => has_scores,
             Table::Batch => has_batch,

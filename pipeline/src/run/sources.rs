@@ -13,7 +13,7 @@ use super::ids::{column, rows_of};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Record};
-use crate::{Error, Result, decontaminate};
+use crate::{Error, Result, decontaminate, quality};
 
 const STAGE: &str = "loss guards";
 /// Dropped rows that are remembered of a source.
@@ -99,14 +99,14 @@ impl SourceOf {
         }
     }
 
-    /// Counts the rows of a batch of one file; those with a reason are dropped. Rows that contain a held-out item are no loss:
-    /// they are not counted at all.
+    /// Counts the rows of a batch of one file; those with a reason are dropped. Rows that contain a held-out item, or that
+    /// their quality drops, are no loss: they are not counted at all.
     pub(super) fn count(&self, file: usize, batch: &RecordBatch) -> Result<Tallies> {
         let rows = rows_of(batch)?.values();
         let reasons = column(batch, columns::REASON)?.as_string::<i32>();
         let mut tallies = Tallies::default();
         let mut count = |name: &[u8], index: usize| {
-            if reasons.is_valid(index) && reasons.value(index) == decontaminate::REASON {
+            if reasons.is_valid(index) && [decontaminate::REASON, quality::REASON].contains(&reasons.value(index)) {
                 return;
             }
             let tally = match tallies.0.get_mut(name) {

@@ -13,6 +13,7 @@ use tamis_schemas::tables::rejected_schema;
 use super::grain::{self, Grain};
 use super::held_out::HeldOutItems;
 use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
+use super::quality::Quality;
 use super::route::split_by_null;
 use super::verdict::Verdicts;
 use super::{NAMES_COLUMNS, Run, pass, rejects, with_flags};
@@ -36,6 +37,8 @@ pub(super) struct Survey {
     /// Which rows other rules drop; `None` if there is none.
     pub(super) near_duplicates: Option<NearDuplicateResult>,
     pub(super) grain: Option<Grain>,
+    /// What quality decided, once it has.
+    pub(super) quality: Option<Quality>,
 }
 
 impl Survey {
@@ -63,6 +66,7 @@ impl Survey {
         Verdicts {
             contaminated: self.contaminated.as_ref().map(|found| Arc::clone(found.rows())),
             near_duplicates: self.near_duplicates.as_ref().map(|found| found.verdict.clone()),
+            quality: self.quality.as_ref().map(|quality| Arc::clone(&quality.dropped)),
         }
     }
 }
@@ -177,7 +181,7 @@ pub(super) fn survey(
         }
         None => (near_duplicates, None),
     };
-    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain })
+    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain, quality: None })
 }
 
 /// # Errors

@@ -9,19 +9,21 @@ use tamis_schemas::columns;
 use super::ids::rows_of;
 use super::route::append;
 use crate::dedup::{DropReason, Verdict};
-use crate::{Result, RowSet, decontaminate};
+use crate::{Result, RowSet, decontaminate, quality};
 
 /// The verdicts of all stages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Verdicts {
     pub(super) contaminated: Option<Arc<RowSet>>,
     pub(super) near_duplicates: Option<Verdict>,
+    /// Rows that their quality drops, of those that the others keep.
+    pub(super) quality: Option<Arc<RowSet>>,
 }
 
 impl Verdicts {
     /// Whether any stage drops rows.
     pub(super) fn are_there(&self) -> bool {
-        self.contaminated.is_some() || self.near_duplicates.is_some()
+        self.contaminated.is_some() || self.near_duplicates.is_some() || self.quality.is_some()
     }
 
     /// Whether `row` stays.
@@ -36,9 +38,11 @@ impl Verdicts {
     }
 
     fn reason(&self, row: u64) -> Option<&'static str> {
-        if self.contaminated.as_ref().is_some_and(|rows| rows.contains(row)) {
+        let is_in = |rows: &Option<Arc<RowSet>>| rows.as_ref().is_some_and(|rows| rows.contains(row));
+        if is_in(&self.contaminated) {
             return Some(decontaminate::REASON);
         }
-        self.near_duplicates.as_ref()?.reason(row).map(DropReason::name)
+        let near_duplicate = self.near_duplicates.as_ref().and_then(|verdict| verdict.reason(row));
+        near_duplicate.map(DropReason::name).or_else(|| is_in(&self.quality).then_some(quality::REASON))
     }
 }

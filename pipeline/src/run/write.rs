@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, OutputMode, Table};
@@ -33,7 +34,7 @@ use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Inputs, Request};
 use crate::stage::MapStage;
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// What the writing pass counted.
 #[derive(Debug, Default)]
@@ -65,6 +66,7 @@ pub(super) fn write(
     let kept_fields = [id_field(), duplicates_field()];
     let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
     let names_sources = run.config.output.mode == OutputMode::Append;
+    let control = carried_by(&[id_field()]);
     let dropped_fields = [id_field(), reason_field(), source_field()];
     let dropped = carried_by(&dropped_fields[..if names_sources { 3 } else { 2 }]);
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
@@ -79,11 +81,12 @@ pub(super) fn write(
         source: guards.as_ref().and_then(Guards::source),
         kept: &kept,
         dropped: &dropped,
+        control: survey.quality.as_ref().map(|quality| (Arc::clone(&quality.control), &control)),
         names_sources,
-        carries_rows: run.plan.writes(Table::Kept) || run.plan.writes(Table::Dropped),
+        carries_rows: [Table::Kept, Table::Dropped, Table::Control].into_iter().any(|table| run.plan.writes(table)),
     };
     let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
-    let mut tables = Tables::open(run, &kept, &dropped, scores.as_ref(), output)?;
+    let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), output)?;
     let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
     let mut written = Written::default();
 
@@ -129,6 +132,9 @@ pub(super) fn write(
                 }
                 let input = &run.inputs.files()[routed.file].url;
                 tables.write(&routed.kept, routed.scored.as_ref(), input)?;
+                if let (Some(writer), Some(control)) = (&mut tables.control, &routed.control) {
+                    writer.write_part(control, input)?;
+                }
                 if let Some(writer) = &mut tables.dropped {
                     let places = if sorts { places(&routed.dropped_rows, clusters.as_mut())? } else { Vec::new() };
                     writer.write(&routed.dropped, &places, run.context)?;
@@ -220,6 +226,8 @@ struct Router<'a> {
     source: Option<SourceOf>,
     kept: &'a Carried,
     dropped: &'a Carried,
+    /// Rows drawn at random to compare with what quality keeps.
+    control: Option<(Arc<RowSet>, &'a Carried)>,
     /// Whether dropped rows say of which file they are.
     names_sources: bool,
     carries_rows: bool,
@@ -234,6 +242,7 @@ struct Routed {
     reasons: BTreeMap<String, u64>,
     kept: RecordBatch,
     dropped: RecordBatch,
+    control: Option<RecordBatch>,
     dropped_rows: Vec<u64>,
     spans: Vec<Span>,
     scored: Option<RecordBatch>,
@@ -259,6 +268,7 @@ impl Router<'_> {
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
+        let control = self.control.as_ref().map(|(rows, carried)| self.control(batch, rows, carried)).transpose()?;
         let dropped =
             if self.names_sources { with_source(&dropped, &self.inputs.files()[file].name)? } else { dropped };
         // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
@@ -288,6 +298,7 @@ impl Router<'_> {
             reasons,
             kept: project(self.kept, &kept)?,
             dropped: project(self.dropped, &dropped)?,
+            control,
             dropped_rows,
             spans,
             scored,
@@ -295,6 +306,19 @@ impl Router<'_> {
             ids,
             tallies,
         })
+    }
+}
+
+impl Router<'_> {
+    /// The rows of a batch that are control rows, as they would be kept.
+    fn control(&self, batch: &RecordBatch, rows: &RowSet, carried: &Carried) -> Result<RecordBatch> {
+        let drawn: BooleanArray = rows_of(batch)?.values().iter().map(|&row| Some(rows.contains(row))).collect();
+        let drawn = filter_record_batch(batch, &drawn)?;
+        let drawn = match self.cutter {
+            Some(cutter) => cutter.cut(drawn)?.0,
+            None => drawn,
+        };
+        carried.project(&drawn)
     }
 }
 
@@ -326,6 +350,7 @@ struct Tables<'a> {
     kept: Option<TableWriter>,
     dropped: Option<DroppedWriter>,
     scores: Option<(TableWriter, &'a Carried)>,
+    control: Option<TableWriter>,
 }
 
 impl<'a> Tables<'a> {
@@ -333,6 +358,7 @@ impl<'a> Tables<'a> {
         run: Run<'_>,
         kept: &Carried,
         dropped: &Carried,
+        control: &Carried,
         scores: Option<&'a Carried>,
         output: &mut Output,
     ) -> Result<Self> {
@@ -343,9 +369,9 @@ impl<'a> Tables<'a> {
             Some(carried) => open(Table::Scores, carried)?.map(|writer| (writer, carried)),
             None => None,
         };
-        let kept = open(Table::Kept, kept)?;
+        let (kept, control) = (open(Table::Kept, kept)?, open(Table::Control, control)?);
         let open = || DroppedWriter::open(run, Table::Dropped, dropped.schema().clone(), output);
-        Ok(Self { kept, dropped: run.plan.writes(Table::Dropped).then(open).transpose()?, scores })
+        Ok(Self { kept, dropped: run.plan.writes(Table::Dropped).then(open).transpose()?, scores, control })
     }
 
     /// Writes rows that are of one input.
@@ -361,7 +387,7 @@ impl<'a> Tables<'a> {
 
     fn finish(self, run: Run<'_>, output: &mut Output) -> Result<()> {
         let scores = self.scores.map(|(writer, _)| writer);
-        for (table, writer) in [(Table::Kept, self.kept), (Table::Scores, scores)] {
+        for (table, writer) in [(Table::Kept, self.kept), (Table::Scores, scores), (Table::Control, self.control)] {
             if let Some(writer) = writer {
                 output.finish_table(table, writer)?;
             }

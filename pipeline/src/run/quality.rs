@@ -1,0 +1,262 @@
+//! Which rows stay by their quality: one more pass over those that stay so far, for a score of each.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use tamis_schemas::columns;
+use tamis_schemas::config::{BestScore, KeepRule, QualityConfig, Table};
+use tamis_schemas::manifest::{InputRecord, QualityRecord};
+
+use super::ids::{column, rows_of};
+use super::plan::check_ratio;
+use super::route::{Carried, id_field, split_by_null};
+use super::survey::Survey;
+use super::unlabelled::Unlabelled;
+use super::{Run, pass};
+use crate::quality::{Best, Choice, KeepByScore, Rule};
+use crate::sink::Output;
+use crate::source::{Columns, Decoded, Request};
+use crate::stage::MapStage;
+use crate::store::Stores;
+use crate::{Error, Result, RowSet};
+
+/// How quality decides.
+#[derive(Debug)]
+pub(super) struct QualityPlan {
+    source: Source,
+    rule: Rule,
+}
+
+/// Where scores are to come from.
+#[derive(Debug)]
+enum Source {
+    Scorer(Unlabelled),
+    Column(String),
+}
+
+impl QualityPlan {
+    /// # Errors
+    /// `Error::Config` for a setting that cannot work, or that the rule does not look at.
+    pub(super) fn new(config: &QualityConfig) -> Result<Self> {
+        let source = match (&config.scorer, &config.column) {
+            (Some(_), Some(_)) => {
+                return Err(Error::config("quality.scorer and quality.column are both set: one makes the score"));
+            }
+            (None, Some(column)) if config.reference.is_empty() => Source::Column(column.clone()),
+            (None, Some(_)) => {
+                return Err(Error::config("quality.reference is set, but a column of the input is not learnt"));
+            }
+            (scorer, None) => {
+                let name = scorer.as_deref().unwrap_or("ngram");
+                let scorer = Unlabelled::named(name).ok_or_else(|| Error::Config {
+                    message: format!("quality.scorer is `{name}`, which is no scorer of quality"),
+                    hint: Some("use \"ngram\" or \"dsir\", or name a column of scores with quality.column".into()),
+                })?;
+                scorer.check("quality", &config.reference)?;
+                Source::Scorer(scorer)
+            }
+        };
+        Ok(Self { rule: rule(config, &source)?, source })
+    }
+}
+
+fn rule(config: &QualityConfig, source: &Source) -> Result<Rule> {
+    let unused = |name: &str| {
+        let rule = match config.keep {
+            KeepRule::Band => "band",
+            KeepRule::Top => "top",
+            KeepRule::Gumbel => "gumbel",
+        };
+        Err(Error::config(format!("quality.{name} is set, but quality.keep = \"{rule}\" does not look at it")))
+    };
+    if config.keep == KeepRule::Band {
+        if config.ratio.is_some() {
+            return unused("ratio");
+        }
+        if config.best.is_some() {
+            return unused("best");
+        }
+        let (least, most) = (config.min.unwrap_or(f64::NEG_INFINITY), config.max.unwrap_or(f64::INFINITY));
+        if config.min.is_none() && config.max.is_none() {
+            return Err(Error::Config {
+                message: "quality.keep is \"band\", and neither quality.min nor quality.max is set".into(),
+                hint: Some("the summary of a run with `keep = \"top\"` shows which scores there are".into()),
+            });
+        }
+        return if least <= most {
+            Ok(Rule::Band { least, most })
+        } else {
+            Err(Error::config(format!("quality.min is {least} and quality.max {most}: no score is in between")))
+        };
+    }
+    if let Some((name, _)) = [("min", config.min), ("max", config.max)].into_iter().find(|(_, set)| set.is_some()) {
+        return unused(name);
+    }
+    let Some(ratio) = config.ratio else {
+        return Err(Error::config("quality.ratio, the share of the rows that stays, is not set"));
+    };
+    check_ratio("quality.ratio", ratio)?;
+    let best = match (config.best, source) {
+        (Some(BestScore::Lowest), _) | (None, Source::Scorer(Unlabelled::Ngram)) => Best::Lowest,
+        (Some(BestScore::Highest) | None, _) => Best::Highest,
+    };
+    let choice = if config.keep == KeepRule::Top {
+        Choice::Top
+    } else if 0.0 < config.temperature && config.temperature.is_finite() {
+        Choice::Gumbel { temperature: config.temperature }
+    } else {
+        return Err(Error::config(format!("quality.temperature is {}, not above 0", config.temperature)));
+    };
+    Ok(Rule::Share { ratio, best, choice })
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub(super) struct Quality {
+    pub(super) dropped: Arc<RowSet>,
+    /// Rows that are written to the table `control`.
+    pub(super) control: Arc<RowSet>,
+    pub(super) record: QualityRecord,
+}
+
+/// Scores the rows that stay so far and decides which of them do, if the config asks for it.
+pub(super) fn decide(run: Run<'_>, survey: &mut Survey, stores: &Stores, output: &mut Output) -> Result<()> {
+    let (Some(config), Some(plan)) = (&run.config.quality, &run.plan.quality) else { return Ok(()) };
+    let (judge, reference) = Judge::new(run, &plan.source, config, survey, stores)?;
+    let table = judge.table(survey)?;
+    let writes = run.plan.writes(Table::Quality);
+    let mut writer = writes.then(|| output.table(Table::Quality, Arc::clone(table.schema()))).transpose()?;
+    let mut keep = KeepByScore::new(plan.rule, config.seed, run.context);
+    let verdicts = survey.verdicts();
+    let work = |decoded: Decoded| {
+        let file = decoded.file;
+        let stay = |batch: RecordBatch| {
+            if verdicts.are_there() {
+                Ok(split_by_null(&verdicts.apply(&batch)?, columns::REASON)?.0)
+            } else {
+                Ok(batch)
+            }
+        };
+        let batches = decoded.batches.into_iter().map(stay).collect::<Result<Vec<_>>>()?;
+        let decoded = survey.cut(Decoded { batches, ..decoded })?;
+        let judged = decoded.batches.into_iter().map(|batch| {
+            let batch = judge.apply(batch)?;
+            Ok((table.project(&batch)?, rows_of(&batch)?.clone(), judge.scores(&batch)?))
+        });
+        Ok((file, judged.collect::<Result<Vec<_>>>()?))
+    };
+    run.begin("judging quality");
+    let request = Request {
+        columns: Columns::Named(config.column.iter().cloned().collect()),
+        text: judge.needs_text().then(|| run.plan.text.clone()),
+        id: Some(run.plan.id.clone()),
+        rows: None,
+    };
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |(file, judged)| {
+        for (batch, rows, scores) in judged {
+            run.progress.add_rows(rows.len() as u64);
+            if let Some(writer) = &mut writer {
+                writer.write_part(&batch, &run.inputs.files()[file].url)?;
+            }
+            for (&row, score) in rows.values().iter().zip(&scores) {
+                keep.observe(row, score, run.context)?;
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(writer) = writer {
+        output.finish_table(Table::Quality, writer)?;
+    }
+    let found = keep.finish(run.context)?;
+    let record = QualityRecord {
+        column: judge.column().to_owned(),
+        reference,
+        judged_rows: found.n_kept + found.dropped.len(),
+        kept_rows: found.n_kept,
+        rows_without_score: found.n_without_score,
+        quantiles: found.quantiles,
+    };
+    survey.quality = Some(Quality { dropped: Arc::new(found.dropped), control: Arc::new(found.control), record });
+    Ok(())
+}
+
+/// Where scores come from.
+enum Judge {
+    Scorer(Unlabelled, Box<dyn MapStage>),
+    /// A column that rows have already.
+    Column(String),
+}
+
+impl Judge {
+    fn new(
+        run: Run<'_>,
+        source: &Source,
+        config: &QualityConfig,
+        survey: &Survey,
+        stores: &Stores,
+    ) -> Result<(Self, Vec<InputRecord>)> {
+        match source {
+            Source::Column(name) => {
+                let field = survey.schema.schema().field_with_name(name);
+                let found = field.map_err(|_| no_column(name, survey.schema.schema()))?.data_type();
+                if !found.is_numeric() {
+                    return Err(Error::Column {
+                        message: format!("quality.column `{name}` has type {found}, and a score is a number"),
+                        hint: None,
+                    });
+                }
+                Ok((Self::Column(name.clone()), Vec::new()))
+            }
+            Source::Scorer(scorer) => {
+                let learnt = scorer.learn(&config.reference, config.seed, run, survey, stores)?;
+                Ok((Self::Scorer(*scorer, learnt.scorer), learnt.reference))
+            }
+        }
+    }
+
+    fn needs_text(&self) -> bool {
+        matches!(self, Self::Scorer(..))
+    }
+
+    /// The column of the score.
+    fn column(&self) -> &str {
+        match self {
+            Self::Scorer(scorer, _) => scorer.column(),
+            Self::Column(name) => name,
+        }
+    }
+
+    /// The table `quality`: id and score.
+    fn table(&self, survey: &Survey) -> Result<Carried> {
+        let score = match self {
+            Self::Scorer(_, scorer) => {
+                let text = Arc::new(Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]));
+                scorer.output_schema(&text)?.field_with_name(self.column())?.clone()
+            }
+            Self::Column(name) => survey.schema.schema().field_with_name(name)?.clone(),
+        };
+        Ok(Carried::new(&Schema::new(vec![id_field()]), &[score]))
+    }
+
+    fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        match self {
+            Self::Scorer(_, scorer) => scorer.apply(batch),
+            Self::Column(_) => Ok(batch),
+        }
+    }
+
+    fn scores(&self, batch: &RecordBatch) -> Result<Float64Array> {
+        let scores = cast(column(batch, self.column())?, &DataType::Float64)?;
+        Ok(scores.as_primitive::<Float64Type>().clone())
+    }
+}
+
+fn no_column(name: &str, schema: &Schema) -> Error {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    Error::Column {
+        message: format!("the input has no column `{name}`, which quality.column names"),
+        hint: Some(format!("it has {}", names.join(", "))),
+    }
+}
