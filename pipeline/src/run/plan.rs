@@ -14,6 +14,7 @@ use tamis_schemas::preset::Candidates;
 use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
+use crate::score::ScorerChoice;
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -30,6 +31,7 @@ pub(super) struct Plan {
     pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
+    pub(super) scorer: ScorerChoice,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -76,6 +78,7 @@ impl Plan {
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
+            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), |score| score.scorer.parse())?,
             device,
             tables: tables(config)?,
         })

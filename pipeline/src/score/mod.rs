@@ -11,6 +11,7 @@
 
 pub(crate) mod append;
 mod builtin;
+mod choice;
 pub mod device;
 mod ensemble;
 mod features;
@@ -21,4 +22,5 @@ pub(crate) mod tests;
 mod train;
 
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
+pub use choice::ScorerChoice;
 pub(crate) use stage::top_two;
