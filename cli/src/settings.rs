@@ -109,7 +109,7 @@ pub(crate) fn select(args: &Select) -> Config {
     };
     Config {
         deduplicate: Some(DeduplicateConfig { threshold: Some(args.threshold), ..DeduplicateConfig::default() }),
-        score: Some(ScoreConfig { device: args.device.clone(), seed: args.seed }),
+        score: Some(ScoreConfig { device: args.device.clone(), seed: args.seed, ..ScoreConfig::default() }),
         select: Some(select),
         ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))
     }

@@ -490,10 +490,20 @@ pub enum BestScore {
     Lowest,
 }
 
-/// The built-in scorer.
+/// What scores the rows that stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreConfig {
+    /// `builtin`: hashed n-grams, learned from the labels in seconds.
+    pub scorer: String,
+    /// Files with the labels to learn from: an id column and a label column. None: those of `select`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The column of the label in `labels`.
+    pub label_column: String,
+    /// The column of the id in `labels`. Default: the one of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_id_column: Option<String>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// Seed of the training.
@@ -502,7 +512,14 @@ pub struct ScoreConfig {
 
 impl Default for ScoreConfig {
     fn default() -> Self {
-        Self { device: "auto".into(), seed: 0 }
+        Self {
+            scorer: "builtin".into(),
+            labels: Vec::new(),
+            label_column: default_label(),
+            label_id_column: None,
+            device: "auto".into(),
+            seed: 0,
+        }
     }
 }
 
@@ -518,7 +535,8 @@ pub struct SelectConfig {
     /// Share of the batch that is chosen at random, 0 to 1.
     #[serde(default = "default_random_ratio")]
     pub random_ratio: f64,
-    /// Files with the labels given so far: an id column and a label column. None: a cold start.
+    /// Files with the labels given so far: an id column and a label column. Their rows are not chosen, and the scorer learns from
+    /// them unless `score.labels` names others. None: a cold start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
     /// The column of the label.

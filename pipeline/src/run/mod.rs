@@ -7,11 +7,13 @@
 
 mod changed;
 mod duplicates;
+mod fit;
 mod grain;
 mod guards;
 mod held_out;
 mod ids;
 mod index;
+mod labels;
 mod look;
 mod order;
 mod parts;
@@ -247,7 +249,7 @@ impl Job<'_> {
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
         quality::decide(run, &mut survey, stores, output)?;
-        let fitted = select::fit(run, &survey, stores)?;
+        let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
         let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), output)?;
         let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();

@@ -15,6 +15,7 @@ use super::quality::QualityPlan;
 use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
+use crate::score::ScorerChoice;
 use crate::score::device::DeviceChoice;
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
@@ -32,6 +33,7 @@ pub(super) struct Plan {
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
     pub(super) quality: Option<QualityPlan>,
+    pub(super) scorer: ScorerChoice,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -80,6 +82,7 @@ impl Plan {
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
             quality: config.quality.as_ref().map(QualityPlan::new).transpose()?,
+            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), |score| score.scorer.parse())?,
             device,
             tables: tables(config)?,
         })

@@ -14,13 +14,14 @@ use tamis_schemas::manifest::{
 };
 
 use super::duplicates::{self, duplicates_field};
+use super::fit::Fitted;
 use super::grain::CutRows;
 use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
 use super::order::{DroppedWriter, places, unclustered};
 use super::route::{Carried, id_field, reason_field, source_field, split_by_null, with_source};
-use super::select::{Chooser, Fitted};
+use super::select::Chooser;
 use super::sources::{SourceOf, Tallies};
 use super::survey::Survey;
 use super::verdict::Verdicts;
@@ -30,7 +31,6 @@ use crate::decontaminate::Contaminated;
 use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
-use crate::score::BuiltinScorer;
 use crate::sink::{Output, TableWriter};
 use crate::source::{Columns, Decoded, Inputs, Request};
 use crate::stage::MapStage;
@@ -76,7 +76,7 @@ pub(super) fn write(
         cutter,
         verdicts: survey.verdicts(),
         index_rows,
-        scorer: fitted.map(|fitted| &fitted.scorer),
+        scorer: fitted.map(|fitted| &*fitted.scorer),
         duplicates,
         source: guards.as_ref().and_then(Guards::source),
         kept: &kept,
@@ -85,7 +85,7 @@ pub(super) fn write(
         names_sources,
         carries_rows: [Table::Kept, Table::Dropped, Table::Control].into_iter().any(|table| run.plan.writes(table)),
     };
-    let scores = fitted.map(|fitted| score_table(&fitted.scorer)).transpose()?;
+    let scores = fitted.map(|fitted| score_table(&*fitted.scorer)).transpose()?;
     let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), output)?;
     let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
     let mut written = Written::default();
@@ -221,7 +221,7 @@ struct Router<'a> {
     cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
     index_rows: Option<&'a IndexRows>,
-    scorer: Option<&'a BuiltinScorer>,
+    scorer: Option<&'a dyn MapStage>,
     duplicates: Option<DuplicateCounts>,
     source: Option<SourceOf>,
     kept: &'a Carried,
@@ -337,7 +337,7 @@ fn count_reasons(dropped: &RecordBatch) -> Result<BTreeMap<String, u64>> {
 }
 
 /// Columns of the table `scores`: the id and what the scorer appends.
-fn score_table(scorer: &BuiltinScorer) -> Result<Carried> {
+fn score_table(scorer: &dyn MapStage) -> Result<Carried> {
     let text = Arc::new(Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]));
     let scored = scorer.output_schema(&text)?;
     let added: Vec<Field> = scored.fields().iter().skip(1).map(|field| field.as_ref().clone()).collect();

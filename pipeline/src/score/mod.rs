@@ -11,6 +11,7 @@
 
 pub(crate) mod append;
 mod builtin;
+mod choice;
 pub mod device;
 mod ensemble;
 mod features;
@@ -25,4 +26,5 @@ mod train;
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
 pub use importance::ImportanceScorer;
 pub use ngram::NgramScorer;
+pub use choice::ScorerChoice;
 pub(crate) use stage::top_two;

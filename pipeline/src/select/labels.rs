@@ -108,6 +108,16 @@ pub struct LabelledPool {
 }
 
 impl LabelledPool {
+    /// Takes the labels of other files in, where a row has none yet.
+    pub fn add(&mut self, other: &Self) {
+        let new = other.labelled.iter().filter(|(row, _)| !self.rows.contains(*row));
+        self.labelled.extend(new.cloned());
+        self.labelled.sort_by_key(|(row, _)| *row);
+        self.n_pool = self.n_pool.max(other.n_pool);
+        self.n_labels_unknown += other.n_labels_unknown;
+        self.count();
+    }
+
     /// Forgets the labels of some rows: nothing is to be learned from them.
     pub fn remove(&mut self, rows: &RowSet) {
         let n_before = self.labelled.len();
@@ -115,6 +125,11 @@ impl LabelledPool {
         if self.labelled.len() == n_before {
             return;
         }
+        self.count();
+    }
+
+    /// What follows from `labelled`.
+    fn count(&mut self) {
         let mut classes = BTreeMap::new();
         for (_, label) in &self.labelled {
             *classes.entry(label.clone()).or_default() += 1;

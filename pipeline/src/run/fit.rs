@@ -1,0 +1,162 @@
+//! The scorer, fitted on what the labels say.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use tamis_schemas::columns;
+use tamis_schemas::config::ScoreConfig;
+use tamis_schemas::manifest::ScorerRecord;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::Run;
+use super::ids::{column, rows_of};
+use super::labels::{LabelSource, join};
+use super::pass;
+use super::survey::Survey;
+use crate::score::device::{ResolvedDevice, resolve};
+use crate::score::{BuiltinScorer, BuiltinSettings, LabelledText, ScorerChoice};
+use crate::select::LabelledPool;
+use crate::source::{Columns, Request};
+use crate::stage::MapStage;
+use crate::store::Stores;
+use crate::{Result, RowSet};
+
+/// Kept rows that a scorer without labels learns word frequencies from, at most.
+const SAMPLE_ROWS: u64 = 20_000;
+/// Bytes of their texts, at most.
+const SAMPLE_BYTES: usize = 32 << 20;
+
+/// A scorer that is ready, and what the labels say.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    /// Its output schema tells what it appends.
+    pub(super) scorer: Box<dyn MapStage>,
+    pub(super) record: ScorerRecord,
+    /// What is labelled already, by any of the files.
+    pub(super) labels: LabelledPool,
+}
+
+/// Fits the scorer, if the config wants scores or a batch.
+pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted>> {
+    if run.config.score.is_none() && run.config.select.is_none() {
+        return Ok(None);
+    }
+    let score = run.config.score.clone().unwrap_or_else(|| ScoreConfig {
+        seed: run.config.select.as_ref().map_or(0, |select| select.seed),
+        ..ScoreConfig::default()
+    });
+    let of_select = match run.config.select.as_ref().and_then(LabelSource::of_select) {
+        Some(source) => Some(known(run, survey, &source, stores)?),
+        None => None,
+    };
+    let of_score = match LabelSource::of_score(&score) {
+        Some(source) => Some(known(run, survey, &source, stores)?),
+        None => None,
+    };
+    let (scorer, record) = {
+        let nothing = LabelledPool::default();
+        let labels = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
+        match run.plan.scorer {
+            ScorerChoice::Builtin => builtin(run, survey, labels, &score)?,
+        }
+    };
+    let mut labels = of_select.unwrap_or_default();
+    if let Some(of_score) = &of_score {
+        labels.add(of_score);
+    }
+    Ok(Some(Fitted { scorer, record, labels }))
+}
+
+/// The labels of the pool, but for those of contaminated rows.
+fn known(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelledPool> {
+    let mut labels = join(run, survey, source, stores)?;
+    if let Some(contaminated) = &survey.contaminated {
+        labels.remove(contaminated.rows());
+    }
+    Ok(labels)
+}
+
+fn builtin(
+    run: Run<'_>,
+    survey: &Survey,
+    labels: &LabelledPool,
+    score: &ScoreConfig,
+) -> Result<(Box<dyn MapStage>, ScorerRecord)> {
+    let (labelled, sample) = read_texts(run, survey, labels, score.seed)?;
+    let device = resolve(run.plan.device)?;
+    let settings = BuiltinSettings { seed: score.seed, ..BuiltinSettings::default() };
+    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, &device, run.context)?;
+    let record = record(&scorer, &device);
+    Ok((Box::new(scorer), record))
+}
+
+fn record(scorer: &BuiltinScorer, device: &ResolvedDevice) -> ScorerRecord {
+    ScorerRecord {
+        name: "builtin".into(),
+        device: device.description.clone(),
+        device_note: device.fallback_reason.clone(),
+        classes: scorer.classes().to_vec(),
+        labelled_rows: scorer.n_labelled() as u64,
+    }
+}
+
+/// Texts of the labelled rows, or of a sample of the kept ones if there is no label.
+fn read_texts(
+    run: Run<'_>,
+    survey: &Survey,
+    labels: &LabelledPool,
+    seed: u64,
+) -> Result<(Vec<LabelledText>, Vec<String>)> {
+    let is_cold = labels.classes.len() < 2;
+    let mut rows = labels.rows.clone();
+    let sample = if is_cold { sample_rows(survey, seed) } else { RowSet::new() };
+    for row in sample.iter() {
+        rows.insert(row);
+    }
+    let (mut labelled, mut texts) = (Vec::new(), Vec::new());
+    let mut sample_bytes = 0;
+    let mut reservation = run.context.budget.reserve("labelled texts");
+    let mut next_label = labels.labelled.iter().peekable();
+    run.begin("learning");
+    let request = Request {
+        columns: Columns::Named(Vec::new()),
+        text: Some(run.plan.text.clone()),
+        id: None,
+        rows: Some(Arc::new(rows)),
+    };
+    pass::for_each(
+        run.scan(&survey.schema, &request)?,
+        run.context,
+        |decoded| survey.cut(decoded),
+        |decoded| {
+            for batch in &decoded.batches {
+                let batch_texts = column(batch, columns::TEXT)?.as_string::<i32>();
+                for (&row, text) in rows_of(batch)?.values().iter().zip(batch_texts) {
+                    let text = text.unwrap_or_default();
+                    while next_label.next_if(|(labelled_row, _)| *labelled_row < row).is_some() {}
+                    if let Some((_, label)) = next_label.next_if(|(labelled_row, _)| *labelled_row == row) {
+                        reservation.grow(text.len())?;
+                        labelled.push(LabelledText { text: text.to_owned(), label: label.clone() });
+                    }
+                    if sample.contains(row) && sample_bytes + text.len() <= SAMPLE_BYTES {
+                        sample_bytes += text.len();
+                        texts.push(text.to_owned());
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok((labelled, texts))
+}
+
+/// Rows in hash order, up to a number; not those that were rejected or dropped.
+fn sample_rows(survey: &Survey, seed: u64) -> RowSet {
+    let n_rows = survey.schema.n_rows();
+    let share = if n_rows <= SAMPLE_ROWS { u64::MAX } else { (u64::MAX / n_rows).saturating_mul(SAMPLE_ROWS) };
+    let verdicts = survey.verdicts();
+    (0..n_rows)
+        .filter(|row| xxh3_64_with_seed(&row.to_le_bytes(), seed) <= share)
+        .filter(|&row| verdicts.keeps(row))
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! Label files, and which rows of the pool they speak of.
+
+use tamis_schemas::columns;
+use tamis_schemas::config::{InputConfig, ScoreConfig, SelectConfig};
+
+use super::Run;
+use super::pass;
+use super::survey::Survey;
+use crate::select::{LabelJoin, LabelTable, LabelledPool};
+use crate::source::{Columns, IdSource, Inputs, Request, TextExpression, Types};
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// Label files, and their columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LabelSource<'a> {
+    paths: &'a [String],
+    label_column: &'a str,
+    id_column: Option<&'a str>,
+}
+
+impl<'a> LabelSource<'a> {
+    /// What the scorer learns from; `None` if it names no file.
+    pub(super) fn of_score(config: &'a ScoreConfig) -> Option<Self> {
+        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref())
+    }
+
+    /// What is labelled already; `None` if it names no file.
+    pub(super) fn of_select(config: &'a SelectConfig) -> Option<Self> {
+        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref())
+    }
+
+    fn new(paths: &'a [String], label_column: &'a str, id_column: Option<&'a str>) -> Option<Self> {
+        (!paths.is_empty()).then_some(Self { paths, label_column, id_column })
+    }
+}
+
+/// Reads the label files and finds their rows in the pool.
+pub(super) fn join(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelledPool> {
+    let table = read(run, source, stores)?;
+    let n_labels = table.len();
+    let mut join = LabelJoin::new(table)?;
+    run.begin("joining labels");
+    let request =
+        Request { columns: Columns::Named(Vec::new()), text: None, id: Some(run.plan.id.clone()), rows: None };
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, Ok, |decoded| {
+        decoded.batches.iter().try_for_each(|batch| {
+            run.progress.add_rows(batch.num_rows() as u64);
+            join.observe(batch)
+        })
+    })?;
+    let pool = join.finish()?;
+    if n_labels > 0 && pool.labelled.is_empty() {
+        return Err(Error::Config {
+            message: format!("none of the {n_labels} labels has an id of the pool"),
+            hint: Some("the label files and the pool must name rows by the same ids: see --id-column".into()),
+        });
+    }
+    Ok(pool)
+}
+
+fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelTable> {
+    let id = match (source.id_column, &run.plan.id) {
+        (Some(name), _) => IdSource::Column(name.to_owned()),
+        (None, IdSource::Row) => IdSource::Column(columns::ID.to_owned()),
+        (None, of_pool) => of_pool.clone(),
+    };
+    let options = super::plan::source_options(&InputConfig::new(source.paths.to_vec()))?;
+    let inputs = Inputs::discover(source.paths, &options, stores, run.context)?;
+    let request = Request {
+        columns: Columns::Named(Vec::new()),
+        text: Some(TextExpression::column(source.label_column)),
+        id: Some(id),
+        rows: None,
+    };
+    let (mut types, mut batches) = (Types::default(), Vec::new());
+    pass::for_each(inputs.survey(&request)?, run.context, Ok, |decoded| {
+        types.merge(decoded.types);
+        batches.extend(decoded.batches);
+        Ok(())
+    })?;
+    inputs.resolve(types)?;
+    LabelTable::from_batches(&batches, columns::ID, columns::TEXT)
+}
