@@ -494,8 +494,11 @@ pub enum BestScore {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreConfig {
-    /// `builtin`: hashed n-grams, learned from the labels in seconds.
+    /// `builtin`: hashed n-grams, learned from the labels in seconds. `ngram` and `dsir`: see `quality`.
     pub scorer: String,
+    /// For `ngram` and `dsir`: files, folders, globs or URLs of texts to learn from, in the text column of the input.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reference: Vec<String>,
     /// Files with the labels to learn from: an id column and a label column. None: those of `select`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -514,6 +517,7 @@ impl Default for ScoreConfig {
     fn default() -> Self {
         Self {
             scorer: "builtin".into(),
+            reference: Vec::new(),
             labels: Vec::new(),
             label_column: default_label(),
             label_id_column: None,

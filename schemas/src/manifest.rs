@@ -332,6 +332,9 @@ pub struct ScorerRecord {
     pub classes: Vec<String>,
     /// Labelled rows it learned from.
     pub labelled_rows: u64,
+    /// Files with texts that it learned from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reference: Vec<InputRecord>,
 }
 
 /// How the batch was chosen.
@@ -407,6 +410,7 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         ("input", "paths"),
         ("decontaminate", "paths"),
         ("quality", "reference"),
+        ("score", "reference"),
         ("index", "url"),
     ] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {

@@ -13,6 +13,7 @@ use super::ids::{column, rows_of};
 use super::labels::{LabelSource, join};
 use super::pass;
 use super::survey::Survey;
+use super::unlabelled::Learnt;
 use crate::score::device::{ResolvedDevice, resolve};
 use crate::score::{BuiltinScorer, BuiltinSettings, LabelledText, ScorerChoice};
 use crate::select::LabelledPool;
@@ -58,6 +59,18 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
         let labels = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
         match run.plan.scorer {
             ScorerChoice::Builtin => builtin(run, survey, labels, &score)?,
+            ScorerChoice::Unlabelled(choice) => {
+                let learnt = Learnt::new(choice, &score.reference, score.seed, run, survey, stores)?;
+                let record = ScorerRecord {
+                    name: choice.name().into(),
+                    device: "cpu".into(),
+                    device_note: None,
+                    classes: Vec::new(),
+                    labelled_rows: 0,
+                    reference: learnt.reference,
+                };
+                (learnt.scorer, record)
+            }
         }
     };
     let mut labels = of_select.unwrap_or_default();
@@ -97,6 +110,7 @@ fn record(scorer: &BuiltinScorer, device: &ResolvedDevice) -> ScorerRecord {
         device_note: device.fallback_reason.clone(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,
+        reference: Vec::new(),
     }
 }
 

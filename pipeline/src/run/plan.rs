@@ -12,6 +12,7 @@ use tamis_schemas::config::{
 use tamis_schemas::preset::Candidates;
 
 use super::quality::QualityPlan;
+use super::unlabelled;
 use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
@@ -70,6 +71,7 @@ impl Plan {
         super::parts::check(config)?;
         check_index(config)?;
         check_quality(config)?;
+        check_score(config)?;
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;
         let normalize = deduplicate.as_ref().map(|settings| settings.normalize).unwrap_or_default();
@@ -270,6 +272,37 @@ fn check_quality(config: &Config) -> Result<()> {
         message: "[quality] looks at all rows at once, and output.mode = \"append\" at those of each run".into(),
         hint: Some("judge what the runs kept by a config of its own, which reads the table `kept`".into()),
     })
+}
+
+/// # Errors
+/// `Error::Config` for a scorer that cannot do what is asked of it, or a setting that it does not look at.
+fn check_score(config: &Config) -> Result<()> {
+    let Some(score) = &config.score else { return Ok(()) };
+    let refuse = |message: String, hint: &str| Err(Error::Config { message, hint: Some(hint.into()) });
+    let choice = match score.scorer.parse()? {
+        ScorerChoice::Unlabelled(choice) => choice,
+        ScorerChoice::Builtin if score.reference.is_empty() => return Ok(()),
+        ScorerChoice::Builtin => {
+            return refuse(
+                format!("score.reference is set, but the scorer `{}` learns from labels", score.scorer),
+                "leave it out, or use the scorer `ngram` or `dsir`",
+            );
+        }
+    };
+    unlabelled::check(choice, "score", &score.reference)?;
+    if config.select.is_some() {
+        return refuse(
+            format!("[select] needs probabilities or embeddings, and the scorer `{}` makes neither", score.scorer),
+            "use the scorer `builtin`; [quality] keeps rows by such scores",
+        );
+    }
+    if !score.labels.is_empty() {
+        return refuse(
+            format!("score.labels is set, but the scorer `{}` learns without labels", score.scorer),
+            "leave it out",
+        );
+    }
+    Ok(())
 }
 
 fn duplicate_units(config: &GrainConfig, normalize: Normalize) -> Result<(UnitSettings, DuplicateAction)> {

@@ -13,9 +13,10 @@ use super::ids::{column, rows_of};
 use super::plan::check_ratio;
 use super::route::{Carried, id_field, split_by_null};
 use super::survey::Survey;
-use super::unlabelled::Unlabelled;
+use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
 use crate::quality::{Best, Choice, KeepByScore, Rule};
+use crate::score::Unlabelled;
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, Request};
 use crate::stage::MapStage;
@@ -54,7 +55,7 @@ impl QualityPlan {
                     message: format!("quality.scorer is `{name}`, which is no scorer of quality"),
                     hint: Some("use \"ngram\" or \"dsir\", or name a column of scores with quality.column".into()),
                 })?;
-                scorer.check("quality", &config.reference)?;
+                unlabelled::check(scorer, "quality", &config.reference)?;
                 Source::Scorer(scorer)
             }
         };
@@ -210,7 +211,7 @@ impl Judge {
                 Ok((Self::Column(name.clone()), Vec::new()))
             }
             Source::Scorer(scorer) => {
-                let learnt = scorer.learn(&config.reference, config.seed, run, survey, stores)?;
+                let learnt = Learnt::new(*scorer, &config.reference, config.seed, run, survey, stores)?;
                 Ok((Self::Scorer(*scorer, learnt.scorer), learnt.reference))
             }
         }

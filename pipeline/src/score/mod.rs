@@ -24,7 +24,7 @@ pub(crate) mod tests;
 mod train;
 
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
+pub use choice::{ScorerChoice, Unlabelled};
 pub use importance::ImportanceScorer;
 pub use ngram::NgramScorer;
-pub use choice::ScorerChoice;
 pub(crate) use stage::top_two;
