@@ -40,6 +40,8 @@ static LOG: OnceLock<Log> = OnceLock::new();
 struct Log {
     format: LogFormat,
     run_id: String,
+    /// Whether `TAMIS_RUN_ID` has named the run.
+    is_given: bool,
 }
 
 /// A new id: the time of its making, then chance.
@@ -50,7 +52,8 @@ pub(crate) fn new_run_id() -> String {
 /// Chooses how stderr is written from here on, and the id of this run.
 pub(crate) fn choose(format: LogFormat) {
     let given = std::env::var(RUN_ID).ok().filter(|id| !id.is_empty());
-    let log = LOG.get_or_init(|| Log { format, run_id: given.unwrap_or_else(new_run_id) });
+    let is_given = given.is_some();
+    let log = LOG.get_or_init(|| Log { format, run_id: given.unwrap_or_else(new_run_id), is_given });
     if log.format == LogFormat::Json {
         std::panic::set_hook(Box::new(|panic| {
             line("ERROR", &json!({"message": panic.to_string()}));
@@ -77,6 +80,11 @@ pub(crate) fn start(level: &str) -> Option<telemetry::Exporter> {
 /// Id of this run.
 pub(crate) fn run_id() -> Option<&'static str> {
     LOG.get().map(|log| log.run_id.as_str())
+}
+
+/// Id of this run, if somebody has chosen it: two runs may have been given the same.
+pub(crate) fn given_run_id() -> Option<&'static str> {
+    LOG.get().filter(|log| log.is_given).map(|log| log.run_id.as_str())
 }
 
 /// Whether every line on stderr is a JSON object.

@@ -20,6 +20,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) manifest: &'a Manifest,
     /// Commits that it came in, if it was added to others.
     pub(crate) n_parts: usize,
+    /// Rows of earlier runs that left the output for it.
+    pub(crate) n_withdrawn: u64,
     pub(crate) output: &'a str,
     pub(crate) elapsed: Duration,
     pub(crate) n_threads: usize,
@@ -37,6 +39,7 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
                 "threads": finished.n_threads,
                 "peak_memory_bytes": machine::peak_memory_bytes(),
                 "parts": finished.n_parts,
+                "withdrawn_rows": finished.n_withdrawn,
                 "manifest": finished.manifest,
             });
             serde_json::to_writer_pretty(&mut out, &summary)?;
@@ -108,6 +111,13 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
         "{}",
         row("rejected", rows.rejected, if rows.rejected > 0 { "see rejected/" } else { "" }).trim_end()
     )?;
+    if finished.n_withdrawn > 0 {
+        writeln!(
+            out,
+            "\n{} of earlier runs left the output: of files that have changed, or read in again to be decided anew",
+            counted(finished.n_withdrawn, "row")
+        )?;
+    }
     if let Some(record) = &finished.manifest.decontamination {
         write_decontamination(out, record)?;
     }

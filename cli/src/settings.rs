@@ -169,7 +169,8 @@ pub(crate) fn existing(args: Overwrite) -> Existing {
 /// The moment, and a name that no other process gives to a file.
 pub(crate) fn stamp() -> Stamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Stamp { now: since.as_secs(), nonce: log::new_run_id() }
+    let own = log::run_id().filter(|_| log::given_run_id().is_none());
+    Stamp { now: since.as_secs(), nonce: own.map_or_else(log::new_run_id, str::to_owned) }
 }
 
 /// Object stores with the credentials of the environment. Variables that are no Unicode are nobody's.

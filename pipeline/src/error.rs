@@ -23,6 +23,14 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// Folders or globs with nothing in them that could be read.
+    #[error("there are no input files{}", if *.n_skipped == 0 { String::new() } else { format!(" of a known format; {n_skipped} were skipped") })]
+    NoInput {
+        /// Files of formats that are not known.
+        n_skipped: usize,
+        /// Formats that are.
+        supported: String,
+    },
     /// An input that is not there, or that we may not read.
     #[error("could not read `{location}`")]
     Unreadable {
@@ -188,6 +196,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config { hint, .. } | Self::Column { hint, .. } => hint.clone(),
+            Self::NoInput { supported, .. } => Some(format!("supported are {supported}")),
             Self::Loss(_) => Some(
                 "if this loss is meant, raise the limit, or pass --allow-loss (guards.allow_loss) and see every pair in the \
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"

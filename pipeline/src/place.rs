@@ -1,7 +1,9 @@
 //! A folder or a prefix of a bucket, and what is done with whole files there.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -216,6 +218,12 @@ impl Place {
     /// Removes files; one that is not there is no error.
     pub(crate) fn delete<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for name in names {
+            if let (Some(folder), true) = (&self.folder, is_unfinished(name)) {
+                match std::fs::remove_file(folder.join(name)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.unwritable(name, error)),
+                    _ => continue,
+                }
+            }
             match self.runtime.block_on(self.store.delete(&self.path(name))) {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.unwritable(name, error)),
@@ -241,6 +249,45 @@ impl Place {
         });
         Ok(named.collect())
     }
+}
+
+impl Place {
+    /// Files below the folder `name` whose writing never ended or still goes on, each by its name here, and when it was last
+    /// written to, in seconds since 1970. Buckets show none.
+    pub(crate) fn unfinished(&self, name: &str) -> Result<Vec<(String, u64)>> {
+        let Some(folder) = &self.folder else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let mut left = vec![name.to_owned()];
+        while let Some(name) = left.pop() {
+            let unreadable =
+                |error: std::io::Error| Error::Unreadable { location: self.display(&name), source: error.into() };
+            let entries = match std::fs::read_dir(folder.join(&name)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(unreadable)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(unreadable)?;
+                let Ok(of_entry) = entry.file_name().into_string() else { continue };
+                let path = if name.is_empty() { of_entry } else { format!("{name}/{of_entry}") };
+                // What is gone by now has come to its end.
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() {
+                    left.push(path);
+                } else if is_unfinished(&path) {
+                    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                    found.push((path, modified.unwrap_or_default().as_secs()));
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+/// Whether a file of a folder is not complete: its store adds `#` and a number to the name, and lists no such file.
+fn is_unfinished(name: &str) -> bool {
+    let number = name.rsplit_once('#').map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a condition of a put does not hold.

@@ -22,7 +22,7 @@ const UNITS: [(char, u64); 4] = [('h', HOUR), ('d', DAY), ('w', 7 * DAY), ('y', 
 
 /// An age that could not be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an age; write 36h, 90d, 12w or 1y")]
+#[error("`{0}` is not an age: write hours, days, weeks or years, for instance 36h, 90d, 12w, 1y")]
 pub struct ParseAgeError(String);
 
 impl Age {

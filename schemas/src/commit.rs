@@ -23,6 +23,9 @@ pub struct Commit {
     pub version: u64,
     /// Name of the run, its own: the names of its files begin with it.
     pub run: String,
+    /// The run id in its logs, if that is not what its name begins with: `TAMIS_RUN_ID` has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kind: CommitKind,

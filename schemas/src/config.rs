@@ -436,8 +436,7 @@ impl Default for RepetitionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QualityConfig {
-    /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other half of the
-    /// rows. `dsir`: how much likelier a text is in the reference than among the rows.
+    /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other rows. `dsir`: how much likelier a text is in the reference than among the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<String>,
     /// In place of a scorer: a column of numbers that rows have already.

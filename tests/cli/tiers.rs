@@ -112,7 +112,7 @@ fn what_costs_too_much_or_cannot_be_read_is_found() {
     let report = check("native = \"GLACIAL\"", 2);
     expect(&report, "cold", "settings", "error", "GLACIAL");
     let report = check("credentials = \"env:NOBODY_\"", 2);
-    expect(&report, "cold", "conditional_put", "error", "NOBODY_AWS_");
+    expect(&report, "cold", "settings", "error", "NOBODY_AWS_");
     let report = check("[tiers.spare]\n[tiers.default]\nclass = \"archive\"", 2);
     expect(&report, "default", "class", "error", "cannot be read");
     expect(&report, "spare", "tables", "warning", "no table");

@@ -13,10 +13,10 @@ use tamis_schemas::commit::{Commit, CommitKind};
 use crate::answer::print;
 use crate::args::{Export, FinishedOutput, Gc, Global};
 use crate::exit::Exit;
-use crate::machine;
 use crate::number::{bytes, count, counted, utc};
 use crate::progress::Display;
 use crate::settings;
+use crate::{log, machine};
 
 pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
     look(output, global, |run| {
@@ -24,14 +24,16 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
         if commits.is_empty() {
             anyhow::bail!("`{}` is the output of one run, to which none is added; see its manifest.json", output.url);
         }
-        let line = |cells: [&str; 8]| {
-            let [version, time, files, rows_in, kept, dropped, rejected, run] = cells;
+        let line = |cells: [&str; 9]| {
+            let [version, time, files, rows_in, kept, dropped, rejected, withdrawn, run] = cells;
             format!(
-                "{version:>7}  {time:<19}  {files:>9}  {rows_in:>13}  {kept:>13}  {dropped:>13}  {rejected:>11}  {run}\n"
+                "{version:>7}  {time:<19}  {files:>9}  {rows_in:>13}  {kept:>13}  {dropped:>13}  {rejected:>11}  \
+                 {withdrawn:>11}  {run}\n"
             )
         };
-        let mut text =
-            line(["version", "committed (UTC)", "files in", "rows in", "kept", "dropped", "rejected", "run"]);
+        let names =
+            ["version", "committed (UTC)", "files in", "rows in", "kept", "dropped", "rejected", "withdrawn", "run"];
+        let mut text = line(names);
         for commit in commits {
             let rows = &commit.manifest.rows;
             text += &line([
@@ -42,6 +44,7 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
                 &count(rows.kept),
                 &count(rows.dropped),
                 &count(rows.rejected),
+                &count(withdrawn(commit)),
                 &match commit.kind {
                     CommitKind::Run => commit.run.clone(),
                     CommitKind::Compact => format!("{} (compaction)", commit.run),
@@ -53,16 +56,23 @@ pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<E
             json!({
                 "version": commit.version,
                 "run": commit.run,
+                "run_id": commit.run_id,
                 "kind": commit.kind,
                 "committed_at": commit.committed_at,
                 "files": commit.inputs.len(),
                 "rows": commit.manifest.rows,
+                "withdrawn_rows": withdrawn(commit),
                 "config_sha256": commit.manifest.config_sha256,
                 "tamis_version": commit.manifest.tamis_version,
             })
         };
         Ok((text, commits.iter().map(json).collect(), Exit::Clean))
     })
+}
+
+/// Rows of earlier runs that left the output with a commit.
+fn withdrawn(commit: &Commit) -> u64 {
+    commit.withdrawn.as_ref().map_or(0, |withdrawn| withdrawn.rows.rows_in)
 }
 
 pub(crate) fn export(args: &Export, global: &Global) -> anyhow::Result<Exit> {
@@ -173,7 +183,11 @@ impl<'a> Work<'a> {
 
 /// Upkeep leaves an output alone that a run is adding to.
 fn sharing(stamp: &Stamp) -> Sharing {
-    Sharing { owner: machine::process(stamp.now), if_locked: IfLocked::Fail }
+    Sharing {
+        owner: machine::process(stamp.now),
+        run_id: log::given_run_id().map(str::to_owned),
+        if_locked: IfLocked::Fail,
+    }
 }
 
 /// Does something at the output and prints what came of it.

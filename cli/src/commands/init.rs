@@ -110,7 +110,7 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # Of the rows that near-duplicate removal keeps, those whose quality is best stay:
 # [quality]
 # scorer = \"ngram\"          # bits per byte under a model of the reference; \"dsir\": importance for the reference
-# reference = [\"good.jsonl\"] # texts as they should be; without it \"ngram\" compares each row with half of the others
+# reference = [\"good.jsonl\"] # texts as they should be; without it \"ngram\" compares each row with the others
 # keep = \"top\"              # the share `ratio`; \"band\": from `min` to `max`; \"gumbel\": a draw by `temperature`
 # ratio = 0.5
 

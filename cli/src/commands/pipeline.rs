@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
 use crate::report::{self, Finished};
-use crate::{diagnostic, machine, settings, telemetry};
+use crate::{diagnostic, log, machine, settings, telemetry};
 
 pub(crate) fn run(
     command: &'static str,
@@ -53,8 +53,8 @@ pub(crate) fn run(
         }
     }
     let (outcome, config) = result?;
-    let (manifest, n_parts) = match outcome {
-        Outcome::Written { manifest, n_parts } => (manifest, n_parts),
+    let (manifest, n_parts, n_withdrawn) = match outcome {
+        Outcome::Written { manifest, n_parts, n_withdrawn } => (manifest, n_parts, n_withdrawn),
         Outcome::NothingNew { n_inputs } => {
             report::print_nothing_new(command, &config.output.path, n_inputs, global.format)?;
             return Ok(exit);
@@ -68,6 +68,7 @@ pub(crate) fn run(
         command,
         manifest: &manifest,
         n_parts,
+        n_withdrawn,
         output: &config.output.path,
         elapsed,
         n_threads: settings::n_threads(global),
@@ -94,6 +95,10 @@ fn execute(
     let display = Display::start(global);
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
-    let sharing = Sharing { owner: machine::process(stamp.now), if_locked: if_locked.unwrap_or_default() };
+    let sharing = Sharing {
+        owner: machine::process(stamp.now),
+        run_id: log::given_run_id().map(str::to_owned),
+        if_locked: if_locked.unwrap_or_default(),
+    };
     Ok(tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress())?)
 }

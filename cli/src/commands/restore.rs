@@ -38,6 +38,7 @@ pub(crate) fn run(args: &Restore, global: &Global) -> anyhow::Result<Exit> {
         command: "tamis restore",
         manifest: &manifest,
         n_parts: 1,
+        n_withdrawn: 0,
         output,
         elapsed: started.elapsed(),
         n_threads: settings::n_threads(global),

@@ -64,6 +64,8 @@ impl IfLocked {
 pub struct Sharing {
     /// Who it is, for the people of the others: a process on a machine, since when.
     pub owner: String,
+    /// What its logs call the run, if that is not its name.
+    pub run_id: Option<String>,
     /// What it does while another is at work.
     pub if_locked: IfLocked,
 }
@@ -292,6 +294,14 @@ fn show(home: &Place, record: &LeaseRecord) -> Result<bool> {
 /// The newest lease, 0 if there is none.
 fn newest(home: &Place) -> Result<u64> {
     Ok(home.list(LEASES)?.iter().map(|(name, _)| epoch_of(name)).max().unwrap_or_default())
+}
+
+/// Who has not given the output at `home` back, dead or alive.
+pub(crate) fn holder(home: &Place) -> Result<Option<String>> {
+    let names = home.list(LEASES)?;
+    let Some((newest, _)) = names.iter().max_by_key(|(name, _)| epoch_of(name)) else { return Ok(None) };
+    let record = home.get_if_there(newest)?.and_then(|(bytes, _)| parse(&bytes));
+    Ok(record.filter(|record| !record.released).map(|record| record.owner))
 }
 
 fn json(record: &LeaseRecord) -> Result<Bytes> {

@@ -100,6 +100,7 @@ mod tests {
             commit_version: COMMIT_VERSION,
             version,
             run: format!("run-{version}"),
+            run_id: None,
             kind: CommitKind::Run,
             committed_at: version,
             epoch: 0,

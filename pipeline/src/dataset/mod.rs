@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 
 pub(crate) use delta::DeltaSchema;
 pub use lease::{IfLocked, Sharing};
-pub(crate) use lease::{Lease, Turn};
+pub(crate) use lease::{Lease, Turn, holder};
 pub(crate) use ledger::{NewInputs, committed};
 pub(crate) use live::{files_of, live_files, removed_files, run_of_file};
 pub(crate) use log::{COMMITS, CommitLog};
@@ -53,6 +53,8 @@ pub(crate) const INDEX: &str = "_tamis/index";
 #[derive(Debug, Default)]
 pub(crate) struct NewCommit {
     pub(crate) kind: CommitKind,
+    /// What logs call the run, if that is not its name.
+    pub(crate) run_id: Option<String>,
     /// That of the lease.
     pub(crate) epoch: u64,
     /// Files that were read.
@@ -101,6 +103,14 @@ impl<'a> Dataset<'a> {
                     "[grain] does not work where runs are added: paragraphs are not compared with those of earlier runs"
                         .into(),
                 hint: Some("leave it out, or set output.mode to \"new\"; [repetition] works".into()),
+            });
+        }
+        if config.quality.is_some() {
+            // Nor would a near-duplicate of a row that quality has dropped come back where that row changes.
+            return Err(Error::Config {
+                message: "[quality] looks at all rows at once, and output.mode = \"append\" at those of each run"
+                    .into(),
+                hint: Some("judge what the runs kept by a config of its own, which reads the table `kept`".into()),
             });
         }
         let compared = self.log.commits().last().map(|commit| !commit.manifest.config["deduplicate"].is_null());
@@ -182,11 +192,12 @@ impl<'a> Dataset<'a> {
 
     /// Adds a run, or upkeep, under a lease if it has one. `false`: another was added meanwhile, and this one is not.
     pub(crate) fn commit(&mut self, new: NewCommit, manifest: &Manifest) -> Result<bool> {
-        let NewCommit { kind, epoch, inputs, tables, segment, replaced, withdrawn } = new;
+        let NewCommit { kind, run_id, epoch, inputs, tables, segment, replaced, withdrawn } = new;
         self.log.append(Commit {
             commit_version: COMMIT_VERSION,
             version: self.log.next_version(),
             run: self.run(),
+            run_id,
             kind,
             committed_at: self.stamp.now,
             epoch,

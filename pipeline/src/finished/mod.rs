@@ -19,7 +19,7 @@ pub(crate) use verify::check_file;
 pub use verify::{Verified, verify};
 
 use crate::context::Context;
-use crate::dataset::{CommitLog, files_of, live_files, removed_files};
+use crate::dataset::{CommitLog, files_of, holder, live_files, removed_files};
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::run::parse_text;
@@ -54,18 +54,7 @@ impl<'a> FinishedRun<'a> {
         let commits = CommitLog::load(&place)?.into_commits();
         let manifest = match merged::current(&commits) {
             Some(manifest) => manifest,
-            None => match place.get_if_there(MANIFEST)? {
-                Some((bytes, _)) => parse_manifest(&place.display(MANIFEST), &bytes)?,
-                None => {
-                    return Err(Error::Config {
-                        message: format!("`{location}` is no finished run: it has no {MANIFEST}"),
-                        hint: Some(
-                            "name the folder or URL that a run was given with -o; one that was stopped left none"
-                                .into(),
-                        ),
-                    });
-                }
-            },
+            None => manifest_of_one_run(&location, &place)?,
         };
         Self::of(location, commits, manifest, stores, context, progress)
     }
@@ -227,6 +216,21 @@ impl<'a> FinishedRun<'a> {
         }
         Ok(TableReader { run: self, table, inputs, columns })
     }
+}
+
+/// # Errors
+/// `Error::Config` if no run has ended at `place`, `Error::Leased` if the first one may be about to.
+fn manifest_of_one_run(location: &str, place: &Place) -> Result<Manifest> {
+    if let Some((bytes, _)) = place.get_if_there(MANIFEST)? {
+        return parse_manifest(&place.display(MANIFEST), &bytes);
+    }
+    if let Some(holder) = holder(place)? {
+        return Err(Error::Leased { location: location.to_owned(), holder });
+    }
+    Err(Error::Config {
+        message: format!("`{location}` is no finished run: it has no {MANIFEST}, and no run was added to it"),
+        hint: Some("name the folder or URL that a run was given with -o; one that was stopped left none".into()),
+    })
 }
 
 fn parse_manifest(file: &str, bytes: &[u8]) -> Result<Manifest> {

@@ -7,7 +7,8 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
 
 use super::FinishedRun;
-use crate::dataset::{WITHDRAWN, delta};
+use crate::dataset::{INDEX, WITHDRAWN, delta};
+use crate::dedup::index::maintain;
 use crate::place::Place;
 use crate::store::unreadable;
 use crate::{Error, ErrorKind, Result};
@@ -122,7 +123,7 @@ pub(super) struct Orphan {
     pub(super) modified: u64,
 }
 
-/// The files of runs in the folders of tables that no commit names. An output of one run has none. What others write to a table,
+/// The files of runs in the folders of tables, and in the output's own index, that no commit names. An output of one run has none. What others write to a table,
 /// for instance to compact it, is theirs to look after: which of it is in use, their checkpoints may know alone.
 pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
     let mut orphans = Vec::new();
@@ -137,6 +138,8 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
             let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
             orphans.push(Orphan { place: place.clone(), name, modified });
         }
+        let unfinished = place.unfinished("")?.into_iter().filter(|(name, _)| is_ours(name));
+        orphans.extend(unfinished.map(|(name, modified)| Orphan { place: place.clone(), name, modified }));
     }
     if run.commits.is_empty() {
         return Ok(orphans);
@@ -150,6 +153,10 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
             orphans.push(Orphan { place: home.clone(), name, modified });
         }
     }
+    let index = Place::new(&home.display(INDEX), run.stores, run.context.runtime.handle())?;
+    let segments: Vec<_> = run.commits.iter().filter_map(|commit| commit.segment.as_ref()).collect();
+    let of_index = maintain::orphans(&index, &segments)?;
+    orphans.extend(of_index.into_iter().map(|(name, modified)| Orphan { place: index.clone(), name, modified }));
     Ok(orphans)
 }
 

@@ -154,6 +154,8 @@ pub enum Outcome {
         manifest: Box<Manifest>,
         /// Commits that it came in, if it was added to others.
         n_parts: usize,
+        /// Rows of earlier runs that left the output for it: of files that have changed, and of others that it decided again.
+        n_withdrawn: u64,
     },
     /// Earlier runs have read all inputs: nothing was written.
     NothingNew {
@@ -216,7 +218,7 @@ fn run_alone(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;
     index.as_ref().map_or(Ok(()), |index| index.commit(staged))?;
-    Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: 1 })
+    Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: 1, n_withdrawn: 0 })
 }
 
 impl Job<'_> {

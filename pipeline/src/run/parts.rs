@@ -84,7 +84,11 @@ pub(super) fn run(job: Job<'_>, stamp: &Stamp, sharing: &Sharing) -> Result<Outc
         (ended, _) => ended,
     };
     match (ended, merged(parts.added.iter())) {
-        (Ok(_), Some(manifest)) => Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: parts.added.len() }),
+        (Ok(_), Some(manifest)) => {
+            let withdrawn = parts.added.iter().filter_map(|commit| commit.withdrawn.as_ref());
+            let n_withdrawn = withdrawn.map(|withdrawn| withdrawn.rows.rows_in).sum();
+            Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: parts.added.len(), n_withdrawn })
+        }
         (Ok(Ended::NothingLeft(n_inputs)), None) => Ok(Outcome::NothingNew { n_inputs }),
         (Ok(Ended::Locked(holder)), None) => Ok(Outcome::Skipped { holder }),
         (Err(error), None) => Err(error),
@@ -144,8 +148,12 @@ impl Parts<'_> {
         let Some(mut dataset) = Dataset::open(config, stores, &first, context.runtime.handle())? else {
             return Err(Error::Invariant("nothing is added to an output of one run".into()));
         };
-        let mut part = Part::open(self.job, &dataset)?;
-        let inputs = self.job.discover()?;
+        let mut part = Part::open(self.job, self.sharing, &dataset)?;
+        let inputs = match self.job.discover() {
+            // Files that were read may be moved away.
+            Err(Error::NoInput { .. }) if !dataset.commits().is_empty() => return Ok(Some(Ended::NothingLeft(0))),
+            inputs => inputs?,
+        };
         let NewInputs { are_new: mut is_left, are_changed } =
             dataset.new_inputs(inputs.files(), config.input.changed)?;
         let ended = Ended::NothingLeft(inputs.files().len());
@@ -186,7 +194,7 @@ impl Parts<'_> {
             }
             context.cancel.check()?;
             dataset.begin(self.next_stamp());
-            part = Part::open(self.job, &dataset)?;
+            part = Part::open(self.job, self.sharing, &dataset)?;
         }
     }
 
@@ -236,17 +244,18 @@ fn take(files: &[InputFile], is_left: &mut [bool], limits: &OutputConfig) -> Vec
 #[derive(Debug)]
 struct Part<'a> {
     job: Job<'a>,
+    sharing: &'a Sharing,
     output: Output,
     index: Option<IndexRun>,
 }
 
 impl<'a> Part<'a> {
-    fn open(job: Job<'a>, dataset: &Dataset<'_>) -> Result<Self> {
+    fn open(job: Job<'a>, sharing: &'a Sharing, dataset: &Dataset<'_>) -> Result<Self> {
         let Job { config, plan, existing, stores, context, .. } = job;
         let output = job.output(Some(Added { run: dataset.run(), tables: dataset.tables() }))?;
         let search = plan.deduplicate.as_ref();
         let index = IndexRun::open(config, search, existing, Some(dataset), stores, dataset.stamp(), context)?;
-        Ok(Self { job, output, index })
+        Ok(Self { job, sharing, output, index })
     }
 
     /// Goes through all stages with `inputs`, of which some have `changed`, and adds the result. `false`: another run was added
@@ -289,7 +298,7 @@ impl<'a> Part<'a> {
         lease: Option<&Lease>,
         manifest: &Manifest,
     ) -> Result<bool> {
-        let Self { job, output, index } = self;
+        let Self { job, sharing, output, index } = self;
         if !index.as_ref().map_or(Ok(true), IndexRun::is_unchanged)? {
             return Ok(false);
         }
@@ -297,6 +306,7 @@ impl<'a> Part<'a> {
         let withdrawn = superseded.map(|superseded| superseded.withdraw(dataset, index.is_some())).transpose()?;
         let new = NewCommit {
             kind: CommitKind::Run,
+            run_id: sharing.run_id.clone(),
             epoch: lease.map_or(0, Lease::epoch),
             inputs: inputs.files().iter().map(committed).collect(),
             tables: output.added_tables(),

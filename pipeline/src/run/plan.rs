@@ -70,7 +70,6 @@ impl Plan {
         check_changed(config)?;
         super::parts::check(config)?;
         check_index(config)?;
-        check_quality(config)?;
         check_score(config)?;
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;
@@ -259,19 +258,6 @@ fn check_index(config: &Config) -> Result<()> {
         (Some(deduplicate), Some(_)) => near_duplicate_settings(deduplicate)?.check_for_index(),
         _ => Ok(()),
     }
-}
-
-/// # Errors
-/// `Error::Config` for quality in an output that runs are added to: a near-duplicate of a row that quality has dropped would not
-/// come back where that row changes, and each run would have another measure.
-fn check_quality(config: &Config) -> Result<()> {
-    if config.quality.is_none() || config.output.mode != OutputMode::Append {
-        return Ok(());
-    }
-    Err(Error::Config {
-        message: "[quality] looks at all rows at once, and output.mode = \"append\" at those of each run".into(),
-        hint: Some("judge what the runs kept by a config of its own, which reads the table `kept`".into()),
-    })
 }
 
 /// # Errors

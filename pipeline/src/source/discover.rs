@@ -84,13 +84,7 @@ pub(super) fn discover(
         found.stored.push(Arc::new(stored));
     }
     if found.files.is_empty() {
-        return Err(Error::Config {
-            message: match found.skipped.len() {
-                0 => "there are no input files".into(),
-                n_skipped => format!("there are no input files of a known format; {n_skipped} were skipped"),
-            },
-            hint: Some(format!("supported are {SUPPORTED}")),
-        });
+        return Err(Error::NoInput { n_skipped: found.skipped.len(), supported: SUPPORTED.into() });
     }
     Ok(found)
 }

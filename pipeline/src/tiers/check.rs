@@ -108,6 +108,10 @@ fn looked_at(
         class.map(|class| file_size(placed, class)),
     ];
     let mut findings: Vec<Finding> = of_config.into_iter().flatten().collect();
+    if let Err(error) = stores.resolve(placed.url) {
+        findings.push(Finding::of("settings", &error));
+        return findings;
+    }
     let probed = probe::conditional_put(placed.url, nonce, stores, context);
     let is_reached = probed.level != Level::Error;
     findings.push(probed);

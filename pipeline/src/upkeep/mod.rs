@@ -72,7 +72,7 @@ fn upkeep<T>(site: Site<'_>, kind: CommitKind, mut work: impl FnMut(&mut Upkeep<
             };
         }
         let done = work(&mut upkeep)?;
-        if upkeep.commit(kind, lease.as_ref())? {
+        if upkeep.commit(kind, site.sharing.run_id.clone(), lease.as_ref())? {
             return Ok(done);
         }
         tracing::info!("a run was added first: begin anew");
@@ -98,7 +98,7 @@ impl<'a> Upkeep<'a> {
     }
 
     /// `false`: a run was added meanwhile, and nothing has changed.
-    fn commit(self, kind: CommitKind, lease: Option<&Lease>) -> Result<bool> {
+    fn commit(self, kind: CommitKind, run_id: Option<String>, lease: Option<&Lease>) -> Result<bool> {
         let Self { run, mut dataset, output, .. } = self;
         if output.replaced().is_empty() {
             return Ok(true);
@@ -117,6 +117,7 @@ impl<'a> Upkeep<'a> {
         let tables = dataset.tables().into_iter().filter(|(table, _)| output.replaced().contains_key(table)).collect();
         let new = NewCommit {
             kind,
+            run_id,
             epoch: lease.map_or(0, Lease::epoch),
             tables,
             replaced: output.replaced().clone(),

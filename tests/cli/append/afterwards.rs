@@ -282,3 +282,87 @@ fn dropped_rows_come_back_where_no_run_kept_one() {
     assert_eq!(names, ["id", "n", "text", "tamis_id"]);
     tamis(dir.path(), "restore out -o kept --kept-only").expect_code(2);
 }
+
+#[test]
+fn what_killed_runs_leave_in_a_folder_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    licences(&dir.path().join("in"), 200);
+    config(dir.path(), "in", "out");
+    tamis(dir.path(), "run run.toml").expect_code(0);
+    let before = files(&dir.path().join("out"));
+    let run_name = "01a2279f-dead-7333-b36b-24df300a0c00-0";
+    let (segment, out) = (format!("_tamis/index/segments/1795980390-{run_name}"), dir.path().join("out"));
+    std::fs::create_dir(out.join(&segment)).unwrap();
+    let left = [
+        format!("kept/{run_name}-00000.parquet#1"),
+        format!("dropped/{run_name}-00000.parquet"),
+        format!("{segment}/keys.parquet"),
+        format!("{segment}/rows.parquet#1"),
+    ];
+    for name in &left {
+        std::fs::write(out.join(name), "half").unwrap();
+    }
+    // Those of others are theirs.
+    std::fs::write(out.join("kept/mine.parquet#1"), "mine").unwrap();
+    let verified = tamis(dir.path(), "verify out").expect_code(0).stdout;
+    assert!(verified.contains("4 files of runs that did not end"), "{verified}");
+    assert!(tamis(dir.path(), "gc out").expect_code(0).stdout.contains("0 files removed"), "they are young");
+    let long_ago = std::time::SystemTime::now() - Duration::from_hours(100);
+    for name in &left {
+        std::fs::File::options().append(true).open(out.join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+    let found = tamis(dir.path(), "gc out --grace 2d --dry-run --format json").expect_code(0).json();
+    let removed: BTreeSet<&str> =
+        found["removed"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let expect: BTreeSet<String> = left.iter().map(|name| format!("out/{name}")).collect();
+    assert!(removed.iter().copied().eq(expect.iter().map(String::as_str)), "{removed:?}");
+    assert!(tamis(dir.path(), "gc out --grace 2d").expect_code(0).stdout.contains("4 files removed"));
+    std::fs::remove_file(out.join("kept/mine.parquet#1")).unwrap();
+    assert!(files(&out) == before);
+    tamis(dir.path(), "index verify out/_tamis/index").expect_code(0);
+}
+
+#[test]
+fn files_that_were_read_may_be_moved_away() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    config(dir.path(), "in", "out");
+    let empty = tamis(dir.path(), "run run.toml").expect_code(2).stderr;
+    assert!(empty.contains("there are no input files"), "{empty}");
+    let names = licences(&dir.path().join("in"), 300);
+    let mut run = command(dir.path());
+    finish(run.args(["run", "run.toml"]).env("TAMIS_RUN_ID", "nightly 1")).expect_code(0);
+    for name in names {
+        std::fs::remove_file(dir.path().join("in").join(name)).unwrap();
+    }
+    assert!(tamis(dir.path(), "run run.toml").expect_code(0).stdout.contains("nothing new"));
+    tamis(dir.path(), "run run.toml --exit-empty 10").expect_code(10);
+    std::fs::remove_dir(dir.path().join("in")).unwrap();
+    tamis(dir.path(), "run run.toml").expect_code(2);
+
+    // From the log of a run to its commit.
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/more.jsonl"), "{\"id\":\"more\",\"text\":\"one row of few words\"}\n").unwrap();
+    let log = tamis(dir.path(), "run run.toml -v --log-format json").expect_code(0).stderr;
+    let line: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    let runs = tamis(dir.path(), "runs out --format json").expect_code(0).json();
+    assert_eq!(runs[0]["run_id"], "nightly 1");
+    assert_eq!(runs[1]["run"], format!("{}-0", line["run_id"].as_str().unwrap()));
+}
+
+/// Before its first commit there is nothing to look at, but somebody to wait for.
+#[test]
+fn the_first_run_may_be_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let lease = dir.path().join("out/_tamis/lease");
+    std::fs::create_dir_all(&lease).unwrap();
+    let held = r#"{"epoch":1,"owner":"process 7 on host","nonce":"x","beat":3,"ttl_seconds":60,"released":false}"#;
+    std::fs::write(lease.join("00000000000000000001.json"), held).unwrap();
+    for command in ["gc out", "compact out", "verify out"] {
+        let waits = tamis(dir.path(), command).expect_code(75).stderr;
+        assert!(waits.contains("process 7 on host"), "{command}: {waits}");
+    }
+    std::fs::write(lease.join("00000000000000000001.json"), held.replace("false", "true")).unwrap();
+    assert!(tamis(dir.path(), "verify out").expect_code(2).stderr.contains("no run was added to it"));
+}

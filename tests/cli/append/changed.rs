@@ -44,6 +44,10 @@ fn check(dir: &Path) {
     let rows = &seen["overview"]["rows"];
     let counts = ["rows_in", "kept", "dropped"].map(|name| rows[name].as_u64().unwrap() as usize);
     assert_eq!(counts, [expect.len(), kept.num_rows(), dropped.num_rows()]);
+    let runs = tamis(dir, "runs out --format json").expect_code(0).json();
+    let sum =
+        |of: fn(&Value) -> &Value| runs.as_array().unwrap().iter().map(|run| of(run).as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum(|run| &run["rows"]["rows_in"]) - sum(|run| &run["withdrawn_rows"]), expect.len() as u64);
     assert_eq!(seen["overview"]["evidence_rows"].as_u64().unwrap() as usize, dropped.num_rows());
     for (name, batch) in [("kept", &kept), ("dropped", &dropped)] {
         assert_eq!(local_delta(dir, name)["rows"].as_u64().unwrap() as usize, batch.num_rows(), "{name}");

@@ -417,20 +417,33 @@ fn remove_unnamed(place: &Place, old: &IndexManifest, new: &IndexManifest) {
 }
 
 fn remove_orphans(place: &Place, manifest: &IndexManifest, least_seconds: u64, stamp: &Stamp) -> Result<u64> {
-    let named: HashSet<&str> = manifest.segments.iter().flat_map(SegmentRecord::file_paths).collect();
-    let mut orphans = Vec::new();
-    for (name, meta) in place.list(SEGMENTS)? {
-        let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
-        if is_ours(&name) && !named.contains(name.as_str()) && modified.saturating_add(least_seconds) <= stamp.now {
-            orphans.push(name);
-        }
-    }
-    place.delete(orphans.iter().map(String::as_str))?;
-    Ok(orphans.len() as u64)
+    let mut found = unnamed(place, manifest.segments.iter())?;
+    found.retain(|(_, modified)| modified.saturating_add(least_seconds) <= stamp.now);
+    place.delete(found.iter().map(|(name, _)| name.as_str()))?;
+    Ok(found.len() as u64)
 }
 
-/// Whether a file below the segments is one that we write.
+/// Files below the segments that neither the index names nor one of the `other` segments, and when each was written, in seconds
+/// since 1970; none if there is no index at the place.
+pub(crate) fn orphans(place: &Place, others: &[&SegmentRecord]) -> Result<Vec<(String, u64)>> {
+    let catalog = Catalog::load(place)?;
+    let Some(manifest) = catalog.manifest() else { return Ok(Vec::new()) };
+    unnamed(place, manifest.segments.iter().chain(others.iter().copied()))
+}
+
+fn unnamed<'s>(place: &Place, segments: impl Iterator<Item = &'s SegmentRecord>) -> Result<Vec<(String, u64)>> {
+    let named: HashSet<&str> = segments.flat_map(SegmentRecord::file_paths).collect();
+    let listed = place.list(SEGMENTS)?.into_iter().map(|(name, meta)| {
+        let modified = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+        (name, modified)
+    });
+    let unfinished = place.unfinished(SEGMENTS)?.into_iter();
+    Ok(listed.chain(unfinished).filter(|(name, _)| is_ours(name) && !named.contains(name.as_str())).collect())
+}
+
+/// Whether a file below the segments is one that we write, be it complete or not.
 fn is_ours(name: &str) -> bool {
+    let name = name.split_once('#').map_or(name, |(name, _)| name);
     let mut parts = name.split('/');
     let file = parts.next_back().unwrap_or_default();
     parts.count() == 2

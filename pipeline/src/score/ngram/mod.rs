@@ -2,6 +2,7 @@
 
 mod model;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float32Array, RecordBatch, StringArray};
@@ -19,6 +20,8 @@ use crate::stage::MapStage;
 
 /// Bytes of a text that are looked at: its beginning tells.
 const MOST_TEXT_BYTES: usize = 64 << 10;
+/// Bytes for a text that was learnt, at most.
+const LEARNT_BYTES: usize = 32;
 /// Texts that a thread scores at a time.
 const CHUNK_TEXTS: usize = 64;
 
@@ -30,22 +33,24 @@ const CHUNK_TEXTS: usize = 64;
 /// | reference | what a text is compared with |
 /// | --- | --- |
 /// | given | all of its texts |
-/// | the pool itself | those of the other half of the pool, by the hash of the text: no text predicts itself |
+/// | the rows themselves | those of other rows that were drawn: no text predicts itself |
 ///
 /// # Determinism
 /// A function of the texts in their order; not of threads, batches and the rows around.
 #[derive(Debug)]
 pub struct NgramScorer {
-    /// One, or one for each half.
-    models: Vec<ByteModel>,
-    _reservation: Reservation,
+    model: ByteModel,
+    /// By the hash of a text, how often it was learnt; of a reference nothing.
+    learnt: HashMap<u64, u32>,
+    /// For the model.
+    reservation: Reservation,
 }
 
 impl NgramScorer {
     /// Learns from reference texts.
     ///
     /// # Cost
-    /// 100 MB of memory. Two MB of text a second and core.
+    /// 80 MB of memory.
     ///
     /// # Errors
     /// `Error::OverBudget`.
@@ -54,22 +59,20 @@ impl NgramScorer {
         reservation.grow(ByteModel::memory_bytes())?;
         let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
         let model = context.pool.install(|| ByteModel::fit(&texts));
-        Ok(Self { models: vec![model], _reservation: reservation })
+        Ok(Self { model, learnt: HashMap::new(), reservation })
     }
 
-    /// Learns from each half of the pool, to score the other half.
+    /// Learns from the rows that it is to score.
     ///
     /// # Errors
     /// `Error::OverBudget`.
     pub fn of_pool(texts: &[String], context: &Context) -> Result<Self> {
-        let mut reservation = context.budget.reserve("scorer");
-        reservation.grow(2 * ByteModel::memory_bytes())?;
-        let models = (0..2).map(|half| {
-            let texts = texts.iter().map(|text| beginning(text));
-            let others: Vec<&str> = texts.filter(|text| half_of(text) != half).collect();
-            context.pool.install(|| ByteModel::fit(&others))
-        });
-        Ok(Self { models: models.collect(), _reservation: reservation })
+        let mut scorer = Self::of_reference(texts, context)?;
+        scorer.reservation.grow(texts.len() * LEARNT_BYTES)?;
+        for text in texts {
+            *scorer.learnt.entry(xxh3_64(beginning(text).as_bytes())).or_default() += 1;
+        }
+        Ok(scorer)
     }
 
     fn fields() -> [FieldRef; 1] {
@@ -77,9 +80,9 @@ impl NgramScorer {
     }
 
     fn score(&self, text: &str) -> Option<f32> {
-        let text = beginning(text);
-        let model = if self.models.len() == 1 { &self.models[0] } else { &self.models[half_of(text)] };
-        model.bits_per_byte(text.as_bytes())
+        let text = beginning(text).as_bytes();
+        let n_learnt = if self.learnt.is_empty() { 0 } else { self.learnt.get(&xxh3_64(text)).copied().unwrap_or(0) };
+        self.model.bits_per_byte(text, n_learnt)
     }
 }
 
@@ -108,8 +111,4 @@ impl MapStage for NgramScorer {
 /// The beginning of a text that is looked at.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MOST_TEXT_BYTES)]
-}
-
-fn half_of(text: &str) -> usize {
-    (xxh3_64(text.as_bytes()) & 1) as usize
 }

@@ -77,10 +77,6 @@ impl<T: Clone + Default> Slots<T> {
         let mixed = (key ^ (key >> 24)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - bits)) as usize
     }
-
-    fn at(&self, window: u64) -> &T {
-        &self.slots[self.slot(window)]
-    }
 }
 
 impl Length {
@@ -122,37 +118,72 @@ impl ByteModel {
         Self { lengths }
     }
 
-    /// Bits that it takes to say which byte comes next, on average over the bytes of `text`; `None` for an empty one.
-    pub(super) fn bits_per_byte(&self, text: &[u8]) -> Option<f32> {
+    /// Bits that it takes to say which byte comes next, on average over the bytes of `text`; `None` for an empty one. What the model
+    /// learnt from this text, which was `n_learnt` times among the texts that it learnt from, does not count.
+    pub(super) fn bits_per_byte(&self, text: &[u8], n_learnt: u32) -> Option<f32> {
         if text.is_empty() {
             return None;
         }
-        let (mut window, mut bits) = (0, 0.0f64);
-        for bytes in text.chunks(PRODUCT_BYTES) {
-            let mut product = 1.0f64;
-            for &byte in bytes {
-                let after = shift(window, byte);
-                product *= self.probability(window, after);
-                window = after;
-            }
-            bits -= product.log2();
+        let mut probabilities = vec![1.0 / 256.0; text.len()];
+        for length in &self.lengths {
+            length.refine(text, n_learnt, &mut probabilities);
         }
-        Some((bits / text.len() as f64) as f32)
+        let products = probabilities.chunks(PRODUCT_BYTES).map(|of_bytes| of_bytes.iter().product::<f64>());
+        Some((-products.map(f64::log2).sum::<f64>() / text.len() as f64) as f32)
     }
+}
 
-    /// Probability of the last byte of `after`, which follows `window`.
-    fn probability(&self, window: u64, after: u64) -> f64 {
-        self.lengths.iter().fold(1.0 / 256.0, |shorter, length| {
-            let context = length.contexts.at(window);
-            if context.all == 0 {
-                return shorter;
+impl Length {
+    /// Takes the probability of each byte of `text` after a shorter context to that after a context of this length.
+    fn refine(&self, text: &[u8], n_learnt: u32, probabilities: &mut [f64]) {
+        let mut window = 0;
+        let slots = text.iter().map(|&byte| {
+            let context = self.contexts.slot(window);
+            window = shift(window, byte);
+            (context, self.followed.slot(window))
+        });
+        if n_learnt == 0 {
+            for ((context, followed), probability) in slots.zip(probabilities) {
+                let (context, followed) = (self.contexts.slots[context], self.followed.slots[followed]);
+                *probability = interpolate(context, followed, *probability);
             }
-            // Contexts that share a slot may have made more of it.
-            let followed = f64::from((*length.followed.at(after)).min(context.all));
-            let distinct = f64::from(context.distinct);
-            (followed + distinct * shorter) / (f64::from(context.all) + distinct)
-        })
+            return;
+        }
+        // Places with one context side by side, and of these, those with one byte.
+        let mut places: Vec<(u32, u32, u32)> =
+            slots.zip(0..).map(|((context, followed), place)| (context as u32, followed as u32, place)).collect();
+        places.sort_unstable();
+        for in_context in places.chunk_by(|left, right| left.0 == right.0) {
+            let own = |places: &[(u32, u32, u32)]| places.len() as u32 * n_learnt;
+            let count = |of_byte: &[(u32, u32, u32)]| self.followed.slots[of_byte[0].1 as usize];
+            let of_bytes = || in_context.chunk_by(|left, right| left.1 == right.1);
+            let context = self.contexts.slots[in_context[0].0 as usize];
+            let rest = Followers {
+                all: context.all.saturating_sub(own(in_context)),
+                distinct: context
+                    .distinct
+                    .saturating_sub(of_bytes().filter(|of_byte| count(of_byte) <= own(of_byte)).count() as u32),
+            };
+            for of_byte in of_bytes() {
+                let followed = count(of_byte).saturating_sub(own(of_byte));
+                for &(.., place) in of_byte {
+                    let probability = &mut probabilities[place as usize];
+                    *probability = interpolate(rest, followed, *probability);
+                }
+            }
+        }
     }
+}
+
+/// The probability of a byte that came `followed` times after the context, and has the probability `shorter` after a shorter one.
+fn interpolate(context: Followers, followed: u32, shorter: f64) -> f64 {
+    if context.all == 0 {
+        return shorter;
+    }
+    // Contexts that share a slot may have made more of the first and less of the second.
+    let followed = f64::from(followed.min(context.all));
+    let distinct = f64::from(context.distinct.max(1));
+    (followed + distinct * shorter) / (f64::from(context.all) + distinct)
 }
 
 #[cfg(test)]
@@ -202,10 +233,23 @@ mod tests {
         let texts = ["the cat sat on the mat", "a dog sat in the fog; the cat ran", "größere Straßen, größere Autos"];
         let (model, oracle) = (ByteModel::fit(&texts), Oracle::fit(&texts));
         for text in ["the cat sat on the mat", "the dog ran on", "größer", "\u{0}", "zzzz", "x"] {
-            let (found, expect) = (model.bits_per_byte(text.as_bytes()).unwrap(), oracle.bits_per_byte(text));
+            let (found, expect) = (model.bits_per_byte(text.as_bytes(), 0).unwrap(), oracle.bits_per_byte(text));
             assert!((f64::from(found) - expect).abs() < 1e-6, "{text}: {found} and not {expect}");
         }
-        assert_eq!(model.bits_per_byte(b""), None);
+        assert_eq!(model.bits_per_byte(b"", 0), None);
+    }
+
+    /// A text is judged by the others: as if it had not been learnt, however often it was.
+    #[test]
+    fn what_was_learnt_from_a_text_does_not_count() {
+        let texts = ["the cat sat on the mat", "a dog sat in the fog; the cat ran", "the cat sat on the mat", "zzz zz"];
+        let model = ByteModel::fit(&texts);
+        for (text, n_learnt) in [(texts[0], 2), (texts[1], 1), (texts[3], 1)] {
+            let others: Vec<&str> = texts.into_iter().filter(|other| *other != text).collect();
+            let expect = Oracle::fit(&others).bits_per_byte(text);
+            let found = f64::from(model.bits_per_byte(text.as_bytes(), n_learnt).unwrap());
+            assert!((found - expect).abs() < 1e-6, "{text}: {found} and not {expect}");
+        }
     }
 
     /// Whatever was learnt, the bytes that may come next have a probability of 1 together, as far as no slots are shared.
@@ -213,8 +257,13 @@ mod tests {
     fn probabilities_sum_to_one() {
         let model = ByteModel::fit(&["abracadabra", "cadillac"]);
         for context in ["", "a", "abra", "cadab", "qqqqqq"] {
-            let window = context.bytes().fold(0, shift);
-            let sum: f64 = (0..=u8::MAX).map(|byte| model.probability(window, shift(window, byte))).sum();
+            let last = |byte: u8| {
+                let text = [context.as_bytes(), &[byte]].concat();
+                let mut probabilities = vec![1.0 / 256.0; text.len()];
+                model.lengths.iter().for_each(|length| length.refine(&text, 0, &mut probabilities));
+                probabilities[context.len()]
+            };
+            let sum: f64 = (0..=u8::MAX).map(last).sum();
             assert!((sum - 1.0).abs() < 1e-9, "{context}: {sum}");
         }
     }
@@ -222,7 +271,7 @@ mod tests {
     #[test]
     fn nothing_learnt_is_eight_bits() {
         let model = ByteModel::fit(&[]);
-        assert_eq!(model.bits_per_byte("any text at all".as_bytes()), Some(8.0));
+        assert_eq!(model.bits_per_byte("any text at all".as_bytes(), 0), Some(8.0));
     }
 
     /// Where slots are shared no byte is more than certain.
@@ -232,12 +281,13 @@ mod tests {
             .map(|at| char::from(b' ' + (xxhash_rust::xxh3::xxh3_64(&at.to_le_bytes()) % 95) as u8))
             .collect();
         let model = ByteModel::fit(&[noise.as_str()]);
-        let mut window = 0;
-        for byte in noise.bytes() {
-            let after = shift(window, byte);
-            let probability = model.probability(window, after);
-            assert!(0.0 < probability && probability <= 1.0, "{probability}");
-            window = after;
+        let other: String = noise.chars().rev().map(|char| char.to_ascii_uppercase()).collect();
+        for (text, n_learnt) in [(&noise, 0), (&other, 0), (&noise, 1)] {
+            let mut probabilities = vec![1.0 / 256.0; text.len()];
+            for length in &model.lengths {
+                length.refine(text.as_bytes(), n_learnt, &mut probabilities);
+                assert!(probabilities.iter().all(|&probability| 0.0 < probability && probability <= 1.0));
+            }
         }
     }
 }
