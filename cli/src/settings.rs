@@ -15,7 +15,9 @@ use tamis_schemas::config::{
 };
 use tamis_schemas::size::ByteSize;
 
-use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Select, Tune};
+use crate::args::{
+    Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select, Tune,
+};
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
 
@@ -113,6 +115,20 @@ pub(crate) fn select(args: &Select) -> Config {
         select: Some(select),
         ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))
     }
+}
+
+/// The config of `tamis score`: scores of all rows that can be read.
+pub(crate) fn score(args: &Score) -> Config {
+    let score = ScoreConfig {
+        scorer: args.scorer.clone(),
+        labels: args.labels.clone(),
+        label_column: args.label_column.clone(),
+        task: args.task,
+        device: args.device.clone(),
+        seed: args.seed,
+        ..ScoreConfig::default()
+    };
+    Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
 }
 
 /// The config of `tamis convert`.

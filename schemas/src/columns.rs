@@ -6,8 +6,8 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 11] =
-    [ID, DUPLICATES, REASON, SOURCE, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, EMBEDDING];
+pub const WRITTEN: [&str; 12] =
+    [ID, DUPLICATES, REASON, SOURCE, RANK, SCORE, LABEL, PROBABILITIES, MARGIN, ENTROPY, QUALITY, EMBEDDING];
 /// Id of a document: the id column as text, else `<source>#<row>`. Utf8, never null.
 pub const ID: &str = "tamis_id";
 /// Position of a row in the whole input, rejected rows counted too. `UInt64`; inside a run only, never written.
@@ -27,7 +27,8 @@ pub const SOURCE: &str = "tamis_source";
 pub const RANK: &str = "tamis_rank";
 /// Acquisition score of a row, higher is sooner. Float64.
 pub const SCORE: &str = "tamis_score";
-/// Label that the scorer predicts. Utf8; null while there are no labels to learn from.
+/// Label that the scorer predicts; where a row may have several, those with a probability of 0.5 or more with `;` between them.
+/// Utf8; null while there are no labels to learn from.
 pub const LABEL: &str = "tamis_label";
 /// Probability of each class. `FixedSizeList<Float32>`, the classes' names under [`CLASSES_KEY`]; absent without labels.
 pub const PROBABILITIES: &str = "tamis_probabilities";
@@ -37,5 +38,7 @@ pub const CLASSES_KEY: &str = "tamis.classes";
 pub const MARGIN: &str = "tamis_margin";
 /// Entropy of the probabilities over that of the uniform distribution, 0..=1: large is uncertain. Float32; null without labels.
 pub const ENTROPY: &str = "tamis_entropy";
+/// The number that the scorer predicts, between the least and the most of the labels. Float32.
+pub const QUALITY: &str = "tamis_quality";
 /// Direction of the text in the scorer's space, length 1 (0 if nothing is known of it). `FixedSizeList<Float16>`.
 pub const EMBEDDING: &str = "tamis_embedding";

@@ -442,6 +442,8 @@ pub struct ScoreConfig {
     /// The column of the id in `labels`. Default: the one of the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_id_column: Option<String>,
+    /// What the labels are.
+    pub task: Task,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// Seed of the training.
@@ -455,10 +457,26 @@ impl Default for ScoreConfig {
             labels: Vec::new(),
             label_column: default_label(),
             label_id_column: None,
+            task: Task::Auto,
             device: "auto".into(),
             seed: 0,
         }
     }
+}
+
+/// What labels are, and so what a scorer learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// By the column: lists are `multi-label`, numbers of which one has a fraction are `regression`, all else is `classes`.
+    #[default]
+    Auto,
+    /// One class of several.
+    Classes,
+    /// Any number of labels: a list, or one text with `;` between them.
+    MultiLabel,
+    /// A number.
+    Regression,
 }
 
 /// The choice of the next labelling batch.

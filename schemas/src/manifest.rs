@@ -307,6 +307,9 @@ pub struct ScorerRecord {
     /// Why not on another, if `auto` fell back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_note: Option<String>,
+    /// What it learned: `classes`, `multi-label` or `regression`.
+    #[serde(default)]
+    pub task: String,
     /// Classes it knows; none in a cold start.
     pub classes: Vec<String>,
     /// Labelled rows it learned from.

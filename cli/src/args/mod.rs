@@ -12,7 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_pipeline::run::IfLocked;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
+use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit, UnitAction};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Tune(Tune),
     /// Choose the rows to label next
     Select(Select),
+    /// Score rows: what a model learned from labels thinks of each, and how sure it is
+    Score(Score),
     /// Read any input and write it as Parquet
     Convert(Convert),
     /// Bring back the rows of an earlier run as they were read
@@ -428,6 +430,36 @@ pub(crate) struct Select {
     pub(crate) seed: u64,
 }
 
+/// `tamis score`.
+#[derive(Debug, Args)]
+pub(crate) struct Score {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// What scores: builtin
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
+    pub(crate) scorer: String,
+    /// Files with the labels to learn from: the id column and the label column
+    ///
+    /// May be the input itself: rows of which the label is null teach nothing.
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the label, in the label files
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
+    pub(crate) label_column: String,
+    /// What the labels are
+    ///
+    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
+    /// tamis_quality. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
+    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
+    pub(crate) task: Task,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
+    pub(crate) device: String,
+    /// Seed of the training
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
+    pub(crate) seed: u64,
+}
+
 /// `tamis convert`.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
@@ -524,6 +556,10 @@ fn strategy() -> impl TypedValueParser<Value = Strategy> {
     one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
 }
 
+fn task() -> impl TypedValueParser<Value = Task> {
+    one_of(&["auto", "classes", "multi-label", "regression"])
+}
+
 /// A parser of names as config files write them. The config types know nothing of clap, so that their names are listed
 /// here; a test parses every one.
 fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
@@ -541,7 +577,7 @@ mod tests {
 
     #[test]
     fn every_listed_name_is_one_of_the_config() {
-        let base = [("dedup", ["--grain", "line"]), ("select", ["--budget", "1"])];
+        let base = [("dedup", ["--grain", "line"]), ("select", ["--budget", "1"]), ("score", ["--seed", "0"])];
         let mut n_names = 0;
         for (name, required) in base {
             let command = Cli::command();

@@ -13,8 +13,8 @@ use super::ids::{column, rows_of};
 use super::labels::{LabelSource, join};
 use super::pass;
 use super::survey::Survey;
-use crate::score::device::{ResolvedDevice, resolve};
-use crate::score::{BuiltinScorer, BuiltinSettings, LabelledText, ScorerChoice};
+use crate::score::device::{DeviceChoice, resolve};
+use crate::score::{BuiltinScorer, BuiltinSettings, LabelKind, LabelledText, ScorerChoice, Task};
 use crate::select::LabelledPool;
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
@@ -54,50 +54,71 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
         None => None,
     };
     let (scorer, record) = {
-        let nothing = LabelledPool::default();
-        let labels = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
+        let nothing = (LabelledPool::default(), LabelKind::default());
+        let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
+        let task = task(score.task, *kind, labels);
         match run.plan.scorer {
-            ScorerChoice::Builtin => builtin(run, survey, labels, &score)?,
+            ScorerChoice::Builtin => builtin(run, survey, labels, task, score.seed)?,
         }
     };
-    let mut labels = of_select.unwrap_or_default();
-    if let Some(of_score) = &of_score {
+    let mut labels = of_select.unwrap_or_default().0;
+    if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
     Ok(Some(Fitted { scorer, record, labels }))
 }
 
 /// The labels of the pool, but for those of contaminated rows.
-fn known(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelledPool> {
-    let mut labels = join(run, survey, source, stores)?;
+fn known(
+    run: Run<'_>,
+    survey: &Survey,
+    source: &LabelSource<'_>,
+    stores: &Stores,
+) -> Result<(LabelledPool, LabelKind)> {
+    let (mut labels, kind) = join(run, survey, source, stores)?;
     if let Some(contaminated) = &survey.contaminated {
         labels.remove(contaminated.rows());
     }
-    Ok(labels)
+    Ok((labels, kind))
 }
 
+fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
+    use tamis_schemas::config::Task as Config;
+    match asked {
+        Config::Auto => Task::of_labels(kind, labels.classes.iter().map(|(name, _)| name.as_str())),
+        Config::Classes => Task::Classes,
+        Config::MultiLabel => Task::MultiLabel,
+        Config::Regression => Task::Regression,
+    }
+}
+
+/// The built-in scorer computes on the CPU, whatever else there is; a device that is asked for must be there all the same.
 fn builtin(
     run: Run<'_>,
     survey: &Survey,
     labels: &LabelledPool,
-    score: &ScoreConfig,
+    task: Task,
+    seed: u64,
 ) -> Result<(Box<dyn MapStage>, ScorerRecord)> {
-    let (labelled, sample) = read_texts(run, survey, labels, score.seed)?;
-    let device = resolve(run.plan.device)?;
-    let settings = BuiltinSettings { seed: score.seed, ..BuiltinSettings::default() };
-    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, &device, run.context)?;
-    let record = record(&scorer, &device);
-    Ok((Box::new(scorer), record))
-}
-
-fn record(scorer: &BuiltinScorer, device: &ResolvedDevice) -> ScorerRecord {
-    ScorerRecord {
+    let device_note = match run.plan.device {
+        DeviceChoice::Cuda(_) => {
+            resolve(run.plan.device)?;
+            Some("the built-in scorer needs no other device".to_owned())
+        }
+        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+    };
+    let (labelled, sample) = read_texts(run, survey, labels, seed)?;
+    let settings = BuiltinSettings { task, seed, ..BuiltinSettings::default() };
+    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
+    let record = ScorerRecord {
         name: "builtin".into(),
-        device: device.description.clone(),
-        device_note: device.fallback_reason.clone(),
+        device: "cpu".into(),
+        device_note,
+        task: task.name().into(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,
-    }
+    };
+    Ok((Box::new(scorer), record))
 }
 
 /// Texts of the labelled rows, or of a sample of the kept ones if there is no label.
