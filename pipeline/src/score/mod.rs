@@ -12,6 +12,7 @@
 pub(crate) mod append;
 mod builtin;
 pub mod device;
+pub mod encoder;
 mod ensemble;
 mod features;
 mod projection;
