@@ -14,6 +14,7 @@ pub(crate) mod append;
 pub(crate) mod builtin;
 mod choice;
 pub mod device;
+pub mod encoder;
 mod out_of_fold;
 mod targets;
 mod task;
