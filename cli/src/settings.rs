@@ -121,6 +121,7 @@ pub(crate) fn select(args: &Select) -> Config {
 pub(crate) fn score(args: &Score) -> Config {
     let score = ScoreConfig {
         scorer: args.scorer.clone(),
+        head: args.head,
         labels: args.labels.clone(),
         label_column: args.label_column.clone(),
         task: args.task,
@@ -233,6 +234,7 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
         memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
         batch_rows: global.batch_rows.get(),
         temp_dir: global.temp_dir.clone(),
+        hub_cache: machine::hub_cache(),
     };
     Ok(Context::new(&resources, cancel)?)
 }

@@ -432,8 +432,12 @@ impl Default for RepetitionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreConfig {
-    /// `builtin`: hashed n-grams, learned from the labels in seconds.
+    /// `builtin`: hashed n-grams, learned from the labels in seconds. Else an encoder of the BERT family, of which a head learns from the
+    /// labels: a folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME` in the hub's cache.
     pub scorer: String,
+    /// What learns from an encoder's embeddings. Default: `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
     /// Files with the labels to learn from: an id column and a label column. None: those of `select`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -454,6 +458,7 @@ impl Default for ScoreConfig {
     fn default() -> Self {
         Self {
             scorer: "builtin".into(),
+            head: None,
             labels: Vec::new(),
             label_column: default_label(),
             label_id_column: None,
@@ -462,6 +467,16 @@ impl Default for ScoreConfig {
             seed: 0,
         }
     }
+}
+
+/// What learns from embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// Weights.
+    Linear,
+    /// A hidden layer of 128 units.
+    Mlp,
 }
 
 /// What labels are, and so what a scorer learns.

@@ -12,7 +12,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_pipeline::run::IfLocked;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit, UnitAction};
+use tamis_schemas::config::{
+    Head, InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit, UnitAction,
+};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
@@ -435,7 +437,10 @@ pub(crate) struct Select {
 pub(crate) struct Score {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// What scores: builtin
+    /// What scores: builtin, or the folder or URL of an encoder
+    ///
+    /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
+    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say.
     #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
     pub(crate) scorer: String,
     /// Files with the labels to learn from: the id column and the label column
@@ -446,6 +451,9 @@ pub(crate) struct Score {
     /// Column with the label, in the label files
     #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
     pub(crate) label_column: String,
+    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
+    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
+    pub(crate) head: Option<Head>,
     /// What the labels are
     ///
     /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
@@ -554,6 +562,10 @@ fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
 
 fn strategy() -> impl TypedValueParser<Value = Strategy> {
     one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
+}
+
+fn head() -> impl TypedValueParser<Value = Head> {
+    one_of(&["linear", "mlp"])
 }
 
 fn task() -> impl TypedValueParser<Value = Task> {

@@ -14,7 +14,10 @@ use super::labels::{LabelSource, join};
 use super::pass;
 use super::survey::Survey;
 use crate::score::device::{DeviceChoice, resolve};
-use crate::score::{BuiltinScorer, BuiltinSettings, LabelKind, LabelledText, ScorerChoice, Task};
+use crate::score::encoder::{Encoder, EncoderOptions};
+use crate::score::{
+    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, ScorerChoice, Task,
+};
 use crate::select::LabelledPool;
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
@@ -28,16 +31,16 @@ const SAMPLE_BYTES: usize = 32 << 20;
 
 /// A scorer that is ready, and what the labels say.
 #[derive(Debug)]
-pub(super) struct Fitted {
+pub(super) struct Fitted<'a> {
     /// Its output schema tells what it appends.
-    pub(super) scorer: Box<dyn MapStage>,
+    pub(super) scorer: Box<dyn MapStage + 'a>,
     pub(super) record: ScorerRecord,
     /// What is labelled already, by any of the files.
     pub(super) labels: LabelledPool,
 }
 
 /// Fits the scorer, if the config wants scores or a batch.
-pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted>> {
+pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted<'a>>> {
     if run.config.score.is_none() && run.config.select.is_none() {
         return Ok(None);
     }
@@ -57,8 +60,9 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
         let nothing = (LabelledPool::default(), LabelKind::default());
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
         let task = task(score.task, *kind, labels);
-        match run.plan.scorer {
+        match &run.plan.scorer {
             ScorerChoice::Builtin => builtin(run, survey, labels, task, score.seed)?,
+            ScorerChoice::Encoder(location) => encoder(run, survey, labels, task, &score, location, stores)?,
         }
     };
     let mut labels = of_select.unwrap_or_default().0;
@@ -114,6 +118,36 @@ fn builtin(
         name: "builtin".into(),
         device: "cpu".into(),
         device_note,
+        task: task.name().into(),
+        classes: scorer.classes().to_vec(),
+        labelled_rows: scorer.n_labelled() as u64,
+    };
+    Ok((Box::new(scorer), record))
+}
+
+fn encoder<'a>(
+    run: Run<'a>,
+    survey: &Survey,
+    labels: &LabelledPool,
+    task: Task,
+    score: &ScoreConfig,
+    location: &str,
+    stores: &Stores,
+) -> Result<(Box<dyn MapStage + 'a>, ScorerRecord)> {
+    let device = resolve(run.plan.device)?;
+    let encoder = Encoder::open(location, &EncoderOptions::default(), &device, stores, run.context)?;
+    let name = format!("encoder {}", encoder.fingerprint());
+    let kind = match score.head {
+        None | Some(tamis_schemas::config::Head::Linear) => HeadKind::Linear,
+        Some(tamis_schemas::config::Head::Mlp) => HeadKind::Mlp,
+    };
+    let labelled = if labels.labelled.is_empty() { Vec::new() } else { read_texts(run, survey, labels, score.seed)?.0 };
+    let settings = HeadSettings { kind, task, seed: score.seed, ..HeadSettings::default() };
+    let scorer = EncoderScorer::fit(encoder, &labelled, &settings, run.context)?;
+    let record = ScorerRecord {
+        name,
+        device: device.description,
+        device_note: device.fallback_reason,
         task: task.name().into(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{
     Changed, Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, OutputMode,
-    RepetitionConfig, Table, UnitAction,
+    RepetitionConfig, ScoreConfig, Table, UnitAction,
 };
 use tamis_schemas::preset::Candidates;
 
@@ -78,7 +78,7 @@ impl Plan {
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
-            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), |score| score.scorer.parse())?,
+            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), scorer)?,
             device,
             tables: tables(config)?,
         })
@@ -111,6 +111,17 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+fn scorer(score: &ScoreConfig) -> Result<ScorerChoice> {
+    let scorer = score.scorer.parse()?;
+    if score.head.is_some() && !matches!(scorer, ScorerChoice::Encoder(_)) {
+        return Err(Error::Config {
+            message: format!("score.head is set, but the scorer `{}` has no embeddings to learn from", score.scorer),
+            hint: Some("leave it out, or name an encoder as score.scorer".into()),
+        });
+    }
+    Ok(scorer)
 }
 
 /// # Errors

@@ -53,7 +53,7 @@ pub(super) struct Written {
 pub(super) fn write(
     run: Run<'_>,
     survey: &mut Survey,
-    fitted: Option<&Fitted>,
+    fitted: Option<&Fitted<'_>>,
     adding: Option<&mut Adding>,
     output: &mut Output,
 ) -> Result<Written> {

@@ -32,14 +32,10 @@ enum Meaning {
 }
 
 impl Answers {
-    /// Of a scorer without labels.
-    pub(super) fn nothing() -> Self {
-        Self { names: Vec::new(), meaning: Meaning::Nothing }
-    }
-
-    /// Of a scorer that knows one class only.
-    pub(super) fn one_class(name: String) -> Self {
-        Self { names: vec![name], meaning: Meaning::OneClass }
+    /// Of a scorer that had nothing to tell apart: no label, or one class only.
+    pub(super) fn untrained(targets: Targets) -> Self {
+        let meaning = if targets.names.is_empty() { Meaning::Nothing } else { Meaning::OneClass };
+        Self { names: targets.names, meaning }
     }
 
     /// Of a model that was trained on `targets`.

@@ -74,6 +74,12 @@ impl Targets {
         }
     }
 
+    /// Whether there is anything to learn: labels, and not one class only.
+    pub(super) fn tells_apart(&self) -> bool {
+        let is_one_class = matches!(self.kind, Kind::Classes { .. }) && self.names.len() == 1;
+        0 < self.len() && !is_one_class
+    }
+
     /// Number of labelled texts.
     pub(super) fn len(&self) -> usize {
         match &self.kind {

@@ -14,7 +14,7 @@ use self::projection::Projection;
 use self::train::{Corpus, MemberTrainer};
 use super::answers::Answers;
 use super::out_of_fold;
-use super::targets::{Kind, Targets};
+use super::targets::Targets;
 use super::task::Task;
 use crate::budget::Reservation;
 use crate::context::Context;
@@ -106,15 +106,13 @@ impl BuiltinScorer {
         let targets = Targets::new(settings.task, labels, settings.balance)?;
         let mut hasher = FeatureHasher::new(settings.max_features);
         let mut reservation = context.budget.reserve("scorer");
-        let is_one_class = matches!(targets.kind, Kind::Classes { .. }) && targets.names.len() == 1;
-        let (model, answers) = if labelled.is_empty() || is_one_class {
-            let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
-            let answers = targets.names.into_iter().next().map_or_else(Answers::nothing, Answers::one_class);
-            (Model::Untrained(projection), answers)
-        } else {
+        let (model, answers) = if targets.tells_apart() {
             let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
             let (ensemble, temperature) = train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
             (Model::Trained(ensemble), Answers::new(&targets, temperature))
+        } else {
+            let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
+            (Model::Untrained(projection), Answers::untrained(targets))
         };
         let n_labelled = labelled.len();
         Ok(Self { model, answers, max_features: settings.max_features, n_labelled, _reservation: reservation })

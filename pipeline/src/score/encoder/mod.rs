@@ -13,7 +13,7 @@ mod kernels;
 mod packed;
 mod padded;
 mod pooled;
-mod product;
+pub(super) mod product;
 mod shape;
 #[cfg(test)]
 mod tests;
