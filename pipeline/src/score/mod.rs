@@ -11,6 +11,7 @@
 
 pub(crate) mod append;
 mod builtin;
+pub(crate) mod cache;
 pub mod device;
 pub mod encoder;
 mod ensemble;
