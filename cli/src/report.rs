@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tamis_schemas::config::Measure;
-use tamis_schemas::manifest::{DecontaminationRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord};
+use tamis_schemas::manifest::{
+    DecontaminationRecord, EmbeddingRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord,
+};
 
 use crate::args::Format;
 use crate::machine;
@@ -127,6 +129,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     if let Some(record) = &finished.manifest.grain {
         write_grain(out, finished.manifest, record)?;
+    }
+    if let Some(record) = &finished.manifest.embedding {
+        write_embedding(out, record)?;
     }
     write_selection(out, finished.manifest)?;
     let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
@@ -276,6 +281,23 @@ fn write_grain(out: &mut impl Write, manifest: &Manifest, record: &GrainRecord) 
     }
     if record.spared_rows > 0 {
         writeln!(out, "  {} rows stay whole because others were dropped for them", count(record.spared_rows))?;
+    }
+    Ok(())
+}
+
+fn write_embedding(out: &mut impl Write, record: &EmbeddingRecord) -> io::Result<()> {
+    let (rows, cached) = (count(record.rows), count(record.cached_rows));
+    let from_cache = if record.cached_rows == 0 { String::new() } else { format!(", {cached} of them from the cache") };
+    writeln!(out, "\nembeddings: {rows} of {} components, on {}{from_cache}", record.dimensions, record.device)?;
+    if let Some(note) = &record.device_note {
+        writeln!(out, "  {note}")?;
+    }
+    if record.truncated_rows > 0 {
+        writeln!(
+            out,
+            "  {} texts were longer than the model takes: their ends do not count",
+            count(record.truncated_rows)
+        )?;
     }
     Ok(())
 }

@@ -10,13 +10,13 @@ use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig,
-    RepetitionConfig, ScoreConfig, SelectConfig, Table,
+    Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig,
+    OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig, Table,
 };
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{
-    Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select, Tune,
+    Convert, Data, Dedup, Embed, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select, Tune,
 };
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
@@ -130,6 +130,19 @@ pub(crate) fn score(args: &Score) -> Config {
         ..ScoreConfig::default()
     };
     Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
+}
+
+/// The config of `tamis embed`.
+pub(crate) fn embed(args: &Embed) -> Config {
+    let embed = EmbedConfig {
+        device: args.device.clone(),
+        embedding_type: args.embedding_type,
+        precision: args.precision,
+        max_tokens: args.max_tokens,
+        cache: args.cache.clone(),
+        ..EmbedConfig::new(args.model.clone())
+    };
+    Config { embed: Some(embed), ..base(&args.data, Some(vec![Table::Embeddings, Table::Rejected])) }
 }
 
 /// The config of `tamis convert`.

@@ -34,6 +34,9 @@ pub struct Config {
     /// Repetition within a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<RepetitionConfig>,
+    /// Embeddings of the rows that stay, by an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed: Option<EmbedConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -64,6 +67,7 @@ impl Config {
             index: None,
             grain: None,
             repetition: None,
+            embed: None,
             score: None,
             select: None,
             schedule: None,
@@ -428,6 +432,71 @@ impl Default for RepetitionConfig {
     }
 }
 
+/// Embeddings of texts by an encoder of the BERT family, written to the table `embeddings`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedConfig {
+    /// Folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME`, a model that the Hugging Face
+    /// hub's cache on this machine has.
+    pub model: String,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Type of the components that are written.
+    #[serde(default)]
+    pub embedding_type: EmbeddingType,
+    /// What a CUDA device computes in.
+    #[serde(default)]
+    pub precision: EmbeddingPrecision,
+    /// Tokens of a text, those at its ends included; further ones are cut off. Default: what the model's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Folder or URL of embeddings that earlier runs made: texts that it has are not computed again, others are added. Changes
+    /// nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+}
+
+impl EmbedConfig {
+    /// The defaults with the model at `model`.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            device: default_device(),
+            embedding_type: EmbeddingType::default(),
+            precision: EmbeddingPrecision::default(),
+            max_tokens: None,
+            cache: None,
+        }
+    }
+}
+
+fn default_device() -> String {
+    "auto".into()
+}
+
+/// Types of an embedding's components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingType {
+    /// Half precision.
+    #[default]
+    F16,
+    /// Single precision.
+    F32,
+}
+
+/// What a CUDA device computes embeddings in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingPrecision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Brain floating point: faster, and other in the third digit.
+    Bf16,
+}
+
 /// What scores the rows that stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -463,7 +532,7 @@ impl Default for ScoreConfig {
             label_column: default_label(),
             label_id_column: None,
             task: Task::Auto,
-            device: "auto".into(),
+            device: default_device(),
             seed: 0,
         }
     }
@@ -671,6 +740,8 @@ pub enum Table {
     Batch,
     /// What the scorer said of every kept row.
     Scores,
+    /// The embedding of every kept row.
+    Embeddings,
     /// Why each dropped row was dropped.
     Evidence,
     /// What was cut out of kept rows.
@@ -681,8 +752,16 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] =
-        [Self::Kept, Self::Dropped, Self::Batch, Self::Scores, Self::Evidence, Self::Spans, Self::Rejected];
+    pub const ALL: [Self; 8] = [
+        Self::Kept,
+        Self::Dropped,
+        Self::Batch,
+        Self::Scores,
+        Self::Embeddings,
+        Self::Evidence,
+        Self::Spans,
+        Self::Rejected,
+    ];
 
     /// Folder of the table.
     pub fn name(self) -> &'static str {
@@ -691,6 +770,7 @@ impl Table {
             Self::Dropped => "dropped",
             Self::Batch => "batch",
             Self::Scores => "scores",
+            Self::Embeddings => "embeddings",
             Self::Evidence => "evidence",
             Self::Spans => "spans",
             Self::Rejected => "rejected",

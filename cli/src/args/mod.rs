@@ -13,7 +13,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_pipeline::run::IfLocked;
 use tamis_schemas::config::{
-    Head, InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit, UnitAction,
+    EmbeddingPrecision, EmbeddingType, Head, InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit,
+    UnitAction,
 };
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
@@ -114,6 +115,8 @@ pub(crate) enum Command {
     Dedup(Dedup),
     /// Show what near-duplicate removal would do at other thresholds
     Tune(Tune),
+    /// Compute the embedding of every row with an encoder
+    Embed(Embed),
     /// Choose the rows to label next
     Select(Select),
     /// Score rows: what a model learned from labels thinks of each, and how sure it is
@@ -395,6 +398,37 @@ pub(crate) struct Tune {
     pub(crate) ignoring: Ignoring,
 }
 
+/// `tamis embed`.
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Folder or URL of a model of the BERT family, or ORG/NAME of the hub
+    ///
+    /// MiniLM, E5, BGE, GTE: model.safetensors, tokenizer.json and config.json. ORG/NAME is looked for in the Hugging Face hub's
+    /// cache on this machine (HF_HUB_CACHE, HF_HOME); nothing is downloaded. Models that want a word before the text get it from a
+    /// template: --text-column "passage: {text}".
+    #[arg(long, value_name = "MODEL", help_heading = "Embeddings")]
+    pub(crate) model: String,
+    /// Type of the components
+    #[arg(long, value_name = "TYPE", value_parser = embedding_type(), default_value = "f16", help_heading = "Embeddings")]
+    pub(crate) embedding_type: EmbeddingType,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Embeddings")]
+    pub(crate) device: String,
+    /// What a CUDA device computes in
+    #[arg(long, value_name = "TYPE", value_parser = embedding_precision(), default_value = "f32", help_heading = "Embeddings")]
+    pub(crate) precision: EmbeddingPrecision,
+    /// Tokens of a text at most [default: what the model says]
+    #[arg(long, value_name = "N", help_heading = "Embeddings")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Embeddings of earlier runs (folder or URL): only new texts are computed
+    ///
+    /// Texts are known by their hash, models by that of their files and settings. The first run makes it, each run adds to it.
+    #[arg(long, value_name = "URL", help_heading = "Embeddings")]
+    pub(crate) cache: Option<String>,
+}
+
 /// `tamis select`.
 #[derive(Debug, Args)]
 pub(crate) struct Select {
@@ -560,6 +594,14 @@ fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
     one_of(&["drop", "cut"])
 }
 
+fn embedding_type() -> impl TypedValueParser<Value = EmbeddingType> {
+    one_of(&["f16", "f32"])
+}
+
+fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
+    one_of(&["f32", "bf16"])
+}
+
 fn strategy() -> impl TypedValueParser<Value = Strategy> {
     one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
 }
@@ -589,7 +631,12 @@ mod tests {
 
     #[test]
     fn every_listed_name_is_one_of_the_config() {
-        let base = [("dedup", ["--grain", "line"]), ("select", ["--budget", "1"]), ("score", ["--seed", "0"])];
+        let base = [
+            ("dedup", ["--grain", "line"]),
+            ("embed", ["--model", "m"]),
+            ("select", ["--budget", "1"]),
+            ("score", ["--seed", "0"]),
+        ];
         let mut n_names = 0;
         for (name, required) in base {
             let command = Cli::command();

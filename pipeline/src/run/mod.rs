@@ -7,6 +7,7 @@
 
 mod changed;
 mod duplicates;
+mod embed;
 mod fit;
 mod grain;
 mod guards;
@@ -245,9 +246,10 @@ impl Job<'_> {
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
+        let embedder = embed::Embedder::open(run, stores)?;
         let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
-        let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), output)?;
+        let mut written = write::write(run, &mut survey, embedder.as_ref(), fitted.as_ref(), adding.as_mut(), output)?;
         let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();
         if let (Some(record), Some(staged)) = (&mut written.index, &staged) {
             (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
@@ -276,6 +278,7 @@ impl Job<'_> {
             losses: written.losses,
             index: written.index,
             grain: written.grain,
+            embedding: written.embedding,
             scorer: written.scorer,
             selection: written.selection,
             tables: output.records().clone(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{
-    Changed, Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, OutputMode,
-    RepetitionConfig, ScoreConfig, Table, UnitAction,
+    Changed, Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, EmbeddingPrecision, EmbeddingType,
+    GrainConfig, InputConfig, InputFormat, OutputMode, RepetitionConfig, ScoreConfig, Table, UnitAction,
 };
 use tamis_schemas::preset::Candidates;
 
@@ -16,6 +16,7 @@ use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionL
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
 use crate::score::ScorerChoice;
 use crate::score::device::DeviceChoice;
+use crate::score::encoder::{EncoderOptions, Precision};
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
 
@@ -32,6 +33,7 @@ pub(super) struct Plan {
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
     pub(super) scorer: ScorerChoice,
+    pub(super) embed: Option<EmbedPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -44,6 +46,32 @@ pub(super) struct HeldOutPlan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) settings: decontaminate::Settings,
+}
+
+/// With which encoder, where, and where earlier results are.
+#[derive(Debug)]
+pub(super) struct EmbedPlan {
+    pub(super) model: String,
+    pub(super) options: EncoderOptions,
+    pub(super) device: DeviceChoice,
+    pub(super) embedding_type: EmbeddingType,
+    pub(super) cache: Option<String>,
+}
+
+impl EmbedPlan {
+    fn new(config: &EmbedConfig) -> Result<Self> {
+        let precision = match config.precision {
+            EmbeddingPrecision::F32 => Precision::F32,
+            EmbeddingPrecision::Bf16 => Precision::Bf16,
+        };
+        Ok(Self {
+            model: config.model.clone(),
+            options: EncoderOptions { max_tokens: config.max_tokens, precision },
+            device: config.device.parse()?,
+            embedding_type: config.embedding_type,
+            cache: config.cache.clone(),
+        })
+    }
 }
 
 impl Plan {
@@ -79,6 +107,7 @@ impl Plan {
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
             scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), scorer)?,
+            embed: config.embed.as_ref().map(EmbedPlan::new).transpose()?,
             device,
             tables: tables(config)?,
         })
@@ -86,7 +115,7 @@ impl Plan {
 
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
-        self.decides_rows() || config.score.is_some() || config.select.is_some()
+        self.decides_rows() || config.embed.is_some() || config.score.is_some() || config.select.is_some()
     }
 
     /// Whether a stage may drop rows.
@@ -356,6 +385,7 @@ pub(super) fn id_source(id: Option<&str>) -> IdSource {
 }
 
 fn tables(config: &Config) -> Result<Vec<Table>> {
+    let has_embeddings = config.embed.is_some();
     let (has_scores, has_batch) = (config.score.is_some() || config.select.is_some(), config.select.is_some());
     let made: Vec<Table> = Table::ALL
         .into_iter()
@@ -369,6 +399,7 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
             }
             Table::Spans => cuts_units(config),
             Table::Scores => has_scores,
+            Table::Embeddings => has_embeddings,
             Table::Batch => has_batch,
         })
         .collect();

@@ -12,6 +12,7 @@
 mod answers;
 pub(crate) mod append;
 pub(crate) mod builtin;
+pub(crate) mod cache;
 mod choice;
 pub mod device;
 pub mod encoder;

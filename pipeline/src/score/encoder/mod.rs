@@ -84,7 +84,9 @@ enum Model {
 pub struct Embedded {
     /// One after the other, [`Encoder::dimensions`] components each, of length 1.
     pub vectors: Vec<f32>,
-    /// Texts that had more tokens than the model takes.
+    /// Whether each text had more tokens than the model takes.
+    pub is_truncated: Vec<bool>,
+    /// How many of them had.
     pub n_truncated: u64,
     /// Tokens of all texts, those at their ends included.
     pub n_tokens: u64,
@@ -171,9 +173,11 @@ impl Encoder {
                 Model::Packed(model) => model.embed(&tokens, self.pooling, &context.cancel)?,
                 Model::Padded { model, batch_texts } => self.embed_padded(model, batch_texts, &tokens, context)?,
             };
+            let is_truncated: Vec<bool> = tokens.iter().map(|tokens| tokens.is_truncated).collect();
             Ok(Embedded {
                 vectors,
-                n_truncated: tokens.iter().filter(|tokens| tokens.is_truncated).count() as u64,
+                n_truncated: is_truncated.iter().filter(|&&is_truncated| is_truncated).count() as u64,
+                is_truncated,
                 n_tokens: tokens.iter().map(|tokens| tokens.ids.len() as u64).sum(),
             })
         })

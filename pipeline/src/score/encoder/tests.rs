@@ -102,7 +102,8 @@ fn vectors_are_those_of_sentence_transformers() {
         .vectors
         .chunks(n)
         .flat_map(|vector| {
-            let of = |signs: &[f32]| signs.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let of =
+                move |signs: &[f32]| signs.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             reference.signs.chunks(n).map(move |signs| of(signs) as f32)
         })
         .collect();
@@ -111,7 +112,7 @@ fn vectors_are_those_of_sentence_transformers() {
     let whole: Vec<f32> = embedded.vectors.chunks(n).step_by(40).flatten().copied().collect();
     let difference = largest_difference(&whole, &reference.whole);
     assert!(difference < 1e-6, "{difference}");
-    assert_eq!(embedded.n_truncated, 455);
+    assert_eq!(embedded.n_truncated, 306);
     for vector in embedded.vectors.chunks(n) {
         let as_stored = vector.iter().map(|&x| f16::from_f32(x).to_f32());
         assert!(1.0 - cosine(vector, as_stored) < 1e-4);
@@ -133,10 +134,10 @@ fn odd_texts_too() {
 #[test]
 fn a_vector_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
     let texts: Vec<String> =
-        [sample("banking"), sample("laws"), sample("licences")].map(|texts| texts[..40].to_vec()).concat();
+        [sample("banking"), sample("laws"), sample("licences")].map(|texts| texts[..12].to_vec()).concat();
     let (one, three) = (context(1), context(3));
     let expect = minilm(&one).embed(&borrowed(&texts), &one).unwrap();
-    for (context, batch_texts) in [(&one, 1), (&one, 7), (&three, 120), (&three, 50)] {
+    for (context, batch_texts) in [(&one, 1), (&one, 7), (&three, 36), (&three, 20)] {
         let encoder = minilm(context);
         let batches = texts.chunks(batch_texts).map(|batch| encoder.embed(&borrowed(batch), context).unwrap());
         let mut vectors = Vec::new();
@@ -278,7 +279,7 @@ impl Tiny {
             ("embeddings.position_embeddings.weight".to_owned(), vec![20, hidden]),
             ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, hidden]),
         ];
-        let mut norm = |name: &str, shapes: &mut Vec<(String, Vec<usize>)>| {
+        let norm = |name: &str, shapes: &mut Vec<(String, Vec<usize>)>| {
             shapes.push((format!("{name}.weight"), vec![hidden]));
             shapes.push((format!("{name}.bias"), vec![hidden]));
         };
