@@ -21,6 +21,17 @@ pub(crate) fn process(since: u64) -> String {
     format!("process {}{host}, since {} UTC", std::process::id(), number::utc(since))
 }
 
+/// The folder in which the tools of the Hugging Face hub keep models.
+pub(crate) fn hub_cache() -> Option<PathBuf> {
+    hub_cache_by(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn hub_cache_by(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let home = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let of_hub = || variable("HF_HOME").or_else(|| Some(home()?.join("huggingface")));
+    variable("HF_HUB_CACHE").or_else(|| Some(of_hub()?.join("hub")))
+}
+
 fn memory_bytes_under(root: &Path) -> u64 {
     let total = std::fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -72,6 +83,20 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         assert_eq!(memory_bytes_under(root.path()), expect_bytes, "{files:?}");
+    }
+
+    #[test]
+    fn where_the_hub_keeps_models() {
+        let check = |variables: &[(&str, &str)], expect: Option<&str>| {
+            let found =
+                |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| PathBuf::from(value));
+            assert_eq!(hub_cache_by(found), expect.map(PathBuf::from), "{variables:?}");
+        };
+        check(&[], None);
+        check(&[("HOME", "/h")], Some("/h/.cache/huggingface/hub"));
+        check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], Some("/x/huggingface/hub"));
+        check(&[("HOME", "/h"), ("HF_HOME", "/f")], Some("/f/hub"));
+        check(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")], Some("/c"));
     }
 
     #[test]

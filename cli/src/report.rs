@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tamis_schemas::config::Measure;
 use tamis_schemas::manifest::{
-    DecontaminationRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord, QualityRecord,
+    DecontaminationRecord, EmbeddingRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord,
+    QualityRecord,
 };
 
 use crate::args::Format;
@@ -142,6 +143,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     if let Some(record) = &finished.manifest.quality {
         write_quality(out, finished.manifest, record)?;
+    }
+    if let Some(record) = &finished.manifest.embedding {
+        write_embedding(out, record)?;
     }
     write_selection(out, finished.manifest)?;
     let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
@@ -311,6 +315,23 @@ fn write_quality(out: &mut impl Write, manifest: &Manifest, record: &QualityReco
     }
     if record.rows_without_score > 0 {
         writeln!(out, "  {} without a score", counted(record.rows_without_score, "row"))?;
+    }
+    Ok(())
+}
+
+fn write_embedding(out: &mut impl Write, record: &EmbeddingRecord) -> io::Result<()> {
+    let (rows, cached) = (count(record.rows), count(record.cached_rows));
+    let from_cache = if record.cached_rows == 0 { String::new() } else { format!(", {cached} of them from the cache") };
+    writeln!(out, "\nembeddings: {rows} of {} components, on {}{from_cache}", record.dimensions, record.device)?;
+    if let Some(note) = &record.device_note {
+        writeln!(out, "  {note}")?;
+    }
+    if record.truncated_rows > 0 {
+        writeln!(
+            out,
+            "  {} texts were longer than the model takes: their ends do not count",
+            count(record.truncated_rows)
+        )?;
     }
     Ok(())
 }

@@ -10,12 +10,14 @@ use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
-    Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig, OutputConfig,
-    RepetitionConfig, ScoreConfig, SelectConfig, Table,
+    Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig,
+    OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig, Table,
 };
 use tamis_schemas::size::ByteSize;
 
-use crate::args::{Convert, Data, Dedup, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Select, Tune};
+use crate::args::{
+    Convert, Data, Dedup, Embed, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select, Tune,
+};
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
 
@@ -113,6 +115,34 @@ pub(crate) fn select(args: &Select) -> Config {
         select: Some(select),
         ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))
     }
+}
+
+/// The config of `tamis score`: scores of all rows that can be read.
+pub(crate) fn score(args: &Score) -> Config {
+    let score = ScoreConfig {
+        scorer: args.scorer.clone(),
+        head: args.head,
+        labels: args.labels.clone(),
+        label_column: args.label_column.clone(),
+        task: args.task,
+        device: args.device.clone(),
+        seed: args.seed,
+        ..ScoreConfig::default()
+    };
+    Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
+}
+
+/// The config of `tamis embed`.
+pub(crate) fn embed(args: &Embed) -> Config {
+    let embed = EmbedConfig {
+        device: args.device.clone(),
+        embedding_type: args.embedding_type,
+        precision: args.precision,
+        max_tokens: args.max_tokens,
+        cache: args.cache.clone(),
+        ..EmbedConfig::new(args.model.clone())
+    };
+    Config { embed: Some(embed), ..base(&args.data, Some(vec![Table::Embeddings, Table::Rejected])) }
 }
 
 /// The config of `tamis convert`.
@@ -218,6 +248,7 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
         memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
         batch_rows: global.batch_rows.get(),
         temp_dir: global.temp_dir.clone(),
+        hub_cache: machine::hub_cache(),
     };
     Ok(Context::new(&resources, cancel)?)
 }

@@ -1,5 +1,6 @@
 //! What every stage may use: budget, temporary files, threads, cancellation.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,8 @@ pub struct Context {
     pub runtime: tokio::runtime::Runtime,
     /// Rows in a batch between stages, at most.
     pub batch_rows: usize,
+    /// Where models of the hub lie that are named without a folder.
+    pub hub_cache: Option<PathBuf>,
     /// Set when the run must stop.
     pub cancel: Cancel,
 }
@@ -34,12 +37,14 @@ pub struct Resources {
     /// Rows in a batch between stages, at most.
     pub batch_rows: usize,
     /// Folder for temporary files; the system's if none.
-    pub temp_dir: Option<std::path::PathBuf>,
+    pub temp_dir: Option<PathBuf>,
+    /// The cache of the Hugging Face hub on this machine, if there is one.
+    pub hub_cache: Option<PathBuf>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { n_threads: 2, memory_limit_bytes: 1 << 30, batch_rows: 8192, temp_dir: None }
+        Self { n_threads: 2, memory_limit_bytes: 1 << 30, batch_rows: 8192, temp_dir: None, hub_cache: None }
     }
 }
 
@@ -66,6 +71,7 @@ impl Context {
             pool,
             runtime,
             batch_rows: resources.batch_rows.max(1),
+            hub_cache: resources.hub_cache.clone(),
             cancel,
         })
     }

@@ -103,18 +103,48 @@ impl Place {
         }
     }
 
+    /// The file `name`, read whole in ranges; `None` if there is none.
+    pub(crate) fn read_if_there(&self, name: &str, cancel: &Cancel) -> Result<Option<Bytes>> {
+        let path = self.path(name);
+        let read = self.runtime.block_on(async {
+            let size = self.store.head(&path).await?.size;
+            let ranges = (0..size.div_ceil(RANGE_BYTES)).map(|n| n * RANGE_BYTES..size.min((n + 1) * RANGE_BYTES));
+            let parts = ranges.map(|range| self.store.get_range(&path, range));
+            let (mut parts, mut bytes) =
+                (stream::iter(parts).buffered(RANGES_AHEAD), Vec::with_capacity(size as usize));
+            while let Some(part) = parts.try_next().await? {
+                if cancel.is_cancelled() {
+                    break;
+                }
+                bytes.extend_from_slice(&part);
+            }
+            Ok::<_, object_store::Error>(Bytes::from(bytes))
+        });
+        cancel.check()?;
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(unreadable(&self.display(name), &error)),
+        }
+    }
+
     /// Bytes of a file.
     pub(crate) fn size(&self, name: &str) -> object_store::Result<u64> {
         self.runtime.block_on(self.store.head(&self.path(name))).map(|meta| meta.size)
     }
 
-    /// Whether there is a file of this name.
-    pub(crate) fn is_there(&self, name: &str) -> Result<bool> {
+    /// Bytes of a file; `None` if there is none.
+    pub(crate) fn size_if_there(&self, name: &str) -> Result<Option<u64>> {
         match self.size(name) {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Ok(size) => Ok(Some(size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(unreadable(&self.display(name), &error)),
         }
+    }
+
+    /// Whether there is a file of this name.
+    pub(crate) fn is_there(&self, name: &str) -> Result<bool> {
+        self.size_if_there(name).map(|size| size.is_some())
     }
 
     /// Bytes and SHA-256 of the file `name`, read to its end; `None` if there is none.

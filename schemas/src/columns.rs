@@ -6,7 +6,7 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 13] = [
+pub const WRITTEN: [&str; 14] = [
     ID,
     DUPLICATES,
     REASON,
@@ -17,6 +17,7 @@ pub const WRITTEN: [&str; 13] = [
     PROBABILITIES,
     MARGIN,
     ENTROPY,
+    QUALITY,
     EMBEDDING,
     BITS_PER_BYTE,
     LOG_IMPORTANCE,
@@ -40,7 +41,8 @@ pub const SOURCE: &str = "tamis_source";
 pub const RANK: &str = "tamis_rank";
 /// Acquisition score of a row, higher is sooner. Float64.
 pub const SCORE: &str = "tamis_score";
-/// Label that the scorer predicts. Utf8; null while there are no labels to learn from.
+/// Label that the scorer predicts; where a row may have several, those with a probability of 0.5 or more with `;` between them.
+/// Utf8; null while there are no labels to learn from.
 pub const LABEL: &str = "tamis_label";
 /// Probability of each class. `FixedSizeList<Float32>`, the classes' names under [`CLASSES_KEY`]; absent without labels.
 pub const PROBABILITIES: &str = "tamis_probabilities";
@@ -50,6 +52,8 @@ pub const CLASSES_KEY: &str = "tamis.classes";
 pub const MARGIN: &str = "tamis_margin";
 /// Entropy of the probabilities over that of the uniform distribution, 0..=1: large is uncertain. Float32; null without labels.
 pub const ENTROPY: &str = "tamis_entropy";
+/// The number that the scorer predicts, between the least and the most of the labels. Float32.
+pub const QUALITY: &str = "tamis_quality";
 /// Direction of the text in the scorer's space, length 1 (0 if nothing is known of it). `FixedSizeList<Float16>`.
 pub const EMBEDDING: &str = "tamis_embedding";
 /// Bits that a byte of the text takes under a model of a reference. Float32; null for an empty text.

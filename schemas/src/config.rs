@@ -37,6 +37,9 @@ pub struct Config {
     /// Rows that stay by a score of their quality, of those that near-duplicate removal keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityConfig>,
+    /// Embeddings of the rows that stay, by an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed: Option<EmbedConfig>,
     /// The scorer. Needed by `select`, which takes the defaults if this section is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreConfig>,
@@ -68,6 +71,7 @@ impl Config {
             grain: None,
             repetition: None,
             quality: None,
+            embed: None,
             score: None,
             select: None,
             schedule: None,
@@ -436,7 +440,8 @@ impl Default for RepetitionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QualityConfig {
-    /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other rows. `dsir`: how much likelier a text is in the reference than among the rows.
+    /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other rows. `dsir`: how much likelier a text is in the reference than among the rows. `gguf:FILE`: bits per byte under a small language
+    /// model of the Llama family, such as `SmolLM2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<String>,
     /// In place of a scorer: a column of numbers that rows have already.
@@ -489,15 +494,85 @@ pub enum BestScore {
     Lowest,
 }
 
+/// Embeddings of texts by an encoder of the BERT family, written to the table `embeddings`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedConfig {
+    /// Folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME`, a model that the Hugging Face
+    /// hub's cache on this machine has.
+    pub model: String,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Type of the components that are written.
+    #[serde(default)]
+    pub embedding_type: EmbeddingType,
+    /// What a CUDA device computes in.
+    #[serde(default)]
+    pub precision: EmbeddingPrecision,
+    /// Tokens of a text, those at its ends included; further ones are cut off. Default: what the model's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Folder or URL of embeddings that earlier runs made: texts that it has are not computed again, others are added. Changes
+    /// nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+}
+
+impl EmbedConfig {
+    /// The defaults with the model at `model`.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            device: default_device(),
+            embedding_type: EmbeddingType::default(),
+            precision: EmbeddingPrecision::default(),
+            max_tokens: None,
+            cache: None,
+        }
+    }
+}
+
+fn default_device() -> String {
+    "auto".into()
+}
+
+/// Types of an embedding's components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingType {
+    /// Half precision.
+    #[default]
+    F16,
+    /// Single precision.
+    F32,
+}
+
+/// What a CUDA device computes embeddings in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingPrecision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Brain floating point: faster, and other in the third digit.
+    Bf16,
+}
+
 /// What scores the rows that stay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreConfig {
-    /// `builtin`: hashed n-grams, learned from the labels in seconds. `ngram` and `dsir`: see `quality`.
+    /// `builtin`: hashed n-grams, learned from the labels in seconds. Else an encoder of the BERT family, of which a head learns from the
+    /// labels: a folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME` in the hub's cache.
+    /// `ngram`, `dsir` and `gguf:FILE`, which need no labels: see `quality`.
     pub scorer: String,
     /// For `ngram` and `dsir`: files, folders, globs or URLs of texts to learn from, in the text column of the input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reference: Vec<String>,
+    /// What learns from an encoder's embeddings. Default: `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
     /// Files with the labels to learn from: an id column and a label column. None: those of `select`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -506,6 +581,8 @@ pub struct ScoreConfig {
     /// The column of the id in `labels`. Default: the one of the input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_id_column: Option<String>,
+    /// What the labels are.
+    pub task: Task,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// Seed of the training.
@@ -517,13 +594,40 @@ impl Default for ScoreConfig {
         Self {
             scorer: "builtin".into(),
             reference: Vec::new(),
+            head: None,
             labels: Vec::new(),
             label_column: default_label(),
             label_id_column: None,
-            device: "auto".into(),
+            task: Task::Auto,
+            device: default_device(),
             seed: 0,
         }
     }
+}
+
+/// What learns from embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// Weights.
+    Linear,
+    /// A hidden layer of 128 units.
+    Mlp,
+}
+
+/// What labels are, and so what a scorer learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// By the column: lists are `multi-label`, numbers of which one has a fraction are `regression`, all else is `classes`.
+    #[default]
+    Auto,
+    /// One class of several.
+    Classes,
+    /// Any number of labels: a list, or one text with `;` between them.
+    MultiLabel,
+    /// A number.
+    Regression,
 }
 
 /// The choice of the next labelling batch.
@@ -707,6 +811,8 @@ pub enum Table {
     Quality,
     /// As many rows as quality keeps, drawn at random from those it judged.
     Control,
+    /// The embedding of every kept row.
+    Embeddings,
     /// Why each dropped row was dropped.
     Evidence,
     /// What was cut out of kept rows.
@@ -717,13 +823,14 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kept,
         Self::Dropped,
         Self::Batch,
         Self::Scores,
         Self::Quality,
         Self::Control,
+        Self::Embeddings,
         Self::Evidence,
         Self::Spans,
         Self::Rejected,
@@ -738,6 +845,7 @@ impl Table {
             Self::Scores => "scores",
             Self::Quality => "quality",
             Self::Control => "control",
+            Self::Embeddings => "embeddings",
             Self::Evidence => "evidence",
             Self::Spans => "spans",
             Self::Rejected => "rejected",

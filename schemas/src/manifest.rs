@@ -1,7 +1,7 @@
 //! The manifest: what a run read, decided and wrote. Written last; without it there is no run.
 //!
 //! It holds nothing that differs between two runs of the same version over the same inputs with the same config, except the
-//! number of requests to object stores, if there are any.
+//! number of requests to object stores and that of embeddings that a cache had, if there are any.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +50,9 @@ pub struct Manifest {
     /// What quality decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityRecord>,
+    /// What made embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingRecord>,
     /// What scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<ScorerRecord>,
@@ -318,6 +321,26 @@ pub struct QualityRecord {
     pub quantiles: Vec<f64>,
 }
 
+/// What made embeddings, and of how much.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingRecord {
+    /// Hash of the model's weights, tokenizer and settings.
+    pub fingerprint: String,
+    /// Components of an embedding.
+    pub dimensions: u64,
+    /// Device it ran on.
+    pub device: String,
+    /// Why not on another, if `auto` fell back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_note: Option<String>,
+    /// Rows that have an embedding.
+    pub rows: u64,
+    /// Of these, rows whose text had more tokens than the model takes, so that its end does not count.
+    pub truncated_rows: u64,
+    /// Of the rows, those whose embedding was in the cache.
+    pub cached_rows: u64,
+}
+
 /// What scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScorerRecord {
@@ -328,6 +351,9 @@ pub struct ScorerRecord {
     /// Why not on another, if `auto` fell back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_note: Option<String>,
+    /// What it learned: `classes`, `multi-label` or `regression`.
+    #[serde(default)]
+    pub task: String,
     /// Classes it knows; none in a cold start.
     pub classes: Vec<String>,
     /// Labelled rows it learned from.
@@ -400,7 +426,7 @@ pub struct FilePart {
 }
 
 /// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose
-/// order must not change the manifest (each file has a record of its own), and without the schedule, the lease and `output.commit`.
+/// order must not change the manifest (each file has a record of its own; a model has its fingerprint), and without the schedule, the lease and `output.commit`.
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
     for (section, key) in [
@@ -412,6 +438,8 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         ("quality", "reference"),
         ("score", "reference"),
         ("index", "url"),
+        ("embed", "model"),
+        ("embed", "cache"),
     ] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::columns;
+use crate::config::EmbeddingType;
+
 /// One row per row that could not be read.
 ///
 /// `source` names the file, `row` is its ordinal there from 0, `byte_offset` where it begins in the decompressed file,
@@ -51,4 +54,14 @@ pub fn spans_schema() -> SchemaRef {
         Field::new("rule", DataType::Utf8, false),
         Field::new("first_id", DataType::Utf8, false),
     ]))
+}
+
+/// One row per kept row: the embedding of its text, `dimensions` components of the type `item`, of length 1.
+pub fn embeddings_schema(item: EmbeddingType, dimensions: usize) -> SchemaRef {
+    let item = match item {
+        EmbeddingType::F16 => DataType::Float16,
+        EmbeddingType::F32 => DataType::Float32,
+    };
+    let list = DataType::FixedSizeList(Arc::new(Field::new_list_field(item, false)), dimensions as i32);
+    Arc::new(Schema::new(vec![Field::new(columns::ID, DataType::Utf8, false), Field::new("embedding", list, false)]))
 }

@@ -22,6 +22,7 @@ mod credentials;
 mod decontaminate;
 mod determinism;
 mod documents;
+mod embed;
 mod exit_codes;
 mod faults;
 mod grain;

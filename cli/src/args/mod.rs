@@ -12,7 +12,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_pipeline::run::IfLocked;
-use tamis_schemas::config::{InputFormat, Linkage, Measure, Scope, Strategy, TextDocuments, Unit, UnitAction};
+use tamis_schemas::config::{
+    EmbeddingPrecision, EmbeddingType, Head, InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit,
+    UnitAction,
+};
 use tamis_schemas::preset::Preset;
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
@@ -112,8 +115,12 @@ pub(crate) enum Command {
     Dedup(Dedup),
     /// Show what near-duplicate removal would do at other thresholds
     Tune(Tune),
+    /// Compute the embedding of every row with an encoder
+    Embed(Embed),
     /// Choose the rows to label next
     Select(Select),
+    /// Score rows: what a model learned from labels thinks of each, and how sure it is
+    Score(Score),
     /// Read any input and write it as Parquet
     Convert(Convert),
     /// Bring back the rows of an earlier run as they were read
@@ -391,6 +398,37 @@ pub(crate) struct Tune {
     pub(crate) ignoring: Ignoring,
 }
 
+/// `tamis embed`.
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Folder or URL of a model of the BERT family, or ORG/NAME of the hub
+    ///
+    /// MiniLM, E5, BGE, GTE: model.safetensors, tokenizer.json and config.json. ORG/NAME is looked for in the Hugging Face hub's
+    /// cache on this machine (HF_HUB_CACHE, HF_HOME); nothing is downloaded. Models that want a word before the text get it from a
+    /// template: --text-column "passage: {text}".
+    #[arg(long, value_name = "MODEL", help_heading = "Embeddings")]
+    pub(crate) model: String,
+    /// Type of the components
+    #[arg(long, value_name = "TYPE", value_parser = embedding_type(), default_value = "f16", help_heading = "Embeddings")]
+    pub(crate) embedding_type: EmbeddingType,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Embeddings")]
+    pub(crate) device: String,
+    /// What a CUDA device computes in
+    #[arg(long, value_name = "TYPE", value_parser = embedding_precision(), default_value = "f32", help_heading = "Embeddings")]
+    pub(crate) precision: EmbeddingPrecision,
+    /// Tokens of a text at most [default: what the model says]
+    #[arg(long, value_name = "N", help_heading = "Embeddings")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Embeddings of earlier runs (folder or URL): only new texts are computed
+    ///
+    /// Texts are known by their hash, models by that of their files and settings. The first run makes it, each run adds to it.
+    #[arg(long, value_name = "URL", help_heading = "Embeddings")]
+    pub(crate) cache: Option<String>,
+}
+
 /// `tamis select`.
 #[derive(Debug, Args)]
 pub(crate) struct Select {
@@ -425,6 +463,42 @@ pub(crate) struct Select {
     pub(crate) device: String,
     /// Seed of the scorer and of random choices
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis score`.
+#[derive(Debug, Args)]
+pub(crate) struct Score {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// What scores: builtin, or the folder or URL of an encoder
+    ///
+    /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
+    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say.
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
+    pub(crate) scorer: String,
+    /// Files with the labels to learn from: the id column and the label column
+    ///
+    /// May be the input itself: rows of which the label is null teach nothing.
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the label, in the label files
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
+    pub(crate) label_column: String,
+    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
+    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
+    pub(crate) head: Option<Head>,
+    /// What the labels are
+    ///
+    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
+    /// tamis_quality. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
+    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
+    pub(crate) task: Task,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
+    pub(crate) device: String,
+    /// Seed of the training
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
     pub(crate) seed: u64,
 }
 
@@ -520,8 +594,24 @@ fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
     one_of(&["drop", "cut"])
 }
 
+fn embedding_type() -> impl TypedValueParser<Value = EmbeddingType> {
+    one_of(&["f16", "f32"])
+}
+
+fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
+    one_of(&["f32", "bf16"])
+}
+
 fn strategy() -> impl TypedValueParser<Value = Strategy> {
     one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
+}
+
+fn head() -> impl TypedValueParser<Value = Head> {
+    one_of(&["linear", "mlp"])
+}
+
+fn task() -> impl TypedValueParser<Value = Task> {
+    one_of(&["auto", "classes", "multi-label", "regression"])
 }
 
 /// A parser of names as config files write them. The config types know nothing of clap, so that their names are listed
@@ -541,7 +631,12 @@ mod tests {
 
     #[test]
     fn every_listed_name_is_one_of_the_config() {
-        let base = [("dedup", ["--grain", "line"]), ("select", ["--budget", "1"])];
+        let base = [
+            ("dedup", ["--grain", "line"]),
+            ("embed", ["--model", "m"]),
+            ("select", ["--budget", "1"]),
+            ("score", ["--seed", "0"]),
+        ];
         let mut n_names = 0;
         for (name, required) in base {
             let command = Cli::command();

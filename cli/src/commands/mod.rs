@@ -38,7 +38,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         }
         Command::Dedup(args) => stages("tamis dedup", settings::dedup(args), &args.data, global),
         Command::Tune(args) => tune::run(args, global),
+        Command::Embed(args) => stages("tamis embed", settings::embed(args), &args.data, global),
         Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
+        Command::Score(args) => stages("tamis score", settings::score(args), &args.data, global),
         Command::Convert(args) => stages("tamis convert", settings::convert(args), &args.data, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Runs(args) => dataset::runs(args, global),

@@ -1,4 +1,4 @@
-//! `tamis run`, `dedup`, `select` and `convert`: one pipeline, other stages.
+//! `tamis run`, `dedup`, `embed`, `select`, `score` and `convert`: one pipeline, other stages.
 
 use std::time::{Instant, SystemTime};
 

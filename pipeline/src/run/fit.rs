@@ -14,8 +14,11 @@ use super::labels::{LabelSource, join};
 use super::pass;
 use super::survey::Survey;
 use super::unlabelled::Learnt;
-use crate::score::device::{ResolvedDevice, resolve};
-use crate::score::{BuiltinScorer, BuiltinSettings, LabelledText, ScorerChoice};
+use crate::score::device::{DeviceChoice, resolve};
+use crate::score::encoder::{Encoder, EncoderOptions};
+use crate::score::{
+    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, ScorerChoice, Task,
+};
 use crate::select::LabelledPool;
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
@@ -29,16 +32,16 @@ const SAMPLE_BYTES: usize = 32 << 20;
 
 /// A scorer that is ready, and what the labels say.
 #[derive(Debug)]
-pub(super) struct Fitted {
+pub(super) struct Fitted<'a> {
     /// Its output schema tells what it appends.
-    pub(super) scorer: Box<dyn MapStage>,
+    pub(super) scorer: Box<dyn MapStage + 'a>,
     pub(super) record: ScorerRecord,
     /// What is labelled already, by any of the files.
     pub(super) labels: LabelledPool,
 }
 
 /// Fits the scorer, if the config wants scores or a batch.
-pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted>> {
+pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted<'a>>> {
     if run.config.score.is_none() && run.config.select.is_none() {
         return Ok(None);
     }
@@ -55,16 +58,20 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
         None => None,
     };
     let (scorer, record) = {
-        let nothing = LabelledPool::default();
-        let labels = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
-        match run.plan.scorer {
-            ScorerChoice::Builtin => builtin(run, survey, labels, &score)?,
+        let nothing = (LabelledPool::default(), LabelKind::default());
+        let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
+        let task = task(score.task, *kind, labels);
+        match &run.plan.scorer {
+            ScorerChoice::Builtin => builtin(run, survey, labels, task, score.seed)?,
+            ScorerChoice::Encoder(location) => encoder(run, survey, labels, task, &score, location, stores)?,
             ScorerChoice::Unlabelled(choice) => {
-                let learnt = Learnt::new(choice, &score.reference, score.seed, run, survey, stores)?;
+                let (reference, device) = (&score.reference, run.plan.device);
+                let learnt = Learnt::new(choice, reference, score.seed, device, run, survey, stores)?;
                 let record = ScorerRecord {
-                    name: choice.name().into(),
-                    device: "cpu".into(),
-                    device_note: None,
+                    name: score.scorer.clone(),
+                    device: learnt.device.description,
+                    device_note: learnt.device.fallback_reason,
+                    task: String::new(),
                     classes: Vec::new(),
                     labelled_rows: 0,
                     reference: learnt.reference,
@@ -73,45 +80,96 @@ pub(super) fn fit(run: Run<'_>, survey: &Survey, stores: &Stores) -> Result<Opti
             }
         }
     };
-    let mut labels = of_select.unwrap_or_default();
-    if let Some(of_score) = &of_score {
+    let mut labels = of_select.unwrap_or_default().0;
+    if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
     Ok(Some(Fitted { scorer, record, labels }))
 }
 
 /// The labels of the pool, but for those of contaminated rows.
-fn known(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelledPool> {
-    let mut labels = join(run, survey, source, stores)?;
+fn known(
+    run: Run<'_>,
+    survey: &Survey,
+    source: &LabelSource<'_>,
+    stores: &Stores,
+) -> Result<(LabelledPool, LabelKind)> {
+    let (mut labels, kind) = join(run, survey, source, stores)?;
     if let Some(contaminated) = &survey.contaminated {
         labels.remove(contaminated.rows());
     }
-    Ok(labels)
+    Ok((labels, kind))
 }
 
+fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
+    use tamis_schemas::config::Task as Config;
+    match asked {
+        Config::Auto => Task::of_labels(kind, labels.classes.iter().map(|(name, _)| name.as_str())),
+        Config::Classes => Task::Classes,
+        Config::MultiLabel => Task::MultiLabel,
+        Config::Regression => Task::Regression,
+    }
+}
+
+/// The built-in scorer computes on the CPU, whatever else there is; a device that is asked for must be there all the same.
 fn builtin(
     run: Run<'_>,
     survey: &Survey,
     labels: &LabelledPool,
-    score: &ScoreConfig,
+    task: Task,
+    seed: u64,
 ) -> Result<(Box<dyn MapStage>, ScorerRecord)> {
-    let (labelled, sample) = read_texts(run, survey, labels, score.seed)?;
-    let device = resolve(run.plan.device)?;
-    let settings = BuiltinSettings { seed: score.seed, ..BuiltinSettings::default() };
-    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, &device, run.context)?;
-    let record = record(&scorer, &device);
-    Ok((Box::new(scorer), record))
-}
-
-fn record(scorer: &BuiltinScorer, device: &ResolvedDevice) -> ScorerRecord {
-    ScorerRecord {
+    let device_note = match run.plan.device {
+        DeviceChoice::Cuda(_) => {
+            resolve(run.plan.device)?;
+            Some("the built-in scorer needs no other device".to_owned())
+        }
+        DeviceChoice::Auto | DeviceChoice::Cpu => None,
+    };
+    let (labelled, sample) = read_texts(run, survey, labels, seed)?;
+    let settings = BuiltinSettings { task, seed, ..BuiltinSettings::default() };
+    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
+    let record = ScorerRecord {
         name: "builtin".into(),
-        device: device.description.clone(),
-        device_note: device.fallback_reason.clone(),
+        device: "cpu".into(),
+        device_note,
+        task: task.name().into(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,
         reference: Vec::new(),
-    }
+    };
+    Ok((Box::new(scorer), record))
+}
+
+fn encoder<'a>(
+    run: Run<'a>,
+    survey: &Survey,
+    labels: &LabelledPool,
+    task: Task,
+    score: &ScoreConfig,
+    location: &str,
+    stores: &Stores,
+) -> Result<(Box<dyn MapStage + 'a>, ScorerRecord)> {
+    let device = resolve(run.plan.device)?;
+    let encoder = Encoder::open(location, &EncoderOptions::default(), &device, stores, run.context)?;
+    let name = format!("encoder {}", encoder.fingerprint());
+    let kind = match score.head {
+        None | Some(tamis_schemas::config::Head::Linear) => HeadKind::Linear,
+        Some(tamis_schemas::config::Head::Mlp) => HeadKind::Mlp,
+    };
+    let labelled = if labels.labelled.is_empty() { Vec::new() } else { read_texts(run, survey, labels, score.seed)?.0 };
+    let settings = HeadSettings { kind, task, seed: score.seed, ..HeadSettings::default() };
+    let scorer = EncoderScorer::fit(encoder, &labelled, &settings, run.context)?;
+    let record = ScorerRecord {
+        name,
+        device: device.description,
+        device_note: device.fallback_reason,
+        task: task.name().into(),
+        classes: scorer.classes().to_vec(),
+        labelled_rows: scorer.n_labelled() as u64,
+        reference: Vec::new(),
+    };
+    Ok((Box::new(scorer), record))
 }
 
 /// Texts of the labelled rows, or of a sample of the kept ones if there is no label.

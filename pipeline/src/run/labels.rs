@@ -1,11 +1,13 @@
 //! Label files, and which rows of the pool they speak of.
 
+use arrow::datatypes::DataType;
 use tamis_schemas::columns;
 use tamis_schemas::config::{InputConfig, ScoreConfig, SelectConfig};
 
 use super::Run;
 use super::pass;
 use super::survey::Survey;
+use crate::score::LabelKind;
 use crate::select::{LabelJoin, LabelTable, LabelledPool};
 use crate::source::{Columns, IdSource, Inputs, Request, TextExpression, Types};
 use crate::store::Stores;
@@ -36,8 +38,13 @@ impl<'a> LabelSource<'a> {
 }
 
 /// Reads the label files and finds their rows in the pool.
-pub(super) fn join(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelledPool> {
-    let table = read(run, source, stores)?;
+pub(super) fn join(
+    run: Run<'_>,
+    survey: &Survey,
+    source: &LabelSource<'_>,
+    stores: &Stores,
+) -> Result<(LabelledPool, LabelKind)> {
+    let (table, kind) = read(run, source, stores)?;
     let n_labels = table.len();
     let mut join = LabelJoin::new(table)?;
     run.begin("joining labels");
@@ -56,10 +63,11 @@ pub(super) fn join(run: Run<'_>, survey: &Survey, source: &LabelSource<'_>, stor
             hint: Some("the label files and the pool must name rows by the same ids: see --id-column".into()),
         });
     }
-    Ok(pool)
+    Ok((pool, kind))
 }
 
-fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelTable> {
+/// Reads labels, and says what the column holds.
+fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(LabelTable, LabelKind)> {
     let id = match (source.id_column, &run.plan.id) {
         (Some(name), _) => IdSource::Column(name.to_owned()),
         (None, IdSource::Row) => IdSource::Column(columns::ID.to_owned()),
@@ -67,18 +75,36 @@ fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<Label
     };
     let options = super::plan::source_options(&InputConfig::new(source.paths.to_vec()))?;
     let inputs = Inputs::discover(source.paths, &options, stores, run.context)?;
-    let request = Request {
-        columns: Columns::Named(Vec::new()),
-        text: Some(TextExpression::column(source.label_column)),
-        id: Some(id),
-        rows: None,
-    };
-    let (mut types, mut batches) = (Types::default(), Vec::new());
-    pass::for_each(inputs.survey(&request)?, run.context, Ok, |decoded| {
+    let survey = Request { columns: Columns::All, text: None, id: Some(id.clone()), rows: None };
+    let mut types = Types::default();
+    pass::for_each(inputs.survey(&survey)?, run.context, Ok, |decoded| {
         types.merge(decoded.types);
+        Ok(())
+    })?;
+    let schema = inputs.resolve(types)?;
+    let kind = match schema.schema().fields().find(source.label_column) {
+        Some((_, field)) => kind_of(field.data_type()),
+        None => LabelKind::Text,
+    };
+    // Lists have no text that a row could be rejected for; all else is read as texts are, which says what is wrong.
+    let (columns, text) = match kind {
+        LabelKind::Lists => (Columns::Named(vec![source.label_column.to_owned()]), None),
+        _ => (Columns::Named(Vec::new()), Some(TextExpression::column(source.label_column))),
+    };
+    let request = Request { columns, text, id: Some(id), rows: None };
+    let mut batches = Vec::new();
+    pass::for_each(inputs.scan(&schema, &request)?, run.context, Ok, |decoded| {
         batches.extend(decoded.batches);
         Ok(())
     })?;
-    inputs.resolve(types)?;
-    LabelTable::from_batches(&batches, columns::ID, columns::TEXT)
+    let column = if kind == LabelKind::Lists { source.label_column } else { columns::TEXT };
+    Ok((LabelTable::from_batches(&batches, columns::ID, column)?, kind))
+}
+
+fn kind_of(data_type: &DataType) -> LabelKind {
+    match data_type {
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => LabelKind::Lists,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => LabelKind::Fractions,
+        _ => LabelKind::Text,
+    }
 }

@@ -7,6 +7,7 @@
 
 mod changed;
 mod duplicates;
+mod embed;
 mod fit;
 mod grain;
 mod guards;
@@ -251,9 +252,10 @@ impl Job<'_> {
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
         quality::decide(run, &mut survey, stores, output)?;
+        let embedder = embed::Embedder::open(run, stores)?;
         let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
-        let mut written = write::write(run, &mut survey, fitted.as_ref(), adding.as_mut(), output)?;
+        let mut written = write::write(run, &mut survey, embedder.as_ref(), fitted.as_ref(), adding.as_mut(), output)?;
         let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();
         if let (Some(record), Some(staged)) = (&mut written.index, &staged) {
             (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
@@ -283,6 +285,7 @@ impl Job<'_> {
             index: written.index,
             grain: written.grain,
             quality: survey.quality.map(|quality| quality.record),
+            embedding: written.embedding,
             scorer: written.scorer,
             selection: written.selection,
             tables: output.records().clone(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{
-    Changed, Config, DecontaminateConfig, DeduplicateConfig, GrainConfig, InputConfig, InputFormat, OutputMode,
-    RepetitionConfig, Table, UnitAction,
+    Changed, Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, EmbeddingPrecision, EmbeddingType,
+    GrainConfig, InputConfig, InputFormat, OutputMode, RepetitionConfig, ScoreConfig, Table, UnitAction,
 };
 use tamis_schemas::preset::Candidates;
 
@@ -18,6 +18,7 @@ use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionL
 use crate::dedup::{Bands, Direction, KeepOrder, Linkage, Measure, Normalize, Scope, Settings, Sources};
 use crate::score::ScorerChoice;
 use crate::score::device::DeviceChoice;
+use crate::score::encoder::{EncoderOptions, Precision};
 use crate::source::{Format, IdSource, SourceOptions, TextDocuments, TextExpression, TextPart};
 use crate::{Error, Result};
 
@@ -35,6 +36,7 @@ pub(super) struct Plan {
     pub(super) grain: Option<GrainPlan>,
     pub(super) quality: Option<QualityPlan>,
     pub(super) scorer: ScorerChoice,
+    pub(super) embed: Option<EmbedPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
 }
@@ -47,6 +49,32 @@ pub(super) struct HeldOutPlan {
     pub(super) text: TextExpression,
     pub(super) id: IdSource,
     pub(super) settings: decontaminate::Settings,
+}
+
+/// With which encoder, where, and where earlier results are.
+#[derive(Debug)]
+pub(super) struct EmbedPlan {
+    pub(super) model: String,
+    pub(super) options: EncoderOptions,
+    pub(super) device: DeviceChoice,
+    pub(super) embedding_type: EmbeddingType,
+    pub(super) cache: Option<String>,
+}
+
+impl EmbedPlan {
+    fn new(config: &EmbedConfig) -> Result<Self> {
+        let precision = match config.precision {
+            EmbeddingPrecision::F32 => Precision::F32,
+            EmbeddingPrecision::Bf16 => Precision::Bf16,
+        };
+        Ok(Self {
+            model: config.model.clone(),
+            options: EncoderOptions { max_tokens: config.max_tokens, precision },
+            device: config.device.parse()?,
+            embedding_type: config.embedding_type,
+            cache: config.cache.clone(),
+        })
+    }
 }
 
 impl Plan {
@@ -83,7 +111,8 @@ impl Plan {
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
             quality: config.quality.as_ref().map(QualityPlan::new).transpose()?,
-            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), |score| score.scorer.parse())?,
+            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), scorer)?,
+            embed: config.embed.as_ref().map(EmbedPlan::new).transpose()?,
             device,
             tables: tables(config)?,
         })
@@ -91,7 +120,7 @@ impl Plan {
 
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
-        self.decides_rows() || config.score.is_some() || config.select.is_some()
+        self.decides_rows() || config.embed.is_some() || config.score.is_some() || config.select.is_some()
     }
 
     /// Whether a stage may drop rows.
@@ -116,6 +145,17 @@ impl Plan {
         };
         columns.chain(id).collect()
     }
+}
+
+fn scorer(score: &ScoreConfig) -> Result<ScorerChoice> {
+    let scorer = score.scorer.parse()?;
+    if score.head.is_some() && !matches!(scorer, ScorerChoice::Encoder(_)) {
+        return Err(Error::Config {
+            message: format!("score.head is set, but the scorer `{}` has no embeddings to learn from", score.scorer),
+            hint: Some("leave it out, or name an encoder as score.scorer".into()),
+        });
+    }
+    Ok(scorer)
 }
 
 /// # Errors
@@ -267,15 +307,15 @@ fn check_score(config: &Config) -> Result<()> {
     let refuse = |message: String, hint: &str| Err(Error::Config { message, hint: Some(hint.into()) });
     let choice = match score.scorer.parse()? {
         ScorerChoice::Unlabelled(choice) => choice,
-        ScorerChoice::Builtin if score.reference.is_empty() => return Ok(()),
-        ScorerChoice::Builtin => {
+        ScorerChoice::Builtin | ScorerChoice::Encoder(_) if score.reference.is_empty() => return Ok(()),
+        ScorerChoice::Builtin | ScorerChoice::Encoder(_) => {
             return refuse(
                 format!("score.reference is set, but the scorer `{}` learns from labels", score.scorer),
                 "leave it out, or use the scorer `ngram` or `dsir`",
             );
         }
     };
-    unlabelled::check(choice, "score", &score.reference)?;
+    unlabelled::check(&choice, "score", &score.reference)?;
     if config.select.is_some() {
         return refuse(
             format!("[select] needs probabilities or embeddings, and the scorer `{}` makes neither", score.scorer),
@@ -381,6 +421,7 @@ pub(super) fn id_source(id: Option<&str>) -> IdSource {
 }
 
 fn tables(config: &Config) -> Result<Vec<Table>> {
+    let has_embeddings = config.embed.is_some();
     let (has_scores, has_batch) = (config.score.is_some() || config.select.is_some(), config.select.is_some());
     let has_evidence = config.decontaminate.is_some()
         || config.deduplicate.is_some()
@@ -395,6 +436,7 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
             Table::Quality | Table::Control => config.quality.is_some(),
             Table::Spans => cuts_units(config),
             Table::Scores => has_scores,
+            Table::Embeddings => has_embeddings,
             Table::Batch => has_batch,
         })
         .collect();

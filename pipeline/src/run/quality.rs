@@ -17,6 +17,7 @@ use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
 use crate::quality::{Best, Choice, KeepByScore, Rule};
 use crate::score::Unlabelled;
+use crate::score::device::DeviceChoice;
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, Request};
 use crate::stage::MapStage;
@@ -53,9 +54,12 @@ impl QualityPlan {
                 let name = scorer.as_deref().unwrap_or("ngram");
                 let scorer = Unlabelled::named(name).ok_or_else(|| Error::Config {
                     message: format!("quality.scorer is `{name}`, which is no scorer of quality"),
-                    hint: Some("use \"ngram\" or \"dsir\", or name a column of scores with quality.column".into()),
+                    hint: Some(
+                        "use \"ngram\", \"dsir\" or \"gguf:FILE\", or name a column of scores with quality.column"
+                            .into(),
+                    ),
                 })?;
-                unlabelled::check(scorer, "quality", &config.reference)?;
+                unlabelled::check(&scorer, "quality", &config.reference)?;
                 Source::Scorer(scorer)
             }
         };
@@ -100,7 +104,9 @@ fn rule(config: &QualityConfig, source: &Source) -> Result<Rule> {
     };
     check_ratio("quality.ratio", ratio)?;
     let best = match (config.best, source) {
-        (Some(BestScore::Lowest), _) | (None, Source::Scorer(Unlabelled::Ngram)) => Best::Lowest,
+        (Some(BestScore::Lowest), _) | (None, Source::Scorer(Unlabelled::Ngram | Unlabelled::Causal(_))) => {
+            Best::Lowest
+        }
         (Some(BestScore::Highest) | None, _) => Best::Highest,
     };
     let choice = if config.keep == KeepRule::Top {
@@ -211,8 +217,9 @@ impl Judge {
                 Ok((Self::Column(name.clone()), Vec::new()))
             }
             Source::Scorer(scorer) => {
-                let learnt = Learnt::new(*scorer, &config.reference, config.seed, run, survey, stores)?;
-                Ok((Self::Scorer(*scorer, learnt.scorer), learnt.reference))
+                let (reference, device) = (&config.reference, DeviceChoice::Auto);
+                let learnt = Learnt::new(scorer, reference, config.seed, device, run, survey, stores)?;
+                Ok((Self::Scorer(scorer.clone(), learnt.scorer), learnt.reference))
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Chooser<'a> {
 
 impl<'a> Chooser<'a> {
     /// `None` if the config selects nothing.
-    pub(super) fn new(run: Run<'a>, fitted: &Fitted) -> Result<Option<Self>> {
+    pub(super) fn new(run: Run<'a>, fitted: &Fitted<'_>) -> Result<Option<Self>> {
         let Some(select) = &run.config.select else { return Ok(None) };
         let quota = select.stratum_column.clone().map(|column| Quota { column, max_ratio: select.stratum_max_ratio });
         let settings = SelectSettings {

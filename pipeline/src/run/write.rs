@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Measure, OutputMode, Table};
 use tamis_schemas::manifest::{
-    GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord, ScorerRecord,
-    SelectionRecord, WhatIfPoint,
+    EmbeddingRecord, GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord,
+    ScorerRecord, SelectionRecord, WhatIfPoint,
 };
 
 use super::duplicates::{self, duplicates_field};
+use super::embed::{EmbeddedRows, Embedder, EmbeddingTally};
 use super::fit::Fitted;
 use super::grain::CutRows;
 use super::guards::{Guards, Losses};
@@ -27,6 +28,7 @@ use super::survey::Survey;
 use super::verdict::Verdicts;
 use super::{Run, pass};
 use crate::batch_sort::Key;
+use crate::context::Context;
 use crate::decontaminate::Contaminated;
 use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::index::IndexRows;
@@ -46,6 +48,7 @@ pub(super) struct Written {
     pub(super) losses: Option<LossRecord>,
     pub(super) index: Option<IndexRecord>,
     pub(super) grain: Option<GrainRecord>,
+    pub(super) embedding: Option<EmbeddingRecord>,
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) selection: Option<SelectionRecord>,
 }
@@ -54,7 +57,8 @@ pub(super) struct Written {
 pub(super) fn write(
     run: Run<'_>,
     survey: &mut Survey,
-    fitted: Option<&Fitted>,
+    embedder: Option<&Embedder>,
+    fitted: Option<&Fitted<'_>>,
     adding: Option<&mut Adding>,
     output: &mut Output,
 ) -> Result<Written> {
@@ -76,6 +80,8 @@ pub(super) fn write(
         cutter,
         verdicts: survey.verdicts(),
         index_rows,
+        context: run.context,
+        embedder,
         scorer: fitted.map(|fitted| &*fitted.scorer),
         duplicates,
         source: guards.as_ref().and_then(Guards::source),
@@ -86,7 +92,8 @@ pub(super) fn write(
         carries_rows: [Table::Kept, Table::Dropped, Table::Control].into_iter().any(|table| run.plan.writes(table)),
     };
     let scores = fitted.map(|fitted| score_table(&*fitted.scorer)).transpose()?;
-    let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), output)?;
+    let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), embedder, output)?;
+    let mut tally = embedder.map(|embedder| EmbeddingTally::new(embedder, run.context));
     let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
     let mut written = Written::default();
 
@@ -94,7 +101,8 @@ pub(super) fn write(
     let columns = if router.carries_rows { Columns::All } else { Columns::Named(named_columns(run, &router)) };
     let request = Request {
         columns,
-        text: (fitted.is_some() || index_rows.is_some() || cutter.is_some()).then(|| run.plan.text.clone()),
+        text: (embedder.is_some() || fitted.is_some() || index_rows.is_some() || cutter.is_some())
+            .then(|| run.plan.text.clone()),
         id: has_ids.then(|| run.plan.id.clone()),
         rows: None,
     };
@@ -116,6 +124,8 @@ pub(super) fn write(
                 for (reason, n_rows) in &routed.reasons {
                     *written.dropped_by_reason.entry(reason.clone()).or_default() += n_rows;
                 }
+                let input = &run.inputs.files()[routed.file].url;
+                tables.write(&routed, input)?;
                 if let (Some(guards), Some(tallies)) = (&mut guards, routed.tallies) {
                     guards.observe(tallies)?;
                 }
@@ -130,10 +140,8 @@ pub(super) fn write(
                         contaminated.observe_ids(rows, ids, run.context)?;
                     }
                 }
-                let input = &run.inputs.files()[routed.file].url;
-                tables.write(&routed.kept, routed.scored.as_ref(), input)?;
-                if let (Some(writer), Some(control)) = (&mut tables.control, &routed.control) {
-                    writer.write_part(control, input)?;
+                if let (Some(tally), Some(embedded)) = (&mut tally, routed.embedded) {
+                    tally.observe(embedded)?;
                 }
                 if let Some(writer) = &mut tables.dropped {
                     let places = if sorts { places(&routed.dropped_rows, clusters.as_mut())? } else { Vec::new() };
@@ -168,6 +176,7 @@ pub(super) fn write(
     };
     write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
     written.losses = losses.finish()?;
+    written.embedding = tally.map(EmbeddingTally::finish).transpose()?;
     written.scorer = fitted.map(|fitted| fitted.record.clone());
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
@@ -221,6 +230,8 @@ struct Router<'a> {
     cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
     index_rows: Option<&'a IndexRows>,
+    context: &'a Context,
+    embedder: Option<&'a Embedder>,
     scorer: Option<&'a dyn MapStage>,
     duplicates: Option<DuplicateCounts>,
     source: Option<SourceOf>,
@@ -246,6 +257,7 @@ struct Routed {
     dropped_rows: Vec<u64>,
     spans: Vec<Span>,
     scored: Option<RecordBatch>,
+    embedded: Option<EmbeddedRows>,
     indexed: Option<RecordBatch>,
     ids: Option<(UInt64Array, StringArray)>,
     tallies: Option<Tallies>,
@@ -277,6 +289,7 @@ impl Router<'_> {
             Some(cutter) => cutter.cut(kept)?,
             None => (kept, Vec::new()),
         };
+        let embedded = self.embedder.map(|embedder| embedder.embed(&kept, self.context)).transpose()?;
         let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
         let (n_kept, n_dropped) = (kept.num_rows() as u64, dropped.num_rows() as u64);
@@ -302,6 +315,7 @@ impl Router<'_> {
             dropped_rows,
             spans,
             scored,
+            embedded,
             indexed,
             ids,
             tallies,
@@ -351,6 +365,7 @@ struct Tables<'a> {
     dropped: Option<DroppedWriter>,
     scores: Option<(TableWriter, &'a Carried)>,
     control: Option<TableWriter>,
+    embeddings: Option<TableWriter>,
 }
 
 impl<'a> Tables<'a> {
@@ -360,34 +375,44 @@ impl<'a> Tables<'a> {
         dropped: &Carried,
         control: &Carried,
         scores: Option<&'a Carried>,
+        embedder: Option<&Embedder>,
         output: &mut Output,
     ) -> Result<Self> {
-        let mut open = |table, carried: &Carried| {
-            run.plan.writes(table).then(|| output.table(table, carried.schema().clone())).transpose()
+        let mut open = |table, schema: &SchemaRef| {
+            run.plan.writes(table).then(|| output.table(table, Arc::clone(schema))).transpose()
         };
         let scores = match scores {
-            Some(carried) => open(Table::Scores, carried)?.map(|writer| (writer, carried)),
+            Some(carried) => open(Table::Scores, carried.schema())?.map(|writer| (writer, carried)),
             None => None,
         };
-        let (kept, control) = (open(Table::Kept, kept)?, open(Table::Control, control)?);
+        let embeddings = embedder.map(|embedder| open(Table::Embeddings, embedder.schema())).transpose()?.flatten();
+        let (kept, control) = (open(Table::Kept, kept.schema())?, open(Table::Control, control.schema())?);
         let open = || DroppedWriter::open(run, Table::Dropped, dropped.schema().clone(), output);
-        Ok(Self { kept, dropped: run.plan.writes(Table::Dropped).then(open).transpose()?, scores, control })
+        let dropped = run.plan.writes(Table::Dropped).then(open).transpose()?;
+        Ok(Self { kept, dropped, scores, control, embeddings })
     }
 
     /// Writes rows that are of one input.
-    fn write(&mut self, kept: &RecordBatch, scored: Option<&RecordBatch>, input: &str) -> Result<()> {
+    fn write(&mut self, routed: &Routed, input: &str) -> Result<()> {
         if let Some(writer) = &mut self.kept {
-            writer.write_part(kept, input)?;
+            writer.write_part(&routed.kept, input)?;
         }
-        if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, scored) {
+        if let (Some((writer, carried)), Some(scored)) = (&mut self.scores, &routed.scored) {
             writer.write_part(&carried.project(scored)?, input)?;
+        }
+        if let (Some(writer), Some(embedded)) = (&mut self.embeddings, &routed.embedded) {
+            writer.write_part(&embedded.table, input)?;
+        }
+        if let (Some(writer), Some(control)) = (&mut self.control, &routed.control) {
+            writer.write_part(control, input)?;
         }
         Ok(())
     }
 
     fn finish(self, run: Run<'_>, output: &mut Output) -> Result<()> {
         let scores = self.scores.map(|(writer, _)| writer);
-        for (table, writer) in [(Table::Kept, self.kept), (Table::Scores, scores), (Table::Control, self.control)] {
+        let others = [(Table::Scores, scores), (Table::Control, self.control), (Table::Embeddings, self.embeddings)];
+        for (table, writer) in [(Table::Kept, self.kept)].into_iter().chain(others) {
             if let Some(writer) = writer {
                 output.finish_table(table, writer)?;
             }

@@ -10,17 +10,21 @@ pub enum ScorerChoice {
     /// The built-in scorer.
     #[default]
     Builtin,
-    /// One that learns without labels.
+    /// An encoder of the BERT family with a head: where its model lies.
+    Encoder(String),
+    /// One that needs no labels.
     Unlabelled(Unlabelled),
 }
 
-/// A scorer that learns without labels, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A scorer that needs no labels, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unlabelled {
     /// Bits per byte under a byte n-gram model.
     Ngram,
     /// Importance for a target.
     Dsir,
+    /// Bits per byte under a language model: where its GGUF file lies.
+    Causal(String),
 }
 
 impl Unlabelled {
@@ -29,22 +33,14 @@ impl Unlabelled {
         match name {
             "ngram" => Some(Self::Ngram),
             "dsir" => Some(Self::Dsir),
-            _ => None,
-        }
-    }
-
-    /// Name in config and manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ngram => "ngram",
-            Self::Dsir => "dsir",
+            _ => name.strip_prefix("gguf:").map(|file| Self::Causal(file.to_owned())),
         }
     }
 
     /// The column that it appends.
-    pub fn column(self) -> &'static str {
+    pub fn column(&self) -> &'static str {
         match self {
-            Self::Ngram => columns::BITS_PER_BYTE,
+            Self::Ngram | Self::Causal(_) => columns::BITS_PER_BYTE,
             Self::Dsir => columns::LOG_IMPORTANCE,
         }
     }
@@ -53,13 +49,15 @@ impl Unlabelled {
 impl std::str::FromStr for ScorerChoice {
     type Err = Error;
 
+    /// Reads `builtin`, or the location of a model: what has no other name is one.
     fn from_str(text: &str) -> Result<Self> {
-        if text == "builtin" {
-            return Ok(Self::Builtin);
+        match text {
+            "builtin" => Ok(Self::Builtin),
+            "" => Err(Error::Config {
+                message: "a scorer without a name".into(),
+                hint: Some("use `builtin`, `ngram`, `dsir`, `gguf:FILE`, or the folder or URL of an encoder".into()),
+            }),
+            name => Ok(Unlabelled::named(name).map_or_else(|| Self::Encoder(name.to_owned()), Self::Unlabelled)),
         }
-        Unlabelled::named(text).map(Self::Unlabelled).ok_or_else(|| Error::Config {
-            message: format!("`{text}` is not a scorer"),
-            hint: Some("use `builtin`, `ngram` or `dsir`".into()),
-        })
     }
 }

@@ -1,30 +1,34 @@
 //! Scores: what a model thinks of each text, and how sure it is.
 //!
 //! ```text
-//! labelled texts -> n-grams -> vocabulary -> train (Candle) -> members --\
-//! sample texts   -> n-grams -> frequencies -> projection ----------------+-> BuiltinScorer, a map stage:
-//!                                                                           text -> label, probabilities, margin,
-//!                                                                           entropy, embedding
+//! labels -> Targets (classes, lists of labels, numbers)
+//! texts  -> n-grams ----\                                            /-> label, probabilities, margin, entropy
+//!                        +-> members, out of fold -> temperature -> Answers
+//!                       /                                            \-> quality
 //! ```
 //!
-//! [`device`] finds where training computes; [`BuiltinScorer`] is fitted once, and then maps batches on any thread.
+//! [`device`] finds where models compute; a scorer is fitted once, and then maps batches on any thread.
 
+mod answers;
 pub(crate) mod append;
-mod builtin;
+pub(crate) mod builtin;
+pub(crate) mod cache;
+mod causal;
 mod choice;
 pub mod device;
-mod ensemble;
-mod features;
+pub mod encoder;
+mod head;
 mod importance;
 mod ngram;
-mod projection;
-mod stage;
-#[cfg(test)]
-pub(crate) mod tests;
-mod train;
+mod out_of_fold;
+mod targets;
+mod task;
 
+pub(crate) use answers::top_two;
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
+pub use causal::CausalScorer;
 pub use choice::{ScorerChoice, Unlabelled};
+pub use head::{EncoderScorer, HeadKind, HeadSettings};
 pub use importance::ImportanceScorer;
 pub use ngram::NgramScorer;
-pub(crate) use stage::top_two;
+pub use task::{LabelKind, Task};

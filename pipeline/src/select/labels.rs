@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::datatypes::{DataType as ArrowType, UInt64Type};
 use polars::prelude::*;
 use tamis_schemas::columns;
 
@@ -31,7 +31,7 @@ impl LabelTable {
     pub fn from_batches(batches: &[RecordBatch], id_column: &str, label_column: &str) -> Result<Self> {
         let mut frame = label_frame(Vec::new(), Vec::new())?;
         for batch in batches {
-            let (ids, labels) = (text_column(batch, id_column)?, text_column(batch, label_column)?);
+            let (ids, labels) = (text_column(batch, id_column)?, label_texts(batch, label_column)?);
             let labels = labels.iter().map(|label| label.filter(|label| !label.trim().is_empty())).collect();
             frame.vstack_mut(&label_frame(ids.iter().collect(), labels)?)?;
         }
@@ -80,12 +80,34 @@ fn label_frame(ids: Vec<Option<&str>>, labels: Vec<Option<&str>>) -> Result<Data
     Ok(df!("id" => ids, "label" => labels)?)
 }
 
+/// A column of labels as text; a list is the JSON of its items that are not null, as text.
+fn label_texts(batch: &RecordBatch, name: &str) -> Result<StringArray> {
+    let Some(array) = batch.column_by_name(name) else { return text_column(batch, name) };
+    let lists = match array.data_type() {
+        ArrowType::List(item) | ArrowType::LargeList(item) | ArrowType::FixedSizeList(item, _) => {
+            cast(array, &ArrowType::List(item.clone()))?
+        }
+        _ => return text_column(batch, name),
+    };
+    let lists = lists.as_list::<i32>();
+    let items = cast(lists.values(), &ArrowType::Utf8)?;
+    let items = items.as_string::<i32>();
+    let ranges = lists.value_offsets().windows(2).map(|ends| ends[0] as usize..ends[1] as usize);
+    Ok(ranges
+        .enumerate()
+        .map(|(row, range)| {
+            let of_row: Vec<&str> = range.filter(|&item| items.is_valid(item)).map(|item| items.value(item)).collect();
+            lists.is_valid(row).then(|| serde_json::Value::from(of_row).to_string())
+        })
+        .collect())
+}
+
 /// A column as text.
 pub(super) fn text_column(batch: &RecordBatch, name: &str) -> Result<StringArray> {
     let array = batch
         .column_by_name(name)
         .ok_or_else(|| Error::Column { message: format!("there is no column `{name}`"), hint: None })?;
-    let text = cast(array, &DataType::Utf8).map_err(|_| Error::Column {
+    let text = cast(array, &ArrowType::Utf8).map_err(|_| Error::Column {
         message: format!("column `{name}` has type {}, which has no text form", array.data_type()),
         hint: None,
     })?;
@@ -160,8 +182,8 @@ impl LabelJoin {
 
     /// Sees `tamis_row` and `tamis_id` of a batch of the pool.
     pub fn observe(&mut self, batch: &RecordBatch) -> Result<()> {
-        let rows = required_column(batch, columns::ROW, &DataType::UInt64)?.as_primitive::<UInt64Type>();
-        let ids = required_column(batch, columns::ID, &DataType::Utf8)?.as_string::<i32>();
+        let rows = required_column(batch, columns::ROW, &ArrowType::UInt64)?.as_primitive::<UInt64Type>();
+        let ids = required_column(batch, columns::ID, &ArrowType::Utf8)?.as_string::<i32>();
         self.waiting.vstack_mut(&row_frame(rows.values().to_vec(), ids.iter().collect())?)?;
         self.n_pool += batch.num_rows() as u64;
         if JOIN_ROWS <= self.waiting.height() { self.join() } else { Ok(()) }
@@ -192,7 +214,7 @@ impl LabelJoin {
             .clone()
             .lazy()
             .group_by([col("label")])
-            .agg([len().cast(polars::prelude::DataType::UInt64).alias("n")])
+            .agg([len().cast(DataType::UInt64).alias("n")])
             .sort(["label"], SortMultipleOptions::default())
             .collect()?;
         let rows: Vec<u64> = found.column("row")?.u64()?.into_no_null_iter().collect();

@@ -31,7 +31,7 @@ fn settings(unit: Unit) -> UnitSettings {
 }
 
 fn resources(n_threads: usize, memory_limit_bytes: usize, batch_rows: usize) -> Resources {
-    Resources { n_threads, memory_limit_bytes, batch_rows, temp_dir: None }
+    Resources { n_threads, memory_limit_bytes, batch_rows, ..Resources::default() }
 }
 
 fn id_of(row: usize) -> String {

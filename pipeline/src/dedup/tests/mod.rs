@@ -103,7 +103,7 @@ impl Outcome {
 }
 
 fn resources(n_threads: usize, memory_limit_bytes: usize, batch_rows: usize) -> Resources {
-    Resources { n_threads, memory_limit_bytes, batch_rows, temp_dir: None }
+    Resources { n_threads, memory_limit_bytes, batch_rows, ..Resources::default() }
 }
 
 fn run(documents: &[Document], settings: &Settings) -> Outcome {

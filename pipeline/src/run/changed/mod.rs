@@ -73,7 +73,7 @@ impl Superseded {
         let run = dataset.finished(context, progress)?;
         let mut work = Work::new(&run, changed);
         work.check(changed)?;
-        work.kept_and_scores()?;
+        work.kept_scores_and_embeddings()?;
         work.dropped()?;
         work.check_ids()?;
         work.evidence()?;
@@ -214,8 +214,8 @@ impl<'a> Work<'a> {
     }
 
     /// Rows that are of the changed files, by the parts of each file.
-    fn kept_and_scores(&mut self) -> Result<()> {
-        for table in [Table::Kept, Table::Scores] {
+    fn kept_scores_and_embeddings(&mut self) -> Result<()> {
+        for table in [Table::Kept, Table::Scores, Table::Embeddings] {
             for file in self.files(table) {
                 let rows = rows_of_parts(&file.1.parts, &self.urls);
                 if rows.is_empty() {

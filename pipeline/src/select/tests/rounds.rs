@@ -10,8 +10,7 @@ use super::super::{LabelledPool, SelectSettings, Selection, Strategy};
 use super::context;
 use crate::RowSet;
 use crate::context::Context;
-use crate::score::device::ResolvedDevice;
-use crate::score::tests::banking;
+use crate::score::builtin::tests::banking;
 use crate::score::{BuiltinScorer, BuiltinSettings, LabelledText};
 use crate::stage::{BarrierStage, MapStage};
 
@@ -42,7 +41,7 @@ fn fit(questions: &Questions, labelled: &RowSet, seed: u64, context: &Context) -
         known.map(|(_, (text, label))| LabelledText { text: text.clone(), label: label.clone() }).collect();
     let sample: Vec<String> = questions.pool.iter().map(|row| row.0.clone()).collect();
     let settings = BuiltinSettings { seed, ..BuiltinSettings::default() };
-    BuiltinScorer::fit(&known, &sample, &settings, &ResolvedDevice::cpu(), context).unwrap()
+    BuiltinScorer::fit(&known, &sample, &settings, context).unwrap()
 }
 
 /// Rows of the next batch.

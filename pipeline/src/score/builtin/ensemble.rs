@@ -43,7 +43,7 @@ impl Vocabulary {
 /// A trained member.
 ///
 /// # Shape
-/// `table`: `n_rows * MEMBER_DIMENSIONS`, `head`: `MEMBER_DIMENSIONS * n_classes`, `bias`: `n_classes`; all row by row.
+/// `table`: `n_rows * MEMBER_DIMENSIONS`, `head`: `MEMBER_DIMENSIONS * n_outputs`, `bias`: `n_outputs`; all row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Member {
     pub(super) table: Vec<f32>,
@@ -51,7 +51,7 @@ pub(super) struct Member {
     pub(super) bias: Vec<f32>,
 }
 
-/// Members that answer together, by the mean of their probabilities.
+/// Members that answer together, by the mean of their logits.
 ///
 /// # Determinism
 /// Every sum is taken in the order of the text's features and then of the members: a row's result does not depend on
@@ -60,7 +60,7 @@ pub(super) struct Member {
 pub(super) struct Ensemble {
     vocabulary: Vocabulary,
     n_members: usize,
-    n_classes: usize,
+    n_outputs: usize,
     /// For each row of the vocabulary the vectors of all members, one after the other: one place in memory per feature.
     table: Vec<f32>,
     members: Vec<Member>,
@@ -69,16 +69,16 @@ pub(super) struct Ensemble {
 /// Buffers of [`Ensemble::predict`].
 #[derive(Debug, Default)]
 pub(super) struct Prediction {
-    /// Mean probabilities of the classes.
-    pub(super) probabilities: Vec<f32>,
+    /// Mean outputs of the members.
+    pub(super) outputs: Vec<f32>,
     /// The members' bags one after the other, scaled to length 1.
     pub(super) embedding: Vec<f32>,
-    logits: Vec<f32>,
+    of_member: Vec<f32>,
 }
 
 impl Ensemble {
-    /// Joins members that were trained on one vocabulary and one list of classes.
-    pub(super) fn new(vocabulary: Vocabulary, mut members: Vec<Member>, n_classes: usize) -> Self {
+    /// Joins members that were trained on one vocabulary and one task.
+    pub(super) fn new(vocabulary: Vocabulary, mut members: Vec<Member>, n_outputs: usize) -> Self {
         let mut table = Vec::with_capacity(vocabulary.len() * members.len() * MEMBER_DIMENSIONS);
         for row in 0..vocabulary.len() {
             for member in &members {
@@ -88,7 +88,7 @@ impl Ensemble {
         for member in &mut members {
             member.table = Vec::new();
         }
-        Self { vocabulary, n_members: members.len(), n_classes, table, members }
+        Self { vocabulary, n_members: members.len(), n_outputs, table, members }
     }
 
     /// Length of the embedding.
@@ -110,32 +110,24 @@ impl Ensemble {
         for x in &mut out.embedding {
             *x *= scale;
         }
-        out.probabilities.clear();
-        out.probabilities.resize(self.n_classes, 0.0);
+        out.outputs.clear();
+        out.outputs.resize(self.n_outputs, 0.0);
         for (member, bag) in self.members.iter().zip(out.embedding.chunks_exact(MEMBER_DIMENSIONS)) {
-            out.logits.clone_from(&member.bias);
-            for (x, weights) in bag.iter().zip(member.head.chunks_exact(self.n_classes)) {
-                for (logit, weight) in out.logits.iter_mut().zip(weights) {
-                    *logit += x * weight;
-                }
-            }
-            softmax(&mut out.logits);
-            for (mean, p) in out.probabilities.iter_mut().zip(&out.logits) {
-                *mean += p / self.n_members as f32;
+            outputs_of_bag(member, bag, &mut out.of_member);
+            for (mean, output) in out.outputs.iter_mut().zip(&out.of_member) {
+                *mean += output / self.n_members as f32;
             }
         }
         normalize(&mut out.embedding);
     }
 }
 
-fn softmax(logits: &mut [f32]) {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for logit in &mut *logits {
-        *logit = (*logit - most).exp();
-        sum += *logit;
-    }
-    for logit in logits {
-        *logit /= sum;
+/// What a member says of a bag.
+pub(super) fn outputs_of_bag(member: &Member, bag: &[f32], outputs: &mut Vec<f32>) {
+    outputs.clone_from(&member.bias);
+    for (x, weights) in bag.iter().zip(member.head.chunks_exact(member.bias.len())) {
+        for (output, weight) in outputs.iter_mut().zip(weights) {
+            *output += x * weight;
+        }
     }
 }

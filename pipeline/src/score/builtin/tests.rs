@@ -8,7 +8,6 @@ use arrow::datatypes::{DataType, Float16Type, Float32Type};
 use half::f16;
 use tamis_schemas::columns;
 
-use super::device::ResolvedDevice;
 use super::{BuiltinScorer, BuiltinSettings, LabelledText};
 use crate::Error;
 use crate::context::{Cancel, Context, Resources};
@@ -16,7 +15,7 @@ use crate::stage::MapStage;
 
 /// The committed banking questions as (text, label, is in the test split).
 pub(crate) fn banking() -> Vec<(String, String, bool)> {
-    let text = include_str!("../../../sample-data/banking.jsonl");
+    let text = include_str!("../../../../sample-data/banking.jsonl");
     text.lines()
         .map(|line| {
             let row: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -39,7 +38,7 @@ fn labelled(n: usize) -> Vec<LabelledText> {
 fn fit(labelled: &[LabelledText], n_threads: usize) -> BuiltinScorer {
     let sample: Vec<String> = banking().into_iter().take(100).map(|row| row.0).collect();
     let settings = BuiltinSettings::default();
-    BuiltinScorer::fit(labelled, &sample, &settings, &ResolvedDevice::cpu(), &context(n_threads)).unwrap()
+    BuiltinScorer::fit(labelled, &sample, &settings, &context(n_threads)).unwrap()
 }
 
 fn batch(texts: &[&str]) -> RecordBatch {
@@ -133,7 +132,7 @@ fn the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_in_any_order()
     let reversed: Vec<_> = labelled.iter().rev().cloned().collect();
     assert_eq!(check_stage(&fit(&reversed, 2)), of_one_thread);
     let settings = BuiltinSettings { seed: 1, ..BuiltinSettings::default() };
-    let other = BuiltinScorer::fit(&labelled, &[], &settings, &ResolvedDevice::cpu(), &context(1)).unwrap();
+    let other = BuiltinScorer::fit(&labelled, &[], &settings, &context(1)).unwrap();
     assert_ne!(check_stage(&other), of_one_thread);
 }
 
@@ -160,18 +159,18 @@ fn learns_the_banking_questions() {
 #[test]
 fn errors_say_what_is_wrong() {
     let settings = BuiltinSettings { n_members: 0, ..BuiltinSettings::default() };
-    let error = BuiltinScorer::fit(&labelled(40), &[], &settings, &ResolvedDevice::cpu(), &context(1)).unwrap_err();
+    let error = BuiltinScorer::fit(&labelled(40), &[], &settings, &context(1)).unwrap_err();
     assert!(matches!(error, Error::Config { .. }), "{error:?}");
 
     let small = Resources { memory_limit_bytes: 1 << 20, ..Resources::default() };
     let small = Context::new(&small, Cancel::default()).unwrap();
     let settings = BuiltinSettings::default();
-    let error = BuiltinScorer::fit(&labelled(200), &[], &settings, &ResolvedDevice::cpu(), &small).unwrap_err();
+    let error = BuiltinScorer::fit(&labelled(200), &[], &settings, &small).unwrap_err();
     assert!(matches!(error, Error::OverBudget { stage: "scorer", .. }), "{error:?}");
 
     let stopped = context(1);
     stopped.cancel.cancel();
-    let error = BuiltinScorer::fit(&labelled(40), &[], &settings, &ResolvedDevice::cpu(), &stopped).unwrap_err();
+    let error = BuiltinScorer::fit(&labelled(40), &[], &settings, &stopped).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error:?}");
 
     let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![1]));

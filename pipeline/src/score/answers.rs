@@ -1,0 +1,178 @@
+//! The columns that a scorer appends, made of what its model says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, StringArray};
+use arrow::datatypes::{DataType, Field};
+use half::f16;
+use tamis_schemas::columns;
+
+use super::targets::{Kind, Scale, Targets, sigmoid, softmax};
+use crate::Result;
+
+/// What the outputs of a model mean.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answers {
+    names: Vec<String>,
+    meaning: Meaning,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Meaning {
+    /// Nothing was learned.
+    Nothing,
+    /// One class is all there is.
+    OneClass,
+    /// Logits of classes, divided by a temperature.
+    Classes(f32),
+    /// Logits of labels, divided by a temperature.
+    MultiLabel(f32),
+    Regression(Scale),
+}
+
+impl Answers {
+    /// Of a scorer that had nothing to tell apart: no label, or one class only.
+    pub(super) fn untrained(targets: Targets) -> Self {
+        let meaning = if targets.names.is_empty() { Meaning::Nothing } else { Meaning::OneClass };
+        Self { names: targets.names, meaning }
+    }
+
+    /// Of a model that was trained on `targets`.
+    pub(super) fn new(targets: &Targets, temperature: f32) -> Self {
+        let meaning = match targets.kind {
+            Kind::Classes { .. } => Meaning::Classes(temperature),
+            Kind::MultiLabel { .. } => Meaning::MultiLabel(temperature),
+            Kind::Regression { scale, .. } => Meaning::Regression(scale),
+        };
+        Self { names: targets.names.clone(), meaning }
+    }
+
+    /// Names of the classes or labels, sorted.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The columns, in order; the embedding is not among them.
+    pub(super) fn fields(&self) -> Vec<Field> {
+        if let Meaning::Regression(_) = self.meaning {
+            return vec![Field::new(columns::QUALITY, DataType::Float32, false)];
+        }
+        let mut fields = vec![Field::new(columns::LABEL, DataType::Utf8, true)];
+        if !self.names.is_empty() {
+            let names = serde_json::Value::from(self.names.clone()).to_string();
+            let metadata = HashMap::from([(columns::CLASSES_KEY.to_owned(), names)]);
+            let probabilities = list_of(DataType::Float32, self.names.len());
+            fields.push(Field::new(columns::PROBABILITIES, probabilities, false).with_metadata(metadata));
+        }
+        fields.push(Field::new(columns::MARGIN, DataType::Float32, true));
+        fields.push(Field::new(columns::ENTROPY, DataType::Float32, true));
+        fields
+    }
+
+    /// The columns of `n_rows` rows; the outputs of the model lie row by row, and there are none where it has none.
+    pub(super) fn columns(&self, mut outputs: Vec<f32>, n_rows: usize) -> Result<Vec<ArrayRef>> {
+        match self.meaning {
+            Meaning::Nothing => {
+                let nulls: ArrayRef = Arc::new(Float32Array::new_null(n_rows));
+                Ok(vec![Arc::new(StringArray::new_null(n_rows)), nulls.clone(), nulls])
+            }
+            Meaning::OneClass => {
+                let labels = StringArray::from_iter_values(std::iter::repeat_n(&self.names[0], n_rows));
+                let ones: ArrayRef = Arc::new(Float32Array::from(vec![1.0; n_rows]));
+                let zeros = Arc::new(Float32Array::from(vec![0.0; n_rows]));
+                let probabilities = fixed_size_list(DataType::Float32, 1, ones.clone())?;
+                Ok(vec![Arc::new(labels), probabilities, ones, zeros])
+            }
+            Meaning::Classes(temperature) => {
+                for row in outputs.chunks_exact_mut(self.names.len()) {
+                    row.iter_mut().for_each(|output| *output /= temperature);
+                    softmax(row);
+                }
+                self.of_probabilities(outputs, |row| {
+                    let [first, second] = top_two(row);
+                    (self.names[first].clone(), row[first] - row[second], normalized_entropy(row))
+                })
+            }
+            Meaning::MultiLabel(temperature) => {
+                outputs.iter_mut().for_each(|output| *output = sigmoid(*output / temperature));
+                self.of_probabilities(outputs, |row| {
+                    let likely = row.iter().zip(&self.names).filter(|(p, _)| 0.5 <= **p);
+                    let names: Vec<&str> = likely.map(|(_, name)| name.as_str()).collect();
+                    let margin = row.iter().map(|p| (2.0 * p - 1.0).abs()).fold(1.0, f32::min);
+                    (names.join(";"), margin, mean_entropy(row))
+                })
+            }
+            Meaning::Regression(scale) => {
+                let number = |output: &f32| (output * scale.deviation + scale.mean).clamp(scale.least, scale.most);
+                Ok(vec![Arc::new(outputs.iter().map(number).collect::<Float32Array>())])
+            }
+        }
+    }
+
+    /// Label, margin and entropy of each row by `describe`.
+    fn of_probabilities(
+        &self,
+        probabilities: Vec<f32>,
+        describe: impl Fn(&[f32]) -> (String, f32, f32),
+    ) -> Result<Vec<ArrayRef>> {
+        let n_rows = probabilities.len() / self.names.len();
+        let (mut labels, mut margins, mut entropies) = (Vec::new(), Vec::new(), Vec::new());
+        labels.reserve(n_rows);
+        for row in probabilities.chunks_exact(self.names.len()) {
+            let (label, margin, entropy) = describe(row);
+            labels.push(label);
+            margins.push(margin);
+            entropies.push(entropy);
+        }
+        Ok(vec![
+            Arc::new(StringArray::from_iter_values(labels)),
+            fixed_size_list(DataType::Float32, self.names.len(), Arc::new(Float32Array::from(probabilities)))?,
+            Arc::new(Float32Array::from(margins)),
+            Arc::new(Float32Array::from(entropies)),
+        ])
+    }
+}
+
+/// Column of embeddings of a length.
+pub(super) fn embedding_field(dimensions: usize) -> Field {
+    Field::new(columns::EMBEDDING, list_of(DataType::Float16, dimensions), false)
+}
+
+/// Embeddings that lie row by row.
+pub(super) fn embeddings(values: Vec<f16>, dimensions: usize) -> Result<ArrayRef> {
+    fixed_size_list(DataType::Float16, dimensions, Arc::new(Float16Array::from(values)))
+}
+
+/// Indices of the highest and the second highest probability; of equals the earlier one. Equal indices if there is one.
+pub(crate) fn top_two(probabilities: &[f32]) -> [usize; 2] {
+    let best_but = |skipped: Option<usize>| {
+        (0..probabilities.len())
+            .filter(|&index| Some(index) != skipped)
+            .reduce(|best, index| if probabilities[best] < probabilities[index] { index } else { best })
+    };
+    let first = best_but(None).unwrap_or(0);
+    [first, best_but(Some(first)).unwrap_or(first)]
+}
+
+/// Entropy of the probabilities over that of as many equal ones, 0..=1.
+fn normalized_entropy(probabilities: &[f32]) -> f32 {
+    let entropy: f32 = probabilities.iter().filter(|&&p| 0.0 < p).map(|p| -p * p.ln()).sum();
+    (entropy / (probabilities.len() as f32).ln()).clamp(0.0, 1.0)
+}
+
+/// Mean over labels of the entropy of having it or not, in bits, 0..=1.
+fn mean_entropy(probabilities: &[f32]) -> f32 {
+    let part = |p: f32| if 0.0 < p { -p * p.log2() } else { 0.0 };
+    let sum: f32 = probabilities.iter().map(|&p| part(p) + part(1.0 - p)).sum();
+    (sum / probabilities.len() as f32).clamp(0.0, 1.0)
+}
+
+fn list_of(item: DataType, length: usize) -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new_list_field(item, false)), length as i32)
+}
+
+fn fixed_size_list(item: DataType, length: usize, values: ArrayRef) -> Result<ArrayRef> {
+    let field = Arc::new(Field::new_list_field(item, false));
+    Ok(Arc::new(FixedSizeListArray::try_new(field, length as i32, values, None)?))
+}

@@ -1,0 +1,168 @@
+//! The built-in scorer: learns from the labels at hand in seconds, needs no download, and embeds without labels too.
+
+mod ensemble;
+mod features;
+mod projection;
+mod stage;
+#[cfg(test)]
+pub(crate) mod tests;
+mod train;
+
+use self::ensemble::{Ensemble, MEMBER_DIMENSIONS, Vocabulary};
+use self::features::FeatureHasher;
+use self::projection::Projection;
+use self::train::{Corpus, MemberTrainer};
+use super::answers::Answers;
+use super::out_of_fold;
+use super::targets::Targets;
+use super::task::Task;
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::{Error, Result};
+
+/// Settings of the built-in scorer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltinSettings {
+    /// What the labels are.
+    pub task: Task,
+    /// Seed of initial weights, shuffles and projections.
+    pub seed: u64,
+    /// Members of the ensemble.
+    pub n_members: usize,
+    /// Features of a text that are looked at: the first ones, about 17 for each word.
+    pub max_features: usize,
+    /// How much louder rare classes are in training: 0 not at all, 1 until all classes weigh the same. On TREC-6, with
+    /// one rare class of six, 1000 labels give an accuracy of 0.80 at 0, 0.77 at 0.5 and 0.70 at 1.
+    pub balance: f64,
+}
+
+impl Default for BuiltinSettings {
+    fn default() -> Self {
+        Self { task: Task::Classes, seed: 0, n_members: 5, max_features: 4096, balance: 0.25 }
+    }
+}
+
+/// A text with the label that someone gave it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LabelledText {
+    /// The text.
+    pub text: String,
+    /// The label, as [`Task`] reads it.
+    pub label: String,
+}
+
+/// What the labels allow.
+#[derive(Debug)]
+enum Model {
+    /// No label, or one class only: nothing but an embedding.
+    Untrained(Projection),
+    /// Something to tell apart.
+    Trained(Ensemble),
+}
+
+/// A fitted scorer; a [`MapStage`](crate::stage::MapStage) that appends labels, probabilities and embeddings.
+///
+/// | labels | `tamis_label` | `tamis_probabilities` | `tamis_margin`, `tamis_entropy` | `tamis_embedding` |
+/// | --- | --- | --- | --- | --- |
+/// | none | null | absent | null | 128 components of projected TF-IDF |
+/// | of one class | that class | 1 | 1, 0 | 128 components of projected TF-IDF |
+/// | of two or more | most probable | of the mean logits | of the probabilities | 32 components per member |
+/// | lists | those from 0.5 on, `;` between them | one by one | of the least sure label, mean over labels | 32 components per member |
+/// | numbers | absent, instead `tamis_quality` | absent | absent | 32 components per member |
+#[derive(Debug)]
+pub struct BuiltinScorer {
+    model: Model,
+    answers: Answers,
+    max_features: usize,
+    n_labelled: usize,
+    /// For the table of a trained model.
+    _reservation: Reservation,
+}
+
+impl BuiltinScorer {
+    /// Learns from `labelled`, or, if they tell nothing apart, the frequencies of features from `sample`.
+    ///
+    /// # Cost
+    /// 5,000 questions or film reviews of a sentence take one to four seconds on two cores. Training asks the budget for
+    /// up to 350 MB, for labelled texts that between them have every feature; most have a tenth of that.
+    ///
+    /// # Determinism
+    /// A function of the arguments, whatever the number of threads and the order of `labelled` and `sample`.
+    ///
+    /// # Errors
+    /// `Error::Config` for a label that the task cannot have, `Error::OverBudget`, `Error::Interrupted`.
+    pub fn fit(
+        labelled: &[LabelledText],
+        sample: &[String],
+        settings: &BuiltinSettings,
+        context: &Context,
+    ) -> Result<Self> {
+        if settings.n_members == 0 {
+            return Err(Error::config("a scorer needs at least one member"));
+        }
+        let mut labelled: Vec<&LabelledText> = labelled.iter().collect();
+        labelled.sort_unstable();
+        let labels = labelled.iter().map(|one| one.label.as_str());
+        let targets = Targets::new(settings.task, labels, settings.balance)?;
+        let mut hasher = FeatureHasher::new(settings.max_features);
+        let mut reservation = context.budget.reserve("scorer");
+        let (model, answers) = if targets.tells_apart() {
+            let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
+            let (ensemble, temperature) = train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
+            (Model::Trained(ensemble), Answers::new(&targets, temperature))
+        } else {
+            let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
+            (Model::Untrained(projection), Answers::untrained(targets))
+        };
+        let n_labelled = labelled.len();
+        Ok(Self { model, answers, max_features: settings.max_features, n_labelled, _reservation: reservation })
+    }
+
+    /// Names of the classes, sorted.
+    pub fn classes(&self) -> &[String] {
+        self.answers.names()
+    }
+
+    /// Number of labelled texts it was fitted on.
+    pub fn n_labelled(&self) -> usize {
+        self.n_labelled
+    }
+}
+
+fn train(
+    texts: &[&str],
+    targets: &Targets,
+    settings: &BuiltinSettings,
+    hasher: &mut FeatureHasher,
+    context: &Context,
+    reservation: &mut Reservation,
+) -> Result<(Ensemble, f32)> {
+    let mut buckets: Vec<u32> = Vec::new();
+    for text in texts {
+        buckets.extend_from_slice(hasher.buckets(text));
+        if (1 << 22) < buckets.len() {
+            buckets.sort_unstable();
+            buckets.dedup();
+        }
+    }
+    buckets.sort_unstable();
+    buckets.dedup();
+    let vocabulary = Vocabulary::new(&buckets);
+    let mut corpus = Corpus::new(vocabulary.len());
+    for text in texts {
+        let buckets = hasher.buckets(text);
+        buckets.sort_unstable();
+        let rows: Vec<u32> =
+            buckets.iter().filter_map(|&bucket| vocabulary.row(bucket)).map(|row| row as u32).collect();
+        corpus.push(&rows);
+    }
+    // The tables of all members, and the joined one; those of the folds are gone by then.
+    let table_bytes = vocabulary.len() * MEMBER_DIMENSIONS * size_of::<f32>();
+    reservation.grow(corpus.memory_bytes() + 2 * table_bytes * settings.n_members)?;
+    let trainer = MemberTrainer::new(&corpus, targets, &context.cancel);
+    let fit = out_of_fold::fit(&trainer, targets, settings.n_members, settings.seed, context)?;
+    let ensemble = Ensemble::new(vocabulary, fit.members, targets.n_outputs());
+    reservation.free();
+    reservation.grow(table_bytes * settings.n_members)?;
+    Ok((ensemble, fit.temperature))
+}

@@ -1,0 +1,70 @@
+//! The fitted scorer as a row-local stage.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use half::f16;
+use tamis_schemas::columns;
+
+use super::ensemble::Prediction;
+use super::features::FeatureHasher;
+use super::projection::PROJECTED_DIMENSIONS;
+use super::{BuiltinScorer, Model};
+use crate::Result;
+use crate::score::answers::{embedding_field, embeddings};
+use crate::score::append::{append_columns, append_fields, required_column};
+use crate::stage::MapStage;
+
+impl MapStage for BuiltinScorer {
+    fn name(&self) -> &'static str {
+        "score"
+    }
+
+    fn output_schema(&self, input: &SchemaRef) -> Result<SchemaRef> {
+        Ok(append_fields(input, &self.fields()))
+    }
+
+    /// Scores `tamis_text`; a row's result is its own, whatever else is in the batch.
+    fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let texts = required_column(&batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>();
+        let mut hasher = FeatureHasher::new(self.max_features);
+        let (mut outputs, mut vectors) = (Vec::new(), Vec::with_capacity(texts.len() * self.dimensions()));
+        let mut prediction = Prediction::default();
+        let mut projected = [0.0; PROJECTED_DIMENSIONS];
+        for text in texts {
+            let buckets = hasher.buckets(text.unwrap_or_default());
+            let vector = match &self.model {
+                Model::Untrained(projection) => {
+                    projection.embed(buckets, &mut projected);
+                    &projected[..]
+                }
+                Model::Trained(ensemble) => {
+                    ensemble.predict(buckets, &mut prediction);
+                    outputs.extend_from_slice(&prediction.outputs);
+                    &prediction.embedding
+                }
+            };
+            vectors.extend(vector.iter().map(|&x| f16::from_f32(x)));
+        }
+        let mut arrays = self.answers.columns(outputs, texts.len())?;
+        arrays.push(embeddings(vectors, self.dimensions())?);
+        append_columns(&batch, &self.fields(), arrays)
+    }
+}
+
+impl BuiltinScorer {
+    /// Number of components of `tamis_embedding`.
+    pub fn dimensions(&self) -> usize {
+        match &self.model {
+            Model::Untrained(_) => PROJECTED_DIMENSIONS,
+            Model::Trained(ensemble) => ensemble.dimensions(),
+        }
+    }
+
+    /// The columns that are appended, in order.
+    fn fields(&self) -> Vec<FieldRef> {
+        let embedding = embedding_field(self.dimensions());
+        self.answers.fields().into_iter().chain([embedding]).map(Arc::new).collect()
+    }
+}

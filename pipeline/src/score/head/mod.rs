@@ -1,0 +1,143 @@
+//! Heads: small models that learn from labels what embeddings, which stay as they are, say.
+
+mod network;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use self::network::{Network, NetworkTrainer};
+use super::answers::Answers;
+use super::out_of_fold;
+use super::targets::Targets;
+use super::task::Task;
+use crate::context::Context;
+use crate::{Error, Result};
+
+pub use stage::EncoderScorer;
+
+/// What lies between embedding and answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeadKind {
+    /// Weights.
+    #[default]
+    Linear,
+    /// A hidden layer of 128 rectified units.
+    Mlp,
+}
+
+/// Settings of a [`Head`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadSettings {
+    /// What it is.
+    pub kind: HeadKind,
+    /// What the labels are.
+    pub task: Task,
+    /// Seed of initial weights and shuffles.
+    pub seed: u64,
+    /// Members of the ensemble.
+    pub n_members: usize,
+    /// How much louder rare classes are in training: 0 not at all, 1 until all classes weigh the same.
+    pub balance: f64,
+}
+
+impl Default for HeadSettings {
+    fn default() -> Self {
+        Self { kind: HeadKind::Linear, task: Task::Classes, seed: 0, n_members: 5, balance: 0.25 }
+    }
+}
+
+/// An ensemble of small networks over embeddings.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// None where labels tell nothing apart.
+    members: Vec<Network>,
+    answers: Answers,
+    scale: InputScale,
+}
+
+/// Each component of the embeddings less its mean, over its deviation.
+#[derive(Debug)]
+struct InputScale {
+    means: Vec<f32>,
+    inverse_deviations: Vec<f32>,
+}
+
+impl Head {
+    /// Learns from embeddings of `labels.len()` texts, which lie row by row.
+    ///
+    /// # Determinism
+    /// A function of the arguments for one instruction set, whatever the number of threads.
+    ///
+    /// # Errors
+    /// `Error::Config` for a label that the task cannot have, or an embedding that is not finite; `Error::Interrupted`.
+    pub(super) fn fit(
+        embeddings: &[f32],
+        dimensions: usize,
+        labels: &[&str],
+        settings: &HeadSettings,
+        context: &Context,
+    ) -> Result<Self> {
+        if settings.n_members == 0 {
+            return Err(Error::config("a head needs at least one member"));
+        }
+        if embeddings.len() != dimensions * labels.len() {
+            return Err(Error::Invariant(format!("{} labels, {} components", labels.len(), embeddings.len())));
+        }
+        if embeddings.iter().any(|x| !x.is_finite()) {
+            return Err(Error::config("an embedding of a labelled text is not finite"));
+        }
+        let targets = Targets::new(settings.task, labels.iter().copied(), settings.balance)?;
+        let scale = InputScale::of(embeddings, dimensions);
+        if !targets.tells_apart() {
+            return Ok(Self { members: Vec::new(), answers: Answers::untrained(targets), scale });
+        }
+        let mut reservation = context.budget.reserve("scorer");
+        reservation.grow(size_of_val(embeddings))?;
+        let inputs: Vec<f32> = embeddings.chunks_exact(dimensions).flat_map(|row| scale.apply(row)).collect();
+        let trainer = NetworkTrainer::new(settings.kind, &inputs, dimensions, &targets, &context.cancel);
+        let fit = out_of_fold::fit(&trainer, &targets, settings.n_members, settings.seed, context)?;
+        Ok(Self { members: fit.members, answers: Answers::new(&targets, fit.temperature), scale })
+    }
+
+    /// Mean outputs of the members for an embedding; none where nothing was learned.
+    fn outputs(&self, embedding: &[f32]) -> Vec<f32> {
+        let input = self.scale.apply(embedding);
+        let mut mean = Vec::new();
+        for member in &self.members {
+            let outputs = member.outputs(&input);
+            mean.resize(outputs.len(), 0.0);
+            for (mean, output) in mean.iter_mut().zip(outputs) {
+                *mean += output / self.members.len() as f32;
+            }
+        }
+        mean
+    }
+}
+
+impl InputScale {
+    fn of(embeddings: &[f32], dimensions: usize) -> Self {
+        let n_rows = (embeddings.len() / dimensions.max(1)).max(1) as f64;
+        let (mut sums, mut squares) = (vec![0.0f64; dimensions], vec![0.0f64; dimensions]);
+        for row in embeddings.chunks_exact(dimensions.max(1)) {
+            for (sum, &x) in sums.iter_mut().zip(row) {
+                *sum += f64::from(x);
+            }
+        }
+        for row in embeddings.chunks_exact(dimensions.max(1)) {
+            for ((square, sum), &x) in squares.iter_mut().zip(&sums).zip(row) {
+                *square += (f64::from(x) - sum / n_rows).powi(2);
+            }
+        }
+        // What hardly varies says nothing, and is not to be made loud by dividing.
+        let of_square = |square: &f64| (1.0 / ((square / n_rows).sqrt() + 1e-3)) as f32;
+        Self {
+            means: sums.iter().map(|sum| (sum / n_rows) as f32).collect(),
+            inverse_deviations: squares.iter().map(of_square).collect(),
+        }
+    }
+
+    fn apply(&self, embedding: &[f32]) -> Vec<f32> {
+        let scales = self.means.iter().zip(&self.inverse_deviations);
+        embedding.iter().zip(scales).map(|(x, (mean, inverse))| (x - mean) * inverse).collect()
+    }
+}
