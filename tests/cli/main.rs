@@ -43,6 +43,7 @@ mod restore;
 mod s3;
 mod schedule;
 mod scope;
+mod score;
 mod select;
 mod tiers;
 mod tune;

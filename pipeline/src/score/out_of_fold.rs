@@ -119,7 +119,8 @@ fn choose<T: Trainable>(trainer: &T, targets: &Targets, seed: u64) -> Result<(us
             Kind::Regression { .. } => 1.0,
         };
         let loss = loss_at(temperature);
-        if loss < best.0 {
+        // Of equals the most passes: where nothing is known, too few are the greater risk.
+        if loss <= best.0 {
             best = (loss, index, temperature);
         }
     }

@@ -11,6 +11,7 @@ use tamis_schemas::columns;
 use super::{BuiltinScorer, BuiltinSettings, LabelledText};
 use crate::Error;
 use crate::context::{Cancel, Context, Resources};
+use crate::score::Task;
 use crate::stage::MapStage;
 
 /// The committed banking questions as (text, label, is in the test split).
@@ -180,4 +181,95 @@ fn errors_say_what_is_wrong() {
         matches!(&error, Error::Column { message, .. } if message.contains(&DataType::UInt64.to_string())),
         "{error:?}"
     );
+}
+
+fn fit_task(task: Task, rows: &[(&str, &str)]) -> BuiltinScorer {
+    let labelled: Vec<_> =
+        rows.iter().map(|&(text, label)| LabelledText { text: text.into(), label: label.into() }).collect();
+    let settings = BuiltinSettings { task, ..BuiltinSettings::default() };
+    BuiltinScorer::fit(&labelled, &[], &settings, &context(2)).unwrap()
+}
+
+/// What holds of the columns of every scorer: numbers are finite, probabilities lie in 0..=1.
+fn check_numbers(scored: &RecordBatch) {
+    for name in [columns::MARGIN, columns::ENTROPY, columns::QUALITY] {
+        let Some(column) = scored.column_by_name(name) else { continue };
+        assert!(column.as_primitive::<Float32Type>().iter().flatten().all(f32::is_finite), "{name}");
+    }
+    if let Some(lists) = scored.column_by_name(columns::PROBABILITIES) {
+        let values = lists.as_fixed_size_list().values().as_primitive::<Float32Type>();
+        assert!(values.values().iter().all(|p| (0.0..=1.0).contains(p)));
+    }
+}
+
+#[test]
+fn odd_labels_are_no_trouble() {
+    let long = "one two three ".repeat(750_000);
+    for task in [Task::Classes, Task::MultiLabel, Task::Regression] {
+        for rows in [
+            &[][..],
+            &[("a", "1")],
+            &[("", "1"), ("", "2")],
+            &[("same", "1"), ("same", "2"), ("same", "1"), ("same", "2")],
+            &[("x", "1"), ("y", "1"), ("z", "2")],
+            &[(&long, "1"), ("short", "2")],
+            &[("same", "3"); 60],
+        ] {
+            check_numbers(&check_stage(&fit_task(task, rows)));
+        }
+        let alone: Vec<(&str, &str)> = (0..80).map(|n| ("text of many", if n == 7 { "5" } else { "4" })).collect();
+        check_numbers(&check_stage(&fit_task(task, &alone)));
+    }
+    let scored = fit(&labelled(200), 2).apply(batch(&[&long, "", "x"])).unwrap();
+    check_numbers(&scored);
+}
+
+/// Probabilities of labels are one by one: a text that says both has both.
+#[test]
+fn several_labels_do_not_share_a_probability() {
+    let texts = [
+        ("green grass", "green"),
+        ("loud drum", "loud"),
+        ("green drum so loud", "[\"green\",\"loud\"]"),
+        ("plain", "[]"),
+    ];
+    let rows: Vec<(&str, &str)> = texts.iter().copied().cycle().take(120).collect();
+    let scored = fit_task(Task::MultiLabel, &rows).apply(batch(&texts.map(|(text, _)| text))).unwrap();
+    let labels: Vec<_> = scored.column_by_name(columns::LABEL).unwrap().as_string::<i32>().iter().flatten().collect();
+    assert_eq!(labels, ["green", "loud", "green;loud", ""]);
+    let lists = scored.column_by_name(columns::PROBABILITIES).unwrap().as_fixed_size_list().value(2);
+    assert!(lists.as_primitive::<Float32Type>().values().iter().sum::<f32>() > 1.2);
+}
+
+/// The length of a question in words: of its variance, a tenth at least is explained.
+#[test]
+fn learns_numbers_between_the_least_and_the_most() {
+    let number = |text: &str| (text.split(' ').count() as f32).min(20.0);
+    let rows = banking();
+    let labelled: Vec<_> = rows
+        .iter()
+        .filter(|row| !row.2)
+        .map(|(text, _, _)| LabelledText { text: text.clone(), label: number(text).to_string() })
+        .collect();
+    let settings = BuiltinSettings { task: Task::Regression, ..BuiltinSettings::default() };
+    let scorer = BuiltinScorer::fit(&labelled, &[], &settings, &context(2)).unwrap();
+    let test: Vec<&str> = rows.iter().filter(|row| row.2).map(|row| row.0.as_str()).collect();
+    let scored = scorer.apply(batch(&test)).unwrap();
+    assert!(scored.column_by_name(columns::LABEL).is_none());
+    let predicted = scored.column_by_name(columns::QUALITY).unwrap().as_primitive::<Float32Type>().values().to_vec();
+    assert!(predicted.iter().all(|x| (1.0..=20.0).contains(x)));
+    let mean = test.iter().map(|text| number(text)).sum::<f32>() / test.len() as f32;
+    let squares = |of: &dyn Fn(usize) -> f32| (0..test.len()).map(|i| (number(test[i]) - of(i)).powi(2)).sum::<f32>();
+    let unexplained = squares(&|i| predicted[i]) / squares(&|_| mean);
+    assert!(unexplained < 0.9, "{unexplained} of the variance is left");
+}
+
+#[test]
+fn numbers_that_are_none_are_named() {
+    for bad in ["NaN", "inf", "good"] {
+        let labelled = [LabelledText { text: "a".into(), label: bad.into() }];
+        let settings = BuiltinSettings { task: Task::Regression, ..BuiltinSettings::default() };
+        let error = BuiltinScorer::fit(&labelled, &[], &settings, &context(1)).unwrap_err();
+        assert!(matches!(&error, Error::Config { message, .. } if message.contains(bad)), "{error:?}");
+    }
 }
