@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ["torch==2.15.0", "transformers==5.24.0", "gguf==0.19.0"]
+PACKAGES = ["torch==2.15.0", "transformers==5.24.0", "gguf==0.19.0", "accelerate==1.15.0"]
 ROOT = Path(__file__).parent.parent
 TEXTS = ["", "a", "The quick brown fox jumps over the lazy dog.", "dog lazy the over jumps fox brown quick The", "naïve café — 日本語 🙂", " \n\n\t x"]
 MOST_TOKENS, MOST_BYTES = 512, 32 << 10

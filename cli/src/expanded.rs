@@ -8,8 +8,12 @@ use tamis_pipeline::Error;
 use crate::diagnostic;
 
 /// Flags behind which people write a glob, with their command, and what their files are.
-const FLAGS: [(&str, &str, &str); 3] =
-    [("dedup", "against", "held-out file"), ("select", "labels", "label file"), ("score", "labels", "label file")];
+const FLAGS: [(&str, &str, &str); 4] = [
+    ("dedup", "against", "held-out file"),
+    ("select", "labels", "label file"),
+    ("score", "labels", "label file"),
+    ("score", "reference", "reference file"),
+];
 
 /// Looks at the inputs that stand directly behind the value of such a flag and lie beside it.
 ///

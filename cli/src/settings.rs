@@ -121,6 +121,7 @@ pub(crate) fn select(args: &Select) -> Config {
 pub(crate) fn score(args: &Score) -> Config {
     let score = ScoreConfig {
         scorer: args.scorer.clone(),
+        reference: args.reference.clone(),
         head: args.head,
         labels: args.labels.clone(),
         label_column: args.label_column.clone(),

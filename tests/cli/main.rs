@@ -15,6 +15,7 @@ mod append;
 mod archive;
 mod azure;
 mod bad_input;
+mod causal;
 mod config;
 mod containment;
 mod contract;

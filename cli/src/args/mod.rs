@@ -471,10 +471,12 @@ pub(crate) struct Select {
 pub(crate) struct Score {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// What scores: builtin, or the folder or URL of an encoder
+    /// builtin, an encoder's folder or URL, ngram, dsir or gguf:FILE
     ///
     /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
-    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say.
+    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say. Without labels: ngram
+    /// (bits per byte under a model of the reference, or of the other rows), dsir (log importance for the reference), gguf:FILE (bits
+    /// per byte under a small language model of the Llama family).
     #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
     pub(crate) scorer: String,
     /// Files with the labels to learn from: the id column and the label column
@@ -485,6 +487,9 @@ pub(crate) struct Score {
     /// Column with the label, in the label files
     #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
     pub(crate) label_column: String,
+    /// Texts to learn from, for ngram and dsir: file, folder, glob or URL
+    #[arg(long, value_name = "FILES", help_heading = "Scoring")]
+    pub(crate) reference: Vec<String>,
     /// What learns from an encoder's embeddings: linear or mlp [default: linear]
     #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
     pub(crate) head: Option<Head>,
