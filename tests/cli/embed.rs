@@ -47,11 +47,13 @@ fn embeddings_are_what_the_contract_says() {
     assert_eq!(item.data_type(), &DataType::Float16);
     assert!(!out.join("kept").exists() && out.join("rejected").exists());
     let rows = json_lines(dir.path().join("pool.jsonl").to_str().unwrap());
-    let ids: Vec<String> =
-        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(strings(&batch, "tamis_id"), ids);
     let record = &manifest["embedding"];
-    assert_eq!((&record["rows"], &record["dimensions"], &record["truncated_rows"]), (&100.into(), &384.into(), &0.into()));
+    assert_eq!(
+        (&record["rows"], &record["dimensions"], &record["truncated_rows"]),
+        (&100.into(), &384.into(), &0.into())
+    );
     assert_eq!((&record["device"], &record["cached_rows"]), (&"cpu".into(), &0.into()));
     assert!(manifest["config"]["embed"]["model"].is_null(), "the place of the model is no part of the result");
 
