@@ -33,11 +33,16 @@ def main():
     path = Path(sys.argv[1])
     peers()
     import torch
+    from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(os.cpu_count())
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    # As in the model's own tokenizer.json, and in llama.cpp for `tokenizer.ggml.pre = "smollm"`: transformers forgets the digits.
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
 
     def bits_per_byte(text):
         encoded = text.encode()[:MOST_BYTES].decode(errors="ignore")

@@ -86,10 +86,14 @@ fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(Labe
         Some((_, field)) => kind_of(field.data_type()),
         None => LabelKind::Text,
     };
-    // Lists have no text that a row could be rejected for; all else is read as texts are, which says what is wrong.
-    let (columns, text) = match kind {
-        LabelKind::Lists => (Columns::Named(vec![source.label_column.to_owned()]), None),
-        _ => (Columns::Named(Vec::new()), Some(TextExpression::column(source.label_column))),
+    // Lists and numbers have no text that a row could be rejected for; all else is read as texts are, which says what is wrong.
+    let is_plain = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::Boolean;
+    let field = schema.schema().fields().find(source.label_column);
+    let is_typed = kind == LabelKind::Lists || field.is_some_and(|(_, field)| is_plain(field.data_type()));
+    let (columns, text) = if is_typed {
+        (Columns::Named(vec![source.label_column.to_owned()]), None)
+    } else {
+        (Columns::Named(Vec::new()), Some(TextExpression::column(source.label_column)))
     };
     let request = Request { columns, text, id: Some(id), rows: None };
     let mut batches = Vec::new();
@@ -97,7 +101,7 @@ fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(Labe
         batches.extend(decoded.batches);
         Ok(())
     })?;
-    let column = if kind == LabelKind::Lists { source.label_column } else { columns::TEXT };
+    let column = if is_typed { source.label_column } else { columns::TEXT };
     Ok((LabelTable::from_batches(&batches, columns::ID, column)?, kind))
 }
 

@@ -2,6 +2,7 @@
 
 mod model;
 mod shape;
+mod tokenizer;
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use arrow::array::{Array, AsArray, Float32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use candle_core::Device;
 use candle_core::quantized::gguf_file::Content;
-use candle_core::quantized::tokenizer::TokenizerFromGguf;
 use rayon::prelude::*;
 use tamis_schemas::columns;
 use tokenizers::Tokenizer;
@@ -79,7 +79,7 @@ impl CausalScorer {
         let shape = Shape::read(&content, location)?;
         let beginning = content.metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok());
         let beginning = beginning.ok_or_else(|| corrupt(&"it does not say which token begins a text"))?;
-        let tokenizer = Tokenizer::from_gguf(&content).map_err(|error| corrupt(&error))?;
+        let tokenizer = tokenizer::read(&content).map_err(|error| corrupt(&error))?;
         let n_weights: usize = content.tensor_infos.values().map(|info| info.shape.elem_count()).sum();
         let mut reservation = context.budget.reserve("language model");
         let n_threads = if matches!(device.device, Device::Cpu) { context.pool.current_num_threads() } else { 1 };
