@@ -496,7 +496,7 @@ pub(crate) struct Score {
     /// What the labels are
     ///
     /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
-    /// tamis_quality. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
+    /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
     #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
     pub(crate) task: Task,
     /// auto, cpu or cuda:N
