@@ -1,4 +1,4 @@
-//! Bits per byte under a language model, against transformers (tests/data/bits_per_byte.json says how those were made).
+//! Bits per byte under a language model, against transformers (`tests/data/bits_per_byte.json` says how those were made).
 
 use std::collections::BTreeMap;
 use std::fs;
