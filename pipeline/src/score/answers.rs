@@ -86,7 +86,9 @@ impl Answers {
             }
             Meaning::Classes(temperature) => {
                 for row in outputs.chunks_exact_mut(self.names.len()) {
-                    row.iter_mut().for_each(|output| *output /= temperature);
+                    for output in &mut *row {
+                        *output /= temperature;
+                    }
                     softmax(row);
                 }
                 self.of_probabilities(outputs, |row| {
@@ -95,7 +97,9 @@ impl Answers {
                 })
             }
             Meaning::MultiLabel(temperature) => {
-                outputs.iter_mut().for_each(|output| *output = sigmoid(*output / temperature));
+                for output in &mut outputs {
+                    *output = sigmoid(*output / temperature);
+                }
                 self.of_probabilities(outputs, |row| {
                     let likely = row.iter().zip(&self.names).filter(|(p, _)| 0.5 <= **p);
                     let names: Vec<&str> = likely.map(|(_, name)| name.as_str()).collect();
