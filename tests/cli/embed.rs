@@ -132,6 +132,11 @@ fn embeddings_leave_with_the_rows_of_a_file_that_has_changed() {
     write("b.jsonl", &["gamma"]);
     tamis(dir.path(), "run tamis.toml").expect_code(0);
     write("a.jsonl", &["beta", "delta"]);
+    let config = std::fs::read_to_string(dir.path().join("tamis.toml")).unwrap();
+    let other = config.replace("[output]", "max_tokens = 16\n[output]");
+    std::fs::write(dir.path().join("other.toml"), other).unwrap();
+    let ended = tamis(dir.path(), "run other.toml").expect_code(2);
+    assert!(ended.stderr.contains("embeddings of another encoder"), "{}", ended.stderr);
     tamis(dir.path(), "run tamis.toml").expect_code(0);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     tamis(dir.path(), "gc out --grace 0h").expect_code(0);

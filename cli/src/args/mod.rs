@@ -406,7 +406,7 @@ pub(crate) struct Embed {
     /// Folder or URL of a model of the BERT family, or ORG/NAME of the hub
     ///
     /// MiniLM, E5, BGE, GTE: model.safetensors, tokenizer.json and config.json. ORG/NAME is looked for in the Hugging Face hub's
-    /// cache on this machine (HF_HUB_CACHE, HF_HOME); nothing is downloaded. Models that want a word before the text get it from a
+    /// cache on this machine (`HF_HUB_CACHE`, `HF_HOME`); nothing is downloaded. Models that want a word before the text get it from a
     /// template: --text-column "passage: {text}".
     #[arg(long, value_name = "MODEL", help_heading = "Embeddings")]
     pub(crate) model: String,

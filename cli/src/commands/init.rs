@@ -107,6 +107,11 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # [index]
 # url = \"tamis-index\"   # a folder, or s3://bucket/prefix
 
+# Embeddings of the rows that stay:
+# [embed]
+# model = \"model\"       # a folder or URL with model.safetensors, or ORG/NAME that the hub's cache has
+# cache = \"embeddings\"  # later runs compute new texts only
+
 # [score]
 # device = \"auto\"     # \"cpu\" or \"cuda:0\"
 
@@ -128,7 +133,7 @@ path = \"tamis-out\"   # a folder, or s3://bucket/prefix
 # mode = \"append\"     # each run reads the files that no earlier one has read, and adds what it keeps
 # lease = \"1m\"        # a run that shows no sign of life for so long is taken over by the next
 
-# Where tables go, and how they are stored. Tables: kept, dropped, evidence, spans, rejected, scores, batch.
+# Where tables go, and how they are stored. Tables: kept, dropped, evidence, spans, rejected, scores, embeddings, batch.
 # [tiers.cold]
 # url = \"s3://bucket/cold\"
 # class = \"cold\"      # hot, warm, cold, archive, in the provider's words by `native`

@@ -130,6 +130,12 @@ impl<'a> Dataset<'a> {
         self.log.commits()
     }
 
+    /// The encoder whose embeddings are in the output, by its fingerprint.
+    pub(crate) fn encoder(&self) -> Option<&str> {
+        let records = self.commits().iter().rev().filter_map(|commit| commit.manifest.embedding.as_ref());
+        records.map(|record| record.fingerprint.as_str()).next()
+    }
+
     /// Whether no other run was added since it was opened.
     pub(crate) fn is_newest(&self) -> Result<bool> {
         self.log.is_newest()

@@ -61,6 +61,11 @@ pub(crate) fn merged<'a>(commits: impl DoubleEndedIterator<Item = &'a Commit>) -
         if let (Some(all), Some(earlier)) = (&mut merged.decontamination, &earlier.decontamination) {
             add_decontamination(all, earlier);
         }
+        if let (Some(all), Some(earlier)) = (&mut merged.embedding, &earlier.embedding) {
+            all.rows += earlier.rows;
+            all.truncated_rows += earlier.truncated_rows;
+            all.cached_rows += earlier.cached_rows;
+        }
         if let Some(earlier) = &earlier.losses {
             add_losses(merged.losses.get_or_insert_default(), earlier);
         }

@@ -42,11 +42,24 @@ pub(super) struct EmbeddedRows {
 
 impl Embedder {
     /// `None` if the config asks for no embeddings.
-    pub(super) fn open(run: Run<'_>, stores: &Stores) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// `Error::Config` if the output has embeddings of another encoder than the plan's: `earlier` is the fingerprint of that.
+    pub(super) fn open(run: Run<'_>, earlier: Option<&str>, stores: &Stores) -> Result<Option<Self>> {
         let Some(plan) = &run.plan.embed else { return Ok(None) };
         run.begin("opening the encoder");
         let device = resolve(plan.device)?;
         let encoder = Encoder::open(&plan.model, &plan.options, &device, stores, run.context)?;
+        if let Some(earlier) = earlier.filter(|earlier| *earlier != encoder.fingerprint()) {
+            return Err(Error::Config {
+                message: format!(
+                    "the output has embeddings of another encoder: its fingerprint is {earlier}, that of `{}` is {}",
+                    plan.model,
+                    encoder.fingerprint()
+                ),
+                hint: Some("use the same model and settings, or write to a new output".into()),
+            });
+        }
         let dimensions = encoder.dimensions();
         let open_cache = |url: &String| {
             EmbeddingCache::open(url, encoder.fingerprint(), plan.embedding_type, dimensions, stores, run.context)

@@ -210,7 +210,7 @@ fn run_alone(job: Job<'_>, stamp: &Stamp) -> Result<Outcome> {
     index.as_ref().map_or(Ok(()), IndexRun::announce)?;
     output.prepare()?;
     let inputs = job.discover()?;
-    let (manifest, staged) = job.make(&inputs, index.as_ref(), &mut output)?;
+    let (manifest, staged) = job.make(&inputs, None, index.as_ref(), &mut output)?;
     index.as_ref().map_or(Ok(()), IndexRun::check_unchanged)?;
     output.commit(&manifest)?;
     index.as_ref().map_or(Ok(()), |index| index.commit(staged))?;
@@ -232,21 +232,24 @@ impl Job<'_> {
         Inputs::discover(&self.config.input.paths, &self.plan.source, self.stores, self.context)
     }
 
-    /// Writes the tables of `inputs`, and what goes into the index. Nothing of it is visible yet.
+    /// Writes the tables of `inputs`, and what goes into the index. Nothing of it is visible yet. `encoder` is the fingerprint of
+    /// the one whose embeddings this output has.
     fn make(
         &self,
         inputs: &Inputs,
+        encoder: Option<&str>,
         index: Option<&IndexRun>,
         output: &mut Output,
     ) -> Result<(Manifest, Option<StagedSegment>)> {
         let Self { config, plan, stores, context, progress, .. } = *self;
         let run = Run { config, plan, inputs, context, progress };
+        // A model that cannot be used is told of before all input is read.
+        let embedder = embed::Embedder::open(run, encoder, stores)?;
         let held_out = held_out::load(run, stores)?;
         let lookup = index.map(|index| index.lookup(context)).transpose()?;
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
-        let embedder = embed::Embedder::open(run, stores)?;
         let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
         let mut written = write::write(run, &mut survey, embedder.as_ref(), fitted.as_ref(), adding.as_mut(), output)?;

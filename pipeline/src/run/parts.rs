@@ -267,7 +267,7 @@ impl<'a> Part<'a> {
             Some(superseded) => superseded.before(inputs.clone(), stores, context)?,
             None => inputs.clone(),
         };
-        let (mut manifest, staged) = job.make(&read, self.index.as_ref(), &mut self.output)?;
+        let (mut manifest, staged) = job.make(&read, dataset.encoder(), self.index.as_ref(), &mut self.output)?;
         manifest.inputs = manifest.inputs.split_off(read.files().len() - inputs.files().len());
         let requests = manifest.requests.clone();
         for (name, n_requests) in &mut manifest.requests {

@@ -180,6 +180,9 @@ fn config_of(run: &FinishedRun<'_>) -> Result<Config> {
     if value["index"].is_object() {
         value["index"]["url"] = "".into();
     }
+    if value["embed"].is_object() {
+        value["embed"]["model"] = "".into();
+    }
     let mut config: Config = serde_json::from_value(value).map_err(|error| Error::Corrupt {
         location: run.location().to_owned(),
         format: "an output of this version of tamis",

@@ -48,7 +48,11 @@ mod tests {
             |error: &&str| *error == "full",
             |batch| {
                 sizes.push(batch.len());
-                if 20 < batch.len() { Err("full") } else { Ok(seen.extend_from_slice(batch)) }
+                if 20 < batch.len() {
+                    return Err("full");
+                }
+                seen.extend_from_slice(batch);
+                Ok(())
             },
         )
         .unwrap();

@@ -3,6 +3,8 @@
 //! Sums go over [`LANES`] partial sums in a fixed order, so that a result depends on the values of its row only, and is the
 //! same with AVX-512 and with AVX2.
 
+#![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
+
 /// Partial sums of a row, and what rows of attention scores are padded to.
 pub(super) const LANES: usize = 16;
 

@@ -75,7 +75,7 @@ pub struct Encoder {
 
 #[derive(Debug)]
 enum Model {
-    Packed(Packed),
+    Packed(Box<Packed>),
     Padded { model: Box<Padded>, batch_texts: AtomicUsize },
 }
 
@@ -132,7 +132,7 @@ impl Encoder {
         reading.free();
         let dimensions = shape.hidden_size;
         let model = if is_cpu {
-            Model::Packed(Packed::new(description.shape, weights, max_tokens, context)?)
+            Model::Packed(Box::new(Packed::new(description.shape, weights, max_tokens, context)?))
         } else {
             let precision = match options.precision {
                 Precision::F32 => DType::F32,

@@ -12,10 +12,14 @@ pub(super) fn pool(tokens: &[f32], pooling: Pooling, vector: &mut [f32]) {
             for row in tokens.chunks_exact(vector.len()) {
                 vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
-            vector.iter_mut().for_each(|sum| *sum /= n);
+            for sum in vector.iter_mut() {
+                *sum /= n;
+            }
         }
     }
     // In double precision: one pass in a fixed order, and no value that a model makes overflows.
     let length = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt().max(1e-12);
-    vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    for value in vector.iter_mut() {
+        *value = (f64::from(*value) / length) as f32;
+    }
 }

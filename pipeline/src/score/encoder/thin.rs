@@ -91,7 +91,6 @@ impl Thinner {
                     blanks += 1;
                     true
                 }
-                Class::Blank => false,
                 Class::Punctuation => {
                     (blanks, marks, others, hans) = (0, 0, 0, 0);
                     n_tokens += 1;
@@ -113,7 +112,7 @@ impl Thinner {
                     others += 1;
                     true
                 }
-                Class::Other => false,
+                Class::Blank | Class::Other => false,
             };
             // A word that has begun may not be cut.
             if self.enough < n_tokens && matches!(class, Class::Blank | Class::Punctuation) {
