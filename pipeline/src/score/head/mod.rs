@@ -52,14 +52,8 @@ pub(super) struct Head {
     /// None where labels tell nothing apart.
     members: Vec<Network>,
     answers: Answers,
-    scale: InputScale,
-}
-
-/// Each component of the embeddings less its mean, over its deviation.
-#[derive(Debug)]
-struct InputScale {
-    means: Vec<f32>,
-    inverse_deviations: Vec<f32>,
+    /// What embeddings are multiplied by.
+    scale: f32,
 }
 
 impl Head {
@@ -87,13 +81,13 @@ impl Head {
             return Err(Error::config("an embedding of a labelled text is not finite"));
         }
         let targets = Targets::new(settings.task, labels.iter().copied(), settings.balance)?;
-        let scale = InputScale::of(embeddings, dimensions);
+        let scale = input_scale(embeddings, dimensions, settings.kind);
         if !targets.tells_apart() {
             return Ok(Self { members: Vec::new(), answers: Answers::untrained(targets), scale });
         }
         let mut reservation = context.budget.reserve("scorer");
         reservation.grow(size_of_val(embeddings))?;
-        let inputs: Vec<f32> = embeddings.chunks_exact(dimensions).flat_map(|row| scale.apply(row)).collect();
+        let inputs: Vec<f32> = embeddings.iter().map(|x| x * scale).collect();
         let trainer = NetworkTrainer::new(settings.kind, &inputs, dimensions, &targets, &context.cancel);
         let fit = out_of_fold::fit(&trainer, &targets, settings.n_members, settings.seed, context)?;
         Ok(Self { members: fit.members, answers: Answers::new(&targets, fit.temperature), scale })
@@ -101,7 +95,7 @@ impl Head {
 
     /// Mean outputs of the members for an embedding; none where nothing was learned.
     fn outputs(&self, embedding: &[f32]) -> Vec<f32> {
-        let input = self.scale.apply(embedding);
+        let input: Vec<f32> = embedding.iter().map(|x| x * self.scale).collect();
         let mut mean = Vec::new();
         for member in &self.members {
             let outputs = member.outputs(&input);
@@ -114,30 +108,16 @@ impl Head {
     }
 }
 
-impl InputScale {
-    fn of(embeddings: &[f32], dimensions: usize) -> Self {
-        let n_rows = (embeddings.len() / dimensions.max(1)).max(1) as f64;
-        let (mut sums, mut squares) = (vec![0.0f64; dimensions], vec![0.0f64; dimensions]);
-        for row in embeddings.chunks_exact(dimensions.max(1)) {
-            for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum += f64::from(x);
-            }
-        }
-        for row in embeddings.chunks_exact(dimensions.max(1)) {
-            for ((square, sum), &x) in squares.iter_mut().zip(&sums).zip(row) {
-                *square += (f64::from(x) - sum / n_rows).powi(2);
-            }
-        }
-        // What hardly varies says nothing, and is not to be made loud by dividing.
-        let of_square = |square: &f64| (1.0 / ((square / n_rows).sqrt() + 1e-3)) as f32;
-        Self {
-            means: sums.iter().map(|sum| (sum / n_rows) as f32).collect(),
-            inverse_deviations: squares.iter().map(of_square).collect(),
-        }
-    }
-
-    fn apply(&self, embedding: &[f32]) -> Vec<f32> {
-        let scales = self.means.iter().zip(&self.inverse_deviations);
-        embedding.iter().zip(scales).map(|(x, (mean, inverse))| (x - mean) * inverse).collect()
-    }
+/// Gives embeddings the length, on average of squares, that the network is to see.
+///
+/// Components keep their proportions: each over its own deviation, TREC-6 with `MiniLM` and 5,000 labels has an accuracy of 0.89
+/// instead of 0.90 to 0.91.
+fn input_scale(embeddings: &[f32], dimensions: usize, kind: HeadKind) -> f32 {
+    let n_rows = (embeddings.len() / dimensions.max(1)).max(1) as f64;
+    let length = (embeddings.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n_rows).sqrt();
+    let wanted = match kind {
+        HeadKind::Linear => 1.0,
+        HeadKind::Mlp => (dimensions as f64).sqrt(),
+    };
+    if 0.0 < length { (wanted / length) as f32 } else { 1.0 }
 }

@@ -16,9 +16,12 @@ const HIDDEN_UNITS: usize = 128;
 /// Labelled texts of a training step.
 const BATCH_TEXTS: usize = 64;
 /// Steps after which training may be over; passes are as many as come next to them.
-const STEPS: [usize; 5] = [100, 200, 400, 800, 1600];
-/// Learning rate, and how fast Adam forgets gradients and their squares.
-const RATE: f32 = 0.002;
+const STEPS: [usize; 6] = [100, 200, 400, 800, 1600, 3200];
+/// Learning rate over inputs of length 1, and of the square root of their components.
+///
+/// At 0.01 for the former steps are too coarse (TREC-6 with `MiniLM`: 0.896 to 0.906), at 0.002 it takes 60 passes.
+const RATES: [f32; 2] = [0.005, 0.001];
+/// How fast Adam forgets gradients and their squares.
 const FORGET: [f32; 2] = [0.9, 0.999];
 
 /// Layers with rectifiers between them.
@@ -124,8 +127,13 @@ impl Trainable for NetworkTrainer<'_> {
         show: &mut dyn FnMut(&Network) -> Result<()>,
     ) -> Result<Network> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let rate = match self.kind {
+            HeadKind::Linear => RATES[0],
+            HeadKind::Mlp => RATES[1],
+        };
         let network = Network::new(self.kind, self.n_inputs, self.targets.n_outputs(), &mut random);
-        let mut training = Training { adam: network.layers.iter().map(AdamLayer::new).collect(), network, n_steps: 0 };
+        let mut training =
+            Training { adam: network.layers.iter().map(AdamLayer::new).collect(), network, rate, n_steps: 0 };
         let mut order = texts.to_vec();
         for pass in 1..=passes.last().copied().unwrap_or_default() {
             order.shuffle(&mut random);
@@ -149,6 +157,7 @@ impl Trainable for NetworkTrainer<'_> {
 struct Training {
     network: Network,
     adam: Vec<AdamLayer>,
+    rate: f32,
     n_steps: i32,
 }
 
@@ -157,8 +166,8 @@ impl Training {
         let gradients = gradients(&self.network, trainer, batch);
         self.n_steps += 1;
         for ((layer, adam), gradient) in self.network.layers.iter_mut().zip(&mut self.adam).zip(&gradients) {
-            adam.weights.update(&mut layer.weights, &gradient.weights, self.n_steps);
-            adam.bias.update(&mut layer.bias, &gradient.bias, self.n_steps);
+            adam.weights.update(&mut layer.weights, &gradient.weights, self.rate, self.n_steps);
+            adam.bias.update(&mut layer.bias, &gradient.bias, self.rate, self.n_steps);
         }
     }
 }
@@ -253,9 +262,9 @@ impl Moments {
         Self { first: vec![0.0; length], second: vec![0.0; length] }
     }
 
-    fn update(&mut self, values: &mut [f32], gradient: &[f32], n_steps: i32) {
+    fn update(&mut self, values: &mut [f32], gradient: &[f32], rate: f32, n_steps: i32) {
         let [keep, keep_square] = FORGET;
-        let rate = RATE / (1.0 - keep.powi(n_steps));
+        let rate = rate / (1.0 - keep.powi(n_steps));
         let scale = 1.0 / (1.0 - keep_square.powi(n_steps));
         let moments = self.first.iter_mut().zip(&mut self.second);
         for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
