@@ -3,7 +3,7 @@
 use tamis_schemas::manifest::DecontaminationRecord;
 
 use super::plan::HeldOutPlan;
-use super::{Run, input_records, pass, with_flags};
+use super::{Run, about, input_records, pass, with_flags};
 use crate::context::Context;
 use crate::decontaminate::{Contaminated, Decontaminate, HeldOutBuilder, Hits, ItemReader};
 use crate::source::{Columns, Decoded, Inputs, Reject, Request, Types};
@@ -95,11 +95,7 @@ impl HeldOutItems {
 /// Says of an error that would be taken for one of the input that it is not.
 fn in_held_out(error: Error) -> Error {
     let flags = "--against-text-column and --against-id-column name the columns of the held-out files";
-    match with_flags(error, flags) {
-        Error::Column { message, hint } => Error::Column { message: format!("held-out items: {message}"), hint },
-        Error::Config { message, hint } => Error::Config { message: format!("held-out items: {message}"), hint },
-        other => other,
-    }
+    about("held-out items", with_flags(error, flags))
 }
 
 /// A held-out row that cannot be read is contamination that would not be found.

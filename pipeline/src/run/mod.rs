@@ -113,6 +113,16 @@ fn with_flags(error: Error, flags: &str) -> Error {
     }
 }
 
+/// Says of an error that would be taken for one of the input what it is about.
+fn about(what: &str, error: Error) -> Error {
+    match error {
+        Error::Column { message, hint } => Error::Column { message: format!("{what}: {message}"), hint },
+        Error::Config { message, hint } => Error::Config { message: format!("{what}: {message}"), hint },
+        Error::NoInput { .. } => Error::Config { message: format!("{what}: {error}"), hint: error.hint() },
+        other => other,
+    }
+}
+
 /// What all passes of a run share.
 #[derive(Debug, Clone, Copy)]
 struct Run<'a> {

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::ids::column;
 use super::plan::source_options;
 use super::survey::Survey;
-use super::{NAMES_COLUMNS, Run, input_records, pass, with_flags};
+use super::{NAMES_COLUMNS, Run, about, input_records, pass, with_flags};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::source::{Columns, Decoded, Inputs, Request, Scan, Types};
@@ -54,11 +54,7 @@ pub(super) fn of_reference(
         max_row: run.config.input.max_row,
         ..InputConfig::new(paths.to_vec())
     };
-    let in_reference = |error| match with_flags(error, NAMES_COLUMNS) {
-        Error::Column { message, hint } => Error::Column { message: format!("reference texts: {message}"), hint },
-        Error::Config { message, hint } => Error::Config { message: format!("reference texts: {message}"), hint },
-        other => other,
-    };
+    let in_reference = |error| about("reference texts", with_flags(error, NAMES_COLUMNS));
     let inputs = Inputs::discover(paths, &source_options(&input)?, stores, run.context).map_err(in_reference)?;
     let (mut types, mut n_bytes, mut n_rejects) = (Types::default(), 0, 0);
     run.begin("reading reference texts");

@@ -36,7 +36,7 @@ const THREAD_BYTES: usize = 96 << 20;
 /// Appends `tamis_bits_per_byte`: how many bits a byte of the text takes under a causal language model of the Llama family, read
 /// from a GGUF file with its tokenizer.
 ///
-/// The first [`MOST_TOKENS`] tokens of a text are looked at, fewer if the model takes fewer: their bits over their bytes. Null for an
+/// The first 512 tokens of a text are looked at, fewer if the model takes fewer: their bits over their bytes. Null for an
 /// empty text.
 ///
 /// # Cost

@@ -4,8 +4,8 @@
 //! text -> thin -> tokens -> packed (CPU) or padded (CUDA) -> a vector a token -> pooled, normalised
 //! ```
 //!
-//! [`folder`] finds the files of a model, [`shape`] and [`weights`] read them, [`tokens`] and [`thin`] make tokens, [`packed`]
-//! computes with [`product`] and [`kernels`], [`padded`] with Candle.
+//! `folder` finds the files of a model, `shape` and `weights` read them, `tokens` and `thin` make tokens, `packed`
+//! computes with `product` and `kernels`, `padded` with Candle.
 
 mod folder;
 mod halving;

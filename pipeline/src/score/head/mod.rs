@@ -25,7 +25,7 @@ pub enum HeadKind {
     Mlp,
 }
 
-/// Settings of a [`Head`].
+/// Settings of a `Head`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadSettings {
     /// What it is.

@@ -25,7 +25,7 @@ const LEARNT_BYTES: usize = 32;
 /// Texts that a thread scores at a time.
 const CHUNK_TEXTS: usize = 64;
 
-/// Appends `tamis_bits_per_byte`: how many bits a byte of the text takes under a [byte n-gram model](model::ByteModel).
+/// Appends `tamis_bits_per_byte`: how many bits a byte of the text takes under a byte n-gram model.
 ///
 /// Low is like the reference, or boilerplate that repeats itself; high is unlike it: another language, noise, tables. Both
 /// ends are worth a look, so that a rule over this column is a band.
