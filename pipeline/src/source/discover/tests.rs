@@ -95,9 +95,9 @@ fn what_is_not_there_is_named() {
     }
     for none in ["empty", "only"] {
         let error = fixture.discover(&[fixture.path(none)]).err().unwrap();
-        assert!(matches!(error, Error::Config { .. }), "{error}");
+        assert!(matches!(error, Error::NoInput { .. }), "{error}");
     }
-    assert!(matches!(fixture.discover(&[]), Err(Error::Config { .. })));
+    assert!(matches!(fixture.discover(&[]), Err(Error::NoInput { .. })));
     // A file that the user names is not skipped for its extension.
     let error = fixture.discover(&[fixture.path("only/readme.pdf"), fixture.path("only")]);
     assert_eq!(error.unwrap().files[0].format, Format::JsonLines);
