@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use tamis_schemas::columns;
 
 use super::targets::{Kind, Scale, Targets, sigmoid, softmax};
@@ -144,8 +145,10 @@ pub(super) fn embedding_field(dimensions: usize) -> Field {
 }
 
 /// Embeddings that lie row by row.
-pub(super) fn embeddings(values: Vec<f16>, dimensions: usize) -> Result<ArrayRef> {
-    fixed_size_list(DataType::Float16, dimensions, Arc::new(Float16Array::from(values)))
+pub(super) fn embeddings(values: &[f32], dimensions: usize) -> Result<ArrayRef> {
+    let mut halves = vec![f16::ZERO; values.len()];
+    halves.convert_from_f32_slice(values);
+    fixed_size_list(DataType::Float16, dimensions, Arc::new(Float16Array::from(halves)))
 }
 
 /// Indices of the highest and the second highest probability; of equals the earlier one. Equal indices if there is one.

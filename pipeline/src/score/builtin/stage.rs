@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use half::f16;
 use tamis_schemas::columns;
 
 use super::ensemble::Prediction;
@@ -45,10 +44,10 @@ impl MapStage for BuiltinScorer {
                     &prediction.embedding
                 }
             };
-            vectors.extend(vector.iter().map(|&x| f16::from_f32(x)));
+            vectors.extend_from_slice(vector);
         }
         let mut arrays = self.answers.columns(outputs, texts.len())?;
-        arrays.push(embeddings(vectors, self.dimensions())?);
+        arrays.push(embeddings(&vectors, self.dimensions())?);
         append_columns(&batch, &self.fields(), arrays)
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use half::f16;
 use tamis_schemas::columns;
 
 use super::{Head, HeadSettings};
@@ -85,7 +84,7 @@ impl MapStage for EncoderScorer<'_> {
         let dimensions = self.encoder.dimensions();
         let outputs = vectors.chunks_exact(dimensions).flat_map(|vector| self.head.outputs(vector)).collect();
         let mut arrays = self.head.answers.columns(outputs, texts.len())?;
-        arrays.push(embeddings(vectors.iter().map(|&x| f16::from_f32(x)).collect(), dimensions)?);
+        arrays.push(embeddings(&vectors, dimensions)?);
         append_columns(&batch, &self.fields(), arrays)
     }
 }
