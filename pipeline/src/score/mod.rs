@@ -21,6 +21,7 @@ mod head;
 mod importance;
 mod ngram;
 mod out_of_fold;
+mod processor;
 mod targets;
 mod task;
 

@@ -1,10 +1,15 @@
 //! The model: bags of feature vectors, a linear head, several members that were begun differently.
 
+#![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
+
 use super::features::N_BUCKETS;
 use super::projection::normalize;
+use crate::score::processor::for_this_processor;
 
 /// Components of a member's feature vectors.
 pub(super) const MEMBER_DIMENSIONS: usize = 32;
+/// Values that are summed at once.
+const BLOCK: usize = 16;
 /// Mark of a bucket that no labelled text has.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -34,9 +39,9 @@ impl Vocabulary {
     }
 
     /// Row of a bucket.
-    pub(super) fn row(&self, bucket: u32) -> Option<usize> {
+    pub(super) fn row(&self, bucket: u32) -> Option<u32> {
         let row = self.rows[bucket as usize];
-        (row != UNKNOWN).then_some(row as usize)
+        (row != UNKNOWN).then_some(row)
     }
 }
 
@@ -53,17 +58,24 @@ pub(super) struct Member {
 
 /// Members that answer together, by the mean of their logits.
 ///
+/// A bag is linear in the vectors of its features, and so is the mean of the logits: what the head makes of a vector is made once
+/// and held beside it, unless there are so many outputs that the vectors of all members are less to read.
+///
+/// # Shape
+/// `table`: a row of `width` values for each row of the vocabulary. With `head`, the vectors of all members, which `head` turns
+/// into outputs; without, the first member's vector and the outputs.
+///
 /// # Determinism
-/// Every sum is taken in the order of the text's features and then of the members: a row's result does not depend on
-/// the rows around it. Inference is plain Rust, on the CPU: it is a walk through a table, no device makes it faster.
+/// Every sum is taken in the order of the text's features: a row's result does not depend on the rows around it. Inference is
+/// plain Rust, on the CPU: it is a walk through a table, no device makes it faster.
 #[derive(Debug)]
 pub(super) struct Ensemble {
     vocabulary: Vocabulary,
-    n_members: usize,
     n_outputs: usize,
-    /// For each row of the vocabulary the vectors of all members, one after the other: one place in memory per feature.
+    width: usize,
     table: Vec<f32>,
-    members: Vec<Member>,
+    head: Option<Vec<f32>>,
+    bias: Vec<f32>,
 }
 
 /// Buffers of [`Ensemble::predict`].
@@ -71,63 +83,120 @@ pub(super) struct Ensemble {
 pub(super) struct Prediction {
     /// Mean outputs of the members.
     pub(super) outputs: Vec<f32>,
-    /// The members' bags one after the other, scaled to length 1.
+    /// The first member's bag, scaled to length 1.
     pub(super) embedding: Vec<f32>,
-    of_member: Vec<f32>,
+    rows: Vec<u32>,
+    sums: Vec<f32>,
 }
 
 impl Ensemble {
-    /// Joins members that were trained on one vocabulary and one task.
-    pub(super) fn new(vocabulary: Vocabulary, mut members: Vec<Member>, n_outputs: usize) -> Self {
-        let mut table = Vec::with_capacity(vocabulary.len() * members.len() * MEMBER_DIMENSIONS);
-        for row in 0..vocabulary.len() {
-            for member in &members {
-                table.extend_from_slice(&member.table[row * MEMBER_DIMENSIONS..][..MEMBER_DIMENSIONS]);
+    /// Joins members, at least one, that were trained on one vocabulary and one task.
+    pub(super) fn new(vocabulary: Vocabulary, members: &[Member], n_outputs: usize) -> Self {
+        let n_members = members.len();
+        let share = 1.0 / n_members as f32;
+        let of_members = |of: &dyn Fn(&Member) -> &[f32]| {
+            let mut mean = vec![0.0; of(&members[0]).len()];
+            for member in members {
+                add_scaled(&mut mean, of(member), share);
+            }
+            mean
+        };
+        let is_factored = Self::is_factored(n_members, n_outputs);
+        let width = Self::width(n_members, n_outputs);
+        let mut table = vec![0.0; vocabulary.len() * width];
+        for (row, values) in table.chunks_exact_mut(width).enumerate() {
+            let vectors = members.iter().map(|member| &member.table[row * MEMBER_DIMENSIONS..][..MEMBER_DIMENSIONS]);
+            if is_factored {
+                for (part, vector) in values.chunks_exact_mut(MEMBER_DIMENSIONS).zip(vectors) {
+                    part.copy_from_slice(vector);
+                }
+            } else {
+                let (first, outputs) = values.split_at_mut(MEMBER_DIMENSIONS);
+                for (index, (member, vector)) in members.iter().zip(vectors).enumerate() {
+                    if index == 0 {
+                        first.copy_from_slice(vector);
+                    }
+                    add_outputs(vector, &member.head, share, &mut outputs[..n_outputs]);
+                }
             }
         }
-        for member in &mut members {
-            member.table = Vec::new();
-        }
-        Self { vocabulary, n_members: members.len(), n_outputs, table, members }
+        let head = is_factored
+            .then(|| members.iter().flat_map(|member| member.head.iter().map(|weight| weight * share)).collect());
+        Self { vocabulary, n_outputs, width, table, head, bias: of_members(&|member| &member.bias) }
     }
 
-    /// Length of the embedding.
-    pub(super) fn dimensions(&self) -> usize {
-        self.n_members * MEMBER_DIMENSIONS
+    /// Whether outputs are made of vectors text by text.
+    fn is_factored(n_members: usize, n_outputs: usize) -> bool {
+        (n_members - 1) * MEMBER_DIMENSIONS < n_outputs
+    }
+
+    /// Values of a row of the table.
+    pub(super) fn width(n_members: usize, n_outputs: usize) -> usize {
+        if Self::is_factored(n_members, n_outputs) {
+            n_members * MEMBER_DIMENSIONS
+        } else {
+            (MEMBER_DIMENSIONS + n_outputs).next_multiple_of(BLOCK)
+        }
     }
 
     /// Answers for a text of these features.
     pub(super) fn predict(&self, buckets: &[u32], out: &mut Prediction) {
-        let width = self.dimensions();
+        out.rows.clear();
+        out.rows.extend(buckets.iter().filter_map(|&bucket| self.vocabulary.row(bucket)));
+        out.sums.resize(self.width, 0.0);
+        sum_rows(&self.table, &out.rows, &mut out.sums);
+        let share = 1.0 / buckets.len().max(1) as f32;
+        out.outputs.clone_from(&self.bias);
+        match &self.head {
+            Some(head) => add_outputs(&out.sums, head, share, &mut out.outputs),
+            None => add_scaled(&mut out.outputs, &out.sums[MEMBER_DIMENSIONS..][..self.n_outputs], share),
+        }
         out.embedding.clear();
-        out.embedding.resize(width, 0.0);
-        for row in buckets.iter().filter_map(|&bucket| self.vocabulary.row(bucket)) {
-            for (sum, x) in out.embedding.iter_mut().zip(&self.table[row * width..][..width]) {
-                *sum += x;
-            }
-        }
-        let scale = 1.0 / buckets.len().max(1) as f32;
-        for x in &mut out.embedding {
-            *x *= scale;
-        }
-        out.outputs.clear();
-        out.outputs.resize(self.n_outputs, 0.0);
-        for (member, bag) in self.members.iter().zip(out.embedding.chunks_exact(MEMBER_DIMENSIONS)) {
-            outputs_of_bag(member, bag, &mut out.of_member);
-            for (mean, output) in out.outputs.iter_mut().zip(&out.of_member) {
-                *mean += output / self.n_members as f32;
-            }
-        }
+        out.embedding.extend_from_slice(&out.sums[..MEMBER_DIMENSIONS]);
         normalize(&mut out.embedding);
     }
 }
 
+for_this_processor! {
+    /// Sums rows of `table`, which are as long as `sums`, a multiple of [`BLOCK`].
+    fn sum_rows(table: &[f32], rows: &[u32], sums: &mut [f32]) = sum_rows_body
+}
+
+#[inline(always)]
+fn sum_rows_body<const FMA: bool>(table: &[f32], rows: &[u32], sums: &mut [f32]) {
+    let width = sums.len();
+    for (index, block) in sums.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        let mut sum = [0.0; BLOCK];
+        for &row in rows {
+            let values = &table[row as usize * width + index * BLOCK..][..BLOCK];
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum += value;
+            }
+        }
+        *block = sum;
+    }
+}
+
+/// Adds to `outputs` what a head, which has a row of weights for each component, makes of a vector, times `scale`.
+fn add_outputs(vector: &[f32], head: &[f32], scale: f32, outputs: &mut [f32]) {
+    for (x, weights) in vector.iter().zip(head.chunks_exact(outputs.len())) {
+        add_scaled(outputs, weights, x * scale);
+    }
+}
+
+/// Adds `values` times `scale` to `sum`.
+#[inline(always)]
+pub(super) fn add_scaled(sum: &mut [f32], values: &[f32], scale: f32) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += value * scale;
+    }
+}
+
 /// What a member says of a bag.
+#[inline(always)]
 pub(super) fn outputs_of_bag(member: &Member, bag: &[f32], outputs: &mut Vec<f32>) {
     outputs.clone_from(&member.bias);
     for (x, weights) in bag.iter().zip(member.head.chunks_exact(member.bias.len())) {
-        for (output, weight) in outputs.iter_mut().zip(weights) {
-            *output += x * weight;
-        }
+        add_scaled(outputs, weights, *x);
     }
 }

@@ -66,9 +66,9 @@ enum Model {
 /// | --- | --- | --- | --- | --- |
 /// | none | null | absent | null | 128 components of projected TF-IDF |
 /// | of one class | that class | 1 | 1, 0 | 128 components of projected TF-IDF |
-/// | of two or more | most probable | of the mean logits | of the probabilities | 32 components per member |
-/// | lists | those from 0.5 on, `;` between them | one by one | of the least sure label, mean over labels | 32 components per member |
-/// | numbers | absent, instead `tamis_quality` | absent | absent | 32 components per member |
+/// | of two or more | most probable | of the mean logits | of the probabilities | 32 components |
+/// | lists | those from 0.5 on, `;` between them | one by one | of the least sure label, mean over labels | 32 components |
+/// | numbers | absent, instead `tamis_quality` | absent | absent | 32 components |
 #[derive(Debug)]
 pub struct BuiltinScorer {
     model: Model,
@@ -152,17 +152,17 @@ fn train(
     for text in texts {
         let buckets = hasher.buckets(text);
         buckets.sort_unstable();
-        let rows: Vec<u32> =
-            buckets.iter().filter_map(|&bucket| vocabulary.row(bucket)).map(|row| row as u32).collect();
+        let rows: Vec<u32> = buckets.iter().filter_map(|&bucket| vocabulary.row(bucket)).collect();
         corpus.push(&rows);
     }
     // The tables of all members, and the joined one; those of the folds are gone by then.
-    let table_bytes = vocabulary.len() * MEMBER_DIMENSIONS * size_of::<f32>();
-    reservation.grow(corpus.memory_bytes() + 2 * table_bytes * settings.n_members)?;
+    let row_bytes = MEMBER_DIMENSIONS * settings.n_members * size_of::<f32>();
+    let joined_bytes = vocabulary.len() * Ensemble::width(settings.n_members, targets.n_outputs()) * size_of::<f32>();
+    reservation.grow(corpus.memory_bytes() + vocabulary.len() * row_bytes + joined_bytes)?;
     let trainer = MemberTrainer::new(&corpus, targets, &context.cancel);
     let fit = out_of_fold::fit(&trainer, targets, settings.n_members, settings.seed, context)?;
-    let ensemble = Ensemble::new(vocabulary, fit.members, targets.n_outputs());
+    let ensemble = Ensemble::new(vocabulary, &fit.members, targets.n_outputs());
     reservation.free();
-    reservation.grow(table_bytes * settings.n_members)?;
+    reservation.grow(joined_bytes)?;
     Ok((ensemble, fit.temperature))
 }

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use tamis_schemas::columns;
 
-use super::ensemble::Prediction;
+use super::ensemble::{MEMBER_DIMENSIONS, Prediction};
 use super::features::FeatureHasher;
 use super::projection::PROJECTED_DIMENSIONS;
 use super::{BuiltinScorer, Model};
@@ -57,7 +57,7 @@ impl BuiltinScorer {
     pub fn dimensions(&self) -> usize {
         match &self.model {
             Model::Untrained(_) => PROJECTED_DIMENSIONS,
-            Model::Trained(ensemble) => ensemble.dimensions(),
+            Model::Trained(_) => MEMBER_DIMENSIONS,
         }
     }
 

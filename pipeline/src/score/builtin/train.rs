@@ -4,14 +4,17 @@
 //! hundred numbers. A row of the table has one sum of squares, not one for each component: accuracy is the same (TREC-6 0.860 and
 //! 0.860, banking77 0.903 and 0.898, SUBJ 0.900 and 0.894 with 5,000 labels), and a third of the memory is not walked through.
 
+#![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
+
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::ensemble::{MEMBER_DIMENSIONS, Member, outputs_of_bag};
+use super::ensemble::{MEMBER_DIMENSIONS, Member, add_scaled, outputs_of_bag};
 use crate::Result;
 use crate::context::Cancel;
 use crate::score::out_of_fold::Trainable;
+use crate::score::processor::for_this_processor;
 use crate::score::targets::Targets;
 
 /// Labelled texts of a training step.
@@ -57,10 +60,13 @@ impl Corpus {
         &self.features[start..self.ends[index]]
     }
 
-    fn bag(&self, text: usize, member: &Member, bag: &mut [f32]) {
+    #[inline(always)]
+    fn bag(&self, text: usize, member: &Member) -> [f32; MEMBER_DIMENSIONS] {
+        let mut bag = [0.0; MEMBER_DIMENSIONS];
         for &(row, share) in self.text(text) {
-            add_scaled(bag, &member.table[span(row)], share);
+            add_scaled(&mut bag, &member.table[span(row)], share);
         }
+        bag
     }
 
     /// Passes over the texts that are tried: enough steps for few labels, fewer passes for many and for long texts.
@@ -115,7 +121,7 @@ impl Trainable for MemberTrainer<'_> {
             order.shuffle(&mut training.random);
             for batch in order.chunks(BATCH_TEXTS) {
                 self.cancel.check()?;
-                training.step(batch);
+                step(&mut training, batch);
             }
             if passes.contains(&pass) {
                 show(&training.member)?;
@@ -128,8 +134,7 @@ impl Trainable for MemberTrainer<'_> {
         let mut outputs = Vec::with_capacity(texts.len() * self.targets.n_outputs());
         let mut of_text = Vec::new();
         for &text in texts {
-            let mut bag = [0.0; MEMBER_DIMENSIONS];
-            self.corpus.bag(text, member, &mut bag);
+            let bag = self.corpus.bag(text, member);
             outputs_of_bag(member, &bag, &mut of_text);
             outputs.extend_from_slice(&of_text);
         }
@@ -181,6 +186,7 @@ impl<'a> Training<'a> {
         }
     }
 
+    #[inline(always)]
     fn step(&mut self, batch: &[usize]) {
         self.differentiate(batch);
         let Member { table, head, bias } = &mut self.member;
@@ -188,13 +194,14 @@ impl<'a> Training<'a> {
         adagrad(bias, &mut self.bias_squares, &self.bias_gradient);
         for (&row, gradient) in self.touched.iter().zip(self.row_gradients.chunks_exact(MEMBER_DIMENSIONS)) {
             let square = &mut self.table_squares[row as usize];
-            *square += gradient.iter().map(|g| g * g).sum::<f32>() / MEMBER_DIMENSIONS as f32;
+            *square += mean_square(gradient);
             add_scaled(&mut table[span(row)], gradient, -TABLE_RATE / (square.sqrt() + 1e-8));
         }
     }
 
     /// Gradients of the mean loss of a batch. A bag is linear in the rows of the table: a row's gradient is the sum of the
     /// bags' gradients by its share in them. No gradient of the whole table is ever made.
+    #[inline(always)]
     fn differentiate(&mut self, batch: &[usize]) {
         let n_outputs = self.targets.n_outputs();
         self.touched.clear();
@@ -202,8 +209,7 @@ impl<'a> Training<'a> {
         self.head_gradient.fill(0.0);
         self.bias_gradient.fill(0.0);
         for &text in batch {
-            let mut bag = [0.0; MEMBER_DIMENSIONS];
-            self.corpus.bag(text, &self.member, &mut bag);
+            let mut bag = self.corpus.bag(text, &self.member);
             outputs_of_bag(&self.member, &bag, &mut self.outputs);
             self.targets.differentiate(text, &mut self.outputs);
             for output in &mut self.outputs {
@@ -223,7 +229,8 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn add_row_gradients(&mut self, text: usize, bag_gradient: &[f32]) {
+    #[inline(always)]
+    fn add_row_gradients(&mut self, text: usize, bag_gradient: &[f32; MEMBER_DIMENSIONS]) {
         for &(row, share) in self.corpus.text(text) {
             let place = &mut self.places[row as usize];
             if *place == u32::MAX {
@@ -236,17 +243,35 @@ impl<'a> Training<'a> {
     }
 }
 
+for_this_processor! {
+    /// Learns from some of the texts.
+    fn step(training: &mut Training<'_>, batch: &[usize]) = step_body
+}
+
+#[inline(always)]
+fn step_body<const FMA: bool>(training: &mut Training<'_>, batch: &[usize]) {
+    training.step(batch);
+}
+
+/// Mean of squares: eight sums, and then these.
+#[inline(always)]
+fn mean_square(values: &[f32]) -> f32 {
+    let mut sums = [0.0; 8];
+    for values in values.as_chunks::<8>().0 {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value * value;
+        }
+    }
+    sums.iter().sum::<f32>() / values.len() as f32
+}
+
 /// Where a row lies in a table.
+#[inline(always)]
 fn span(row: u32) -> std::ops::Range<usize> {
     row as usize * MEMBER_DIMENSIONS..(row as usize + 1) * MEMBER_DIMENSIONS
 }
 
-fn add_scaled(sum: &mut [f32], values: &[f32], scale: f32) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value * scale;
-    }
-}
-
+#[inline(always)]
 fn adagrad(values: &mut [f32], squares: &mut [f32], gradient: &[f32]) {
     for ((value, square), g) in values.iter_mut().zip(squares).zip(gradient) {
         *square += g * g;
@@ -273,7 +298,7 @@ mod tests {
         let mut training = Training::new(&corpus, &targets, 3);
         let batch = [0, 1, 2, 3];
         for _ in 0..3 {
-            training.step(&batch);
+            step(&mut training, &batch);
         }
         training.differentiate(&batch);
 

@@ -5,61 +5,32 @@
 
 #![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
 
+use crate::score::processor::for_this_processor;
+
 /// Partial sums of a row, and what rows of attention scores are padded to.
 pub(super) const LANES: usize = 16;
 
-/// Defines a function that runs `$body` compiled for what this processor has.
-macro_rules! for_this_processor {
-    ($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) = $body:ident) => {
-        $(#[$doc])*
-        pub(super) fn $name($($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($argument: $type),*) {
-                    $body::<true>($($argument),*);
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    $body::<true>($($argument),*);
-                }
-                if std::arch::is_x86_feature_detected!("avx512f") {
-                    #[expect(unsafe_code, reason = "a function for some processors only")]
-                    // SAFETY: this processor has the feature that the function is compiled for.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                    #[expect(unsafe_code, reason = "a function for some processors only")]
-                    // SAFETY: this processor has the features that the function is compiled for.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $body::<{ cfg!(target_arch = "aarch64") }>($($argument),*);
-        }
-    };
-}
-
 for_this_processor! {
     /// Adds `bias` to every row of `values` and applies GELU, exact to 2e-7.
-    fn bias_gelu(values: &mut [f32], bias: &[f32]) = bias_gelu_body
+    pub(super) fn bias_gelu(values: &mut [f32], bias: &[f32]) = bias_gelu_body
 }
 for_this_processor! {
     /// Adds `bias` to every row of `values`.
-    fn add_bias(values: &mut [f32], bias: &[f32]) = add_bias_body
+    pub(super) fn add_bias(values: &mut [f32], bias: &[f32]) = add_bias_body
 }
 for_this_processor! {
     /// Adds `bias` and the rows of `residual` to the rows of `values`, and normalises each: mean 0, variance 1, then
     /// `scale` and `shift`. The result replaces `residual`.
-    fn add_and_normalize(values: &[f32], bias: &[f32], residual: &mut [f32], norm: &LayerNorm) = add_and_normalize_body
+    pub(super) fn add_and_normalize(values: &[f32], bias: &[f32], residual: &mut [f32], norm: &LayerNorm) = add_and_normalize_body
 }
 for_this_processor! {
     /// Normalises each row of `values` as [`add_and_normalize`] does.
-    fn normalize_rows(values: &mut [f32], norm: &LayerNorm) = normalize_rows_body
+    pub(super) fn normalize_rows(values: &mut [f32], norm: &LayerNorm) = normalize_rows_body
 }
 for_this_processor! {
     /// Softmax of each row of `scores`, rows of `width` values that a multiple of [`LANES`] holds; what is beyond them counts as
     /// minus infinity.
-    fn softmax_rows(scores: &mut [f32], width: usize) = softmax_rows_body
+    pub(super) fn softmax_rows(scores: &mut [f32], width: usize) = softmax_rows_body
 }
 
 /// Scale and shift of a normalisation over the components of a row.
