@@ -11,7 +11,7 @@ use super::task::{label_list, number};
 use crate::{Error, Result};
 
 /// Folds of the labelled texts: each is left out once.
-pub(super) const N_FOLDS: usize = 5;
+pub(super) const N_FOLDS: usize = 4;
 
 /// The targets of labelled texts.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,20 +14,22 @@ const CHARACTER_NGRAMS: std::ops::RangeInclusive<usize> = 3..=5;
 const WORD_SEED: u64 = 1;
 const PAIR_SEED: u64 = 2;
 const CHARACTER_SEED: u64 = 3;
+const SKIP_SEED: u64 = 4;
 
 /// Turns texts into bucket numbers, one text at a time, in buffers that it keeps.
 ///
 /// A text is taken in NFC and lower case. A word is a run of letters, digits, marks and `_`; any other character but
 /// space is a word of its own, and so is each character of a script that is written without spaces. Features, in the
-/// order of the text: each word, each pair of neighboring words, and for runs the pieces of `<run>` that are 3 to 5
-/// characters long.
+/// order of the text: each word, each pair of neighboring words, each pair with one word between them, and for runs the pieces
+/// of `<run>` that are 3 to 5 characters long.
 ///
 /// # Determinism
 /// A function of the text and `max_features`; equal on every platform.
 ///
 /// # Source
 /// Bojanowski, Grave, Joulin, Mikolov: Enriching Word Vectors with Subword Information, TACL 2017 (the pieces), and
-/// Joulin et al.: Bag of Tricks for Efficient Text Classification, EACL 2017 (the pairs).
+/// Joulin et al.: Bag of Tricks for Efficient Text Classification, EACL 2017 (the pairs); Guthrie et al.: A Closer Look at
+/// Skip-gram Modelling, LREC 2006 (those with a word between them).
 #[derive(Debug)]
 pub(super) struct FeatureHasher {
     max_features: usize,
@@ -36,19 +38,20 @@ pub(super) struct FeatureHasher {
     word: String,
     /// Where each character of `word` begins.
     starts: Vec<u32>,
-    previous_word: Option<u64>,
+    /// The last word, and the one before it.
+    previous_words: [Option<u64>; 2],
 }
 
 impl FeatureHasher {
     /// A hasher that stops after the first `max_features` features of a text.
     pub(super) fn new(max_features: usize) -> Self {
-        Self { max_features, buckets: Vec::new(), word: String::new(), starts: Vec::new(), previous_word: None }
+        Self { max_features, buckets: Vec::new(), word: String::new(), starts: Vec::new(), previous_words: [None; 2] }
     }
 
     /// Buckets of the features of `text`, with repetitions, in the order of the text.
     pub(super) fn buckets(&mut self, text: &str) -> &mut [u32] {
         self.buckets.clear();
-        self.previous_word = None;
+        self.previous_words = [None; 2];
         self.begin_word();
         if text.is_ascii() {
             self.scan(text.chars());
@@ -118,13 +121,14 @@ impl FeatureHasher {
 
     fn push_word(&mut self, hash: u64) {
         self.buckets.push(bucket(hash));
-        if let Some(previous) = self.previous_word {
+        for (previous, seed) in self.previous_words.into_iter().zip([PAIR_SEED, SKIP_SEED]) {
+            let Some(previous) = previous else { break };
             let mut bytes = [0; 16];
             bytes[..8].copy_from_slice(&previous.to_le_bytes());
             bytes[8..].copy_from_slice(&hash.to_le_bytes());
-            self.buckets.push(bucket(xxh3_64_with_seed(&bytes, PAIR_SEED)));
+            self.buckets.push(bucket(xxh3_64_with_seed(&bytes, seed)));
         }
-        self.previous_word = Some(hash);
+        self.previous_words = [Some(hash), self.previous_words[0]];
     }
 
     fn is_full(&self) -> bool {
@@ -182,6 +186,10 @@ mod tests {
         xxh3_64_with_seed(&[word(first).to_le_bytes(), word(second).to_le_bytes()].concat(), PAIR_SEED)
     }
 
+    fn skip(first: &str, second: &str) -> u64 {
+        xxh3_64_with_seed(&[word(first).to_le_bytes(), word(second).to_le_bytes()].concat(), SKIP_SEED)
+    }
+
     fn pieces(texts: &[&str]) -> Vec<u64> {
         texts.iter().map(|text| xxh3_64_with_seed(text.as_bytes(), CHARACTER_SEED)).collect()
     }
@@ -207,6 +215,16 @@ mod tests {
             .concat(),
         );
         check("?!", &[word("?"), word("!"), pair("?", "!")]);
+        check(
+            "a, a",
+            &[
+                &[word("a")],
+                &pieces(&["<a>"])[..],
+                &[word(","), pair("a", ","), word("a"), pair(",", "a"), skip("a", "a")],
+                &pieces(&["<a>"]),
+            ]
+            .concat(),
+        );
         check("字典", &[word("字"), word("典"), pair("字", "典")]);
         check("ÉÀ", &[&[word("éà")], &pieces(&["<éà", "<éà>", "éà>"])[..]].concat());
     }

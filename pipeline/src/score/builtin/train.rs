@@ -20,9 +20,9 @@ use crate::score::targets::Targets;
 /// Labelled texts of a training step.
 const BATCH_TEXTS: usize = 32;
 /// Learning rate of the table.
-const TABLE_RATE: f32 = 0.4;
+const TABLE_RATE: f32 = 0.6;
 /// Learning rate of head and bias.
-const HEAD_RATE: f32 = 0.3;
+const HEAD_RATE: f32 = 0.5;
 /// Features that are seen in all passes together, about: texts of many features are learned in fewer passes.
 const FEATURES_SEEN: usize = 4_000_000;
 
