@@ -16,7 +16,8 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{
-    Convert, Data, Dedup, Embed, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select, Tune,
+    Convert, Data, Dedup, Distill, Embed, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select,
+    Tune,
 };
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
@@ -131,6 +132,27 @@ pub(crate) fn score(args: &Score) -> Config {
         ..ScoreConfig::default()
     };
     Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
+}
+
+/// The config of `tamis distill`: it writes no table.
+pub(crate) fn distill(args: &Distill) -> anyhow::Result<Config> {
+    let labels = if args.labels.is_empty() { args.inputs.clone() } else { args.labels.clone() };
+    anyhow::ensure!(
+        !labels.iter().any(|path| path == "-"),
+        "judgements are read on their own, which standard input is not: name a file"
+    );
+    let score = ScoreConfig {
+        scorer: args.scorer.clone(),
+        head: args.head,
+        labels,
+        label_column: args.label_column.clone(),
+        task: args.task,
+        device: args.device.clone(),
+        seed: args.seed,
+        ..ScoreConfig::default()
+    };
+    let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(args.output.clone()) };
+    Ok(Config { score: Some(score), ..Config::new(input(args.inputs.clone(), &args.reading), output) })
 }
 
 /// The config of `tamis embed`.

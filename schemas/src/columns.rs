@@ -6,7 +6,7 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 14] = [
+pub const WRITTEN: [&str; 15] = [
     ID,
     DUPLICATES,
     REASON,
@@ -15,6 +15,7 @@ pub const WRITTEN: [&str; 14] = [
     SCORE,
     LABEL,
     PROBABILITIES,
+    PROBABILITY,
     MARGIN,
     ENTROPY,
     QUALITY,
@@ -46,6 +47,8 @@ pub const SCORE: &str = "tamis_score";
 pub const LABEL: &str = "tamis_label";
 /// Probability of each class. `FixedSizeList<Float32>`, the classes' names under [`CLASSES_KEY`]; absent without labels.
 pub const PROBABILITIES: &str = "tamis_probabilities";
+/// Probability of the class that quality goes by.
+pub const PROBABILITY: &str = "tamis_probability";
 /// Key in the metadata of [`PROBABILITIES`]: names of the classes, in order, as a JSON list.
 pub const CLASSES_KEY: &str = "tamis.classes";
 /// Highest probability less the second highest, 0..=1: small is uncertain. Float32; null without labels.

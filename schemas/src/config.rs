@@ -441,9 +441,13 @@ impl Default for RepetitionConfig {
 #[serde(deny_unknown_fields)]
 pub struct QualityConfig {
     /// What scores. `ngram`: bits per byte under a byte n-gram model of the reference, or, without one, of the other rows. `dsir`: how much likelier a text is in the reference than among the rows. `gguf:FILE`: bits per byte under a small language
-    /// model of the Llama family, such as `SmolLM2`.
+    /// model of the Llama family, such as `SmolLM2`. Else the folder or URL of a scorer that `tamis distill` made: the number that it
+    /// predicts, or the probability of `class`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorer: Option<String>,
+    /// Of a scorer that knows classes or labels: the one whose probability is the score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// In place of a scorer: a column of numbers that rows have already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,

@@ -22,6 +22,7 @@ mod contract;
 mod credentials;
 mod decontaminate;
 mod determinism;
+mod distill;
 mod documents;
 mod embed;
 mod exit_codes;

@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Select(Select),
     /// Score rows: what a model learned from labels thinks of each, and how sure it is
     Score(Score),
+    /// Learn a scorer from judged rows once, and keep it for all others
+    Distill(Distill),
     /// Read any input and write it as Parquet
     Convert(Convert),
     /// Bring back the rows of an earlier run as they were read
@@ -471,7 +473,7 @@ pub(crate) struct Select {
 pub(crate) struct Score {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// builtin, an encoder's folder or URL, ngram, dsir or gguf:FILE
+    /// builtin, an encoder's folder or URL, one from `tamis distill`, ngram, dsir or gguf:FILE
     ///
     /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
     /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say. Without labels: ngram
@@ -494,6 +496,47 @@ pub(crate) struct Score {
     #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
     pub(crate) head: Option<Head>,
     /// What the labels are
+    ///
+    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
+    /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
+    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
+    pub(crate) task: Task,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
+    pub(crate) device: String,
+    /// Seed of the training
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis distill`.
+#[derive(Debug, Args)]
+pub(crate) struct Distill {
+    /// Rows that were judged: files, folders, globs or URLs
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// Folder or URL for the scorer
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Files with the judgements: the id column and the label column [default: the input itself]
+    ///
+    /// May be the table `scores` of another scorer, which is the teacher then: --labels OUT/scores --label-column tamis_quality
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the judgement: a class, labels or a number
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
+    pub(crate) label_column: String,
+    /// What learns: builtin, or an encoder's folder or URL
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
+    pub(crate) scorer: String,
+    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
+    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
+    pub(crate) head: Option<Head>,
+    /// What the judgements are
     ///
     /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
     /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.

@@ -3,6 +3,7 @@
 mod completions;
 mod config;
 mod dataset;
+mod distill;
 mod index;
 mod init;
 mod inspect;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Embed(args) => stages("tamis embed", settings::embed(args), &args.data, global),
         Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
         Command::Score(args) => stages("tamis score", settings::score(args), &args.data, global),
+        Command::Distill(args) => distill::run(args, global),
         Command::Convert(args) => stages("tamis convert", settings::convert(args), &args.data, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Runs(args) => dataset::runs(args, global),

@@ -17,13 +17,14 @@ use super::unlabelled::Learnt;
 use crate::score::device::{DeviceChoice, resolve};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{
-    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, ScorerChoice, Task,
+    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, SavedScorer,
+    ScorerChoice, Task,
 };
 use crate::select::LabelledPool;
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
 use crate::store::Stores;
-use crate::{Result, RowSet};
+use crate::{Error, Result, RowSet};
 
 /// Kept rows that a scorer without labels learns word frequencies from, at most.
 const SAMPLE_ROWS: u64 = 20_000;
@@ -57,13 +58,22 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
         Some(source) => Some(known(run, survey, &source, stores)?),
         None => None,
     };
-    let (scorer, record) = {
+    let (scorer, record): (Box<dyn MapStage + 'a>, _) = {
         let nothing = (LabelledPool::default(), LabelKind::default());
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
         let task = task(score.task, *kind, labels);
         match &run.plan.scorer {
-            ScorerChoice::Builtin => builtin(run, survey, labels, task, score.seed)?,
-            ScorerChoice::Encoder(location) => encoder(run, survey, labels, task, &score, location, stores)?,
+            ScorerChoice::Builtin => {
+                let (scorer, record) = builtin(run, survey, labels, task, score.seed)?;
+                (Box::new(scorer), record)
+            }
+            ScorerChoice::Encoder(location) => match SavedScorer::read(location, stores, run.context)? {
+                Some(saved) => distilled(run, saved, &score, location, stores)?,
+                None => {
+                    let (scorer, record) = encoder(run, survey, labels, task, &score, location, stores)?;
+                    (Box::new(scorer), record)
+                }
+            },
             ScorerChoice::Unlabelled(choice) => {
                 let (reference, device) = (&score.reference, run.plan.device);
                 let learnt = Learnt::new(choice, reference, score.seed, device, run, survey, stores)?;
@@ -88,7 +98,7 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
 }
 
 /// The labels of the pool, but for those of contaminated rows.
-fn known(
+pub(super) fn known(
     run: Run<'_>,
     survey: &Survey,
     source: &LabelSource<'_>,
@@ -101,7 +111,8 @@ fn known(
     Ok((labels, kind))
 }
 
-fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
+/// What is to be learnt.
+pub(super) fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
     use tamis_schemas::config::Task as Config;
     match asked {
         Config::Auto => Task::of_labels(kind, labels.classes.iter().map(|(name, _)| name.as_str())),
@@ -112,13 +123,13 @@ fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPo
 }
 
 /// The built-in scorer computes on the CPU, whatever else there is; a device that is asked for must be there all the same.
-fn builtin(
+pub(super) fn builtin(
     run: Run<'_>,
     survey: &Survey,
     labels: &LabelledPool,
     task: Task,
     seed: u64,
-) -> Result<(Box<dyn MapStage>, ScorerRecord)> {
+) -> Result<(BuiltinScorer, ScorerRecord)> {
     let device_note = match run.plan.device {
         DeviceChoice::Cuda(_) => {
             resolve(run.plan.device)?;
@@ -138,10 +149,45 @@ fn builtin(
         labelled_rows: scorer.n_labelled() as u64,
         reference: Vec::new(),
     };
-    Ok((Box::new(scorer), record))
+    Ok((scorer, record))
 }
 
-fn encoder<'a>(
+/// A scorer that `tamis distill` made: it has learnt what it knows.
+fn distilled<'a>(
+    run: Run<'a>,
+    saved: SavedScorer,
+    score: &ScoreConfig,
+    location: &str,
+    stores: &Stores,
+) -> Result<(Box<dyn MapStage + 'a>, ScorerRecord)> {
+    let set = [
+        ("labels", !score.labels.is_empty()),
+        ("head", score.head.is_some()),
+        ("task", score.task != Default::default()),
+    ];
+    if let Some((name, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
+        return Err(Error::Config {
+            message: format!("score.{name} is set, but the scorer in `{location}` has learnt what it knows"),
+            hint: Some("leave it out, or learn another scorer with `tamis distill`".into()),
+        });
+    }
+    let (name, task, classes) = (saved.name(), saved.answers().task(), saved.answers().names().to_vec());
+    let labelled_rows = saved.n_labelled() as u64;
+    let (scorer, device) = saved.open(run.plan.device, stores, run.context)?;
+    let record = ScorerRecord {
+        name,
+        device: device.description,
+        device_note: device.fallback_reason,
+        task: task.name().into(),
+        classes,
+        labelled_rows,
+        reference: Vec::new(),
+    };
+    Ok((scorer, record))
+}
+
+/// The head that the labels teach, on the encoder at `location`.
+pub(super) fn encoder<'a>(
     run: Run<'a>,
     survey: &Survey,
     labels: &LabelledPool,
@@ -149,7 +195,7 @@ fn encoder<'a>(
     score: &ScoreConfig,
     location: &str,
     stores: &Stores,
-) -> Result<(Box<dyn MapStage + 'a>, ScorerRecord)> {
+) -> Result<(EncoderScorer<'a>, ScorerRecord)> {
     let device = resolve(run.plan.device)?;
     let encoder = Encoder::open(location, &EncoderOptions::default(), &device, stores, run.context)?;
     let name = format!("encoder {}", encoder.fingerprint());
@@ -159,7 +205,7 @@ fn encoder<'a>(
     };
     let labelled = if labels.labelled.is_empty() { Vec::new() } else { read_texts(run, survey, labels, score.seed)?.0 };
     let settings = HeadSettings { kind, task, seed: score.seed, ..HeadSettings::default() };
-    let scorer = EncoderScorer::fit(encoder, &labelled, &settings, run.context)?;
+    let scorer = EncoderScorer::fit(encoder, location, &labelled, &settings, run.context)?;
     let record = ScorerRecord {
         name,
         device: device.description,
@@ -169,7 +215,7 @@ fn encoder<'a>(
         labelled_rows: scorer.n_labelled() as u64,
         reference: Vec::new(),
     };
-    Ok((Box::new(scorer), record))
+    Ok((scorer, record))
 }
 
 /// Texts of the labelled rows, or of a sample of the kept ones if there is no label.

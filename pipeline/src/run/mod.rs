@@ -6,6 +6,7 @@
 //! ```
 
 mod changed;
+mod distill;
 mod duplicates;
 mod embed;
 mod fit;
@@ -40,6 +41,7 @@ use sha2::{Digest, Sha256};
 use tamis_schemas::config::{CommitMode, Config, IndexConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
+pub use distill::{Distilled, distill};
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
@@ -260,12 +262,13 @@ impl Job<'_> {
         let run = Run { config, plan, inputs, context, progress };
         // A model that cannot be used is told of before all input is read.
         let embedder = embed::Embedder::open(run, encoder, stores)?;
+        let judge = quality::distilled(run, stores)?;
         let held_out = held_out::load(run, stores)?;
         let lookup = index.map(|index| index.lookup(context)).transpose()?;
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
-        quality::decide(run, &mut survey, stores, output)?;
+        quality::decide(run, judge, &mut survey, stores, output)?;
         let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
         let mut written = write::write(run, &mut survey, embedder.as_ref(), fitted.as_ref(), adding.as_mut(), output)?;

@@ -16,8 +16,8 @@ use super::survey::Survey;
 use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
 use crate::quality::{Best, Choice, KeepByScore, Rule};
-use crate::score::Unlabelled;
 use crate::score::device::DeviceChoice;
+use crate::score::{ClassScorer, SCORER_FILE, SavedScorer, ScorerChoice, Task, Unlabelled};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, Request};
 use crate::stage::MapStage;
@@ -35,6 +35,8 @@ pub(super) struct QualityPlan {
 #[derive(Debug)]
 enum Source {
     Scorer(Unlabelled),
+    /// Where `tamis distill` wrote it.
+    Distilled(String),
     Column(String),
 }
 
@@ -50,19 +52,30 @@ impl QualityPlan {
             (None, Some(_)) => {
                 return Err(Error::config("quality.reference is set, but a column of the input is not learnt"));
             }
-            (scorer, None) => {
-                let name = scorer.as_deref().unwrap_or("ngram");
-                let scorer = Unlabelled::named(name).ok_or_else(|| Error::Config {
-                    message: format!("quality.scorer is `{name}`, which is no scorer of quality"),
-                    hint: Some(
-                        "use \"ngram\", \"dsir\" or \"gguf:FILE\", or name a column of scores with quality.column"
-                            .into(),
-                    ),
-                })?;
-                unlabelled::check(&scorer, "quality", &config.reference)?;
-                Source::Scorer(scorer)
-            }
+            (scorer, None) => match scorer.as_deref().unwrap_or("ngram").parse()? {
+                ScorerChoice::Unlabelled(scorer) => {
+                    unlabelled::check(&scorer, "quality", &config.reference)?;
+                    Source::Scorer(scorer)
+                }
+                ScorerChoice::Encoder(_) if !config.reference.is_empty() => {
+                    return Err(Error::config(
+                        "quality.reference is set, but a distilled scorer has learnt what it knows",
+                    ));
+                }
+                ScorerChoice::Encoder(location) => Source::Distilled(location),
+                ScorerChoice::Builtin => {
+                    return Err(Error::Config {
+                        message: "quality.scorer is `builtin`, which learns from labels".into(),
+                        hint: Some("learn it with `tamis distill`, and name the folder that this writes".into()),
+                    });
+                }
+            },
         };
+        if config.class.is_some() && !matches!(source, Source::Distilled(_)) {
+            return Err(Error::config(
+                "quality.class is set, but only a scorer that `tamis distill` made knows classes",
+            ));
+        }
         Ok(Self { rule: rule(config, &source)?, source })
     }
 }
@@ -128,10 +141,36 @@ pub(super) struct Quality {
     pub(super) record: QualityRecord,
 }
 
-/// Scores the rows that stay so far and decides which of them do, if the config asks for it.
-pub(super) fn decide(run: Run<'_>, survey: &mut Survey, stores: &Stores, output: &mut Output) -> Result<()> {
+/// The scorer that `tamis distill` made, if the config names one; read before all input is.
+///
+/// # Errors
+/// `Error::Config` if there is none.
+pub(super) fn distilled(run: Run<'_>, stores: &Stores) -> Result<Option<SavedScorer>> {
+    let Some(QualityPlan { source: Source::Distilled(location), .. }) = &run.plan.quality else { return Ok(None) };
+    match SavedScorer::read(location, stores, run.context)? {
+        Some(saved) => Ok(Some(saved)),
+        None => Err(Error::Config {
+            message: format!("quality.scorer is `{location}`, and there is no `{SCORER_FILE}`"),
+            hint: Some(
+                "use \"ngram\", \"dsir\" or \"gguf:FILE\", the folder or URL that `tamis distill` wrote to, or name a column of \
+                 scores with quality.column"
+                    .into(),
+            ),
+        }),
+    }
+}
+
+/// Scores the rows that stay so far and decides which of them do, if the config asks for it. `distilled`: the scorer, if it is
+/// such a one.
+pub(super) fn decide(
+    run: Run<'_>,
+    distilled: Option<SavedScorer>,
+    survey: &mut Survey,
+    stores: &Stores,
+    output: &mut Output,
+) -> Result<()> {
     let (Some(config), Some(plan)) = (&run.config.quality, &run.plan.quality) else { return Ok(()) };
-    let (judge, reference) = Judge::new(run, &plan.source, config, survey, stores)?;
+    let (judge, reference) = Judge::new(run, &plan.source, distilled, config, survey, stores)?;
     let table = judge.table(survey)?;
     let writes = run.plan.writes(Table::Quality);
     let mut writer = writes.then(|| output.table(Table::Quality, Arc::clone(table.schema()))).transpose()?;
@@ -190,16 +229,18 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, stores: &Stores, output:
 }
 
 /// Where scores come from.
-enum Judge {
-    Scorer(Unlabelled, Box<dyn MapStage>),
+enum Judge<'a> {
+    /// Appends the column of this name.
+    Scorer(&'static str, Box<dyn MapStage + 'a>),
     /// A column that rows have already.
     Column(String),
 }
 
-impl Judge {
+impl<'a> Judge<'a> {
     fn new(
-        run: Run<'_>,
+        run: Run<'a>,
         source: &Source,
+        distilled: Option<SavedScorer>,
         config: &QualityConfig,
         survey: &Survey,
         stores: &Stores,
@@ -219,7 +260,21 @@ impl Judge {
             Source::Scorer(scorer) => {
                 let (reference, device) = (&config.reference, DeviceChoice::Auto);
                 let learnt = Learnt::new(scorer, reference, config.seed, device, run, survey, stores)?;
-                Ok((Self::Scorer(scorer.clone(), learnt.scorer), learnt.reference))
+                Ok((Self::Scorer(scorer.column(), learnt.scorer), learnt.reference))
+            }
+            Source::Distilled(location) => {
+                let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
+                let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
+                let (scorer, _) = saved.open(DeviceChoice::Auto, stores, run.context)?;
+                let judge = match &config.class {
+                    None if is_number => Self::Scorer(columns::QUALITY, scorer),
+                    Some(class) => match names.iter().position(|name| name == class) {
+                        Some(index) => Self::Scorer(columns::PROBABILITY, Box::new(ClassScorer { scorer, index })),
+                        None => return Err(no_class(&format!("quality.class is `{class}`"), location, &names)),
+                    },
+                    None => return Err(no_class("quality.class is not set", location, &names)),
+                };
+                Ok((judge, Vec::new()))
             }
         }
     }
@@ -231,7 +286,7 @@ impl Judge {
     /// The column of the score.
     fn column(&self) -> &str {
         match self {
-            Self::Scorer(scorer, _) => scorer.column(),
+            Self::Scorer(name, _) => name,
             Self::Column(name) => name,
         }
     }
@@ -259,6 +314,14 @@ impl Judge {
         let scores = cast(column(batch, self.column())?, &DataType::Float64)?;
         Ok(scores.as_primitive::<Float64Type>().clone())
     }
+}
+
+fn no_class(what: &str, location: &str, names: &[String]) -> Error {
+    let known = match names {
+        [] => "numbers".to_owned(),
+        names => format!("the classes {}", names.join(", ")),
+    };
+    Error::config(format!("{what}, and the scorer in `{location}` knows {known}"))
 }
 
 fn no_column(name: &str, schema: &Schema) -> Error {

@@ -7,19 +7,22 @@ use arrow::array::{ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Str
 use arrow::datatypes::{DataType, Field};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 
+use super::Task;
 use super::targets::{Kind, Scale, Targets, sigmoid, softmax};
 use crate::Result;
 
 /// What the outputs of a model mean.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answers {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answers {
     names: Vec<String>,
     meaning: Meaning,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Meaning {
     /// Nothing was learned.
     Nothing,
@@ -49,8 +52,22 @@ impl Answers {
         Self { names: targets.names.clone(), meaning }
     }
 
+    /// Name of the task that was learned.
+    pub(crate) fn task(&self) -> Task {
+        match self.meaning {
+            Meaning::Nothing | Meaning::OneClass | Meaning::Classes(_) => Task::Classes,
+            Meaning::MultiLabel(_) => Task::MultiLabel,
+            Meaning::Regression(_) => Task::Regression,
+        }
+    }
+
+    /// Numbers that a model answers with, if it was trained.
+    pub(super) fn n_outputs(&self) -> usize {
+        self.names.len().max(1)
+    }
+
     /// Names of the classes or labels, sorted.
-    pub(super) fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 

@@ -9,12 +9,14 @@
 //!
 //! [`device`] finds where models compute; a scorer is fitted once, and then maps batches on any thread.
 
+pub mod agreement;
 mod answers;
 pub(crate) mod append;
 pub(crate) mod builtin;
 pub(crate) mod cache;
 mod causal;
 mod choice;
+mod class;
 pub mod device;
 pub mod encoder;
 mod head;
@@ -22,6 +24,7 @@ mod importance;
 mod ngram;
 mod out_of_fold;
 mod processor;
+mod saved;
 mod targets;
 mod task;
 
@@ -29,7 +32,9 @@ pub(crate) use answers::top_two;
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
 pub use causal::CausalScorer;
 pub use choice::{ScorerChoice, Unlabelled};
+pub(crate) use class::ClassScorer;
 pub use head::{EncoderScorer, HeadKind, HeadSettings};
 pub use importance::ImportanceScorer;
 pub use ngram::NgramScorer;
+pub use saved::{FILE as SCORER_FILE, SavedScorer};
 pub use task::{LabelKind, Task};

@@ -10,6 +10,7 @@
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::agreement::Agreement;
 use super::targets::{Kind, N_FOLDS, Targets};
 use crate::Result;
 use crate::context::Context;
@@ -52,6 +53,8 @@ pub(super) struct Fit<M> {
     pub(super) members: Vec<M>,
     /// What logits are divided by.
     pub(super) temperature: f32,
+    /// How well the answers out of fold agree with the labels; `None` with few texts.
+    pub(super) agreement: Option<Agreement>,
 }
 
 /// Trains `n_members` on all texts, as long and as sure as the answers out of fold say.
@@ -66,11 +69,11 @@ pub(super) fn fit<T: Trainable>(
     context: &Context,
 ) -> Result<Fit<T::Model>> {
     let passes = trainer.passes();
-    let (passes, temperature) = if targets.len() < LEAST_TEXTS {
-        (&passes[passes.len() - 1..], 1.0)
+    let (passes, temperature, agreement) = if targets.len() < LEAST_TEXTS {
+        (&passes[passes.len() - 1..], 1.0, None)
     } else {
-        let (best, temperature) = context.pool.install(|| choose(trainer, targets, seed))?;
-        (&passes[best..=best], temperature)
+        let chosen = context.pool.install(|| choose(trainer, targets, seed))?;
+        (&passes[chosen.index..=chosen.index], chosen.temperature, Agreement::new(targets, &chosen.answers))
     };
     let all: Vec<usize> = (0..targets.len()).collect();
     let members = context.pool.install(|| {
@@ -82,11 +85,18 @@ pub(super) fn fit<T: Trainable>(
             })
             .collect::<Result<Vec<_>>>()
     })?;
-    Ok(Fit { members, temperature: temperature as f32 })
+    Ok(Fit { members, temperature: temperature as f32, agreement })
 }
 
-/// Index of the passes with the least loss out of fold, and the temperature there.
-fn choose<T: Trainable>(trainer: &T, targets: &Targets, seed: u64) -> Result<(usize, f64)> {
+/// The number of passes with the least loss out of fold.
+struct Chosen {
+    index: usize,
+    temperature: f64,
+    /// Texts, and the outputs for each by models that have not seen it.
+    answers: Vec<(usize, Vec<f32>)>,
+}
+
+fn choose<T: Trainable>(trainer: &T, targets: &Targets, seed: u64) -> Result<Chosen> {
     let (folds, is_shared) = (&targets.folds(), &targets.is_shared());
     let passes = trainer.passes();
     let left_out = |fold: usize| (0..targets.len()).filter(move |&text| folds[text] == fold && is_shared[text]);
@@ -131,7 +141,12 @@ fn choose<T: Trainable>(trainer: &T, targets: &Targets, seed: u64) -> Result<(us
             best = (loss, index, temperature);
         }
     }
-    Ok((best.1, best.2))
+    let (_, index, temperature) = best;
+    let of_fold = |(texts, outputs): &(Vec<usize>, Vec<Vec<f32>>)| {
+        let rows = texts.iter().zip(outputs[index].chunks_exact(width));
+        rows.map(|(&text, outputs)| (text, outputs.to_vec())).collect::<Vec<_>>()
+    };
+    Ok(Chosen { index, temperature, answers: answers.iter().flat_map(of_fold).collect() })
 }
 
 /// Mean of what models say, for each number of passes.

@@ -4,12 +4,19 @@
 
 use super::features::N_BUCKETS;
 use super::projection::normalize;
+use crate::Result;
 use crate::score::processor::for_this_processor;
+use crate::score::saved::Tensors;
 
 /// Components of a member's feature vectors.
 pub(super) const MEMBER_DIMENSIONS: usize = 32;
 /// Values that are summed at once.
 const BLOCK: usize = 16;
+/// Names of tensors in a file.
+const BUCKETS: &str = "buckets";
+const TABLE: &str = "table";
+const HEAD: &str = "head";
+const BIAS: &str = "bias";
 /// Mark of a bucket that no labelled text has.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -36,6 +43,11 @@ impl Vocabulary {
     /// Number of buckets in it.
     pub(super) fn len(&self) -> usize {
         self.n_rows
+    }
+
+    /// The buckets, sorted.
+    fn buckets(&self) -> Vec<u32> {
+        (0..).zip(&self.rows).filter(|(_, row)| **row != UNKNOWN).map(|(bucket, _)| bucket).collect()
     }
 
     /// Row of a bucket.
@@ -139,6 +151,49 @@ impl Ensemble {
         }
     }
 
+    /// Bytes of the table.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.table.len() * size_of::<f32>()
+    }
+
+    /// Adds what it is made of.
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        tensors.add_integers(BUCKETS, &self.vocabulary.buckets());
+        tensors.add(TABLE, &[self.vocabulary.len(), self.width], &self.table);
+        tensors.add(BIAS, &[self.n_outputs], &self.bias);
+        if let Some(head) = &self.head {
+            tensors.add(HEAD, &[self.width, self.n_outputs], head);
+        }
+    }
+
+    /// The ensemble that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if its parts do not fit each other.
+    pub(super) fn of_saved(tensors: &Tensors, n_outputs: usize) -> Result<Self> {
+        let buckets = tensors.integers(BUCKETS)?;
+        let (table, width) = tensors.matrix(TABLE)?;
+        let bias = tensors.vector(BIAS)?;
+        let head = tensors.has(HEAD).then(|| tensors.matrix(HEAD)).transpose()?;
+        let is_vocabulary =
+            buckets.is_sorted_by(|a, b| a < b) && buckets.last().is_none_or(|&last| (last as usize) < N_BUCKETS);
+        let has_outputs = match &head {
+            Some((head, of_head)) => *of_head == n_outputs && head.len() == width * n_outputs,
+            None => MEMBER_DIMENSIONS + n_outputs <= width,
+        };
+        let fits = is_vocabulary
+            && has_outputs
+            && MEMBER_DIMENSIONS <= width
+            && width.is_multiple_of(BLOCK)
+            && table.len() == buckets.len() * width
+            && bias.len() == n_outputs;
+        if !fits {
+            return Err(tensors.corrupt("its tensors do not fit each other"));
+        }
+        let vocabulary = Vocabulary::new(&buckets);
+        Ok(Self { vocabulary, n_outputs, width, table, head: head.map(|(head, _)| head), bias })
+    }
+
     /// Answers for a text of these features.
     pub(super) fn predict(&self, buckets: &[u32], out: &mut Prediction) {
         out.rows.clear();
@@ -198,5 +253,59 @@ pub(super) fn outputs_of_bag(member: &Member, bag: &[f32], outputs: &mut Vec<f32
     outputs.clone_from(&member.bias);
     for (x, weights) in bag.iter().zip(member.head.chunks_exact(member.bias.len())) {
         add_scaled(outputs, weights, *x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// What members say one by one, by the mean of their logits, and the first one's bag; with few outputs and with many.
+    #[test]
+    fn members_that_are_joined_say_what_they_say_one_by_one() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| random.random_range(-1.0..1.0)).collect() };
+        let known = [3, 70, 71, 200_000];
+        for (n_members, n_outputs) in [(1, 1), (1, 3), (5, 2), (5, 77), (5, 128), (5, 129), (3, 500)] {
+            let members: Vec<Member> = (0..n_members)
+                .map(|_| Member {
+                    table: numbers(known.len() * MEMBER_DIMENSIONS),
+                    head: numbers(MEMBER_DIMENSIONS * n_outputs),
+                    bias: numbers(n_outputs),
+                })
+                .collect();
+            let ensemble = Ensemble::new(Vocabulary::new(&known), &members, n_outputs);
+            let mut tensors = Tensors::default();
+            ensemble.save(&mut tensors);
+            let saved = Ensemble::of_saved(&tensors, n_outputs).unwrap();
+            for buckets in [&[][..], &[70], &[3, 4, 70, 70, 200_000, 9]] {
+                let mut said = Prediction::default();
+                ensemble.predict(buckets, &mut said);
+                let mut expect = vec![0.0f32; n_outputs];
+                for member in &members {
+                    let mut bag = [0.0; MEMBER_DIMENSIONS];
+                    for bucket in buckets {
+                        let Some(row) = known.iter().position(|known| known == bucket) else { continue };
+                        let vector = &member.table[row * MEMBER_DIMENSIONS..][..MEMBER_DIMENSIONS];
+                        add_scaled(&mut bag, vector, 1.0 / buckets.len() as f32);
+                    }
+                    let mut outputs = Vec::new();
+                    outputs_of_bag(member, &bag, &mut outputs);
+                    add_scaled(&mut expect, &outputs, 1.0 / n_members as f32);
+                }
+                assert_eq!(said.outputs.len(), n_outputs);
+                assert!(said.outputs.iter().zip(&expect).all(|(a, b)| (a - b).abs() < 1e-5), "{n_members} {n_outputs}");
+                let length: f32 = said.embedding.iter().map(|x| x * x).sum();
+                assert_eq!(said.embedding.len(), MEMBER_DIMENSIONS);
+                assert!(if buckets.is_empty() { length == 0.0 } else { (length - 1.0).abs() < 1e-5 });
+                let mut of_file = Prediction::default();
+                saved.predict(buckets, &mut of_file);
+                assert_eq!((of_file.outputs, of_file.embedding), (said.outputs, said.embedding));
+            }
+            assert!(Ensemble::of_saved(&tensors, n_outputs + 200).is_err());
+        }
     }
 }

@@ -12,8 +12,10 @@ use self::ensemble::{Ensemble, MEMBER_DIMENSIONS, Vocabulary};
 use self::features::FeatureHasher;
 use self::projection::Projection;
 use self::train::{Corpus, MemberTrainer};
+use super::agreement::Agreement;
 use super::answers::Answers;
 use super::out_of_fold;
+use super::saved::{self, Header, Tensors};
 use super::targets::Targets;
 use super::task::Task;
 use crate::budget::Reservation;
@@ -75,6 +77,7 @@ pub struct BuiltinScorer {
     answers: Answers,
     max_features: usize,
     n_labelled: usize,
+    agreement: Option<Agreement>,
     /// For the table of a trained model.
     _reservation: Reservation,
 }
@@ -106,21 +109,61 @@ impl BuiltinScorer {
         let targets = Targets::new(settings.task, labels, settings.balance)?;
         let mut hasher = FeatureHasher::new(settings.max_features);
         let mut reservation = context.budget.reserve("scorer");
-        let (model, answers) = if targets.tells_apart() {
+        let (model, answers, agreement) = if targets.tells_apart() {
             let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
-            let (ensemble, temperature) = train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
-            (Model::Trained(ensemble), Answers::new(&targets, temperature))
+            let (ensemble, temperature, agreement) =
+                train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
+            (Model::Trained(ensemble), Answers::new(&targets, temperature), agreement)
         } else {
             let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
-            (Model::Untrained(projection), Answers::untrained(targets))
+            (Model::Untrained(projection), Answers::untrained(targets), None)
         };
         let n_labelled = labelled.len();
-        Ok(Self { model, answers, max_features: settings.max_features, n_labelled, _reservation: reservation })
+        let max_features = settings.max_features;
+        Ok(Self { model, answers, max_features, n_labelled, agreement, _reservation: reservation })
     }
 
     /// Names of the classes, sorted.
     pub fn classes(&self) -> &[String] {
         self.answers.names()
+    }
+
+    /// How well it agrees with the labels, by models that had not seen them; `None` for fewer than 50 labels.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.agreement
+    }
+
+    /// The scorer as a file; `None` if there was nothing to learn.
+    ///
+    /// # Errors
+    /// `Error::Invariant`.
+    pub fn to_bytes(&self) -> Result<Option<Vec<u8>>> {
+        let Model::Trained(ensemble) = &self.model else { return Ok(None) };
+        let mut tensors = Tensors::default();
+        ensemble.save(&mut tensors);
+        let model = saved::Model::Builtin { max_features: self.max_features };
+        saved::to_bytes(model, &self.answers, self.n_labelled, self.agreement, &tensors).map(Some)
+    }
+
+    /// The scorer that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if something is missing in it, `Error::OverBudget`.
+    pub(super) fn of_saved(header: Header, tensors: &Tensors, context: &Context) -> Result<Self> {
+        let saved::Model::Builtin { max_features } = header.model else {
+            return Err(tensors.corrupt("it is another scorer"));
+        };
+        let ensemble = Ensemble::of_saved(tensors, header.answers.n_outputs())?;
+        let mut reservation = context.budget.reserve("scorer");
+        reservation.grow(ensemble.memory_bytes())?;
+        Ok(Self {
+            model: Model::Trained(ensemble),
+            answers: header.answers,
+            max_features,
+            n_labelled: header.labelled_rows,
+            agreement: header.agreement,
+            _reservation: reservation,
+        })
     }
 
     /// Number of labelled texts it was fitted on.
@@ -136,7 +179,7 @@ fn train(
     hasher: &mut FeatureHasher,
     context: &Context,
     reservation: &mut Reservation,
-) -> Result<(Ensemble, f32)> {
+) -> Result<(Ensemble, f32, Option<Agreement>)> {
     let mut buckets: Vec<u32> = Vec::new();
     for text in texts {
         buckets.extend_from_slice(hasher.buckets(text));
@@ -164,5 +207,5 @@ fn train(
     let ensemble = Ensemble::new(vocabulary, &fit.members, targets.n_outputs());
     reservation.free();
     reservation.grow(joined_bytes)?;
-    Ok((ensemble, fit.temperature))
+    Ok((ensemble, fit.temperature, fit.agreement))
 }

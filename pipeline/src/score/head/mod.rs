@@ -6,8 +6,10 @@ mod stage;
 mod tests;
 
 use self::network::{Network, NetworkTrainer};
+use super::agreement::Agreement;
 use super::answers::Answers;
 use super::out_of_fold;
+use super::saved::{Header, Tensors};
 use super::targets::Targets;
 use super::task::Task;
 use crate::context::Context;
@@ -54,6 +56,7 @@ pub(super) struct Head {
     answers: Answers,
     /// What embeddings are multiplied by.
     scale: f32,
+    agreement: Option<Agreement>,
 }
 
 impl Head {
@@ -83,14 +86,44 @@ impl Head {
         let targets = Targets::new(settings.task, labels.iter().copied(), settings.balance)?;
         let scale = input_scale(embeddings, dimensions, settings.kind);
         if !targets.tells_apart() {
-            return Ok(Self { members: Vec::new(), answers: Answers::untrained(targets), scale });
+            return Ok(Self { members: Vec::new(), answers: Answers::untrained(targets), scale, agreement: None });
         }
         let mut reservation = context.budget.reserve("scorer");
         reservation.grow(size_of_val(embeddings))?;
         let inputs: Vec<f32> = embeddings.iter().map(|x| x * scale).collect();
         let trainer = NetworkTrainer::new(settings.kind, &inputs, dimensions, &targets, &context.cancel);
         let fit = out_of_fold::fit(&trainer, &targets, settings.n_members, settings.seed, context)?;
-        Ok(Self { members: fit.members, answers: Answers::new(&targets, fit.temperature), scale })
+        let answers = Answers::new(&targets, fit.temperature);
+        Ok(Self { members: fit.members, answers, scale, agreement: fit.agreement })
+    }
+
+    /// Adds what it is made of; `None` if there was nothing to learn.
+    fn save(&self, tensors: &mut Tensors) -> Option<usize> {
+        for (index, member) in self.members.iter().enumerate() {
+            member.save(index, tensors);
+        }
+        self.members.first().map(Network::n_layers)
+    }
+
+    /// The head that a file holds, for embeddings of `dimensions`.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if its parts do not fit each other.
+    fn of_saved(
+        header: Header,
+        [n_members, n_layers]: [usize; 2],
+        scale: f32,
+        dimensions: usize,
+        tensors: &Tensors,
+    ) -> Result<Self> {
+        if n_members == 0 || n_layers == 0 {
+            return Err(tensors.corrupt("it has no network"));
+        }
+        let n_outputs = header.answers.n_outputs();
+        let members = (0..n_members)
+            .map(|index| Network::of_saved(index, n_layers, [dimensions, n_outputs], tensors))
+            .collect::<Result<_>>()?;
+        Ok(Self { members, answers: header.answers, scale, agreement: header.agreement })
     }
 
     /// Mean outputs of the members for an embedding; none where nothing was learned.

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::context::Cancel;
 use crate::score::encoder::product::{View, product};
 use crate::score::out_of_fold::Trainable;
+use crate::score::saved::Tensors;
 use crate::score::targets::Targets;
 
 /// Units of the hidden layer, if there is one.
@@ -49,6 +50,48 @@ impl Network {
             Layer { weights, bias: vec![0.0; sizes[1]] }
         };
         Self { layers: sizes.windows(2).map(layer).collect() }
+    }
+
+    /// Number of layers.
+    pub(super) fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Adds the layers of member `index`.
+    pub(super) fn save(&self, index: usize, tensors: &mut Tensors) {
+        for (number, layer) in self.layers.iter().enumerate() {
+            let n_outputs = layer.bias.len();
+            let shape = [layer.weights.len() / n_outputs, n_outputs];
+            tensors.add(&format!("member.{index}.layer.{number}.weights"), &shape, &layer.weights);
+            tensors.add(&format!("member.{index}.layer.{number}.bias"), &[n_outputs], &layer.bias);
+        }
+    }
+
+    /// Member `index` of a file.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if layers are missing or do not fit each other.
+    pub(super) fn of_saved(
+        index: usize,
+        n_layers: usize,
+        [n_inputs, n_outputs]: [usize; 2],
+        tensors: &Tensors,
+    ) -> Result<Self> {
+        let (mut layers, mut width) = (Vec::with_capacity(n_layers), n_inputs);
+        for number in 0..n_layers {
+            let (weights, n_columns) = tensors.matrix(&format!("member.{index}.layer.{number}.weights"))?;
+            let bias = tensors.vector(&format!("member.{index}.layer.{number}.bias"))?;
+            if bias.is_empty() || bias.len() != n_columns || weights.len() != width * n_columns {
+                return Err(tensors.corrupt("its layers do not fit each other, or the encoder"));
+            }
+            width = n_columns;
+            layers.push(Layer { weights, bias });
+        }
+        if width == n_outputs {
+            Ok(Self { layers })
+        } else {
+            Err(tensors.corrupt("it answers with another number of classes than it names"))
+        }
     }
 
     /// Outputs for one input: sums in an order of their own, whatever other inputs there are.

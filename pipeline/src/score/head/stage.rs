@@ -7,13 +7,17 @@ use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use tamis_schemas::columns;
 
 use super::{Head, HeadSettings};
-use crate::Result;
 use crate::context::Context;
 use crate::score::LabelledText;
+use crate::score::agreement::Agreement;
 use crate::score::answers::{embedding_field, embeddings};
 use crate::score::append::{append_columns, append_fields, required_column};
-use crate::score::encoder::Encoder;
+use crate::score::device::ResolvedDevice;
+use crate::score::encoder::{Encoder, EncoderOptions};
+use crate::score::saved::{self, Header, Tensors};
 use crate::stage::MapStage;
+use crate::store::Stores;
+use crate::{Error, Result};
 
 /// A fitted scorer; a [`MapStage`] that appends what a head says of an encoder's embeddings, and these.
 ///
@@ -21,13 +25,15 @@ use crate::stage::MapStage;
 #[derive(Debug)]
 pub struct EncoderScorer<'a> {
     encoder: Encoder,
+    /// Where its model lies.
+    location: String,
     head: Head,
     n_labelled: usize,
     context: &'a Context,
 }
 
 impl<'a> EncoderScorer<'a> {
-    /// Embeds the labelled texts and learns from them.
+    /// Embeds the labelled texts and learns from them. The model of `encoder` lies at `location`.
     ///
     /// # Determinism
     /// A function of the arguments, whatever the order of `labelled` and, on the CPU, the number of threads.
@@ -36,6 +42,7 @@ impl<'a> EncoderScorer<'a> {
     /// Those of the encoder; `Error::Config` for a label that the task cannot have.
     pub fn fit(
         encoder: Encoder,
+        location: &str,
         labelled: &[LabelledText],
         settings: &HeadSettings,
         context: &'a Context,
@@ -48,12 +55,63 @@ impl<'a> EncoderScorer<'a> {
         reservation.grow(texts.len() * encoder.dimensions() * size_of::<f32>())?;
         let vectors = encoder.embed(&texts, context)?.vectors;
         let head = Head::fit(&vectors, encoder.dimensions(), &labels, settings, context)?;
-        Ok(Self { encoder, head, n_labelled: labelled.len(), context })
+        Ok(Self { encoder, location: location.to_owned(), head, n_labelled: labelled.len(), context })
     }
 
     /// Names of the classes, sorted.
     pub fn classes(&self) -> &[String] {
         self.head.answers.names()
+    }
+
+    /// How well it agrees with the labels, by models that had not seen them; `None` for fewer than 50 labels.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.head.agreement
+    }
+
+    /// The scorer as a file, but for the encoder's model, which stays where it is; `None` if there was nothing to learn.
+    ///
+    /// # Errors
+    /// `Error::Invariant`.
+    pub fn to_bytes(&self) -> Result<Option<Vec<u8>>> {
+        let mut tensors = Tensors::default();
+        let Some(n_layers) = self.head.save(&mut tensors) else { return Ok(None) };
+        let model = saved::Model::Encoder {
+            location: self.location.clone(),
+            fingerprint: self.encoder.fingerprint().to_owned(),
+            scale: self.head.scale,
+            n_members: self.head.members.len(),
+            n_layers,
+        };
+        saved::to_bytes(model, &self.head.answers, self.n_labelled, self.head.agreement, &tensors).map(Some)
+    }
+
+    /// The scorer that a file holds, with the encoder that it names.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if something is missing in it, `Error::Config` if the encoder is another one; those of the encoder.
+    pub(in crate::score) fn of_saved(
+        header: Header,
+        tensors: &Tensors,
+        device: &ResolvedDevice,
+        stores: &Stores,
+        context: &'a Context,
+    ) -> Result<Self> {
+        let saved::Model::Encoder { location, fingerprint, scale, n_members, n_layers } = header.model.clone() else {
+            return Err(tensors.corrupt("it is another scorer"));
+        };
+        let encoder = Encoder::open(&location, &EncoderOptions::default(), device, stores, context)?;
+        if encoder.fingerprint() != fingerprint {
+            return Err(Error::Config {
+                message: format!(
+                    "the scorer was learnt on the encoder {fingerprint}, and `{location}` is {}",
+                    encoder.fingerprint()
+                ),
+                hint: Some("put the model that it was learnt on there, or learn it again with `tamis distill`".into()),
+            });
+        }
+        let n_labelled = header.labelled_rows;
+        let head = Head::of_saved(header, [n_members, n_layers], scale, encoder.dimensions(), tensors)?;
+        Ok(Self { encoder, location, head, n_labelled, context })
     }
 
     /// Number of labelled texts it was fitted on.

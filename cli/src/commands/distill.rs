@@ -1,0 +1,95 @@
+//! `tamis distill`.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tamis_pipeline::run::{Distilled, distill};
+use tamis_pipeline::score::agreement::Agreement;
+
+use crate::answer;
+use crate::args::{Distill, Global};
+use crate::diagnostic;
+use crate::exit::Exit;
+use crate::number::{bytes, count, counted};
+use crate::progress::Display;
+use crate::settings;
+
+pub(crate) fn run(args: &Distill, global: &Global) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let config = settings::distill(args)?;
+    let (stores, context) = (settings::stores(), settings::context(global)?);
+    let display = Display::start(global);
+    let existing = settings::existing(args.overwrite);
+    let result = distill(&config, existing, &stores, &context, display.progress());
+    drop(display);
+    let distilled = result?;
+    let n_rejected = distilled.rows.rejected;
+    if n_rejected > 0 {
+        diagnostic::warn(
+            &format!("{} could not be read, and taught nothing", counted(n_rejected, "row")),
+            "`tamis convert` writes them to the table `rejected`, with reasons",
+        );
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    answer::print(&words(&distilled, &args.output, seconds), &fields(&distilled, seconds), global.format)?;
+    Ok(if n_rejected > 0 { Exit::Rejects } else { Exit::Clean })
+}
+
+fn words(distilled: &Distilled, output: &str, seconds: f64) -> String {
+    let Distilled { record, agreement, rows, location, n_bytes } = distilled;
+    let what = if record.classes.is_empty() {
+        record.task.clone()
+    } else {
+        format!("{}: {}", record.task, names(&record.classes))
+    };
+    let mut text = format!(
+        "scorer         {} on {}, {what}\nlearnt from    {} of {} rows, in {seconds:.1} s\n",
+        record.name,
+        record.device,
+        count(record.labelled_rows),
+        count(rows.rows_in)
+    );
+    text += &format!(
+        "agreement      {}\n",
+        agreement.map_or_else(|| "fewer than 50 judged rows tell nothing".into(), describe)
+    );
+    text + &format!(
+        "written to     {location} ({})\nuse it with    tamis score POOL --scorer {output} -o OUT, or [quality] scorer = \"{output}\"\n",
+        bytes(*n_bytes)
+    )
+}
+
+/// The first names of classes or labels.
+fn names(classes: &[String]) -> String {
+    const MOST: usize = 8;
+    let more = classes.len().saturating_sub(MOST);
+    let shown = classes[..classes.len().min(MOST)].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {} more", count(more as u64)) }
+}
+
+/// What models that had not seen the rows said of them.
+fn describe(agreement: Agreement) -> String {
+    match agreement {
+        Agreement::Classes { accuracy, majority } => format!(
+            "{:.1} % right on rows not learnt from ({:.1} % if it always said the most frequent class)",
+            accuracy * 100.0,
+            majority * 100.0
+        ),
+        Agreement::MultiLabel { micro_f1 } => format!("F1 {micro_f1:.3} over all labels of rows not learnt from"),
+        Agreement::Regression { spearman, r2, mean_absolute_error } => format!(
+            "rank correlation {spearman:.3}, R2 {r2:.3}, off by {mean_absolute_error:.3} on average, on rows not learnt from"
+        ),
+    }
+}
+
+fn fields(distilled: &Distilled, seconds: f64) -> Value {
+    json!({
+        "command": "tamis distill",
+        "seconds": seconds,
+        "scorer": distilled.record,
+        "agreement": distilled.agreement,
+        "rows": distilled.rows,
+        "location": distilled.location,
+        "bytes": distilled.n_bytes,
+    })
+}

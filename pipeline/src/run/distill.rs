@@ -1,0 +1,95 @@
+//! A scorer that is learnt once from judged rows and kept: a teacher's judgement of a few thousand rows, for all others.
+
+use tamis_schemas::config::{Config, ScoreConfig};
+use tamis_schemas::manifest::{RowCounts, ScorerRecord};
+
+use super::labels::LabelSource;
+use super::plan::Plan;
+use super::{Run, check, fit, survey};
+use crate::context::Context;
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::score::agreement::Agreement;
+use crate::score::{SCORER_FILE, ScorerChoice};
+use crate::sink::{Existing, Output};
+use crate::source::Inputs;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// What was learnt, and where it is.
+#[derive(Debug)]
+pub struct Distilled {
+    /// The scorer.
+    pub record: ScorerRecord,
+    /// How well it agrees with the labels of rows that it had not seen; `None` for fewer than 50 labels.
+    pub agreement: Option<Agreement>,
+    /// Rows of the input.
+    pub rows: RowCounts,
+    /// The file.
+    pub location: String,
+    /// Its length.
+    pub n_bytes: u64,
+}
+
+/// Learns the scorer that `[score]` of `config` describes from the labels it names, and writes it to `output.path`.
+///
+/// # Errors
+/// `Error::Config` if there is a scorer already and `existing` refuses it, if labels are missing, or tell nothing apart; whatever
+/// stops a run. Nothing is visible at the output then.
+pub fn distill(
+    config: &Config,
+    existing: Existing,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Distilled> {
+    let config = &config.resolved();
+    check(config)?;
+    let plan = &Plan::new(config)?;
+    let missing = || Error::config("there is nothing to learn from: score.labels (--labels) names no file");
+    let score = config.score.as_ref().ok_or_else(missing)?;
+    let source = LabelSource::of_score(score).ok_or_else(missing)?;
+    let place = Place::new(&config.output.path, stores, context.runtime.handle())?;
+    if existing == Existing::Refuse && place.is_there(SCORER_FILE)? {
+        return Err(Error::Config {
+            message: format!("`{}` is there already", place.display(SCORER_FILE)),
+            hint: Some("choose another output, or replace it with --overwrite".into()),
+        });
+    }
+    let inputs = &Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
+    let run = Run { config, plan, inputs, context, progress };
+    let mut no_tables =
+        Output::open(config, &[], Vec::new(), Existing::Overwrite, None, stores, context.runtime.handle())?;
+    let survey = survey::survey(run, None, None, &mut no_tables)?;
+    let (labels, kind) = fit::known(run, &survey, &source, stores)?;
+    let task = fit::task(score.task, kind, &labels);
+    let ScoreConfig { scorer, seed, .. } = score;
+    let (bytes, agreement, record) = match &plan.scorer {
+        ScorerChoice::Builtin => {
+            let (scorer, record) = fit::builtin(run, &survey, &labels, task, *seed)?;
+            (scorer.to_bytes()?, scorer.agreement(), record)
+        }
+        ScorerChoice::Encoder(location) => {
+            let (scorer, record) = fit::encoder(run, &survey, &labels, task, score, location, stores)?;
+            (scorer.to_bytes()?, scorer.agreement(), record)
+        }
+        ScorerChoice::Unlabelled(_) => {
+            return Err(Error::Config {
+                message: format!("the scorer `{scorer}` learns without labels: there is nothing to distill"),
+                hint: Some("use `builtin`, or the folder or URL of an encoder".into()),
+            });
+        }
+    };
+    let bytes = bytes.ok_or_else(|| Error::Config {
+        message: format!(
+            "the labels tell nothing apart: {} of {} rows have one, all the same",
+            labels.labelled.len(),
+            survey.rows.rows_in
+        ),
+        hint: Some("name the column of the judgement with --label-column".into()),
+    })?;
+    progress.begin("writing");
+    let n_bytes = bytes.len() as u64;
+    place.put(SCORER_FILE, bytes)?;
+    Ok(Distilled { record, agreement, rows: survey.rows, location: place.display(SCORER_FILE), n_bytes })
+}

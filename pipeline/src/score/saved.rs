@@ -1,0 +1,246 @@
+//! A fitted scorer as a file, to be used without its labels.
+//!
+//! One file in the format of safetensors: the numbers as tensors, and what they mean as JSON under the key `tamis_scorer` of its
+//! metadata. It is written whole or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::agreement::Agreement;
+use super::answers::Answers;
+use super::builtin::BuiltinScorer;
+use super::device::{DeviceChoice, ResolvedDevice, resolve};
+use super::head::EncoderScorer;
+use crate::context::Context;
+use crate::place::Place;
+use crate::sink::hex;
+use crate::stage::MapStage;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// Name of the file in its folder.
+pub const FILE: &str = "scorer.safetensors";
+/// Its key in the metadata.
+const KEY: &str = "tamis_scorer";
+const VERSION: u32 = 1;
+
+/// What the tensors mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    version: u32,
+    tamis_version: String,
+    pub(super) model: Model,
+    pub(super) answers: Answers,
+    pub(super) labelled_rows: usize,
+    pub(super) agreement: Option<Agreement>,
+}
+
+/// What kind of scorer it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub(super) enum Model {
+    /// The built-in one.
+    Builtin {
+        /// Features of a text that are looked at.
+        max_features: usize,
+    },
+    /// A head on an encoder.
+    Encoder {
+        /// Where the encoder's model lies, as it was named.
+        location: String,
+        /// Of the encoder.
+        fingerprint: String,
+        /// What embeddings are multiplied by.
+        scale: f32,
+        /// Networks whose mean answers.
+        n_members: usize,
+        /// Layers of each.
+        n_layers: usize,
+    },
+}
+
+/// Numbers by name, of any shape.
+#[derive(Debug, Default)]
+pub(super) struct Tensors {
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    /// For errors.
+    location: String,
+}
+
+impl Tensors {
+    pub(super) fn add(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), (Dtype::F32, shape.to_vec(), bytes));
+    }
+
+    pub(super) fn add_integers(&mut self, name: &str, values: &[u32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), (Dtype::U32, vec![values.len()], bytes));
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Values of a tensor of two dimensions, and the second of these.
+    pub(super) fn matrix(&self, name: &str) -> Result<(Vec<f32>, usize)> {
+        match self.tensors.get(name) {
+            Some((Dtype::F32, shape, bytes)) if shape.len() == 2 => Ok((self.floats(name, bytes)?, shape[1])),
+            _ => Err(self.corrupt(&format!("it has no matrix `{name}`"))),
+        }
+    }
+
+    /// Values of a tensor of one dimension.
+    pub(super) fn vector(&self, name: &str) -> Result<Vec<f32>> {
+        match self.tensors.get(name) {
+            Some((Dtype::F32, shape, bytes)) if shape.len() == 1 => self.floats(name, bytes),
+            _ => Err(self.corrupt(&format!("it has no vector `{name}`"))),
+        }
+    }
+
+    pub(super) fn integers(&self, name: &str) -> Result<Vec<u32>> {
+        match self.tensors.get(name) {
+            Some((Dtype::U32, _, bytes)) => {
+                Ok(bytes.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect())
+            }
+            _ => Err(self.corrupt(&format!("it has no integers `{name}`"))),
+        }
+    }
+
+    fn floats(&self, name: &str, bytes: &[u8]) -> Result<Vec<f32>> {
+        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(self.corrupt(&format!("a number of `{name}` is not finite")))
+        }
+    }
+
+    /// An error that says what is wrong with the file.
+    pub(super) fn corrupt(&self, message: &str) -> Error {
+        Error::Corrupt { location: self.location.clone(), format: "a scorer of tamis", message: message.to_owned() }
+    }
+}
+
+/// The bytes of a file.
+pub(super) fn to_bytes(
+    model: Model,
+    answers: &Answers,
+    labelled_rows: usize,
+    agreement: Option<Agreement>,
+    tensors: &Tensors,
+) -> Result<Vec<u8>> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let header =
+        Header { version: VERSION, tamis_version: version, model, answers: answers.clone(), labelled_rows, agreement };
+    let invariant = |error: String| Error::Invariant(format!("the scorer cannot be written: {error}"));
+    let header = serde_json::to_string(&header).map_err(|error| invariant(error.to_string()))?;
+    let views = tensors.tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        Ok((
+            name.as_str(),
+            TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| invariant(error.to_string()))?,
+        ))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), header)])))
+        .map_err(|error| invariant(error.to_string()))
+}
+
+/// A scorer that was saved.
+#[derive(Debug)]
+pub struct SavedScorer {
+    header: Header,
+    tensors: Tensors,
+    fingerprint: String,
+}
+
+impl SavedScorer {
+    /// Reads the one in the folder or at the URL `location`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` for a file that is cut off or not a scorer, `Error::Config` for one of a later version.
+    pub fn read(location: &str, stores: &Stores, context: &Context) -> Result<Option<Self>> {
+        let place = Place::new(location, stores, context.runtime.handle())?;
+        let Some(bytes) = place.read_if_there(FILE, &context.cancel)? else { return Ok(None) };
+        let location = place.display(FILE);
+        Self::from_bytes(&bytes, location).map(Some)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8], location: String) -> Result<Self> {
+        let corrupt =
+            |message: String| Error::Corrupt { location: location.clone(), format: "a scorer of tamis", message };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| corrupt(error.to_string()))?;
+        let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        let header = header.ok_or_else(|| corrupt(format!("its metadata has no key `{KEY}`")))?;
+        let version: Version = serde_json::from_str(header).map_err(|error| corrupt(error.to_string()))?;
+        if version.version != VERSION {
+            return Err(Error::Config {
+                message: format!(
+                    "`{location}` is a scorer of version {}, and this tamis reads {VERSION}",
+                    version.version
+                ),
+                hint: Some("make it again with `tamis distill`".into()),
+            });
+        }
+        let header = serde_json::from_str(header).map_err(|error| corrupt(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| corrupt(error.to_string()))?;
+        let tensors = file
+            .iter()
+            .map(|(name, view)| (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec())))
+            .collect();
+        let fingerprint = hex(&Sha256::digest(bytes)[..16]);
+        Ok(Self { header, tensors: Tensors { tensors, location }, fingerprint })
+    }
+
+    /// What the answers mean.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.header.answers
+    }
+
+    /// Labelled texts it was fitted on.
+    pub(crate) fn n_labelled(&self) -> usize {
+        self.header.labelled_rows
+    }
+
+    /// Name of it in a manifest.
+    pub(crate) fn name(&self) -> String {
+        let kind = match self.header.model {
+            Model::Builtin { .. } => "builtin",
+            Model::Encoder { .. } => "encoder",
+        };
+        format!("distilled {kind} {}", self.fingerprint)
+    }
+
+    /// Makes it ready to score; the second value is where it computes.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if numbers are missing; those of the encoder, if it has one.
+    pub(crate) fn open<'a>(
+        self,
+        device: DeviceChoice,
+        stores: &Stores,
+        context: &'a Context,
+    ) -> Result<(Box<dyn MapStage + 'a>, ResolvedDevice)> {
+        let Self { header, tensors, .. } = self;
+        match header.model {
+            Model::Builtin { .. } => {
+                Ok((Box::new(BuiltinScorer::of_saved(header, &tensors, context)?), ResolvedDevice::cpu()))
+            }
+            Model::Encoder { .. } => {
+                let device = resolve(device)?;
+                Ok((Box::new(EncoderScorer::of_saved(header, &tensors, &device, stores, context)?), device))
+            }
+        }
+    }
+}
+
+/// The part of the header that all versions have.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
