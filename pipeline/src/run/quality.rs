@@ -11,7 +11,7 @@ use tamis_schemas::manifest::{InputRecord, QualityRecord};
 
 use super::ids::{column, rows_of};
 use super::plan::check_ratio;
-use super::route::{Carried, id_field, split_by_null};
+use super::route::{Carried, id_field};
 use super::survey::Survey;
 use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
@@ -139,13 +139,7 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, stores: &Stores, output:
     let verdicts = survey.verdicts();
     let work = |decoded: Decoded| {
         let file = decoded.file;
-        let stay = |batch: RecordBatch| {
-            if verdicts.are_there() {
-                Ok(split_by_null(&verdicts.apply(&batch)?, columns::REASON)?.0)
-            } else {
-                Ok(batch)
-            }
-        };
+        let stay = |batch| verdicts.staying(batch);
         let batches = decoded.batches.into_iter().map(stay).collect::<Result<Vec<_>>>()?;
         let decoded = survey.cut(Decoded { batches, ..decoded })?;
         let judged = decoded.batches.into_iter().map(|batch| {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Finished};
-use super::kmeans::{Clusters, Points, k_means, squared_distance};
+use crate::kmeans::{Clusters, Points, k_means, squared_distance};
 use crate::Result;
 use crate::context::Context;
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::candidates::{Candidate, Candidates};
-use super::super::kmeans::{Points, k_means};
+use crate::kmeans::{Points, k_means};
 use super::super::{Quota, SelectSettings, Strategy};
 use super::{DIMENSIONS, PoolRow, chosen, context, pool, select};
 use crate::budget::Budget;
