@@ -46,5 +46,6 @@ mod schedule;
 mod scope;
 mod score;
 mod select;
+mod semantic;
 mod tiers;
 mod tune;

@@ -115,8 +115,9 @@ impl<'a> Dataset<'a> {
         }
         if config.semantic.is_some() {
             return Err(Error::Config {
-                message: "[semantic] compares the rows of one run, and output.mode = \"append\" adds runs to each other"
-                    .into(),
+                message:
+                    "[semantic] compares the rows of one run, and output.mode = \"append\" adds runs to each other"
+                        .into(),
                 hint: Some("run it on what the runs kept by a config of its own, which reads the table `kept`".into()),
             });
         }

@@ -12,8 +12,8 @@ use tamis_schemas::manifest::EmbeddingRecord;
 use tamis_schemas::tables::embeddings_schema;
 
 use super::Run;
-use super::plan::EmbedPlan;
 use super::ids::{column, ids_of};
+use super::plan::EmbedPlan;
 use crate::context::Context;
 use crate::score::cache::{Added, EmbeddingCache, Stored};
 use crate::score::device::resolve;

@@ -176,7 +176,8 @@ pub(super) fn survey(
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
     let (near_duplicates, grain) = match &run.plan.grain {
         Some(plan) => {
-            let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(max_cluster_rows(run.config), run.context), Ok)?;
+            let found = near_duplicates
+                .map_or_else(|| NearDuplicateResult::none(max_cluster_rows(run.config), run.context), Ok)?;
             let found = found.with(repeated, run.context)?;
             let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
             let (found, grain) = grain::decide(run, &schema, plan, contaminated, found)?;

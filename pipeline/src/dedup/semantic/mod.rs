@@ -23,7 +23,7 @@ use tamis_schemas::columns::{EMBEDDING, ROW};
 use super::assign::{Drop, Rule};
 use super::columns::{column, malformed};
 use super::duplicates::Duplicates;
-use super::edge::{Grouped, Method, Similarity};
+use super::edge::{Grouped, Method, Similarity, record_of_fields};
 use super::keep::{KeepKeys, Ranks, keep_columns};
 use super::measure::Measure;
 use super::report::{MoreDrops, NearDuplicateResult};
@@ -155,21 +155,12 @@ impl SemanticDuplicates {
         let mut drops = MoreDrops::new(context);
         let mut report = SemanticReport { n_untested_pairs: n_pairs(n_rows), ..SemanticReport::default() };
         let stays = |row| result.evidence.names_as_kept(row) || rests_on(row);
-        while let Some(cluster) = members.peek().map(|(cluster, ..)| *cluster) {
+        while let Some(cluster) = members.peek().map(|placed| placed.cluster) {
             let mut walk = Walk::new(threshold, dimensions, context);
             let mut n_members = 0;
-            loop {
-                let mut block = Block::default();
-                while let Some((_, rank, row, vector)) =
-                    if block.is_full() { None } else { members.next_if(|(of, ..)| *of == cluster)? }
-                {
-                    block.push(Member { row, rank }, &vector);
-                }
-                if block.is_empty() {
-                    break;
-                }
+            while let Some(block) = next_block(&mut members, cluster)? {
                 n_members += block.len() as u64;
-                for found in walk.step(&block, &stays, context)? {
+                for found in walk.step(&block, stays, context)? {
                     let Member { row: dropped, rank } = found.member;
                     let (similarity, kept) = (Similarity::new(found.cosine), found.kept);
                     let (method, rule) = (Method::Exact, Rule::Semantic);
@@ -186,8 +177,8 @@ impl SemanticDuplicates {
         Ok((result.with(drops, context)?, report))
     }
 
-    /// The rows by cluster, those of a cluster in the keep order: cluster, rank, row, vector.
-    fn into_clusters(self, context: &Context) -> Result<Sorted<(u32, u64, u64, Vec<u8>)>> {
+    /// The rows by cluster, those of a cluster in the keep order.
+    fn into_clusters(self, context: &Context) -> Result<Sorted<Placed>> {
         let Self { settings, dimensions, keys, sample, mut rows, mut vectors, n_rows } = self;
         let ranks: Ranks = keys.finish(context)?;
         rows.flush(context)?;
@@ -214,11 +205,36 @@ impl SemanticDuplicates {
             };
             let of_rows = rows.records(first, n_read, context)?;
             for ((&row, cluster), vector) in of_rows.iter().zip(assignment).zip(halves.chunks_exact(dimensions)) {
-                members.push((cluster, ranks.rank(row)?, row, bytemuck::cast_slice(vector).to_vec()), context)?;
+                let (rank, vector) = (ranks.rank(row)?, bytemuck::cast_slice(vector).to_vec());
+                members.push(Placed { cluster, rank, row, vector }, context)?;
             }
         }
         members.finish(context)
     }
+}
+
+/// A row with its cluster.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    cluster: u32,
+    /// Its place in the keep order.
+    rank: u64,
+    row: u64,
+    /// Bytes of the components in half precision.
+    vector: Vec<u8>,
+}
+
+record_of_fields!(Placed { cluster, rank, row, vector });
+
+/// The next rows of a cluster; `None` if there are no more.
+fn next_block(members: &mut Grouped<Placed>, cluster: u32) -> Result<Option<Block>> {
+    let mut block = Block::default();
+    while let Some(Placed { rank, row, vector, .. }) =
+        members.next_if(|placed| placed.cluster == cluster && !block.is_full())?
+    {
+        block.push(Member { row, rank }, &vector);
+    }
+    Ok((!block.is_empty()).then_some(block))
 }
 
 /// Pairs of `n` things.

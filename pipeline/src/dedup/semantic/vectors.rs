@@ -23,7 +23,8 @@ impl Vectors {
         let mut values = vec![0.0; halves.len()];
         halves.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values);
         let squares: Vec<f64> = values.chunks_exact(dimensions).map(|vector| dot(vector, vector)).collect();
-        let scales = squares.iter().map(|&square| if has_direction(square) { square.sqrt().recip() as f32 } else { 0.0 });
+        let scales =
+            squares.iter().map(|&square| if has_direction(square) { square.sqrt().recip() as f32 } else { 0.0 });
         Self { scales: scales.collect(), values, dimensions, squares }
     }
 
@@ -43,7 +44,9 @@ impl Vectors {
     /// The same, of length 1.
     pub(super) fn into_directions(mut self) -> Vec<f32> {
         for (vector, scale) in self.values.chunks_exact_mut(self.dimensions).zip(&self.scales) {
-            vector.iter_mut().for_each(|x| *x *= scale);
+            for x in vector {
+                *x *= scale;
+            }
         }
         self.values
     }
@@ -52,11 +55,7 @@ impl Vectors {
     /// no direction. Of a vector with itself it is 1.
     pub(super) fn cosine(&self, index: usize, others: &Self, other: usize) -> f64 {
         let squares = self.squares[index] * others.squares[other];
-        if has_direction(squares) {
-            (dot(self.get(index), others.get(other)) / squares.sqrt()).min(1.0)
-        } else {
-            0.0
-        }
+        if has_direction(squares) { (dot(self.get(index), others.get(other)) / squares.sqrt()).min(1.0) } else { 0.0 }
     }
 
     /// Products of the `n_rows` vectors from `first` on with all `others`, a row of `out` for each.

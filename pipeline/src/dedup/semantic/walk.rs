@@ -176,7 +176,9 @@ impl Walk {
         };
         let join = |mut earlier: Vec<Option<Nearest>>, later: Vec<Option<Nearest>>| {
             for (nearest, other) in earlier.iter_mut().zip(later) {
-                other.into_iter().for_each(|other| improve(nearest, other));
+                if let Some(other) = other {
+                    improve(nearest, other);
+                }
             }
             Ok(earlier)
         };
