@@ -253,7 +253,7 @@ fn settings_that_cannot_work_are_told_of_before_anything_is_read() {
     check("", "threshold = 1.5", "semantic.threshold is 1.5");
     check("", "clusters = 0", "semantic.clusters is not between 1 and 1024");
     check("", "keep = \"best\"", "keep is `best`, which is no order");
-    check("", "keep = \"score:desc\"", "the keep order names column `score`");
+    check("", "keep = \"score:desc\"", "no column `score` in `the input`");
     check("", "max_tokens = 513", "a text has 2 to 512 tokens in this model, not 513");
     check("[deduplicate]\nby = \"label\"", "", "does not look at deduplicate.by");
     check("[deduplicate]\ncap_cluster = 2", "", "does not look at deduplicate.cap_cluster");

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, EmbeddingType, Scope};
+use tamis_schemas::config::{Config, Scope};
 use tamis_schemas::manifest::SemanticRecord;
 
 use super::embed::{EmbeddedRows, Embedder, EmbeddingTally};
@@ -99,8 +99,7 @@ impl<'a> Embeds<'a> {
 
 /// Drops rows whose embedding is close to that of another that stays.
 pub(super) fn decide(run: Run<'_>, survey: &mut Survey, embeds: Embeds<'_>) -> Result<()> {
-    let Some(SemanticPlan { settings, embed }) = &run.plan.semantic else { return Ok(()) };
-    debug_assert_eq!(embed.embedding_type, EmbeddingType::F16, "vectors are compared as the cache has them");
+    let Some(SemanticPlan { settings, .. }) = &run.plan.semantic else { return Ok(()) };
     let embedder = embeds.embedder();
     let mut barrier = SemanticDuplicates::new(settings.clone(), embedder.dimensions(), run.context);
     let mut tally = EmbeddingTally::new(embedder, run.context);
