@@ -459,7 +459,7 @@ pub struct SemanticConfig {
     #[serde(default = "default_semantic_threshold")]
     pub threshold: f64,
     /// Clusters that the embeddings are divided into, 1 to 1024: rows of one cluster are compared, others are not. Default: one
-    /// for 5,000 rows.
+    /// for 20,000 rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<usize>,
     /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`. Default: as `deduplicate.keep`, else `first`.

@@ -221,6 +221,28 @@ fn rows_that_others_were_dropped_for_stay_and_rows_without_text_too() {
     assert_eq!((&record["embedding"]["rows"], record["rows_without_text"].as_u64() > Some(0)), (&4.into(), true));
 }
 
+/// With an index and embeddings beside it: rows that are dropped here are in neither.
+#[test]
+fn dropped_rows_leave_no_trace_in_index_and_embeddings() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |id: &str, text: &str| json!({"id": id, "text": text});
+    let (said, again) = (row("a", "How do I activate my card?"), row("b", "How can I activate my card?"));
+    let other = row("c", "The weather in Lisbon is mild in winter.");
+    let sections = format!("[deduplicate]\n[index]\nurl = \"seen\"\n[embed]\nmodel = \"{}\"", model());
+    write_lines(&dir.path().join("rows.jsonl"), &[said, again.clone(), other]);
+    write_config(dir.path(), &sections, "threshold = 0.8");
+    let manifest = run(dir.path(), "").expect_code(0).json()["manifest"].clone();
+    assert_eq!((&manifest["index"]["added_rows"], &manifest["embedding"]["rows"]), (&2.into(), &2.into()));
+    assert_eq!(manifest["embedding"]["fingerprint"], manifest["semantic"]["embedding"]["fingerprint"]);
+    assert_eq!(strings(&table(&dir.path().join("out"), "embeddings").1, "tamis_id"), ["a", "c"]);
+
+    write_lines(&dir.path().join("rows.jsonl"), &[again]);
+    let config = fs::read_to_string(dir.path().join("run.toml")).unwrap().replace("\"out\"", "\"next\"");
+    fs::write(dir.path().join("run.toml"), config).unwrap();
+    let manifest = run(dir.path(), "").expect_code(0).json()["manifest"].clone();
+    assert_eq!((&manifest["index"]["dropped_rows"], &manifest["rows"]["kept"]), (&0.into(), &1.into()));
+}
+
 #[test]
 fn guards_count_such_rows_as_losses() {
     let dir = tempfile::tempdir().unwrap();
