@@ -188,7 +188,7 @@ impl SemanticDuplicates {
         let clusters = if n_clusters == 1 {
             None
         } else {
-            let values = sample.read(n_clusters, &vectors, dimensions, context)?;
+            let (values, _reservation) = sample.read(n_clusters, &vectors, dimensions, context)?;
             Some(k_means(Points::new(&values, dimensions), n_clusters, settings.seed, context)?)
         };
         let mut members = ExternalSorter::new(STAGE, &context.budget);

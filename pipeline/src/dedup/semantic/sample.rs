@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::STAGE;
 use super::vectors::Vectors;
 use crate::Result;
+use crate::budget::Reservation;
 use crate::context::Context;
 use crate::dedup::tape::RowTableWriter;
 
@@ -40,14 +41,14 @@ impl Sample {
         }
     }
 
-    /// Vectors of length 1 for `n_clusters`, in the order of the hashes.
+    /// Vectors of length 1 for `n_clusters`, in the order of the hashes, and what is reserved for them.
     pub(super) fn read(
         self,
         n_clusters: usize,
         vectors: &RowTableWriter<u16>,
         dimensions: usize,
         context: &Context,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<(Vec<f32>, Reservation)> {
         let mut rows = self.rows.into_sorted_vec();
         rows.truncate(n_clusters.saturating_mul(ROWS_PER_CLUSTER));
         let mut values = Vec::new();
@@ -56,6 +57,6 @@ impl Sample {
         for (_, place) in rows {
             values.extend(Vectors::new(&vectors.records(place, 1, context)?, dimensions).into_directions());
         }
-        Ok(values)
+        Ok((values, reservation))
     }
 }
