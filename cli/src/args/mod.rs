@@ -310,7 +310,8 @@ pub(crate) struct Dedup {
     /// Also drop rows that say the same in other words, by this encoder
     ///
     /// A folder or URL of a model of the BERT family, or ORG/NAME of the hub, as `tamis embed --model`. Rows that stay so far are
-    /// embedded, and one of two with a large cosine is dropped; --keep says which. A config file has all settings, in its section `semantic`.
+    /// embedded, and one of two with a large cosine is dropped; --keep says which. A config file has all
+    /// settings, in its section `semantic`.
     #[arg(long, value_name = "MODEL", help_heading = "Semantic duplicates")]
     pub(crate) semantic: Option<String>,
     /// Cosine of such rows, 0 to 1 [default: 0.95]
