@@ -7,7 +7,7 @@ use serde_json::json;
 use tamis_schemas::config::Measure;
 use tamis_schemas::manifest::{
     DecontaminationRecord, EmbeddingRecord, GrainRecord, LossOf, LossRecord, Manifest, NearDuplicateRecord,
-    QualityRecord,
+    QualityRecord, SemanticRecord,
 };
 
 use crate::args::Format;
@@ -140,6 +140,9 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     if let Some(record) = &finished.manifest.grain {
         write_grain(out, finished.manifest, record)?;
+    }
+    if let Some(record) = &finished.manifest.semantic {
+        write_semantic(out, record)?;
     }
     if let Some(record) = &finished.manifest.quality {
         write_quality(out, finished.manifest, record)?;
@@ -299,6 +302,34 @@ fn write_grain(out: &mut impl Write, manifest: &Manifest, record: &GrainRecord) 
     Ok(())
 }
 
+fn write_semantic(out: &mut impl Write, record: &SemanticRecord) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nsemantic duplicates: cosine >= {} of embeddings, {} of {}",
+        record.threshold,
+        counted(record.clusters, "cluster"),
+        if record.clusters == 1 {
+            counted(record.largest_cluster_rows, "row")
+        } else {
+            format!("up to {}", counted(record.largest_cluster_rows, "row"))
+        },
+    )?;
+    writeln!(
+        out,
+        "  {} rows dropped; {} pairs compared, {} of different clusters untested",
+        count(record.dropped_rows),
+        count(record.compared_pairs),
+        count(record.untested_pairs),
+    )?;
+    if record.spared_rows > 0 {
+        writeln!(out, "  {} rows stay because others were dropped for them", count(record.spared_rows))?;
+    }
+    if record.rows_without_text > 0 {
+        writeln!(out, "  {} rows without text are compared with none", count(record.rows_without_text))?;
+    }
+    write_encoder(out, &record.embedding)
+}
+
 fn write_quality(out: &mut impl Write, manifest: &Manifest, record: &QualityRecord) -> io::Result<()> {
     let rule = manifest.config["quality"]["keep"].as_str().unwrap_or_default();
     let learnt: u64 = record.reference.iter().map(|file| file.rows).sum();
@@ -323,6 +354,11 @@ fn write_embedding(out: &mut impl Write, record: &EmbeddingRecord) -> io::Result
     let (rows, cached) = (count(record.rows), count(record.cached_rows));
     let from_cache = if record.cached_rows == 0 { String::new() } else { format!(", {cached} of them from the cache") };
     writeln!(out, "\nembeddings: {rows} of {} components, on {}{from_cache}", record.dimensions, record.device)?;
+    write_encoder(out, record)
+}
+
+/// What a reader should know of an encoder's work, if anything.
+fn write_encoder(out: &mut impl Write, record: &EmbeddingRecord) -> io::Result<()> {
     if let Some(note) = &record.device_note {
         writeln!(out, "  {note}")?;
     }

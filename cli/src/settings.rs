@@ -11,7 +11,7 @@ use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{
     Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig,
-    OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig, Table,
+    OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig, SemanticConfig, Table,
 };
 use tamis_schemas::size::ByteSize;
 
@@ -44,6 +44,10 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         unit: args.grain.unwrap_or_default(),
         ..RepetitionConfig::default()
     });
+    let semantic = args.semantic.clone().map(|model| {
+        let defaults = SemanticConfig::new(model);
+        SemanticConfig { threshold: args.semantic_threshold.unwrap_or(defaults.threshold), ..defaults }
+    });
     let mut config = Config {
         decontaminate: decontaminate(&args.against),
         deduplicate: Some(deduplicate),
@@ -51,6 +55,7 @@ pub(crate) fn dedup(args: &Dedup) -> Config {
         index: args.index.clone().map(|url| IndexConfig { url }),
         grain,
         repetition,
+        semantic,
         ..base(&args.data, None)
     };
     config.input.source.clone_from(&args.guards.source_column);

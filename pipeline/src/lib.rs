@@ -19,6 +19,7 @@ pub mod dedup;
 mod error;
 pub mod finished;
 pub mod inspect;
+mod kmeans;
 pub mod place;
 pub mod progress;
 pub mod quality;

@@ -34,6 +34,9 @@ pub struct Config {
     /// Repetition within a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<RepetitionConfig>,
+    /// Rows that say what a row that stays says in other words, by embeddings. After all of the above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticConfig>,
     /// Rows that stay by a score of their quality, of those that near-duplicate removal keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityConfig>,
@@ -70,6 +73,7 @@ impl Config {
             index: None,
             grain: None,
             repetition: None,
+            semantic: None,
             quality: None,
             embed: None,
             score: None,
@@ -434,6 +438,66 @@ impl Default for RepetitionConfig {
             max_tengram_ratio: 0.1,
         }
     }
+}
+
+/// Rows whose embedding is close to that of a row that stays are dropped: what they say is said already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SemanticConfig {
+    /// The encoder, as `embed.model`.
+    pub model: String,
+    /// `auto`, `cpu` or `cuda:N`.
+    #[serde(default = "default_device")]
+    pub device: String,
+    /// Tokens of a text, those at its ends included; further ones are cut off. Default: what the model's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// As `embed.cache`, and the same place serves both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+    /// Cosine of two embeddings from which one of the rows is dropped, above 0 to 1.
+    #[serde(default = "default_semantic_threshold")]
+    pub threshold: f64,
+    /// Clusters that the embeddings are divided into, 1 to 1024: rows of one cluster are compared, others are not. Default: one
+    /// for 20,000 rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<usize>,
+    /// Who stays: `first`, `longest`, or columns: `score:desc,date:asc`. Default: as `deduplicate.keep`, else `first`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// Seed of the clusters.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl SemanticConfig {
+    /// The defaults with the model at `model`.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            device: default_device(),
+            max_tokens: None,
+            cache: None,
+            threshold: default_semantic_threshold(),
+            clusters: None,
+            keep: None,
+            seed: 0,
+        }
+    }
+
+    /// How texts are embedded.
+    pub fn embed(&self) -> EmbedConfig {
+        EmbedConfig {
+            device: self.device.clone(),
+            max_tokens: self.max_tokens,
+            cache: self.cache.clone(),
+            ..EmbedConfig::new(self.model.clone())
+        }
+    }
+}
+
+fn default_semantic_threshold() -> f64 {
+    0.95
 }
 
 /// Which rows stay by a score of their quality.

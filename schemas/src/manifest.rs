@@ -47,6 +47,9 @@ pub struct Manifest {
     /// What was found in paragraphs or lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grain: Option<GrainRecord>,
+    /// What was found by embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticRecord>,
     /// What quality decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityRecord>,
@@ -303,6 +306,29 @@ pub struct SCurvePoint {
     pub probability: f64,
 }
 
+/// What was found by embeddings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SemanticRecord {
+    /// What made the embeddings of the rows that had come so far, those without text aside.
+    pub embedding: EmbeddingRecord,
+    /// Cosine from which a row is dropped.
+    pub threshold: f64,
+    /// Clusters with a row.
+    pub clusters: u64,
+    /// Rows of the largest of them.
+    pub largest_cluster_rows: u64,
+    /// Rows dropped.
+    pub dropped_rows: u64,
+    /// Rows that stay although one that says the same does, because others were dropped for them, or cut.
+    pub spared_rows: u64,
+    /// Rows without text, which are compared with none.
+    pub rows_without_text: u64,
+    /// Pairs of a row and one that stays, compared.
+    pub compared_pairs: u64,
+    /// Pairs of rows in different clusters: not compared.
+    pub untested_pairs: u64,
+}
+
 /// What quality decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityRecord {
@@ -440,6 +466,8 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         ("index", "url"),
         ("embed", "model"),
         ("embed", "cache"),
+        ("semantic", "model"),
+        ("semantic", "cache"),
     ] {
         if let Some(fields) = value.get_mut(section).and_then(|section| section.as_object_mut()) {
             fields.remove(key);

@@ -47,5 +47,6 @@ mod schedule;
 mod scope;
 mod score;
 mod select;
+mod semantic;
 mod tiers;
 mod tune;

@@ -309,6 +309,16 @@ pub(crate) struct Dedup {
     /// that occur earlier in the same text. A config file has all limits: see `tamis config schema`.
     #[arg(long, value_name = "ACTION", value_parser = unit_action(), help_heading = "Paragraphs and lines")]
     pub(crate) repetition: Option<UnitAction>,
+    /// Also drop rows that say the same in other words, by this encoder
+    ///
+    /// A folder or URL of a model of the BERT family, or ORG/NAME of the hub, as `tamis embed --model`. Rows that stay so far are
+    /// embedded, and one of two with a large cosine is dropped; --keep says which. A config file has all
+    /// settings, in its section `semantic`.
+    #[arg(long, value_name = "MODEL", help_heading = "Semantic duplicates")]
+    pub(crate) semantic: Option<String>,
+    /// Cosine of such rows, 0 to 1 [default: 0.95]
+    #[arg(long, value_name = "RATIO", requires = "semantic", help_heading = "Semantic duplicates")]
+    pub(crate) semantic_threshold: Option<f64>,
     /// Seed of the sketch
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
     pub(crate) seed: u64,

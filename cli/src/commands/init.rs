@@ -107,6 +107,11 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # [index]
 # url = \"tamis-index\"   # a folder, or s3://bucket/prefix
 
+# Rows that say the same in other words, by embeddings of an encoder:
+# [semantic]
+# model = \"model\"       # a folder or URL with model.safetensors, or ORG/NAME that the hub's cache has
+# threshold = 0.95      # cosine
+
 # Of the rows that near-duplicate removal keeps, those whose quality is best stay:
 # [quality]
 # scorer = \"ngram\"          # bits per byte under a model of the reference; \"dsir\": importance for the reference

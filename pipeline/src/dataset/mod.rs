@@ -113,6 +113,14 @@ impl<'a> Dataset<'a> {
                 hint: Some("judge what the runs kept by a config of its own, which reads the table `kept`".into()),
             });
         }
+        if config.semantic.is_some() {
+            return Err(Error::Config {
+                message:
+                    "[semantic] compares the rows of one run, and output.mode = \"append\" adds runs to each other"
+                        .into(),
+                hint: Some("run it on what the runs kept by a config of its own, which reads the table `kept`".into()),
+            });
+        }
         let compared = self.log.commits().last().map(|commit| !commit.manifest.config["deduplicate"].is_null());
         match compared {
             Some(compared) if compared != config.deduplicate.is_some() => Err(Error::Config {

@@ -28,16 +28,19 @@ pub enum Rule {
     DuplicateLines,
     /// It repeats itself too much.
     Repetition,
+    /// Its embedding is close to that of the kept row.
+    Semantic,
 }
 
 impl Rule {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::IdenticalText,
         Self::NearDuplicate,
         Self::Connected,
         Self::DuplicateParagraphs,
         Self::DuplicateLines,
         Self::Repetition,
+        Self::Semantic,
     ];
 
     /// The name in evidence.
@@ -49,6 +52,7 @@ impl Rule {
             Self::DuplicateParagraphs => DropReason::DuplicateParagraphs.name(),
             Self::DuplicateLines => DropReason::DuplicateLines.name(),
             Self::Repetition => DropReason::Repetition.name(),
+            Self::Semantic => DropReason::Semantic.name(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Rule {
             Self::DuplicateParagraphs => DropReason::DuplicateParagraphs,
             Self::DuplicateLines => DropReason::DuplicateLines,
             Self::Repetition => DropReason::Repetition,
+            Self::Semantic => DropReason::Semantic,
         }
     }
 }

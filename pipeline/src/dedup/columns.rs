@@ -47,6 +47,11 @@ pub(super) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str)
         .ok_or_else(|| Error::Invariant(format!("column `{name}` has type {} between two stages", array.data_type())))
 }
 
+/// What is wrong with the column `name`.
+pub(super) fn malformed(name: &str) -> Error {
+    Error::Invariant(format!("column `{name}` is malformed between two stages"))
+}
+
 /// A column of 128-bit keys.
 pub(super) fn key_column(keys: impl IntoIterator<Item = u128>) -> Result<ArrayRef> {
     let bytes: Vec<u8> = keys.into_iter().flat_map(u128::to_be_bytes).collect();
@@ -58,7 +63,7 @@ pub(super) fn keys_of<'a>(batch: &'a RecordBatch, name: &str) -> Result<impl Ite
     let keys: &FixedSizeBinaryArray = column(batch, name)?;
     let (keys, rest) = keys.value_data().as_chunks::<16>();
     if keys.len() != batch.num_rows() || !rest.is_empty() {
-        return Err(Error::Invariant(format!("column `{name}` is malformed between two stages")));
+        return Err(malformed(name));
     }
     Ok(keys.iter().map(|&key| u128::from_be_bytes(key)))
 }

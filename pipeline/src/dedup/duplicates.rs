@@ -44,6 +44,30 @@ pub struct Duplicates {
 }
 
 impl Duplicates {
+    /// No row is dropped.
+    pub(super) fn none(context: &Context) -> Result<Self> {
+        DuplicatesWriter::new(context).finish(context)
+    }
+
+    /// Also counts rows that were dropped later: kept row, dropped row.
+    pub(super) fn with(self, more: ExternalSorter<(u64, u64)>, context: &Context) -> Result<Self> {
+        let Self { counts, mut pairs } = self;
+        let mut joined = CountsWriter::new(context);
+        let mut more = Grouped::new(more.finish(context)?)?;
+        let mut earlier = counts.kept.iter().peekable();
+        while let Some(kept) = more.peek().map(|(kept, _)| *kept).into_iter().chain(earlier.peek().copied()).min() {
+            context.cancel.check()?;
+            earlier.next_if_eq(&kept);
+            let mut n_dropped = counts.dropped_for(kept)?;
+            while let Some((_, dropped)) = more.next_if(|(row, _)| *row == kept)? {
+                pairs.push((dropped, kept), context)?;
+                n_dropped += 1;
+            }
+            joined.push(kept, n_dropped, context)?;
+        }
+        Ok(Self { counts: joined.finish(context)?, pairs })
+    }
+
     /// Counts, each dropped row as one.
     pub fn count(self) -> DuplicateCounts {
         self.counts

@@ -11,6 +11,7 @@ use tamis_schemas::tables::evidence_schema;
 
 use super::assign::{Drop, Rule};
 use super::edge::{Grouped, Method, Similarity, record_of_fields};
+use super::largest::{Cluster, LargestClusters};
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
 use crate::{Error, Result, RowSet};
@@ -55,8 +56,14 @@ impl Evidence {
         Self::new(nothing, no_clusters, RowSet::new(), RowSet::new(), context)
     }
 
-    /// Also of these drops. A row that is dropped for itself is its own cluster.
-    pub(super) fn with(mut self, more: ExternalSorter<Drop>, context: &Context) -> Result<Self> {
+    /// Also of these drops. A row that is dropped for itself is its own cluster. Takes down the `largest` of all clusters, as far
+    /// as rows stand for whole rows.
+    pub(super) fn with(
+        mut self,
+        more: ExternalSorter<Drop>,
+        largest: &mut LargestClusters,
+        context: &Context,
+    ) -> Result<Self> {
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
@@ -64,7 +71,13 @@ impl Evidence {
         while let Some(kept) = self.drops.peek().into_iter().chain(more.peek()).map(|drop| drop.kept).min() {
             context.cancel.check()?;
             let mut n_rows = self.clusters.next_if(|(row, _)| *row == kept)?.map_or(1, |(_, n_rows)| n_rows);
+            let (mut cluster, mut n_others) = (Cluster::new(kept), 0);
             let mut add = |drop: Drop| {
+                if drop.rule.reason().is_duplicate() {
+                    cluster.drop(drop.dropped, drop.similarity.value());
+                } else {
+                    n_others += u64::from(drop.dropped != kept);
+                }
                 dropped_rows.insert(drop.dropped);
                 by_kept.push(drop, context)
             };
@@ -74,6 +87,9 @@ impl Evidence {
             while let Some(drop) = more.next_if(|drop| drop.kept == kept)? {
                 n_rows += u64::from(drop.dropped != kept);
                 add(drop)?;
+            }
+            if cluster.n_dropped > 0 {
+                largest.add(Cluster { n_rows: n_rows - n_others, ..cluster });
             }
             kept_rows.insert(kept);
             clusters.push((kept, n_rows), context)?;

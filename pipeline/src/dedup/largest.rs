@@ -46,6 +46,11 @@ impl LargestClusters {
         Self { clusters: Vec::new(), n_too_large: 0, max_rows }
     }
 
+    /// The same limit, and no cluster yet.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.max_rows)
+    }
+
     /// Takes the next cluster, in the order of their kept rows.
     pub(super) fn add(&mut self, cluster: Cluster) {
         self.n_too_large += u64::from(self.max_rows.is_some_and(|max_rows| cluster.n_rows > max_rows));

@@ -5,6 +5,7 @@
 //!      -> identical -> candidates -> prune -> proof -> assign  NearDuplicates, a barrier
 //!      -> verdict, evidence, report
 //! text -> grain                                            paragraphs and lines: what is finer than a row
+//! embedding -> semantic                                    rows that say the same in other words
 //! ```
 //!
 //! A text is a set of shingles: hashes of a few consecutive tokens. Two texts are near-duplicates if the Jaccard
@@ -40,6 +41,7 @@ mod proof;
 mod prune;
 mod report;
 mod scope;
+pub mod semantic;
 mod settings;
 mod shingle;
 mod shingle_cache;

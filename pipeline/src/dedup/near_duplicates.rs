@@ -7,7 +7,7 @@ use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
 use super::candidates::{Features, compare};
-use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of};
+use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of, malformed};
 use super::compare::prefix_len;
 use super::containment::Samples;
 use super::duplicates::DuplicatesWriter;
@@ -405,8 +405,4 @@ fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateRe
             NearDuplicateReport { sample: sampling.sizes(), s_curve: sampling.s_curve(), ..rows }
         }
     }
-}
-
-fn malformed(name: &str) -> Error {
-    Error::Invariant(format!("column `{name}` is malformed between two stages"))
 }

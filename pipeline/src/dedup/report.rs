@@ -87,25 +87,32 @@ impl NearDuplicateReport {
 }
 
 impl NearDuplicateResult {
-    /// The result where no search was asked for: every row stays.
-    pub fn none(context: &Context) -> Result<Self> {
+    /// The result where no search was asked for: every row stays. Clusters that other rules make are too large above
+    /// `max_cluster_rows`.
+    pub fn none(max_cluster_rows: Option<u64>, context: &Context) -> Result<Self> {
         Ok(Self {
             verdict: Verdict::default(),
             evidence: Evidence::none(context)?,
             duplicates: None,
-            largest: LargestClusters::new(None),
+            largest: LargestClusters::new(max_cluster_rows),
             report: NearDuplicateReport::default(),
         })
     }
 
     /// Also drops rows by other rules.
     pub fn with(self, more: MoreDrops, context: &Context) -> Result<Self> {
-        let MoreDrops { drops, rows } = more;
+        let MoreDrops { drops, duplicates, rows } = more;
         if drops.is_empty() {
             return Ok(self);
         }
         let verdict = rows.into_iter().fold(self.verdict, |verdict, (reason, rows)| verdict.with(reason, rows));
-        Ok(Self { verdict, evidence: self.evidence.with(drops, context)?, ..self })
+        let mut largest = self.largest.emptied();
+        let evidence = self.evidence.with(drops, &mut largest, context)?;
+        let duplicates = match self.duplicates {
+            Some(counted) if !duplicates.is_empty() => Some(counted.with(duplicates, context)?),
+            counted => counted,
+        };
+        Ok(Self { verdict, evidence, duplicates, largest, ..self })
     }
 }
 
@@ -113,13 +120,20 @@ impl NearDuplicateResult {
 #[derive(Debug)]
 pub struct MoreDrops {
     drops: ExternalSorter<Drop>,
+    /// Of these, rows that another stands for: kept row, dropped row.
+    duplicates: ExternalSorter<(u64, u64)>,
     rows: BTreeMap<DropReason, RowSet>,
 }
 
 impl MoreDrops {
     /// No row.
     pub fn new(context: &Context) -> Self {
-        Self { drops: ExternalSorter::new("dropped rows", &context.budget), rows: BTreeMap::new() }
+        const STAGE: &str = "dropped rows";
+        Self {
+            drops: ExternalSorter::new(STAGE, &context.budget),
+            duplicates: ExternalSorter::new(STAGE, &context.budget),
+            rows: BTreeMap::new(),
+        }
     }
 
     /// Drops a row that repeats itself: `ratio` of it is repetition.
@@ -130,6 +144,9 @@ impl MoreDrops {
 
     pub(super) fn push(&mut self, drop: Drop, context: &Context) -> Result<()> {
         self.rows.entry(drop.rule.reason()).or_default().insert(drop.dropped);
+        if drop.rule.reason().is_duplicate() {
+            self.duplicates.push((drop.kept, drop.dropped), context)?;
+        }
         self.drops.push(drop, context)
     }
 }

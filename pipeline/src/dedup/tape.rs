@@ -237,6 +237,19 @@ impl<T: Pod> RowTableWriter<T> {
         self.tape.append(bytemuck::cast_slice(values), context)
     }
 
+    /// Makes the records that were pushed so far readable.
+    pub(super) fn flush(&mut self, context: &Context) -> Result<()> {
+        self.tape.flush(context)
+    }
+
+    /// The records of `n_rows` rows from `first` on, all of which were pushed before the last [`flush`](Self::flush).
+    pub(super) fn records(&self, first: u64, n_rows: usize, context: &Context) -> Result<Vec<T>> {
+        let mut values = vec![T::zeroed(); n_rows * self.width];
+        let offset = first * (self.width * size_of::<T>()) as u64;
+        self.tape.read(offset, bytemuck::cast_slice_mut(&mut values), context)?;
+        Ok(values)
+    }
+
     /// Ends writing.
     pub(super) fn finish(self, context: &Context) -> Result<RowTable<T>> {
         Ok(RowTable { tape: self.tape.finish(context)?, width: self.width, kind: PhantomData })

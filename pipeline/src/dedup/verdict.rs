@@ -23,6 +23,8 @@ pub enum DropReason {
     DuplicateLines,
     /// It repeats itself too much.
     Repetition,
+    /// It says what a kept row says, in other words.
+    Semantic,
 }
 
 impl DropReason {
@@ -34,7 +36,13 @@ impl DropReason {
             Self::DuplicateParagraphs => "duplicate_paragraphs",
             Self::DuplicateLines => "duplicate_lines",
             Self::Repetition => "repetition",
+            Self::Semantic => "semantic",
         }
+    }
+
+    /// Whether a kept row stands for the whole row.
+    pub(super) fn is_duplicate(self) -> bool {
+        matches!(self, Self::Identical | Self::NearDuplicate | Self::Semantic)
     }
 }
 
@@ -62,10 +70,9 @@ impl Verdict {
         self.dropped.iter().flat_map(|(_, rows)| rows.iter()).collect()
     }
 
-    /// The rows that are dropped for one row that has the same text, or nearly so.
+    /// The rows that are dropped for one row that has the same text, or nearly so, or says the same.
     pub fn duplicates(&self) -> RowSet {
-        let whole = |reason: &DropReason| matches!(reason, DropReason::Identical | DropReason::NearDuplicate);
-        self.dropped.iter().filter(|(reason, _)| whole(reason)).flat_map(|(_, rows)| rows.iter()).collect()
+        self.dropped.iter().filter(|(reason, _)| reason.is_duplicate()).flat_map(|(_, rows)| rows.iter()).collect()
     }
 
     /// How many rows are dropped.

@@ -13,6 +13,7 @@ use tamis_schemas::tables::embeddings_schema;
 
 use super::Run;
 use super::ids::{column, ids_of};
+use super::plan::EmbedPlan;
 use crate::context::Context;
 use crate::score::cache::{Added, EmbeddingCache, Stored};
 use crate::score::device::resolve;
@@ -41,12 +42,17 @@ pub(super) struct EmbeddedRows {
 }
 
 impl Embedder {
-    /// `None` if the config asks for no embeddings.
+    /// What a plan describes; `None` if there is none.
     ///
     /// # Errors
     /// `Error::Config` if the output has embeddings of another encoder than the plan's: `earlier` is the fingerprint of that.
-    pub(super) fn open(run: Run<'_>, earlier: Option<&str>, stores: &Stores) -> Result<Option<Self>> {
-        let Some(plan) = &run.plan.embed else { return Ok(None) };
+    pub(super) fn open(
+        run: Run<'_>,
+        plan: Option<&EmbedPlan>,
+        earlier: Option<&str>,
+        stores: &Stores,
+    ) -> Result<Option<Self>> {
+        let Some(plan) = plan else { return Ok(None) };
         run.begin("opening the encoder");
         let device = resolve(plan.device)?;
         let encoder = Encoder::open(&plan.model, &plan.options, &device, stores, run.context)?;
@@ -79,6 +85,11 @@ impl Embedder {
     /// Schema of the table.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Components of an embedding.
+    pub(super) fn dimensions(&self) -> usize {
+        self.encoder.dimensions()
     }
 
     /// Embeds the texts of `batch`.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! held-out items -> survey (types, rejects, contaminated rows, fingerprints) -> proof passes -> paragraphs or lines
-//!     -> loss guards -> quality -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
+//!     -> loss guards -> semantic duplicates -> loss guards -> quality -> fit -> write (kept, dropped, scores) -> loss guards by source -> batch -> commit
 //! ```
 
 mod changed;
@@ -27,6 +27,7 @@ mod restore;
 mod route;
 mod select;
 mod selected;
+mod semantic;
 mod sources;
 mod survey;
 mod texts;
@@ -261,13 +262,18 @@ impl Job<'_> {
         let Self { config, plan, stores, context, progress, .. } = *self;
         let run = Run { config, plan, inputs, context, progress };
         // A model that cannot be used is told of before all input is read.
-        let embedder = embed::Embedder::open(run, encoder, stores)?;
+        let embedder = embed::Embedder::open(run, plan.embed.as_ref(), encoder, stores)?;
+        let embeds = semantic::Embeds::open(run, embedder.as_ref(), stores)?;
         let judge = quality::distilled(run, stores)?;
         let held_out = held_out::load(run, stores)?;
         let lookup = index.map(|index| index.lookup(context)).transpose()?;
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;
         guards::check_verdicts(run, &mut survey)?;
+        if let Some(embeds) = embeds {
+            semantic::decide(run, &mut survey, embeds)?;
+            guards::check_verdicts(run, &mut survey)?;
+        }
         quality::decide(run, judge, &mut survey, stores, output)?;
         let fitted = fit::fit(run, &survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
@@ -300,6 +306,7 @@ impl Job<'_> {
             losses: written.losses,
             index: written.index,
             grain: written.grain,
+            semantic: survey.semantic,
             quality: survey.quality.map(|quality| quality.record),
             embedding: written.embedding,
             scorer: written.scorer,

@@ -12,6 +12,7 @@ use tamis_schemas::config::{
 use tamis_schemas::preset::Candidates;
 
 use super::quality::QualityPlan;
+use super::semantic::SemanticPlan;
 use super::unlabelled;
 use crate::decontaminate;
 use crate::dedup::grain::{Cutter, DuplicateAction, Held, Repetition, RepetitionLimits, Unit, UnitSettings};
@@ -34,6 +35,7 @@ pub(super) struct Plan {
     pub(super) decontaminate: Option<HeldOutPlan>,
     pub(super) deduplicate: Option<Settings>,
     pub(super) grain: Option<GrainPlan>,
+    pub(super) semantic: Option<SemanticPlan>,
     pub(super) quality: Option<QualityPlan>,
     pub(super) scorer: ScorerChoice,
     pub(super) embed: Option<EmbedPlan>,
@@ -52,7 +54,7 @@ pub(super) struct HeldOutPlan {
 }
 
 /// With which encoder, where, and where earlier results are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct EmbedPlan {
     pub(super) model: String,
     pub(super) options: EncoderOptions,
@@ -62,7 +64,7 @@ pub(super) struct EmbedPlan {
 }
 
 impl EmbedPlan {
-    fn new(config: &EmbedConfig) -> Result<Self> {
+    pub(super) fn new(config: &EmbedConfig) -> Result<Self> {
         let precision = match config.precision {
             EmbeddingPrecision::F32 => Precision::F32,
             EmbeddingPrecision::Bf16 => Precision::Bf16,
@@ -110,6 +112,7 @@ impl Plan {
             source: source_options(&config.input)?,
             decontaminate: config.decontaminate.as_ref().map(|of| held_out_plan(of, config)).transpose()?,
             deduplicate,
+            semantic: SemanticPlan::new(config)?,
             quality: config.quality.as_ref().map(QualityPlan::new).transpose()?,
             scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), scorer)?,
             embed: config.embed.as_ref().map(EmbedPlan::new).transpose()?,
@@ -125,7 +128,11 @@ impl Plan {
 
     /// Whether a stage may drop rows.
     fn decides_rows(&self) -> bool {
-        self.decontaminate.is_some() || self.deduplicate.is_some() || self.grain.is_some() || self.quality.is_some()
+        self.decontaminate.is_some()
+            || self.deduplicate.is_some()
+            || self.grain.is_some()
+            || self.semantic.is_some()
+            || self.quality.is_some()
     }
 
     pub(super) fn writes(&self, table: Table) -> bool {
@@ -187,14 +194,17 @@ fn check_guards(config: &Config) -> Result<()> {
     if limits.max_cluster_rows == Some(0) {
         return Err(Error::config("guards.max_cluster_rows is 0: a cluster has rows"));
     }
-    let drops = config.deduplicate.is_some() || config.grain.is_some() || config.repetition.is_some();
+    let has_clusters = config.deduplicate.is_some() || config.semantic.is_some();
+    let drops = has_clusters || config.grain.is_some() || config.repetition.is_some();
     if config.guards.is_some() && !drops {
         return Err(Error::config(
-            "guards watch over what is dropped: without [deduplicate], [grain] or [repetition] nothing is",
+            "guards watch over what is dropped: without [deduplicate], [grain], [repetition] or [semantic] nothing is",
         ));
     }
-    if limits.max_cluster_rows.is_some() && config.deduplicate.is_none() {
-        return Err(Error::config("guards.max_cluster_rows is set, but without [deduplicate] there are no clusters"));
+    if limits.max_cluster_rows.is_some() && !has_clusters {
+        return Err(Error::config(
+            "guards.max_cluster_rows is set, but without [deduplicate] or [semantic] there are no clusters",
+        ));
     }
     let scope_looks = config.deduplicate.as_ref().is_some_and(|stage| stage.scope != tamis_schemas::config::Scope::All);
     if config.input.source.is_some() && !scope_looks && limits.max_dropped_ratio >= 1.0 {
@@ -426,7 +436,8 @@ fn tables(config: &Config) -> Result<Vec<Table>> {
     let has_evidence = config.decontaminate.is_some()
         || config.deduplicate.is_some()
         || config.grain.is_some()
-        || config.repetition.is_some();
+        || config.repetition.is_some()
+        || config.semantic.is_some();
     let made: Vec<Table> = Table::ALL
         .into_iter()
         .filter(|table| match table {
@@ -492,8 +503,13 @@ fn settings(config: &Config) -> Result<Option<Settings>> {
     let Some(stage) = &config.deduplicate else { return Ok(None) };
     let mut settings = near_duplicate_settings(stage)?;
     settings.scope.source_column.clone_from(&config.input.source);
-    settings.max_cluster_rows = config.guards.as_ref().and_then(|guards| guards.max_cluster_rows);
+    settings.max_cluster_rows = max_cluster_rows(config);
     Ok(Some(settings))
+}
+
+/// The largest cluster of which rows may be dropped.
+pub(super) fn max_cluster_rows(config: &Config) -> Option<u64> {
+    config.guards.as_ref().and_then(|guards| guards.max_cluster_rows)
 }
 
 pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Settings> {
@@ -541,7 +557,7 @@ pub(super) fn near_duplicate_settings(config: &DeduplicateConfig) -> Result<Sett
 }
 
 /// `first`, `longest`, or `column:asc,other:desc`.
-fn parse_keep(keep: &str) -> Result<KeepOrder> {
+pub(super) fn parse_keep(keep: &str) -> Result<KeepOrder> {
     match keep {
         "first" => return Ok(KeepOrder::First),
         "longest" => return Ok(KeepOrder::Longest),

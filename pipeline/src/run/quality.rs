@@ -11,7 +11,7 @@ use tamis_schemas::manifest::{InputRecord, QualityRecord};
 
 use super::ids::{column, rows_of};
 use super::plan::check_ratio;
-use super::route::{Carried, id_field, split_by_null};
+use super::route::{Carried, id_field};
 use super::survey::Survey;
 use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
@@ -150,7 +150,7 @@ pub(super) fn distilled(run: Run<'_>, stores: &Stores) -> Result<Option<SavedSco
     match SavedScorer::read(location, stores, run.context)? {
         Some(saved) => Ok(Some(saved)),
         None => Err(Error::Config {
-            message: format!("quality.scorer is `{location}`, and there is no `{SCORER_FILE}`"),
+            message: format!("quality.scorer is `{location}`, which is no scorer of quality, nor a folder with `{SCORER_FILE}`"),
             hint: Some(
                 "use \"ngram\", \"dsir\" or \"gguf:FILE\", the folder or URL that `tamis distill` wrote to, or name a column of \
                  scores with quality.column"
@@ -178,13 +178,7 @@ pub(super) fn decide(
     let verdicts = survey.verdicts();
     let work = |decoded: Decoded| {
         let file = decoded.file;
-        let stay = |batch: RecordBatch| {
-            if verdicts.are_there() {
-                Ok(split_by_null(&verdicts.apply(&batch)?, columns::REASON)?.0)
-            } else {
-                Ok(batch)
-            }
-        };
+        let stay = |batch| verdicts.staying(batch);
         let batches = decoded.batches.into_iter().map(stay).collect::<Result<Vec<_>>>()?;
         let decoded = survey.cut(Decoded { batches, ..decoded })?;
         let judged = decoded.batches.into_iter().map(|batch| {

@@ -82,7 +82,7 @@ pub fn restore(
     let (tables, handle) = ([Table::Kept], context.runtime.handle());
     // An output that is refused must not cost what an archive asks for.
     let sink = Output::open(&config, &tables, unique, settings.existing, None, stores, handle)?;
-    let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "score", "select"]
+    let has_ids = ["decontaminate", "deduplicate", "grain", "repetition", "semantic", "score", "select"]
         .iter()
         .any(|name| !run.manifest().config[name].is_null());
     let job = Job { run: &run, config, sink, thaw: settings.thaw, has_ids, stores, context, progress };

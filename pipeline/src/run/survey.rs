@@ -7,12 +7,13 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
-use tamis_schemas::manifest::{DecontaminationRecord, RowCounts};
+use tamis_schemas::manifest::{DecontaminationRecord, RowCounts, SemanticRecord};
 use tamis_schemas::tables::rejected_schema;
 
 use super::grain::{self, Grain};
 use super::held_out::HeldOutItems;
 use super::ids::{IdKey, first_repeated, id_keys, ids_of, rows_of};
+use super::plan::max_cluster_rows;
 use super::quality::Quality;
 use super::route::split_by_null;
 use super::verdict::Verdicts;
@@ -37,6 +38,8 @@ pub(super) struct Survey {
     /// Which rows other rules drop; `None` if there is none.
     pub(super) near_duplicates: Option<NearDuplicateResult>,
     pub(super) grain: Option<Grain>,
+    /// What was found by embeddings, once it is.
+    pub(super) semantic: Option<SemanticRecord>,
     /// What quality decided, once it has.
     pub(super) quality: Option<Quality>,
 }
@@ -173,7 +176,8 @@ pub(super) fn survey(
         barrier.zip(result).map(|(barrier, result)| prove(run, &schema, barrier, &result)).transpose()?;
     let (near_duplicates, grain) = match &run.plan.grain {
         Some(plan) => {
-            let found = near_duplicates.map_or_else(|| NearDuplicateResult::none(run.context), Ok)?;
+            let found = near_duplicates
+                .map_or_else(|| NearDuplicateResult::none(max_cluster_rows(run.config), run.context), Ok)?;
             let found = found.with(repeated, run.context)?;
             let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
             let (found, grain) = grain::decide(run, &schema, plan, contaminated, found)?;
@@ -181,7 +185,7 @@ pub(super) fn survey(
         }
         None => (near_duplicates, None),
     };
-    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain, quality: None })
+    Ok(Survey { schema, rows, contaminated, decontamination, near_duplicates, grain, semantic: None, quality: None })
 }
 
 /// # Errors

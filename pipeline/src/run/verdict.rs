@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field};
 use tamis_schemas::columns;
 
 use super::ids::rows_of;
-use super::route::append;
+use super::route::{append, split_by_null};
 use crate::dedup::{DropReason, Verdict};
 use crate::{Result, RowSet, decontaminate, quality};
 
@@ -29,6 +29,11 @@ impl Verdicts {
     /// Whether `row` stays.
     pub(super) fn keeps(&self, row: u64) -> bool {
         self.reason(row).is_none()
+    }
+
+    /// The rows of a batch that stay.
+    pub(super) fn staying(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        if self.are_there() { Ok(split_by_null(&self.apply(&batch)?, columns::REASON)?.0) } else { Ok(batch) }
     }
 
     /// Appends `tamis_reason`, null for rows that stay.

@@ -14,7 +14,6 @@
 
 mod batch;
 mod candidates;
-mod kmeans;
 mod labels;
 mod mark;
 mod report;

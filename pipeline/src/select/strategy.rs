@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::candidates::{Candidate, Finished};
-use super::kmeans::{Clusters, Points, k_means, squared_distance};
 use crate::Result;
 use crate::context::Context;
+use crate::kmeans::{Clusters, Points, k_means, squared_distance};
 
 /// Clusters that a pool is parted into, at most.
 const MAX_CLUSTERS: usize = 500;

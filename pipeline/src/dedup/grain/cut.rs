@@ -80,6 +80,11 @@ impl Cutter {
         Self { unit, held: held.map(Arc::new), repeats, text_column: text_column.to_owned() }
     }
 
+    /// Whether what is cut out of other rows stays in `row`.
+    pub fn holds(&self, row: u64) -> bool {
+        self.held.as_ref().is_some_and(|held| held.holders.contains(row))
+    }
+
     /// The rows that hold units which are cut elsewhere.
     pub fn holders(&self) -> RowSet {
         self.held.as_ref().map(|held| held.holders.clone()).unwrap_or_default()

@@ -80,7 +80,7 @@ fn run(
         };
         drops.push(drop, &context).unwrap();
     }
-    let mut result = NearDuplicateResult::none(&context).unwrap().with(drops, &context).unwrap();
+    let mut result = NearDuplicateResult::none(None, &context).unwrap().with(drops, &context).unwrap();
     let mut held = None;
     if let Some(action) = action {
         let keys = UnitKeys::new(settings(unit), result.verdict.clone());

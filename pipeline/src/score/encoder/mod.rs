@@ -13,7 +13,7 @@ mod kernels;
 mod packed;
 mod padded;
 mod pooled;
-pub(super) mod product;
+pub(crate) mod product;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -10,15 +10,15 @@ pub(super) const LEAST_ROWS: usize = 65;
 
 /// A matrix inside a slice: `value(row, column) = slice[start + row * row_stride + column * column_stride]`.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::score) struct View {
-    pub(in crate::score) start: usize,
-    pub(in crate::score) row_stride: usize,
-    pub(in crate::score) column_stride: usize,
+pub(crate) struct View {
+    pub(crate) start: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl View {
     /// Rows of `width` values, one after the other.
-    pub(in crate::score) fn rows(width: usize) -> Self {
+    pub(crate) fn rows(width: usize) -> Self {
         Self { start: 0, row_stride: width, column_stride: 1 }
     }
 
@@ -32,7 +32,7 @@ impl View {
 ///
 /// # Panics
 /// If a view goes beyond its slice.
-pub(in crate::score) fn product(
+pub(crate) fn product(
     [m, k, n]: [usize; 3],
     (left, left_view): (&[f32], View),
     (right, right_view): (&[f32], View),

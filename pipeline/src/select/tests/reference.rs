@@ -9,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::candidates::{Candidate, Candidates};
-use super::super::kmeans::{Points, k_means};
 use super::super::{Quota, SelectSettings, Strategy};
 use super::{DIMENSIONS, PoolRow, chosen, context, pool, select};
 use crate::budget::Budget;
+use crate::kmeans::{Points, k_means};
 
 /// The salt of the random slice, on purpose not taken from the code under test.
 const RANDOM_SALT: u64 = 0x5261_6e64_6f6d;

@@ -16,7 +16,7 @@ const BLOCK_POINTS: usize = 256;
 
 /// Vectors of one length, one after the other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Points<'a> {
+pub(crate) struct Points<'a> {
     values: &'a [f32],
     dimensions: usize,
 }
@@ -24,17 +24,17 @@ pub(super) struct Points<'a> {
 impl<'a> Points<'a> {
     /// # Shape
     /// `values`: whole vectors of `dimensions`, which is not 0.
-    pub(super) fn new(values: &'a [f32], dimensions: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], dimensions: usize) -> Self {
         Self { values, dimensions }
     }
 
     /// Number of vectors.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.values.len() / self.dimensions
     }
 
     /// A vector.
-    pub(super) fn get(&self, index: usize) -> &'a [f32] {
+    pub(crate) fn get(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.dimensions..][..self.dimensions]
     }
 
@@ -45,21 +45,21 @@ impl<'a> Points<'a> {
 
 /// Centroids, and the nearest one of each point.
 #[derive(Debug)]
-pub(super) struct Clusters {
+pub(crate) struct Clusters {
     centroids: Vec<f32>,
     dimensions: usize,
     /// Number of the cluster of each point.
-    pub(super) assignment: Vec<u32>,
+    pub(crate) assignment: Vec<u32>,
 }
 
 impl Clusters {
     /// Number of clusters; some may be empty.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.centroids.len() / self.dimensions
     }
 
     /// The nearest cluster of each point.
-    pub(super) fn assign(&self, points: Points, context: &Context) -> Vec<u32> {
+    pub(crate) fn assign(&self, points: Points, context: &Context) -> Vec<u32> {
         nearest(points, Points::new(&self.centroids, self.dimensions), context)
     }
 }
@@ -77,7 +77,7 @@ impl Clusters {
 ///
 /// # Source
 /// Arthur, Vassilvitskii: k-means++, SODA 2007 (the first centroids); Lloyd 1982.
-pub(super) fn k_means(points: Points, k: usize, seed: u64, context: &Context) -> Result<Clusters> {
+pub(crate) fn k_means(points: Points, k: usize, seed: u64, context: &Context) -> Result<Clusters> {
     let dimensions = points.dimensions;
     let training = points.first(points.len().min(k.saturating_mul(TRAINING_POINTS_PER_CLUSTER)));
     let mut centroids = first_centroids(training, k, seed, context)?;
@@ -165,7 +165,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Squared Euclidean distance.
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     sum_of(a, b, |x, y| (x - y) * (x - y))
 }
 
