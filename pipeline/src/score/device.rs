@@ -78,16 +78,11 @@ fn open_cuda(_ordinal: usize) -> Result<ResolvedDevice, String> {
 /// fenced.
 #[cfg(feature = "cuda")]
 fn open_cuda(ordinal: usize) -> Result<ResolvedDevice, String> {
-    use candle_core::cuda::cudarc::driver::sys;
     use candle_core::{DType, Tensor};
 
-    #[expect(unsafe_code, reason = "loading a library runs what it does when it is loaded")]
-    // SAFETY: what is loaded, if it is there, is the driver of the device that the user wants to use.
-    let has_driver = unsafe { sys::is_culib_present() };
-    if !has_driver {
+    if !has_driver() {
         return Err("this machine has no CUDA driver (libcuda)".into());
     }
-
     let prove = move || -> candle_core::Result<Device> {
         let device = Device::new_cuda(ordinal)?;
         let ones = Tensor::ones((8, 8), DType::F32, &device)?;
@@ -99,6 +94,18 @@ fn open_cuda(ordinal: usize) -> Result<ResolvedDevice, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("a library of CUDA could not be loaded".into()),
     }
+}
+
+/// Whether the driver's library can be loaded. The check of `cudarc` is there only where it loads all libraries at run time.
+#[cfg(feature = "cuda")]
+fn has_driver() -> bool {
+    let names = if cfg!(windows) { ["nvcuda.dll"].as_slice() } else { &["libcuda.so.1", "libcuda.so"] };
+    names.iter().any(|name| {
+        #[expect(unsafe_code, reason = "loading a library runs what it does when it is loaded")]
+        // SAFETY: what is loaded, if it is there, is the driver of the device that the user wants to use.
+        let library = unsafe { libloading::Library::new(*name) };
+        library.is_ok()
+    })
 }
 
 #[cfg(test)]
