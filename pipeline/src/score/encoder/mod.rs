@@ -97,7 +97,7 @@ impl Encoder {
     /// in the cache of the hub ([`Context::hub_cache`]). How tokens are pooled say `modules.json` and `1_Pooling/config.json`.
     ///
     /// # Memory
-    /// The weights in single precision, and on the CPU activations of 256 tokens (or of the longest text) a thread, are held
+    /// The weights in single precision, and on the CPU activations of 512 tokens (or of the longest text) a thread, are held
     /// until the encoder is dropped.
     ///
     /// # Errors

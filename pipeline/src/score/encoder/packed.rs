@@ -19,9 +19,9 @@ use crate::Result;
 use crate::budget::Reservation;
 use crate::context::{Cancel, Context};
 
-/// Tokens that are computed together, unless one text has more: enough that weights are read from memory seldom, and few
-/// enough that activations stay in the cache of a core.
-const GROUP_TOKENS: usize = 256;
+/// Tokens that are computed together, unless one text has more. MiniLM takes 267 microseconds a token at 256, 258 at 512, 267 at
+/// 1024 (AVX2, texts of 32 tokens), and 297 at 128: weights are then packed too often.
+const GROUP_TOKENS: usize = 512;
 
 /// The weights, and a workspace for each thread.
 #[derive(Debug)]
@@ -139,13 +139,13 @@ impl Packed {
     }
 }
 
-/// `to = from * weight`, the bias left to whoever reads `to` next.
+/// `to = from * transposed weight`, the bias left to whoever reads `to` next.
 fn linear(layer: &Linear, from: &[f32], to: &mut [f32]) {
     let n_rows = from.len() / layer.inputs;
     product(
         [n_rows, layer.inputs, layer.outputs],
         (from, View::rows(layer.inputs)),
-        (&layer.weight, View::rows(layer.outputs)),
+        (&layer.weight, View { start: 0, row_stride: 1, column_stride: layer.inputs }),
         (to, View::rows(layer.outputs)),
     );
 }

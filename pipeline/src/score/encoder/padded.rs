@@ -59,7 +59,10 @@ impl Padded {
             Ok(candle_nn::LayerNorm::new(vector(&norm.scale)?, vector(&norm.shift)?, f64::from(norm.epsilon)))
         };
         let linear = |linear: &weights::Linear| -> Result<Linear> {
-            Ok(Linear { weight: matrix(&linear.weight, linear.outputs)?, bias: vector(&linear.bias)? })
+            Ok(Linear {
+                weight: matrix(&linear.weight, linear.inputs)?.t()?.contiguous()?,
+                bias: vector(&linear.bias)?,
+            })
         };
         let layer = |layer: &weights::Layer| -> Result<Layer> {
             Ok(Layer {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// The file of the weights.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 
-/// A linear layer: `y = x * weight + bias`, the weight transposed with respect to the file: `inputs` rows of `outputs` values.
+/// A linear layer: `y = x * transposed weight + bias`, the weight as in the file: `outputs` rows of `inputs` values.
 #[derive(Debug)]
 pub(super) struct Linear {
     pub(super) weight: Vec<f32>,
@@ -114,13 +114,7 @@ impl Reader<'_> {
     }
 
     fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let in_file = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let mut weight = vec![0.0; in_file.len()];
-        for (output, row) in in_file.chunks_exact(inputs).enumerate() {
-            for (input, value) in row.iter().enumerate() {
-                weight[input * outputs + output] = *value;
-            }
-        }
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         Ok(Linear { weight, bias: self.tensor(&format!("{name}.bias"), &[outputs])?, inputs, outputs })
     }
 
@@ -162,17 +156,11 @@ impl Reader<'_> {
 
 /// One layer that computes what several do of the same input.
 fn side_by_side(layers: &[Linear]) -> Linear {
-    let inputs = layers[0].inputs;
-    let outputs = layers.iter().map(|layer| layer.outputs).sum();
-    let rows = (0..inputs).flat_map(|row| layers.iter().map(move |layer| (layer, row)));
     Linear {
-        weight: rows
-            .flat_map(|(layer, row)| &layer.weight[row * layer.outputs..(row + 1) * layer.outputs])
-            .copied()
-            .collect(),
+        weight: layers.iter().flat_map(|layer| &layer.weight).copied().collect(),
         bias: layers.iter().flat_map(|layer| &layer.bias).copied().collect(),
-        inputs,
-        outputs,
+        inputs: layers[0].inputs,
+        outputs: layers.iter().map(|layer| layer.outputs).sum(),
     }
 }
 
