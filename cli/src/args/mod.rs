@@ -534,7 +534,7 @@ pub(crate) struct Distill {
     pub(crate) reading: Reading,
     /// Files with the judgements: the id column and the label column [default: the input itself]
     ///
-    /// May be the table `scores` of another scorer, which is the teacher then: --labels OUT/scores --label-column tamis_quality
+    /// May be the table `scores` of another scorer, which is the teacher then: --labels OUT/scores --label-column `tamis_quality`
     #[arg(long, value_name = "FILE", help_heading = "Scoring")]
     pub(crate) labels: Vec<String>,
     /// Column with the judgement: a class, labels or a number

@@ -67,13 +67,14 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
                 let (scorer, record) = builtin(run, survey, labels, task, score.seed)?;
                 (Box::new(scorer), record)
             }
-            ScorerChoice::Encoder(location) => match SavedScorer::read(location, stores, run.context)? {
-                Some(saved) => distilled(run, saved, &score, location, stores)?,
-                None => {
+            ScorerChoice::Encoder(location) => {
+                if let Some(saved) = SavedScorer::read(location, stores, run.context)? {
+                    distilled(run, saved, &score, location, stores)?
+                } else {
                     let (scorer, record) = encoder(run, survey, labels, task, &score, location, stores)?;
                     (Box::new(scorer), record)
                 }
-            },
+            }
             ScorerChoice::Unlabelled(choice) => {
                 let (reference, device) = (&score.reference, run.plan.device);
                 let learnt = Learnt::new(choice, reference, score.seed, device, run, survey, stores)?;
@@ -163,7 +164,7 @@ fn distilled<'a>(
     let set = [
         ("labels", !score.labels.is_empty()),
         ("head", score.head.is_some()),
-        ("task", score.task != Default::default()),
+        ("task", score.task != tamis_schemas::config::Task::Auto),
     ];
     if let Some((name, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
         return Err(Error::Config {

@@ -85,9 +85,11 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
-    for same in order.chunk_by(|&a, &b| values[a] == values[b]) {
+    for same in order.chunk_by(|&a, &b| values[a].total_cmp(&values[b]).is_eq()) {
         let rank = first as f64 + (same.len() - 1) as f64 / 2.0;
-        same.iter().for_each(|&index| ranks[index] = rank);
+        for &index in same {
+            ranks[index] = rank;
+        }
         first += same.len();
     }
     ranks
