@@ -325,7 +325,11 @@ fn write_semantic(out: &mut impl Write, record: &SemanticRecord) -> io::Result<(
         writeln!(out, "  {} rows stay because others were dropped for them", count(record.spared_rows))?;
     }
     if record.rows_without_text > 0 {
-        writeln!(out, "  {} rows without text are compared with none", count(record.rows_without_text))?;
+        writeln!(
+            out,
+            "  {} rows without a word that the model knows are compared with none",
+            count(record.rows_without_text)
+        )?;
     }
     write_encoder(out, &record.embedding)
 }
@@ -374,12 +378,27 @@ fn write_encoder(out: &mut impl Write, record: &EmbeddingRecord) -> io::Result<(
 
 fn write_selection(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> {
     if let Some(scorer) = &manifest.scorer {
-        let knows = if scorer.classes.is_empty() {
-            "no labels yet".to_owned()
-        } else {
-            format!("{} labelled rows in {} classes", count(scorer.labelled_rows), scorer.classes.len())
+        let knows = match (scorer.classes.len(), scorer.labelled_rows) {
+            // It learns without labels.
+            _ if scorer.task.is_empty() => String::new(),
+            (_, 0) => ", no labels yet".to_owned(),
+            (0, n_labelled) => format!(", {} with numbers", counted(n_labelled, "labelled row")),
+            (n_classes, n_labelled) => {
+                format!(
+                    ", {} in {n_classes} {}",
+                    counted(n_labelled, "labelled row"),
+                    if n_classes == 1 { "class" } else { "classes" }
+                )
+            }
         };
-        writeln!(out, "\nscorer: {} on {}, {knows}", scorer.name, scorer.device)?;
+        writeln!(out, "\nscorer: {} on {}{knows}", scorer.name, scorer.device)?;
+        if scorer.truncated_rows > 0 {
+            writeln!(
+                out,
+                "  {} longer than the model takes: the ends do not count",
+                counted(scorer.truncated_rows, "text")
+            )?;
+        }
         if let Some(note) = &scorer.device_note {
             writeln!(out, "  {note}")?;
         }

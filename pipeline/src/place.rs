@@ -232,17 +232,25 @@ impl Place {
         let put = |text: &'static str, mode: PutMode| {
             self.runtime.block_on(self.store.put_opts(&path, text.into(), PutOptions::from(mode)))
         };
-        let is_refused = |result| match result {
+        let refuses = |result| match result {
             Ok(_) => Ok(false),
             Err(error) if is_refused(&error) => Ok(true),
             Err(error) => Err(error),
         };
-        let first = UpdateVersion::from(put("first", PutMode::Create)?);
-        if !is_refused(put("second", PutMode::Create))? {
+        let first = match put("first", PutMode::Create) {
+            Ok(result) => UpdateVersion::from(result),
+            // Nobody else writes it: the answer was lost, the client put it again and met its own result.
+            Err(error) if is_refused(&error) => {
+                let found = self.runtime.block_on(self.store.head(&path))?;
+                UpdateVersion { e_tag: found.e_tag, version: found.version }
+            }
+            Err(error) => return Err(error),
+        };
+        if !refuses(put("second", PutMode::Create))? {
             return Ok(false);
         }
         put("third", PutMode::Overwrite)?;
-        is_refused(put("fourth", PutMode::Update(first)))
+        refuses(put("fourth", PutMode::Update(first)))
     }
 
     /// Removes files; one that is not there is no error.

@@ -321,7 +321,7 @@ pub struct SemanticRecord {
     pub dropped_rows: u64,
     /// Rows that stay although one that says the same does, because others were dropped for them, or cut.
     pub spared_rows: u64,
-    /// Rows without text, which are compared with none.
+    /// Rows without a word that the encoder knows, which are compared with none.
     pub rows_without_text: u64,
     /// Pairs of a row and one that stays, compared.
     pub compared_pairs: u64,
@@ -384,6 +384,9 @@ pub struct ScorerRecord {
     pub classes: Vec<String>,
     /// Labelled rows it learned from.
     pub labelled_rows: u64,
+    /// Texts that were longer than the scorer's encoder takes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub truncated_rows: u64,
     /// Files with texts that it learned from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reference: Vec<InputRecord>,
@@ -477,4 +480,9 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         sections.remove("schedule");
     }
     value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

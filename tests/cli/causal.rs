@@ -69,13 +69,18 @@ fn what_is_no_language_model_is_refused() {
     let mut other = whole.clone();
     other[at..at + 5].copy_from_slice(b"mamba");
     write("other.gguf", &other);
-    drop((whole, other));
+    // Its weights are numbers no more, and all else is as it was.
+    let (mut broken, from) = (whole.clone(), whole.len() / 3);
+    broken[from..from + 10_000_000].fill(0xff);
+    write("broken.gguf", &broken);
+    drop((whole, other, broken));
     for (file, words) in [
         ("none.gguf", "there is no `none.gguf`"),
         ("half.gguf", "`half.gguf` is damaged"),
         ("head.gguf", "`head.gguf` is damaged"),
         ("text.gguf", "`text.gguf` is damaged"),
         ("other.gguf", "a model of the family `mamba`"),
+        ("broken.gguf", "values that are no numbers"),
     ] {
         let refused = tamis(dir.path(), &format!("score rows.jsonl --scorer gguf:{file} -o out")).expect_code(2).stderr;
         assert!(refused.contains(words), "{file}: {refused}");

@@ -77,7 +77,7 @@ fn a_kept_head_asks_for_its_encoder() {
     fs::write(folder.join("sentence_bert_config.json"), "{\"max_seq_length\": 64}").unwrap();
     fails(dir.path(), "score pool.jsonl --scorer scorer -o other", 2, "was learnt on the encoder");
     fs::remove_dir_all(&folder).unwrap();
-    fails(dir.path(), "score pool.jsonl --scorer scorer -o other", 2, "no model folder `model`");
+    fails(dir.path(), "score pool.jsonl --scorer scorer -o other", 2, "was learnt on the encoder");
 }
 
 /// A teacher's scores are a student's labels; `[quality]` keeps rows by what the student says.
@@ -176,6 +176,11 @@ fn errors_say_what_is_wrong() {
     judged.push_str("{\"id\": \"cut\", \"te\n");
     fs::write(dir.path().join("judged.jsonl"), judged).unwrap();
     fails(dir.path(), "distill judged.jsonl -o scorer", 1, "1 row could not be read");
+
+    fs::copy(dir.path().join("judged.jsonl"), dir.path().join("labels.jsonl")).unwrap();
+    let ended = tamis(dir.path(), "score pool.jsonl --labels labels.jsonl -o told").expect_code(0);
+    assert!(ended.stderr.contains("label files could not be read"), "{}", ended.stderr);
+    refused("score pool.jsonl --scorer scorer/scorer.safetensors -o out", "is a file");
 
     refused("score pool.jsonl --scorer scorer --labels judged.jsonl -o out", "has learnt what it knows");
     let file = dir.path().join("scorer/scorer.safetensors");

@@ -180,6 +180,18 @@ fn rows_stay_by_the_rule_and_all_are_accounted_for() {
     }
     tamis(dir.path(), "restore out -o back").expect_code(0);
     assert_eq!(ids(&dir.path().join("back"), "kept").len(), rows.len());
+
+    // The row that stood for another may have gone since: both are told of as what they are, and come back.
+    let kept = check("keep = \"top\"\nratio = 0.01", &|kept| kept.len() == 30);
+    assert!(!kept.contains("r5"), "{kept:?}");
+    let told = tamis(dir.path(), "inspect out --dropped again").expect_code(0).stdout;
+    assert!(told.contains(rows[5]["text"].as_str().unwrap()) && !told.contains("not in this run"), "{told}");
+    let refused = tamis(dir.path(), "inspect out --dropped r5").expect_code(2).stderr;
+    assert!(refused.contains("dropped by its quality"), "{refused}");
+    tamis(dir.path(), "restore out -o back --id r5 --id again").expect_code(0);
+    assert_eq!(ids(&dir.path().join("back"), "kept"), BTreeSet::from(["again".to_owned(), "r5".to_owned()]));
+    let unknown = tamis(dir.path(), "restore out -o back --id nobody --overwrite").expect_code(2).stderr;
+    assert!(unknown.contains("--id nobody: no row of this id was dropped"), "{unknown}");
 }
 
 #[test]

@@ -205,6 +205,10 @@ fn rows_that_others_were_dropped_for_stay_and_rows_without_text_too() {
             row("spaces", "  \n "),
             row("b2", "how can i activate my new card please"),
             row("c", "How do I go about activating my card?"),
+            row("hash", &"8f3a".repeat(40)),
+            row("other hash", &"c0de".repeat(40)),
+            row("emoji", "\u{1f389}"),
+            row("other emoji", "\u{1f680} \u{1f389}"),
             row("d", "The weather in Lisbon is mild in winter."),
         ],
     );
@@ -218,7 +222,7 @@ fn rows_that_others_were_dropped_for_stay_and_rows_without_text_too() {
     assert!(kept.contains("b") && kept.contains("blank") && kept.contains("d"), "{kept:?}");
     let record = &manifest["semantic"];
     assert_eq!((&record["spared_rows"], &record["dropped_rows"]), (&1.into(), &1.into()));
-    assert_eq!((&record["embedding"]["rows"], record["rows_without_text"].as_u64() > Some(0)), (&4.into(), true));
+    assert_eq!((&record["embedding"]["rows"], record["rows_without_text"].as_u64()), (&4.into(), Some(6)));
 }
 
 /// With an index and embeddings beside it: rows that are dropped here are in neither.

@@ -49,9 +49,16 @@ fn words(distilled: &Distilled, output: &str, seconds: f64) -> String {
         count(record.labelled_rows),
         count(rows.rows_in)
     );
+    if record.truncated_rows > 0 {
+        text += &format!(
+            "               {} longer than the encoder takes: the ends taught nothing\n",
+            counted(record.truncated_rows, "text")
+        );
+    }
     text += &format!(
         "agreement      {}\n",
-        agreement.map_or_else(|| "fewer than 50 judged rows tell nothing".into(), describe)
+        agreement
+            .map_or_else(|| "not known: fewer than 50 judged rows, or each is alone with its class".into(), describe)
     );
     text + &format!(
         "written to     {location} ({})\nuse it with    tamis score POOL --scorer {output} -o OUT, or [quality] scorer = \"{output}\"\n",

@@ -196,11 +196,15 @@ fn similarity_bins(counts: &[u64; BINS + 1]) -> Vec<SimilarityBin> {
 
 /// Reads how the kept texts of some clusters begin.
 fn add_beginnings(run: &FinishedRun<'_>, clusters: &mut [ClusterSummary]) -> Result<()> {
-    let Some(kept) = run.table(Table::Kept)? else { return Ok(()) };
-    let ids = clusters.iter().map(|cluster| cluster.id.as_str());
-    let mut texts = kept.texts(ids, |_, text| Ok(beginning(text)))?;
-    for cluster in clusters {
-        cluster.text = texts.remove(&cluster.id);
+    // A row that stood for others may have gone by its quality.
+    let tables = [Some(Table::Kept), run.manifest().quality.as_ref().map(|_| Table::Dropped)];
+    for table in tables.into_iter().flatten() {
+        let Some(rows) = run.table(table)? else { continue };
+        let ids = clusters.iter().filter(|cluster| cluster.text.is_none()).map(|cluster| cluster.id.as_str());
+        let mut texts = rows.texts(ids, |_, text| Ok(beginning(text)))?;
+        for cluster in &mut *clusters {
+            cluster.text = cluster.text.take().or_else(|| texts.remove(&cluster.id));
+        }
     }
     Ok(())
 }

@@ -147,8 +147,10 @@ impl Texts {
         let kept_ids: BTreeSet<&str> = proofs.iter().filter_map(|proof| kept_row(proof)).collect();
         let spans: HashMap<&str, Option<&Range<u64>>> =
             proofs.iter().map(|proof| (proof.dropped_id.as_str(), proof.span.as_ref())).collect();
-        let kept = match run.table(Table::Kept)? {
-            Some(table) => table.texts(kept_ids, |_, text| shortened(text, max_bytes, None, &mut reservation))?,
+        let mut kept = match run.table(Table::Kept)? {
+            Some(table) => {
+                table.texts(kept_ids.iter().copied(), |_, text| shortened(text, max_bytes, None, &mut reservation))?
+            }
             None => HashMap::new(),
         };
         let dropped = match run.table(Table::Dropped)? {
@@ -157,6 +159,13 @@ impl Texts {
             })?,
             None => HashMap::new(),
         };
+        // A row that stood for others may have gone by its quality.
+        let others: Vec<&str> = kept_ids.into_iter().filter(|id| !kept.contains_key(*id)).collect();
+        if let (true, false, Some(table)) =
+            (run.manifest().quality.is_some(), others.is_empty(), run.table(Table::Dropped)?)
+        {
+            kept.extend(table.texts(others, |_, text| shortened(text, max_bytes, None, &mut reservation))?);
+        }
         Ok(Self { kept, dropped })
     }
 

@@ -33,7 +33,15 @@ pub(super) fn cluster(run: &FinishedRun<'_>, evidence: &TableReader<'_>, id: &st
 /// The error of an id that was not dropped.
 pub(super) fn dropped(run: &FinishedRun<'_>, evidence: &TableReader<'_>, id: &str) -> Result<Error> {
     let seen = Seen::find(evidence, id, |row| Some(row.dropped_id))?;
-    let (message, hint) = if seen.is_cluster {
+    let (message, hint) = if run.manifest().quality.is_some() && is_in(run, Table::Dropped, id)? {
+        (
+            format!("`{id}` was dropped by its quality: no row stands for it"),
+            format!(
+                "its score is in the table `quality`; `tamis restore {} -o OUT --id '{id}'` brings it back",
+                run.location()
+            ),
+        )
+    } else if seen.is_cluster {
         (format!("`{id}` was not dropped: others were dropped for it"), format!("ask for --cluster '{id}'"))
     } else if is_kept(run, id)? {
         (format!("`{id}` was not dropped: the row is kept"), seen.hint(run))
@@ -44,8 +52,12 @@ pub(super) fn dropped(run: &FinishedRun<'_>, evidence: &TableReader<'_>, id: &st
 }
 
 fn is_kept(run: &FinishedRun<'_>, id: &str) -> Result<bool> {
-    Ok(match run.table(Table::Kept)? {
-        Some(kept) => !kept.rows_of_ids([id])?.is_empty(),
+    is_in(run, Table::Kept, id)
+}
+
+fn is_in(run: &FinishedRun<'_>, table: Table, id: &str) -> Result<bool> {
+    Ok(match run.table(table)? {
+        Some(rows) => !rows.rows_of_ids([id])?.is_empty(),
         None => false,
     })
 }

@@ -1,6 +1,8 @@
 //! A scorer that is learnt once from judged rows and kept: a teacher's judgement of a few thousand rows, for all others.
 
-use tamis_schemas::config::{Config, ScoreConfig};
+use std::path::Path;
+
+use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{RowCounts, ScorerRecord};
 
 use super::labels::LabelSource;
@@ -13,7 +15,7 @@ use crate::score::agreement::Agreement;
 use crate::score::{SCORER_FILE, ScorerChoice};
 use crate::sink::{Existing, Output};
 use crate::source::Inputs;
-use crate::store::Stores;
+use crate::store::{Stores, is_url};
 use crate::{Error, Result};
 
 /// What was learnt, and where it is.
@@ -31,6 +33,14 @@ pub struct Distilled {
     pub n_bytes: u64,
 }
 
+/// A folder by a path that is right in other working folders, too; what else there is as it is.
+fn absolute(location: &str) -> String {
+    let path = Path::new(location);
+    let is_folder = !is_url(location) && path.is_dir();
+    let absolute = is_folder.then(|| std::path::absolute(path).ok()?.into_os_string().into_string().ok()).flatten();
+    absolute.unwrap_or_else(|| location.to_owned())
+}
+
 /// Learns the scorer that `[score]` of `config` describes from the labels it names, and writes it to `output.path`.
 ///
 /// # Errors
@@ -44,6 +54,14 @@ pub fn distill(
     progress: &Progress,
 ) -> Result<Distilled> {
     let config = &config.resolved();
+    if let Some(score) = &config.score
+        && let ScorerChoice::Unlabelled(_) = score.scorer.parse()?
+    {
+        return Err(Error::Config {
+            message: format!("the scorer `{}` learns without labels: there is nothing to distill", score.scorer),
+            hint: Some("use `builtin`, or the folder or URL of an encoder".into()),
+        });
+    }
     check(config)?;
     let plan = &Plan::new(config)?;
     let missing = || Error::config("there is nothing to learn from: score.labels (--labels) names no file");
@@ -63,21 +81,19 @@ pub fn distill(
     let survey = survey::survey(run, None, None, &mut no_tables)?;
     let (labels, kind) = fit::known(run, &survey, &source, stores)?;
     let task = fit::task(score.task, kind, &labels);
-    let ScoreConfig { scorer, seed, .. } = score;
+    let seed = score.seed;
     let (bytes, agreement, record) = match &plan.scorer {
         ScorerChoice::Builtin => {
-            let (scorer, record) = fit::builtin(run, &survey, &labels, task, *seed)?;
+            let (scorer, record) = fit::builtin(run, &survey, &labels, task, seed)?;
             (scorer.to_bytes()?, scorer.agreement(), record)
         }
         ScorerChoice::Encoder(location) => {
-            let (scorer, record) = fit::encoder(run, &survey, &labels, task, score, location, stores)?;
+            let (scorer, mut record) = fit::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
+            record.truncated_rows = scorer.n_labelled_truncated();
             (scorer.to_bytes()?, scorer.agreement(), record)
         }
         ScorerChoice::Unlabelled(_) => {
-            return Err(Error::Config {
-                message: format!("the scorer `{scorer}` learns without labels: there is nothing to distill"),
-                hint: Some("use `builtin`, or the folder or URL of an encoder".into()),
-            });
+            return Err(Error::Invariant(format!("`{}` was refused before", score.scorer)));
         }
     };
     let bytes = bytes.ok_or_else(|| Error::Config {

@@ -92,6 +92,11 @@ impl Embedder {
         self.encoder.dimensions()
     }
 
+    /// Whether the encoder knows any of the words of `text`.
+    pub(super) fn knows(&self, text: &str) -> Result<bool> {
+        self.encoder.knows(text)
+    }
+
     /// Embeds the texts of `batch`.
     pub(super) fn embed(&self, batch: &RecordBatch, context: &Context) -> Result<EmbeddedRows> {
         let texts = column(batch, columns::TEXT)?.as_string::<i32>();

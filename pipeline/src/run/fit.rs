@@ -17,8 +17,8 @@ use super::unlabelled::Learnt;
 use crate::score::device::{DeviceChoice, resolve};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{
-    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, SavedScorer,
-    ScorerChoice, Task,
+    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, OpenedScorer,
+    SavedScorer, ScorerChoice, Task, Truncated,
 };
 use crate::select::LabelledPool;
 use crate::source::{Columns, Request};
@@ -36,9 +36,18 @@ const SAMPLE_BYTES: usize = 32 << 20;
 pub(super) struct Fitted<'a> {
     /// Its output schema tells what it appends.
     pub(super) scorer: Box<dyn MapStage + 'a>,
-    pub(super) record: ScorerRecord,
+    record: ScorerRecord,
     /// What is labelled already, by any of the files.
     pub(super) labels: LabelledPool,
+    truncated: Option<Truncated>,
+}
+
+impl Fitted<'_> {
+    /// What the manifest says, once all rows were scored.
+    pub(super) fn record(&self) -> ScorerRecord {
+        let truncated_rows = self.truncated.as_ref().map_or(0, Truncated::count);
+        ScorerRecord { truncated_rows, ..self.record.clone() }
+    }
 }
 
 /// Fits the scorer, if the config wants scores or a batch.
@@ -58,6 +67,7 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
         Some(source) => Some(known(run, survey, &source, stores)?),
         None => None,
     };
+    let mut truncated = None;
     let (scorer, record): (Box<dyn MapStage + 'a>, _) = {
         let nothing = (LabelledPool::default(), LabelKind::default());
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
@@ -69,9 +79,12 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
             }
             ScorerChoice::Encoder(location) => {
                 if let Some(saved) = SavedScorer::read(location, stores, run.context)? {
-                    distilled(run, saved, &score, location, stores)?
+                    let (opened, record) = distilled(run, saved, &score, location, stores)?;
+                    truncated = opened.truncated;
+                    (opened.scorer, record)
                 } else {
                     let (scorer, record) = encoder(run, survey, labels, task, &score, location, stores)?;
+                    truncated = Some(scorer.truncated());
                     (Box::new(scorer), record)
                 }
             }
@@ -85,6 +98,7 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
                     task: String::new(),
                     classes: Vec::new(),
                     labelled_rows: 0,
+                    truncated_rows: 0,
                     reference: learnt.reference,
                 };
                 (learnt.scorer, record)
@@ -95,7 +109,7 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
     if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
-    Ok(Some(Fitted { scorer, record, labels }))
+    Ok(Some(Fitted { scorer, record, labels, truncated }))
 }
 
 /// The labels of the pool, but for those of contaminated rows.
@@ -148,6 +162,7 @@ pub(super) fn builtin(
         task: task.name().into(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,
+        truncated_rows: 0,
         reference: Vec::new(),
     };
     Ok((scorer, record))
@@ -160,7 +175,7 @@ fn distilled<'a>(
     score: &ScoreConfig,
     location: &str,
     stores: &Stores,
-) -> Result<(Box<dyn MapStage + 'a>, ScorerRecord)> {
+) -> Result<(OpenedScorer<'a>, ScorerRecord)> {
     let set = [
         ("labels", !score.labels.is_empty()),
         ("head", score.head.is_some()),
@@ -174,7 +189,8 @@ fn distilled<'a>(
     }
     let (name, task, classes) = (saved.name(), saved.answers().task(), saved.answers().names().to_vec());
     let labelled_rows = saved.n_labelled() as u64;
-    let (scorer, device) = saved.open(run.plan.device, stores, run.context)?;
+    let opened = saved.open(run.plan.device, stores, run.context)?;
+    let device = opened.device.clone();
     let record = ScorerRecord {
         name,
         device: device.description,
@@ -182,9 +198,10 @@ fn distilled<'a>(
         task: task.name().into(),
         classes,
         labelled_rows,
+        truncated_rows: 0,
         reference: Vec::new(),
     };
-    Ok((scorer, record))
+    Ok((opened, record))
 }
 
 /// The head that the labels teach, on the encoder at `location`.
@@ -214,6 +231,7 @@ pub(super) fn encoder<'a>(
         task: task.name().into(),
         classes: scorer.classes().to_vec(),
         labelled_rows: scorer.n_labelled() as u64,
+        truncated_rows: 0,
         reference: Vec::new(),
     };
     Ok((scorer, record))

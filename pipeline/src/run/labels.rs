@@ -76,11 +76,16 @@ fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(Labe
     let options = super::plan::source_options(&InputConfig::new(source.paths.to_vec()))?;
     let inputs = Inputs::discover(source.paths, &options, stores, run.context)?;
     let survey = Request { columns: Columns::All, text: None, id: Some(id.clone()), rows: None };
-    let mut types = Types::default();
+    let (mut types, mut n_rejects) = (Types::default(), 0);
     pass::for_each(inputs.survey(&survey)?, run.context, Ok, |decoded| {
         types.merge(decoded.types);
+        n_rejects += decoded.rejects.len();
         Ok(())
     })?;
+    // Those of the input itself are told of as rejects.
+    if n_rejects > 0 && source.paths != run.config.input.paths {
+        tracing::warn!(rows = n_rejects, "rows of the label files could not be read; they are left out");
+    }
     let schema = inputs.resolve(types)?;
     let kind = match schema.schema().fields().find(source.label_column) {
         Some((_, field)) => kind_of(field.data_type()),

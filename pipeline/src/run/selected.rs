@@ -118,6 +118,10 @@ impl<'s> Search<'s> {
         for run in runs {
             run.files(Table::Evidence).try_for_each(|(url, record)| check_file(&run, &url, record))?;
             let wanted = match run.table(Table::Evidence)? {
+                // What quality drops has no evidence.
+                Some(_) if self.clusters.is_empty() && run.manifest().quality.is_some() => {
+                    Wanted::AnyOf(self.ids.keys().copied().collect())
+                }
                 Some(evidence) => {
                     let wanted = self.by_evidence(&evidence)?;
                     if is_rewritten { Wanted::AnyOf(wanted) } else { Wanted::Exactly(wanted) }

@@ -152,7 +152,7 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, embeds: Embeds<'_>) -> R
 
 /// What is observed of a batch.
 struct Compared {
-    /// Rows without text: they say nothing, so that none says the same.
+    /// Rows without a word that the encoder knows: they say nothing to it, so that none says the same.
     n_blank: u64,
     rows: RecordBatch,
     embedded: EmbeddedRows,
@@ -161,9 +161,9 @@ struct Compared {
 impl Compared {
     fn new(batch: &RecordBatch, embedder: &Embedder, run: Run<'_>) -> Result<Self> {
         let texts = column(batch, columns::TEXT)?.as_string::<i32>();
-        let has_text: BooleanArray =
-            texts.iter().map(|text| Some(text.is_some_and(|text| !text.trim().is_empty()))).collect();
-        let batch = filter_record_batch(batch, &has_text)?;
+        let knows = texts.iter().map(|text| embedder.knows(text.unwrap_or_default()).map(Some));
+        let says_something = knows.collect::<Result<BooleanArray>>()?;
+        let batch = filter_record_batch(batch, &says_something)?;
         let texts = column(&batch, columns::TEXT)?.as_string::<i32>();
         let lengths: UInt64Array =
             texts.iter().map(|text| Some(text.unwrap_or_default().chars().count() as u64)).collect();
@@ -172,6 +172,6 @@ impl Compared {
         let rows = append(&batch, Field::new(LENGTH, DataType::UInt64, false), Arc::new(lengths))?;
         let field = Field::new(columns::EMBEDDING, vectors.data_type().clone(), false);
         let rows = append(&rows, field, Arc::clone(vectors))?;
-        Ok(Self { n_blank: (has_text.len() - batch.num_rows()) as u64, rows, embedded })
+        Ok(Self { n_blank: (says_something.len() - batch.num_rows()) as u64, rows, embedded })
     }
 }

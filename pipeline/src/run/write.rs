@@ -177,7 +177,7 @@ pub(super) fn write(
     write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
     written.losses = losses.finish()?;
     written.embedding = tally.map(EmbeddingTally::finish).transpose()?;
-    written.scorer = fitted.map(|fitted| fitted.record.clone());
+    written.scorer = fitted.map(Fitted::record);
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
 }

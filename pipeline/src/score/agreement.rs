@@ -10,7 +10,7 @@ use super::targets::{Kind, Targets};
 pub enum Agreement {
     /// One class of several.
     Classes {
-        /// Share of the texts whose class is the likeliest one.
+        /// Share of the texts whose class is the likeliest one; one that is alone with its class cannot be right.
         accuracy: f64,
         /// The same if the answer were always the most frequent class.
         majority: f64,
@@ -41,12 +41,10 @@ impl Agreement {
         Some(match &targets.kind {
             Kind::Classes { of, weights } => {
                 let mut counts = vec![0usize; weights.len()];
-                let mut n_right = 0;
-                for (text, outputs) in answers {
-                    counts[of[*text]] += 1;
-                    n_right += usize::from(super::top_two(outputs)[0] == of[*text]);
-                }
+                of.iter().for_each(|&class| counts[class] += 1);
                 let most = counts.into_iter().max().unwrap_or_default();
+                let n_right = answers.iter().filter(|(text, outputs)| super::top_two(outputs)[0] == of[*text]).count();
+                let n = of.len() as f64;
                 Self::Classes { accuracy: n_right as f64 / n, majority: most as f64 / n }
             }
             Kind::MultiLabel { of } => {

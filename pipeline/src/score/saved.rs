@@ -4,6 +4,7 @@
 //! metadata. It is written whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -14,12 +15,12 @@ use super::agreement::Agreement;
 use super::answers::Answers;
 use super::builtin::BuiltinScorer;
 use super::device::{DeviceChoice, ResolvedDevice, resolve};
-use super::head::EncoderScorer;
+use super::head::{EncoderScorer, Truncated};
 use crate::context::Context;
 use crate::place::Place;
 use crate::sink::hex;
 use crate::stage::MapStage;
-use crate::store::Stores;
+use crate::store::{Stores, is_url};
 use crate::{Error, Result};
 
 /// Name of the file in its folder.
@@ -121,6 +122,17 @@ impl Tensors {
         }
     }
 
+    /// An error of the encoder that the scorer was learnt on, said to be one.
+    pub(super) fn of_encoder(&self, encoder: &str, error: Error) -> Error {
+        match error {
+            Error::Config { message, hint } => Error::Config {
+                message: format!("the scorer `{}` was learnt on the encoder `{encoder}`: {message}", self.location),
+                hint,
+            },
+            other => other,
+        }
+    }
+
     /// An error that says what is wrong with the file.
     pub(super) fn corrupt(&self, message: &str) -> Error {
         Error::Corrupt { location: self.location.clone(), format: "a scorer of tamis", message: message.to_owned() }
@@ -165,6 +177,12 @@ impl SavedScorer {
     /// # Errors
     /// `Error::Corrupt` for a file that is cut off or not a scorer, `Error::Config` for one of a later version.
     pub fn read(location: &str, stores: &Stores, context: &Context) -> Result<Option<Self>> {
+        if !is_url(location) && Path::new(location).is_file() {
+            return Err(Error::Config {
+                message: format!("the scorer `{location}` is a file, and a scorer is a folder"),
+                hint: Some("name the folder that `tamis distill` wrote to, or that of an encoder; write gguf:FILE for a language model".into()),
+            });
+        }
         let place = Place::new(location, stores, context.runtime.handle())?;
         let Some(bytes) = place.read_if_there(FILE, &context.cancel)? else { return Ok(None) };
         let location = place.display(FILE);
@@ -216,7 +234,7 @@ impl SavedScorer {
         format!("distilled {kind} {}", self.fingerprint)
     }
 
-    /// Makes it ready to score; the second value is where it computes.
+    /// Makes it ready to score.
     ///
     /// # Errors
     /// `Error::Corrupt` if numbers are missing; those of the encoder, if it has one.
@@ -225,18 +243,31 @@ impl SavedScorer {
         device: DeviceChoice,
         stores: &Stores,
         context: &'a Context,
-    ) -> Result<(Box<dyn MapStage + 'a>, ResolvedDevice)> {
+    ) -> Result<OpenedScorer<'a>> {
         let Self { header, tensors, .. } = self;
         match header.model {
             Model::Builtin { .. } => {
-                Ok((Box::new(BuiltinScorer::of_saved(header, &tensors, context)?), ResolvedDevice::cpu()))
+                let scorer = Box::new(BuiltinScorer::of_saved(header, &tensors, context)?);
+                Ok(OpenedScorer { scorer, device: ResolvedDevice::cpu(), truncated: None })
             }
             Model::Encoder { .. } => {
                 let device = resolve(device)?;
-                Ok((Box::new(EncoderScorer::of_saved(header, &tensors, &device, stores, context)?), device))
+                let scorer = EncoderScorer::of_saved(header, &tensors, &device, stores, context)?;
+                let truncated = Some(scorer.truncated());
+                Ok(OpenedScorer { scorer: Box::new(scorer), device, truncated })
             }
         }
     }
+}
+
+/// A saved scorer that is ready.
+#[derive(Debug)]
+pub(crate) struct OpenedScorer<'a> {
+    pub(crate) scorer: Box<dyn MapStage + 'a>,
+    /// Where it computes.
+    pub(crate) device: ResolvedDevice,
+    /// Counts texts that are too long, if any are.
+    pub(crate) truncated: Option<Truncated>,
 }
 
 /// The part of the header that all versions have.

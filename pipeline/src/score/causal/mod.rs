@@ -73,7 +73,8 @@ impl CausalScorer {
         let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt {
             location: location.to_owned(),
             format: "the GGUF file of a language model",
-            message: error.to_string(),
+            // Candle adds a backtrace on further lines.
+            message: error.to_string().lines().next().unwrap_or_default().to_owned(),
         };
         let content = Content::read(&mut Cursor::new(&bytes)).map_err(|error| corrupt(&error))?;
         let shape = Shape::read(&content, location)?;
@@ -114,6 +115,11 @@ impl CausalScorer {
             std::iter::once(self.beginning).chain(encoding.get_ids()[..n_tokens].iter().copied()).collect();
         let logarithms = self.model.log_probabilities(&tokens).map_err(|error| Error::Model(Box::new(error)))?;
         let bits = -logarithms.iter().map(|&x| f64::from(x)).sum::<f64>() / std::f64::consts::LN_2;
+        if !bits.is_finite() {
+            return Err(Error::Model(
+                "the language model answers with values that are no numbers: its file is damaged".into(),
+            ));
+        }
         Ok(Some((bits / n_bytes.max(1) as f64) as f32))
     }
 }

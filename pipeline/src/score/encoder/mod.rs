@@ -154,6 +154,14 @@ impl Encoder {
         &self.fingerprint
     }
 
+    /// Whether the model knows any of the words of `text`: all texts of which it knows none have vectors that say nothing.
+    ///
+    /// # Errors
+    /// `Error::Model` if the tokenizer fails.
+    pub fn knows(&self, text: &str) -> Result<bool> {
+        self.tokenizer.knows(text)
+    }
+
     /// The vectors of `texts`, on all threads of `context`.
     ///
     /// # Determinism

@@ -18,6 +18,8 @@ pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     thinner: Thinner,
     lower_case: bool,
+    /// In place of words that the vocabulary cannot spell.
+    unknown: Option<u32>,
 }
 
 /// The tokens of a text.
@@ -47,6 +49,7 @@ impl TextTokenizer {
             return Err(corrupt("its model is not WordPiece, which the models of the BERT family have".into()));
         };
         let max_word_chars = model.max_input_chars_per_word;
+        let unknown = tokenizer.token_to_id(&model.unk_token);
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default() as usize;
         if vocab_size <= largest {
             return Err(Error::Config {
@@ -59,7 +62,7 @@ impl TextTokenizer {
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_padding(None);
         tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(error.to_string()))?;
-        let tokenizer = Self { tokenizer, thinner, lower_case };
+        let tokenizer = Self { tokenizer, thinner, lower_case, unknown };
         if tokenizer.tokens("")?.ids.len() < 2 {
             return Err(corrupt(
                 "it puts no token before and after a text, as the models of the BERT family need".into(),
@@ -81,5 +84,12 @@ impl TextTokenizer {
         let text = if self.lower_case { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) };
         let encoding = self.tokenizer.encode_fast(text.as_ref(), true).map_err(Error::Model)?;
         Ok(Tokens { ids: encoding.get_ids().to_vec(), is_truncated: !encoding.get_overflowing().is_empty() })
+    }
+
+    /// Whether the vocabulary can spell any of the words of `text` that the model sees.
+    pub(super) fn knows(&self, text: &str) -> Result<bool> {
+        let ids = self.tokens(text)?.ids;
+        // The first and the last stand before and after every text.
+        Ok(ids[1..ids.len() - 1].iter().any(|&id| Some(id) != self.unknown))
     }
 }

@@ -15,7 +15,7 @@ use super::task::Task;
 use crate::context::Context;
 use crate::{Error, Result};
 
-pub use stage::EncoderScorer;
+pub use stage::{EncoderScorer, Truncated};
 
 /// What lies between embedding and answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

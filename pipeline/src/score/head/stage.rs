@@ -1,6 +1,7 @@
 //! An encoder with a head as a row-local stage.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
@@ -29,7 +30,21 @@ pub struct EncoderScorer<'a> {
     location: String,
     head: Head,
     n_labelled: usize,
+    /// Labelled texts that were longer than the encoder takes.
+    n_labelled_truncated: u64,
+    truncated: Truncated,
     context: &'a Context,
+}
+
+/// Counts texts that were longer than an encoder takes.
+#[derive(Debug, Clone, Default)]
+pub struct Truncated(Arc<AtomicU64>);
+
+impl Truncated {
+    /// How many there were so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl<'a> EncoderScorer<'a> {
@@ -53,9 +68,11 @@ impl<'a> EncoderScorer<'a> {
         let labels: Vec<&str> = labelled.iter().map(|one| one.label.as_str()).collect();
         let mut reservation = context.budget.reserve("scorer");
         reservation.grow(texts.len() * encoder.dimensions() * size_of::<f32>())?;
-        let vectors = encoder.embed(&texts, context)?.vectors;
+        let embedded = encoder.embed(&texts, context)?;
+        let (vectors, n_labelled_truncated) = (embedded.vectors, embedded.n_truncated);
         let head = Head::fit(&vectors, encoder.dimensions(), &labels, settings, context)?;
-        Ok(Self { encoder, location: location.to_owned(), head, n_labelled: labelled.len(), context })
+        let (location, truncated) = (location.to_owned(), Truncated::default());
+        Ok(Self { encoder, location, head, n_labelled: labelled.len(), n_labelled_truncated, truncated, context })
     }
 
     /// Names of the classes, sorted.
@@ -99,7 +116,8 @@ impl<'a> EncoderScorer<'a> {
         let saved::Model::Encoder { location, fingerprint, scale, n_members, n_layers } = header.model.clone() else {
             return Err(tensors.corrupt("it is another scorer"));
         };
-        let encoder = Encoder::open(&location, &EncoderOptions::default(), device, stores, context)?;
+        let encoder = Encoder::open(&location, &EncoderOptions::default(), device, stores, context)
+            .map_err(|error| tensors.of_encoder(&location, error))?;
         if encoder.fingerprint() != fingerprint {
             return Err(Error::Config {
                 message: format!(
@@ -111,7 +129,18 @@ impl<'a> EncoderScorer<'a> {
         }
         let n_labelled = header.labelled_rows;
         let head = Head::of_saved(header, [n_members, n_layers], scale, encoder.dimensions(), tensors)?;
-        Ok(Self { encoder, location, head, n_labelled, context })
+        let truncated = Truncated::default();
+        Ok(Self { encoder, location, head, n_labelled, n_labelled_truncated: 0, truncated, context })
+    }
+
+    /// Counts the texts that are scored and longer than the encoder takes.
+    pub fn truncated(&self) -> Truncated {
+        self.truncated.clone()
+    }
+
+    /// Number of labelled texts that were longer than the encoder takes.
+    pub fn n_labelled_truncated(&self) -> u64 {
+        self.n_labelled_truncated
     }
 
     /// Number of labelled texts it was fitted on.
@@ -138,7 +167,9 @@ impl MapStage for EncoderScorer<'_> {
     fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let texts = required_column(&batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>();
         let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-        let vectors = self.encoder.embed(&texts, self.context)?.vectors;
+        let embedded = self.encoder.embed(&texts, self.context)?;
+        self.truncated.0.fetch_add(embedded.n_truncated, Ordering::Relaxed);
+        let vectors = embedded.vectors;
         let dimensions = self.encoder.dimensions();
         let outputs = vectors.chunks_exact(dimensions).flat_map(|vector| self.head.outputs(vector)).collect();
         let mut arrays = self.head.answers.columns(outputs, texts.len())?;
