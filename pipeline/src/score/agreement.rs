@@ -41,7 +41,9 @@ impl Agreement {
         Some(match &targets.kind {
             Kind::Classes { of, weights } => {
                 let mut counts = vec![0usize; weights.len()];
-                of.iter().for_each(|&class| counts[class] += 1);
+                for &class in of {
+                    counts[class] += 1;
+                }
                 let most = counts.into_iter().max().unwrap_or_default();
                 let n_right = answers.iter().filter(|(text, outputs)| super::top_two(outputs)[0] == of[*text]).count();
                 let n = of.len() as f64;
