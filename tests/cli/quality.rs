@@ -188,9 +188,9 @@ fn rows_stay_by_the_rule_and_all_are_accounted_for() {
     assert!(told.contains("kept      r5") && !told.contains("not in this run"), "{told}");
     let refused = tamis(dir.path(), "inspect out --dropped r5").expect_code(2).stderr;
     assert!(refused.contains("dropped by its quality"), "{refused}");
-    tamis(dir.path(), "restore out -o back --id r5 --id again").expect_code(0);
-    assert_eq!(ids(&dir.path().join("back"), "kept"), BTreeSet::from(["again".to_owned(), "r5".to_owned()]));
-    let unknown = tamis(dir.path(), "restore out -o back --id nobody --overwrite").expect_code(2).stderr;
+    tamis(dir.path(), "restore out -o some --id r5 --id again").expect_code(0);
+    assert_eq!(ids(&dir.path().join("some"), "kept"), BTreeSet::from(["again".to_owned(), "r5".to_owned()]));
+    let unknown = tamis(dir.path(), "restore out -o some --id nobody --overwrite").expect_code(2).stderr;
     assert!(unknown.contains("--id nobody: no row of this id was dropped"), "{unknown}");
 }
 
