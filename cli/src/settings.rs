@@ -16,8 +16,8 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{
-    Convert, Data, Dedup, Distill, Embed, Global, Guards, HeldOut, Ignoring, Overwrite, Reach, Reading, Score, Select,
-    Tune,
+    Convert, Data, Dedup, Distill, Embed, Global, Guards, HeldOut, Ignoring, Learning, Overwrite, Reach, Reading,
+    Score, Select, Tune,
 };
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
@@ -128,13 +128,9 @@ pub(crate) fn score(args: &Score) -> Config {
     let score = ScoreConfig {
         scorer: args.scorer.clone(),
         reference: args.reference.clone(),
-        head: args.head,
         labels: args.labels.clone(),
         label_column: args.label_column.clone(),
-        task: args.task,
-        device: args.device.clone(),
-        seed: args.seed,
-        ..ScoreConfig::default()
+        ..learning(&args.learning)
     };
     Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
 }
@@ -148,16 +144,22 @@ pub(crate) fn distill(args: &Distill) -> anyhow::Result<Config> {
     );
     let score = ScoreConfig {
         scorer: args.scorer.clone(),
-        head: args.head,
         labels,
         label_column: args.label_column.clone(),
+        ..learning(&args.learning)
+    };
+    let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(args.output.clone()) };
+    Ok(Config { score: Some(score), ..Config::new(input(args.inputs.clone(), &args.reading), output) })
+}
+
+fn learning(args: &Learning) -> ScoreConfig {
+    ScoreConfig {
+        head: args.head,
         task: args.task,
         device: args.device.clone(),
         seed: args.seed,
         ..ScoreConfig::default()
-    };
-    let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(args.output.clone()) };
-    Ok(Config { score: Some(score), ..Config::new(input(args.inputs.clone(), &args.reading), output) })
+    }
 }
 
 /// The config of `tamis embed`.

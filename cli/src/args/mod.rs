@@ -1,8 +1,10 @@
 //! What the user typed.
 
+mod dedup;
 mod finished;
 mod index;
 mod schedule;
+mod score;
 mod tiers;
 
 use std::num::NonZeroUsize;
@@ -12,17 +14,15 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use tamis_pipeline::run::IfLocked;
-use tamis_schemas::config::{
-    EmbeddingPrecision, EmbeddingType, Head, InputFormat, Linkage, Measure, Scope, Strategy, Task, TextDocuments, Unit,
-    UnitAction,
-};
-use tamis_schemas::preset::Preset;
+use tamis_schemas::config::{InputFormat, TextDocuments};
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
 
+pub(crate) use dedup::{Dedup, Guards, HeldOut, Ignoring, Tune};
 pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, RestoreTier, Thaw, When};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
+pub(crate) use score::{Distill, Embed, Learning, Score, Select};
 pub(crate) use tiers::{TiersCommand, TiersLifecycle};
 
 use crate::exit;
@@ -241,325 +241,6 @@ pub(crate) struct Reading {
     pub(crate) text_documents: TextDocuments,
 }
 
-/// `tamis dedup`.
-#[derive(Debug, Args)]
-pub(crate) struct Dedup {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// jaccard, or containment: share of the smaller row, the one dropped
-    ///
-    /// jaccard: shared shingles among those of either row. containment: shared shingles among those of the row with fewer;
-    /// the row with more stays, and --keep decides among rows with equally many.
-    #[arg(long, value_name = "MEASURE", value_parser = measure(), default_value = "jaccard", help_heading = "Near-duplicates")]
-    pub(crate) measure: Measure,
-    /// Settings that belong together; what is given beside it wins
-    ///
-    /// web: threshold 0.8, 5 tokens, 20 bands of 12 slots, which find 76 % of the pairs at the threshold. standard: threshold
-    /// 0.8, 5 tokens, 16 bands of 8, 95 %. loose, for labelling sets and short texts: threshold 0.5, 2 tokens, 50 bands of 4,
-    /// 96 %. --recall beside a preset chooses other bands. By containment there are no bands: the threshold and the number of
-    /// tokens count.
-    #[arg(long, value_name = "NAME", value_parser = preset(), help_heading = "Near-duplicates")]
-    pub(crate) preset: Option<Preset>,
-    /// Similarity of near-duplicates, 0 to 1 [default: 0.8]
-    #[arg(long, value_name = "RATIO", help_heading = "Near-duplicates")]
-    pub(crate) threshold: Option<f64>,
-    /// Share of the pairs there to find; 1 finds all [default: 0.99]
-    #[arg(long, value_name = "RATIO", help_heading = "Near-duplicates")]
-    pub(crate) recall: Option<f64>,
-    /// Tokens per shingle [default: 5]
-    #[arg(long, value_name = "N", help_heading = "Near-duplicates")]
-    pub(crate) ngram: Option<usize>,
-    /// Who stays: first, longest, or COL:asc|desc[,...]
-    #[arg(long, value_name = "ORDER", default_value = "first", help_heading = "Near-duplicates")]
-    pub(crate) keep: String,
-    /// star: a dropped row has a proven edge to a kept one; connected: a path
-    #[arg(long, value_name = "LINKAGE", value_parser = linkage(), default_value = "star", help_heading = "Near-duplicates")]
-    pub(crate) linkage: Linkage,
-    /// Index of earlier runs (folder or URL): their kept rows come first, and what stays is added
-    ///
-    /// The first run makes it. What a run added leaves the index again when --overwrite replaces its output: give every run
-    /// that is to count an output of its own.
-    #[arg(long, value_name = "URL", help_heading = "Near-duplicates")]
-    pub(crate) index: Option<String>,
-    /// Which rows are compared: any two, those of one source, of two, or each with the index only
-    #[arg(long, value_name = "SCOPE", value_parser = scope(), default_value = "all", help_heading = "Near-duplicates")]
-    pub(crate) scope: Scope,
-    /// Compare only rows with equal values of this column
-    #[arg(long, value_name = "COLUMN", help_heading = "Near-duplicates")]
-    pub(crate) by: Option<String>,
-    /// Rows of a cluster that stay, in the order of --keep
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Near-duplicates")]
-    pub(crate) cap_cluster: u64,
-    #[command(flatten)]
-    pub(crate) ignoring: Ignoring,
-    /// Also compare parts of rows: paragraph or line [default: none]
-    #[arg(long, value_name = "UNIT", value_parser = unit(), help_heading = "Paragraphs and lines")]
-    pub(crate) grain: Option<Unit>,
-    /// drop: rows that are mostly such parts of earlier rows; cut: the parts
-    ///
-    /// A part counts if an earlier row that stays has it too, with equal normalised text and 5 tokens or more. `drop` drops
-    /// a row of which more than 0.8 of the characters lie in such parts. `cut` takes the parts out of the text column and
-    /// records them in the table `spans`, from which `tamis restore` puts them back.
-    #[arg(long, value_name = "ACTION", value_parser = unit_action(), requires = "grain", default_value = "drop", help_heading = "Paragraphs and lines")]
-    pub(crate) grain_action: UnitAction,
-    /// Rows that repeat themselves: drop them, or cut repeats [default: neither]
-    ///
-    /// `drop` drops rows of 50 tokens or more with too large a share in repeated lines or paragraphs (0.2), in one pair of
-    /// words (0.2) or in repeated 10-grams (0.1). `cut` takes out paragraphs (lines with `--grain line`) of 5 tokens or more
-    /// that occur earlier in the same text. A config file has all limits: see `tamis config schema`.
-    #[arg(long, value_name = "ACTION", value_parser = unit_action(), help_heading = "Paragraphs and lines")]
-    pub(crate) repetition: Option<UnitAction>,
-    /// Also drop rows that say the same in other words, by this encoder
-    ///
-    /// A folder or URL of a model of the BERT family, or ORG/NAME of the hub, as `tamis embed --model`. Rows that stay so far are
-    /// embedded, and one of two with a large cosine is dropped; --keep says which. A config file has all
-    /// settings, in its section `semantic`.
-    #[arg(long, value_name = "MODEL", help_heading = "Semantic duplicates")]
-    pub(crate) semantic: Option<String>,
-    /// Cosine of such rows, 0 to 1 [default: 0.95]
-    #[arg(long, value_name = "RATIO", requires = "semantic", help_heading = "Semantic duplicates")]
-    pub(crate) semantic_threshold: Option<f64>,
-    /// Seed of the sketch
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Near-duplicates")]
-    pub(crate) seed: u64,
-    #[command(flatten)]
-    pub(crate) against: HeldOut,
-    #[command(flatten)]
-    pub(crate) guards: Guards,
-}
-
-/// Held-out items that no row may contain.
-#[derive(Debug, Args)]
-pub(crate) struct HeldOut {
-    /// Drop rows that contain an item of this held-out file, folder, glob or URL
-    ///
-    /// Takes one value: repeat it for several, and quote a glob, so that no shell makes inputs of its second file. Inputs are
-    /// best named before it.
-    #[arg(long, value_name = "FILES", help_heading = "Held-out items")]
-    pub(crate) against: Vec<String>,
-    /// Column or template of an item's text [default: as --text-column]
-    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
-    pub(crate) against_text_column: Option<String>,
-    /// Column of an item's id; "" numbers the items [default: id, if there]
-    #[arg(long, value_name = "COLUMN", requires = "against", help_heading = "Held-out items")]
-    pub(crate) against_id_column: Option<String>,
-    /// Consecutive tokens shared with an item; shorter items whole
-    #[arg(long, value_name = "N", requires = "against", default_value_t = 13, help_heading = "Held-out items")]
-    pub(crate) against_ngram: usize,
-    /// Items of fewer tokens are not looked for, only counted
-    #[arg(long, value_name = "N", requires = "against", default_value_t = 4, help_heading = "Held-out items")]
-    pub(crate) against_min_tokens: usize,
-}
-
-/// What texts are compared without.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Ignoring {
-    /// Compare without diacritics
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_diacritics: bool,
-    /// Compare with every digit as 0
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_digits: bool,
-    /// Compare without punctuation
-    #[arg(long, help_heading = "Near-duplicates")]
-    pub(crate) ignore_punctuation: bool,
-}
-
-/// What stops a run that loses too much, and where rows are from.
-#[derive(Debug, Args)]
-pub(crate) struct Guards {
-    /// Column with the source of a row [default: its file]
-    ///
-    /// For --scope and --max-dropped-ratio. Rows without a value are a source of their own.
-    #[arg(long, value_name = "COLUMN", help_heading = "Loss guards")]
-    pub(crate) source_column: Option<String>,
-    /// Stop if a larger share of rows is dropped, 0 to 1
-    ///
-    /// Of all rows, and of the rows of each source that has 20 or more. Nothing is written then; the exit code is 2.
-    #[arg(long, value_name = "RATIO", default_value_t = 1.0, help_heading = "Loss guards")]
-    pub(crate) max_dropped_ratio: f64,
-    /// Stop if rows of a larger cluster are dropped
-    #[arg(long, value_name = "N", help_heading = "Loss guards")]
-    pub(crate) max_cluster_rows: Option<u64>,
-    /// Go on whatever is lost; the summary and the manifest tell
-    #[arg(long, help_heading = "Loss guards")]
-    pub(crate) allow_loss: bool,
-}
-
-/// `tamis tune`.
-#[derive(Debug, Args)]
-pub(crate) struct Tune {
-    /// Files, folders, globs, URLs (s3://, gs://, az://), or - for standard input
-    #[arg(required = true, value_name = "INPUT")]
-    pub(crate) inputs: Vec<String>,
-    #[command(flatten)]
-    pub(crate) reading: Reading,
-    /// Rows drawn at random, 2 to 20000; as many neighbours may join them
-    #[arg(long, value_name = "N", default_value_t = 2000, help_heading = "Sample")]
-    pub(crate) sample: usize,
-    /// Seed of the draw and of the sketch
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Sample")]
-    pub(crate) seed: u64,
-    /// Share of the pairs at a threshold to find; 1 is exhaustive
-    #[arg(long, value_name = "RATIO", default_value_t = 0.99, help_heading = "Near-duplicates")]
-    pub(crate) recall: f64,
-    /// Tokens per shingle
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Near-duplicates")]
-    pub(crate) ngram: usize,
-    #[command(flatten)]
-    pub(crate) ignoring: Ignoring,
-}
-
-/// `tamis embed`.
-#[derive(Debug, Args)]
-pub(crate) struct Embed {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// Folder or URL of a model of the BERT family, or ORG/NAME of the hub
-    ///
-    /// MiniLM, E5, BGE, GTE: model.safetensors, tokenizer.json and config.json. ORG/NAME is looked for in the Hugging Face hub's
-    /// cache on this machine (`HF_HUB_CACHE`, `HF_HOME`); nothing is downloaded. Models that want a word before the text get it from a
-    /// template: --text-column "passage: {text}".
-    #[arg(long, value_name = "MODEL", help_heading = "Embeddings")]
-    pub(crate) model: String,
-    /// Type of the components
-    #[arg(long, value_name = "TYPE", value_parser = embedding_type(), default_value = "f16", help_heading = "Embeddings")]
-    pub(crate) embedding_type: EmbeddingType,
-    /// auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Embeddings")]
-    pub(crate) device: String,
-    /// What a CUDA device computes in
-    #[arg(long, value_name = "TYPE", value_parser = embedding_precision(), default_value = "f32", help_heading = "Embeddings")]
-    pub(crate) precision: EmbeddingPrecision,
-    /// Tokens of a text at most [default: what the model says]
-    #[arg(long, value_name = "N", help_heading = "Embeddings")]
-    pub(crate) max_tokens: Option<usize>,
-    /// Embeddings of earlier runs (folder or URL): only new texts are computed
-    ///
-    /// Texts are known by their hash, models by that of their files and settings. The first run makes it, each run adds to it.
-    #[arg(long, value_name = "URL", help_heading = "Embeddings")]
-    pub(crate) cache: Option<String>,
-}
-
-/// `tamis select`.
-#[derive(Debug, Args)]
-pub(crate) struct Select {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// Rows to choose
-    #[arg(long, value_name = "N", help_heading = "Selection")]
-    pub(crate) budget: u64,
-    /// Files with the labels so far: the id column and the label column
-    #[arg(long, value_name = "FILE", help_heading = "Selection")]
-    pub(crate) labels: Vec<String>,
-    /// Column with the label, in the label files
-    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Selection")]
-    pub(crate) label_column: String,
-    /// Acquisition function
-    #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
-    pub(crate) strategy: Strategy,
-    /// Share of the batch chosen at random, 0 to 1
-    #[arg(long, value_name = "RATIO", default_value_t = 0.1, help_heading = "Selection")]
-    pub(crate) random_ratio: f64,
-    /// Spread the batch over the values of this column
-    #[arg(long, value_name = "COLUMN", requires = "stratum_max_ratio", help_heading = "Selection")]
-    pub(crate) stratum_column: Option<String>,
-    /// Share of the batch that one such value may take, 0 to 1
-    #[arg(long, value_name = "RATIO", requires = "stratum_column", help_heading = "Selection")]
-    pub(crate) stratum_max_ratio: Option<f64>,
-    /// Jaccard similarity from which only one of two rows is chosen
-    #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Selection")]
-    pub(crate) threshold: f64,
-    /// auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Selection")]
-    pub(crate) device: String,
-    /// Seed of the scorer and of random choices
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
-    pub(crate) seed: u64,
-}
-
-/// `tamis score`.
-#[derive(Debug, Args)]
-pub(crate) struct Score {
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// builtin, an encoder's folder or URL, one from `tamis distill`, ngram, dsir or gguf:FILE
-    ///
-    /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
-    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say. Without labels: ngram
-    /// (bits per byte under a model of the reference, or of the other rows), dsir (log importance for the reference), gguf:FILE (bits
-    /// per byte under a small language model of the Llama family).
-    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
-    pub(crate) scorer: String,
-    /// Files with the labels to learn from: the id column and the label column
-    ///
-    /// May be the input itself: rows of which the label is null teach nothing.
-    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
-    pub(crate) labels: Vec<String>,
-    /// Column with the label, in the label files
-    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
-    pub(crate) label_column: String,
-    /// Texts to learn from, for ngram and dsir: file, folder, glob or URL
-    #[arg(long, value_name = "FILES", help_heading = "Scoring")]
-    pub(crate) reference: Vec<String>,
-    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
-    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
-    pub(crate) head: Option<Head>,
-    /// What the labels are
-    ///
-    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
-    /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
-    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
-    pub(crate) task: Task,
-    /// auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
-    pub(crate) device: String,
-    /// Seed of the training
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
-    pub(crate) seed: u64,
-}
-
-/// `tamis distill`.
-#[derive(Debug, Args)]
-pub(crate) struct Distill {
-    /// Rows that were judged: files, folders, globs or URLs
-    #[arg(required = true, value_name = "INPUT")]
-    pub(crate) inputs: Vec<String>,
-    /// Folder or URL for the scorer
-    #[arg(short, long, value_name = "OUT")]
-    pub(crate) output: String,
-    #[command(flatten)]
-    pub(crate) overwrite: Overwrite,
-    #[command(flatten)]
-    pub(crate) reading: Reading,
-    /// Files with the judgements: the id column and the label column [default: the input itself]
-    ///
-    /// May be the table `scores` of another scorer, which is the teacher then: --labels OUT/scores --label-column `tamis_quality`
-    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
-    pub(crate) labels: Vec<String>,
-    /// Column with the judgement: a class, labels or a number
-    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
-    pub(crate) label_column: String,
-    /// What learns: builtin, or an encoder's folder or URL
-    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
-    pub(crate) scorer: String,
-    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
-    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
-    pub(crate) head: Option<Head>,
-    /// What the judgements are
-    ///
-    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
-    /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
-    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
-    pub(crate) task: Task,
-    /// auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
-    pub(crate) device: String,
-    /// Seed of the training
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
-    pub(crate) seed: u64,
-}
-
 /// `tamis convert`.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
@@ -626,50 +307,6 @@ fn input_format() -> impl TypedValueParser<Value = InputFormat> {
 
 fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
     one_of(&["line", "file"])
-}
-
-fn measure() -> impl TypedValueParser<Value = Measure> {
-    one_of(&["jaccard", "containment"])
-}
-
-fn preset() -> impl TypedValueParser<Value = Preset> {
-    one_of(&["web", "standard", "loose"])
-}
-
-fn linkage() -> impl TypedValueParser<Value = Linkage> {
-    one_of(&["star", "connected"])
-}
-
-fn scope() -> impl TypedValueParser<Value = Scope> {
-    one_of(&["all", "within-source", "across-sources", "index"])
-}
-
-fn unit() -> impl TypedValueParser<Value = Unit> {
-    one_of(&["paragraph", "line"])
-}
-
-fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
-    one_of(&["drop", "cut"])
-}
-
-fn embedding_type() -> impl TypedValueParser<Value = EmbeddingType> {
-    one_of(&["f16", "f32"])
-}
-
-fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
-    one_of(&["f32", "bf16"])
-}
-
-fn strategy() -> impl TypedValueParser<Value = Strategy> {
-    one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
-}
-
-fn head() -> impl TypedValueParser<Value = Head> {
-    one_of(&["linear", "mlp"])
-}
-
-fn task() -> impl TypedValueParser<Value = Task> {
-    one_of(&["auto", "classes", "multi-label", "regression"])
 }
 
 /// A parser of names as config files write them. The config types know nothing of clap, so that their names are listed

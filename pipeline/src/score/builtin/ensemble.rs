@@ -106,13 +106,10 @@ impl Ensemble {
     pub(super) fn new(vocabulary: Vocabulary, members: &[Member], n_outputs: usize) -> Self {
         let n_members = members.len();
         let share = 1.0 / n_members as f32;
-        let of_members = |of: &dyn Fn(&Member) -> &[f32]| {
-            let mut mean = vec![0.0; of(&members[0]).len()];
-            for member in members {
-                add_scaled(&mut mean, of(member), share);
-            }
-            mean
-        };
+        let mut bias = vec![0.0; n_outputs];
+        for member in members {
+            add_scaled(&mut bias, &member.bias, share);
+        }
         let is_factored = Self::is_factored(n_members, n_outputs);
         let width = Self::width(n_members, n_outputs);
         let mut table = vec![0.0; vocabulary.len() * width];
@@ -134,7 +131,7 @@ impl Ensemble {
         }
         let head = is_factored
             .then(|| members.iter().flat_map(|member| member.head.iter().map(|weight| weight * share)).collect());
-        Self { vocabulary, n_outputs, width, table, head, bias: of_members(&|member| &member.bias) }
+        Self { vocabulary, n_outputs, width, table, head, bias }
     }
 
     /// Whether outputs are made of vectors text by text.

@@ -1,0 +1,171 @@
+//! `tamis embed`, `score`, `distill` and `select`: what models do.
+
+use clap::Args;
+use clap::builder::TypedValueParser;
+use tamis_schemas::config::{EmbeddingPrecision, EmbeddingType, Head, Strategy, Task};
+
+use super::{Data, Overwrite, Reading, one_of};
+
+/// `tamis embed`.
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Folder or URL of a model of the BERT family, or ORG/NAME of the hub
+    ///
+    /// MiniLM, E5, BGE, GTE: model.safetensors, tokenizer.json and config.json. ORG/NAME is looked for in the Hugging Face hub's
+    /// cache on this machine (`HF_HUB_CACHE`, `HF_HOME`); nothing is downloaded. Models that want a word before the text get it from a
+    /// template: --text-column "passage: {text}".
+    #[arg(long, value_name = "MODEL", help_heading = "Embeddings")]
+    pub(crate) model: String,
+    /// Type of the components
+    #[arg(long, value_name = "TYPE", value_parser = embedding_type(), default_value = "f16", help_heading = "Embeddings")]
+    pub(crate) embedding_type: EmbeddingType,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Embeddings")]
+    pub(crate) device: String,
+    /// What a CUDA device computes in
+    #[arg(long, value_name = "TYPE", value_parser = embedding_precision(), default_value = "f32", help_heading = "Embeddings")]
+    pub(crate) precision: EmbeddingPrecision,
+    /// Tokens of a text at most [default: what the model says]
+    #[arg(long, value_name = "N", help_heading = "Embeddings")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Embeddings of earlier runs (folder or URL): only new texts are computed
+    ///
+    /// Texts are known by their hash, models by that of their files and settings. The first run makes it, each run adds to it.
+    #[arg(long, value_name = "URL", help_heading = "Embeddings")]
+    pub(crate) cache: Option<String>,
+}
+
+/// `tamis select`.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Rows to choose
+    #[arg(long, value_name = "N", help_heading = "Selection")]
+    pub(crate) budget: u64,
+    /// Files with the labels so far: the id column and the label column
+    #[arg(long, value_name = "FILE", help_heading = "Selection")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the label, in the label files
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Selection")]
+    pub(crate) label_column: String,
+    /// Acquisition function
+    #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
+    pub(crate) strategy: Strategy,
+    /// Share of the batch chosen at random, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.1, help_heading = "Selection")]
+    pub(crate) random_ratio: f64,
+    /// Spread the batch over the values of this column
+    #[arg(long, value_name = "COLUMN", requires = "stratum_max_ratio", help_heading = "Selection")]
+    pub(crate) stratum_column: Option<String>,
+    /// Share of the batch that one such value may take, 0 to 1
+    #[arg(long, value_name = "RATIO", requires = "stratum_column", help_heading = "Selection")]
+    pub(crate) stratum_max_ratio: Option<f64>,
+    /// Jaccard similarity from which only one of two rows is chosen
+    #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Selection")]
+    pub(crate) threshold: f64,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Selection")]
+    pub(crate) device: String,
+    /// Seed of the scorer and of random choices
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Selection")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis score`.
+#[derive(Debug, Args)]
+pub(crate) struct Score {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// builtin, an encoder's folder or URL, one from `tamis distill`, ngram, dsir or gguf:FILE
+    ///
+    /// builtin: hashed n-grams, learned from the labels in seconds. An encoder of the BERT family is a folder or URL with
+    /// model.safetensors, tokenizer.json and config.json; a head learns from the labels what its embeddings say. Without labels: ngram
+    /// (bits per byte under a model of the reference, or of the other rows), dsir (log importance for the reference), gguf:FILE (bits
+    /// per byte under a small language model of the Llama family).
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
+    pub(crate) scorer: String,
+    /// Files with the labels to learn from: the id column and the label column
+    ///
+    /// May be the input itself: rows of which the label is null teach nothing.
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the label, in the label files
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
+    pub(crate) label_column: String,
+    /// Texts to learn from, for ngram and dsir: file, folder, glob or URL
+    #[arg(long, value_name = "FILES", help_heading = "Scoring")]
+    pub(crate) reference: Vec<String>,
+    #[command(flatten)]
+    pub(crate) learning: Learning,
+}
+
+/// What learns from labels, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Learning {
+    /// What learns from an encoder's embeddings: linear or mlp [default: linear]
+    #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Scoring")]
+    pub(crate) head: Option<Head>,
+    /// What the labels are
+    ///
+    /// classes: one of several. multi-label: lists, or texts with `;` between labels. regression: numbers, predicted as
+    /// `tamis_quality`. auto: lists are multi-label, numbers of which one has a fraction are regression, all else is classes.
+    #[arg(long, value_name = "TASK", value_parser = task(), default_value = "auto", help_heading = "Scoring")]
+    pub(crate) task: Task,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Scoring")]
+    pub(crate) device: String,
+    /// Seed of the training
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scoring")]
+    pub(crate) seed: u64,
+}
+
+/// `tamis distill`.
+#[derive(Debug, Args)]
+pub(crate) struct Distill {
+    /// Rows that were judged: files, folders, globs or URLs
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<String>,
+    /// Folder or URL for the scorer
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Files with the judgements: the id column and the label column [default: the input itself]
+    ///
+    /// May be the table `scores` of another scorer, which is the teacher then: --labels OUT/scores --label-column `tamis_quality`
+    #[arg(long, value_name = "FILE", help_heading = "Scoring")]
+    pub(crate) labels: Vec<String>,
+    /// Column with the judgement: a class, labels or a number
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Scoring")]
+    pub(crate) label_column: String,
+    /// What learns: builtin, or an encoder's folder or URL
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Scoring")]
+    pub(crate) scorer: String,
+    #[command(flatten)]
+    pub(crate) learning: Learning,
+}
+
+fn embedding_type() -> impl TypedValueParser<Value = EmbeddingType> {
+    one_of(&["f16", "f32"])
+}
+
+fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
+    one_of(&["f32", "bf16"])
+}
+
+fn strategy() -> impl TypedValueParser<Value = Strategy> {
+    one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
+}
+
+fn head() -> impl TypedValueParser<Value = Head> {
+    one_of(&["linear", "mlp"])
+}
+
+fn task() -> impl TypedValueParser<Value = Task> {
+    one_of(&["auto", "classes", "multi-label", "regression"])
+}
