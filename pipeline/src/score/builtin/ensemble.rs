@@ -20,34 +20,38 @@ const BIAS: &str = "bias";
 /// Mark of a bucket that no labelled text has.
 const UNKNOWN: u32 = u32::MAX;
 
-/// The buckets that occur in labelled texts, and their rows in the tables.
+/// The buckets that occur in labelled texts, and their rows in the tables: in the order in which they were first seen, so that
+/// those which one text alone has lie together. Training walks through tables that no cache holds.
 ///
 /// Only these are learnt, so only these are held: a feature that no labelled text has says nothing, but counts in the
 /// length of the bag, which draws texts of mostly unknown features towards the class frequencies.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
+    /// Row of each bucket.
     rows: Vec<u32>,
-    n_rows: usize,
+    /// Bucket of each row.
+    buckets: Vec<u32>,
 }
 
 impl Vocabulary {
-    /// The vocabulary of sorted distinct `buckets`, numbered in their order.
-    pub(super) fn new(buckets: &[u32]) -> Self {
-        let mut rows = vec![UNKNOWN; N_BUCKETS];
-        for (row, &bucket) in buckets.iter().enumerate() {
-            rows[bucket as usize] = row as u32;
+    /// An empty vocabulary.
+    pub(super) fn new() -> Self {
+        Self { rows: vec![UNKNOWN; N_BUCKETS], buckets: Vec::new() }
+    }
+
+    /// Adds a bucket, if it is new; its row.
+    pub(super) fn add(&mut self, bucket: u32) -> u32 {
+        let row = &mut self.rows[bucket as usize];
+        if *row == UNKNOWN {
+            *row = self.buckets.len() as u32;
+            self.buckets.push(bucket);
         }
-        Self { rows, n_rows: buckets.len() }
+        *row
     }
 
     /// Number of buckets in it.
     pub(super) fn len(&self) -> usize {
-        self.n_rows
-    }
-
-    /// The buckets, sorted.
-    fn buckets(&self) -> Vec<u32> {
-        (0..).zip(&self.rows).filter(|(_, row)| **row != UNKNOWN).map(|(bucket, _)| bucket).collect()
+        self.buckets.len()
     }
 
     /// Row of a bucket.
@@ -155,7 +159,7 @@ impl Ensemble {
 
     /// Adds what it is made of.
     pub(super) fn save(&self, tensors: &mut Tensors) {
-        tensors.add_integers(BUCKETS, &self.vocabulary.buckets());
+        tensors.add_integers(BUCKETS, &self.vocabulary.buckets);
         tensors.add(TABLE, &[self.vocabulary.len(), self.width], &self.table);
         tensors.add(BIAS, &[self.n_outputs], &self.bias);
         if let Some(head) = &self.head {
@@ -172,8 +176,9 @@ impl Ensemble {
         let (table, width) = tensors.matrix(TABLE)?;
         let bias = tensors.vector(BIAS)?;
         let head = tensors.has(HEAD).then(|| tensors.matrix(HEAD)).transpose()?;
-        let is_vocabulary =
-            buckets.is_sorted_by(|a, b| a < b) && buckets.last().is_none_or(|&last| (last as usize) < N_BUCKETS);
+        let mut vocabulary = Vocabulary::new();
+        let is_new = |(&bucket, row)| (bucket as usize) < N_BUCKETS && vocabulary.add(bucket) == row;
+        let is_vocabulary = buckets.iter().zip(0..).all(is_new);
         let has_outputs = match &head {
             Some((head, of_head)) => *of_head == n_outputs && head.len() == width * n_outputs,
             None => MEMBER_DIMENSIONS + n_outputs <= width,
@@ -187,7 +192,6 @@ impl Ensemble {
         if !fits {
             return Err(tensors.corrupt("its tensors do not fit each other"));
         }
-        let vocabulary = Vocabulary::new(&buckets);
         Ok(Self { vocabulary, n_outputs, width, table, head: head.map(|(head, _)| head), bias })
     }
 
@@ -274,7 +278,11 @@ mod tests {
                     bias: numbers(n_outputs),
                 })
                 .collect();
-            let ensemble = Ensemble::new(Vocabulary::new(&known), &members, n_outputs);
+            let mut vocabulary = Vocabulary::new();
+            for bucket in known {
+                vocabulary.add(bucket);
+            }
+            let ensemble = Ensemble::new(vocabulary, &members, n_outputs);
             let mut tensors = Tensors::default();
             ensemble.save(&mut tensors);
             let saved = Ensemble::of_saved(&tensors, n_outputs).unwrap();

@@ -24,7 +24,7 @@ const TABLE_RATE: f32 = 0.6;
 /// Learning rate of head and bias.
 const HEAD_RATE: f32 = 0.5;
 /// Features that are seen in all passes together, about: texts of many features are learned in fewer passes.
-const FEATURES_SEEN: usize = 4_000_000;
+const FEATURES_SEEN: usize = 2_000_000;
 
 /// Labelled texts as sparse rows over a vocabulary.
 #[derive(Debug, Default)]
@@ -33,17 +33,14 @@ pub(super) struct Corpus {
     features: Vec<(u32, f32)>,
     /// Where the features of each text end.
     ends: Vec<usize>,
+    /// Rows of the vocabulary.
     n_rows: usize,
 }
 
 impl Corpus {
-    /// An empty corpus.
-    pub(super) fn new(n_rows: usize) -> Self {
-        Self { n_rows, ..Self::default() }
-    }
-
     /// Adds a text; its features are rows of the vocabulary in ascending order, with repetitions.
     pub(super) fn push(&mut self, sorted_rows: &[u32]) {
+        self.n_rows = self.n_rows.max(sorted_rows.last().map_or(0, |&row| row as usize + 1));
         let share = 1.0 / sorted_rows.len().max(1) as f32;
         let counted = sorted_rows.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32 * share));
         self.features.extend(counted);
@@ -290,7 +287,7 @@ mod tests {
     /// The gradients of a step are those of Candle's autograd.
     #[test]
     fn gradients_are_those_of_autograd() {
-        let mut corpus = Corpus::new(4);
+        let mut corpus = Corpus::default();
         for rows in [&[0, 0, 1][..], &[1, 2], &[], &[0, 3, 3, 3]] {
             corpus.push(rows);
         }
