@@ -112,12 +112,21 @@ pub(crate) fn select(args: &Select) -> Config {
         label_column: args.label_column.clone(),
         stratum_column: args.stratum_column.clone(),
         stratum_max_ratio: args.stratum_max_ratio.unwrap_or(1.0),
+        candidates: args.candidates,
+        max_similarity: args.max_similarity,
+        cost_exponent: args.cost_exponent,
+        cost_base: args.cost_base,
         seed: args.seed,
         ..SelectConfig::new(args.budget)
     };
     Config {
         deduplicate: Some(DeduplicateConfig { threshold: Some(args.threshold), ..DeduplicateConfig::default() }),
-        score: Some(ScoreConfig { device: args.device.clone(), seed: args.seed, ..ScoreConfig::default() }),
+        score: Some(ScoreConfig {
+            scorer: args.scorer.clone(),
+            device: args.device.clone(),
+            seed: args.seed,
+            ..ScoreConfig::default()
+        }),
         select: Some(select),
         ..base(&args.data, Some(vec![Table::Batch, Table::Rejected]))
     }
@@ -187,7 +196,7 @@ fn base(data: &Data, tables: Option<Vec<Table>>) -> Config {
     )
 }
 
-fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
+pub(crate) fn input(paths: Vec<String>, reading: &Reading) -> InputConfig {
     InputConfig {
         text: reading.text_column.clone(),
         id: reading.id_column.clone(),

@@ -38,7 +38,18 @@ impl<'a> Points<'a> {
         &self.values[index * self.dimensions..][..self.dimensions]
     }
 
-    fn first(&self, n: usize) -> Self {
+    /// Components of a vector.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// All components.
+    pub(crate) fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
+    /// The first `n` vectors.
+    pub(crate) fn first(&self, n: usize) -> Self {
         Self { values: &self.values[..n * self.dimensions], ..*self }
     }
 }
@@ -56,6 +67,11 @@ impl Clusters {
     /// Number of clusters; some may be empty.
     pub(crate) fn len(&self) -> usize {
         self.centroids.len() / self.dimensions
+    }
+
+    /// Middle of a cluster.
+    pub(crate) fn centroid(&self, number: usize) -> &[f32] {
+        Points::new(&self.centroids, self.dimensions).get(number)
     }
 
     /// The nearest cluster of each point.
@@ -160,7 +176,7 @@ fn move_to_means(centroids: &mut [f32], points: Points, assignment: &[u32]) {
 }
 
 /// Inner product.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_of(a, b, |x, y| x * y)
 }
 

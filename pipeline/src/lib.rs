@@ -4,7 +4,7 @@
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
 //! [`quality`], [`select`] (what is decided about them), [`sink`] (rows go out), [`dataset`] (runs that are added to one
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
-//! would do), [`finished`] and [`inspect`] (what a run did, looked at
+//! would do), [`simulate`] (whether choosing what to label pays), [`finished`] and [`inspect`] (what a run did, looked at
 //! afterwards), [`upkeep`] (fewer files, and none whose time is over).
 //! This crate never prints, never reads the environment or the wall
 //! clock, and never exits.
@@ -28,6 +28,7 @@ mod rows;
 pub mod run;
 pub mod score;
 pub mod select;
+pub mod simulate;
 pub mod sink;
 pub mod source;
 pub mod spill;

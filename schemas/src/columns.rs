@@ -6,7 +6,7 @@
 /// Prefix of every column that tamis adds.
 pub const PREFIX: &str = "tamis_";
 /// Columns that are written to tables.
-pub const WRITTEN: [&str; 15] = [
+pub const WRITTEN: [&str; 18] = [
     ID,
     DUPLICATES,
     REASON,
@@ -18,6 +18,9 @@ pub const WRITTEN: [&str; 15] = [
     PROBABILITY,
     MARGIN,
     ENTROPY,
+    BALD,
+    VOTE_ENTROPY,
+    MIN_MARGIN,
     QUALITY,
     EMBEDDING,
     BITS_PER_BYTE,
@@ -55,6 +58,13 @@ pub const CLASSES_KEY: &str = "tamis.classes";
 pub const MARGIN: &str = "tamis_margin";
 /// Entropy of the probabilities over that of the uniform distribution, 0..=1: large is uncertain. Float32; null without labels.
 pub const ENTROPY: &str = "tamis_entropy";
+/// What a committee disagrees on: entropy of its mean probabilities less the mean entropy of its members, in nats. Float32; null
+/// without labels.
+pub const BALD: &str = "tamis_bald";
+/// Entropy of the votes of a committee over that of the uniform distribution, 0..=1. Float32; null without labels.
+pub const VOTE_ENTROPY: &str = "tamis_vote_entropy";
+/// The smallest margin that a member of a committee has, 0..=1. Float32; null without labels.
+pub const MIN_MARGIN: &str = "tamis_min_margin";
 /// The number that the scorer predicts, between the least and the most of the labels. Float32.
 pub const QUALITY: &str = "tamis_quality";
 /// Direction of the text in the scorer's space, length 1 (0 if nothing is known of it). `FixedSizeList<Float16>`.

@@ -5,6 +5,7 @@ mod finished;
 mod index;
 mod schedule;
 mod score;
+mod simulate;
 mod tiers;
 
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Rea
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
 pub(crate) use score::{Distill, Embed, Learning, Score, Select};
+pub(crate) use simulate::Simulate;
 pub(crate) use tiers::{TiersCommand, TiersLifecycle};
 
 use crate::exit;
@@ -119,6 +121,8 @@ pub(crate) enum Command {
     Embed(Embed),
     /// Choose the rows to label next
     Select(Select),
+    /// Replay the labelling of rows that have labels: does choosing them pay?
+    Simulate(Simulate),
     /// Score rows: what a model learned from labels thinks of each, and how sure it is
     Score(Score),
     /// Learn a scorer from judged rows once, and keep it for all others

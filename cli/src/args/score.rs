@@ -52,6 +52,11 @@ pub(crate) struct Select {
     #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Selection")]
     pub(crate) label_column: String,
     /// Acquisition function
+    ///
+    /// auto: typiclust without labels, uherding with fewer than 20 for each class, cluster-margin from then on. By what the model is unsure of:
+    /// least-confidence, margin, entropy; bald, vote-entropy, min-margin (of a committee); cluster-margin and uherding (spread out), badge, anchor
+    /// (near labelled rows of each class). By coverage, without labels too: typiclust, probcover, k-center, k-means, facility-location,
+    /// stochastic-facility-location. See docs/selection.md.
     #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
     pub(crate) strategy: Strategy,
     /// Share of the batch chosen at random, 0 to 1
@@ -63,6 +68,23 @@ pub(crate) struct Select {
     /// Share of the batch that one such value may take, 0 to 1
     #[arg(long, value_name = "RATIO", requires = "stratum_column", help_heading = "Selection")]
     pub(crate) stratum_max_ratio: Option<f64>,
+    /// Rows that are compared with each other: the best ones, or a sample [default: 10 for each row of the budget, or 35000]
+    #[arg(long, value_name = "N", help_heading = "Selection")]
+    pub(crate) candidates: Option<u64>,
+    /// Most cosine of a row's embedding and a labelled or chosen one's; the random slice heeds no limit
+    #[arg(long, value_name = "COSINE", help_heading = "Selection")]
+    pub(crate) max_similarity: Option<f64>,
+    /// Weigh rows by their cost to this power: 1 asks what a row gives for what it costs
+    ///
+    /// The cost is the length of the text in bytes, and --cost-base.
+    #[arg(long, value_name = "POWER", default_value_t = 0.0, help_heading = "Selection")]
+    pub(crate) cost_exponent: f64,
+    /// What the shortest text costs, as bytes of text
+    #[arg(long, value_name = "BYTES", default_value_t = 0.0, help_heading = "Selection")]
+    pub(crate) cost_base: f64,
+    /// builtin, an encoder's folder or URL, or one from `tamis distill`
+    #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Selection")]
+    pub(crate) scorer: String,
     /// Jaccard similarity from which only one of two rows is chosen
     #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Selection")]
     pub(crate) threshold: f64,
@@ -158,11 +180,30 @@ fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
     one_of(&["f32", "bf16"])
 }
 
-fn strategy() -> impl TypedValueParser<Value = Strategy> {
-    one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
+pub(super) fn strategy() -> impl TypedValueParser<Value = Strategy> {
+    one_of(&[
+        "auto",
+        "random",
+        "least-confidence",
+        "margin",
+        "entropy",
+        "bald",
+        "vote-entropy",
+        "min-margin",
+        "cluster-margin",
+        "typiclust",
+        "probcover",
+        "k-center",
+        "k-means",
+        "facility-location",
+        "stochastic-facility-location",
+        "uherding",
+        "badge",
+        "anchor",
+    ])
 }
 
-fn head() -> impl TypedValueParser<Value = Head> {
+pub(super) fn head() -> impl TypedValueParser<Value = Head> {
     one_of(&["linear", "mlp"])
 }
 

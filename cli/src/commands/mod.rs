@@ -10,6 +10,7 @@ mod inspect;
 mod pipeline;
 mod restore;
 mod schedule;
+mod simulate;
 mod tiers;
 mod tune;
 
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Embed(args) => stages("tamis embed", settings::embed(args), &args.data, global),
         Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
         Command::Score(args) => stages("tamis score", settings::score(args), &args.data, global),
+        Command::Simulate(args) => simulate::run(args, global),
         Command::Distill(args) => distill::run(args, global),
         Command::Convert(args) => stages("tamis convert", settings::convert(args), &args.data, global),
         Command::Restore(args) => restore::run(args, global),

@@ -92,6 +92,15 @@ pub fn distill(
             record.truncated_rows = scorer.n_labelled_truncated();
             (scorer.to_bytes()?, scorer.agreement(), record)
         }
+        ScorerChoice::Column(_) => {
+            return Err(Error::Config {
+                message: format!(
+                    "the scorer `{}` is a column, which texts that are scored later have not",
+                    score.scorer
+                ),
+                hint: Some("distill the encoder that made the embeddings".into()),
+            });
+        }
         ScorerChoice::Unlabelled(_) => {
             return Err(Error::Invariant(format!("`{}` was refused before", score.scorer)));
         }

@@ -1,5 +1,6 @@
 //! The scorer, fitted on what the labels say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -17,10 +18,10 @@ use super::unlabelled::Learnt;
 use crate::score::device::{DeviceChoice, resolve};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{
-    BuiltinScorer, BuiltinSettings, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText, OpenedScorer,
-    SavedScorer, ScorerChoice, Task, Truncated,
+    BuiltinScorer, BuiltinSettings, ColumnScorer, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText,
+    OpenedScorer, SavedScorer, ScorerChoice, Task, Truncated, embeddings_of,
 };
-use crate::select::LabelledPool;
+use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
 use crate::store::Stores;
@@ -47,6 +48,44 @@ impl Fitted<'_> {
     pub(super) fn record(&self) -> ScorerRecord {
         let truncated_rows = self.truncated.as_ref().map_or(0, Truncated::count);
         ScorerRecord { truncated_rows, ..self.record.clone() }
+    }
+
+    /// Embeddings of labelled rows: for each class the first ones by hash.
+    pub(super) fn anchors(&self, run: Run<'_>, survey: &Survey) -> Result<Anchors> {
+        let seed = run.config.select.as_ref().map_or(0, |select| select.seed);
+        let mut by_hash: Vec<&(u64, String)> = self.labels.labelled.iter().collect();
+        by_hash.sort_by_key(|(row, _)| (xxh3_64_with_seed(&row.to_le_bytes(), seed), *row));
+        let mut of_label: HashMap<&str, usize> = HashMap::new();
+        by_hash.retain(|(_, label)| {
+            let n = of_label.entry(label).or_default();
+            *n += 1;
+            *n <= MAX_ANCHORS
+        });
+        let labels: HashMap<u64, &str> = by_hash.iter().map(|(row, label)| (*row, label.as_str())).collect();
+        let request = Request {
+            columns: Columns::Named(run.plan.embedding_column().into_iter().collect()),
+            text: Some(run.plan.text.clone()),
+            id: None,
+            rows: Some(Arc::new(labels.keys().copied().collect())),
+        };
+        let mut found = Vec::new();
+        pass::for_each(
+            run.scan(&survey.schema, &request)?,
+            run.context,
+            |decoded| survey.cut(decoded),
+            |decoded| {
+                for batch in decoded.batches {
+                    let rows = rows_of(&batch)?.clone();
+                    let scored = self.scorer.apply(batch)?;
+                    let embeddings = Embeddings::of(&scored)?;
+                    for (place, row) in rows.values().iter().enumerate() {
+                        found.extend(labels.get(row).map(|&label| (label, embeddings.get(place).to_vec())));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(Anchors::new(found.iter().map(|(label, embedding)| (*label, embedding.as_slice()))))
     }
 }
 
@@ -88,6 +127,10 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
                     (Box::new(scorer), record)
                 }
             }
+            ScorerChoice::Column(name) => {
+                let (scorer, record) = column_scorer(run, survey, labels, task, &score, name)?;
+                (Box::new(scorer), record)
+            }
             ScorerChoice::Unlabelled(choice) => {
                 let (reference, device) = (&score.reference, run.plan.device);
                 let learnt = Learnt::new(choice, reference, score.seed, device, run, survey, stores)?;
@@ -126,6 +169,11 @@ pub(super) fn known(
     Ok((labels, kind))
 }
 
+/// Whether the strategy is one that asks a committee.
+fn asks_committee(run: Run<'_>) -> bool {
+    run.config.select.as_ref().is_some_and(|select| select.strategy.asks_committee())
+}
+
 /// What is to be learnt.
 pub(super) fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
     use tamis_schemas::config::Task as Config;
@@ -153,7 +201,7 @@ pub(super) fn builtin(
         DeviceChoice::Auto | DeviceChoice::Cpu => None,
     };
     let (labelled, sample) = read_texts(run, survey, labels, seed)?;
-    let settings = BuiltinSettings { task, seed, ..BuiltinSettings::default() };
+    let settings = BuiltinSettings { task, seed, committee: asks_committee(run), ..BuiltinSettings::default() };
     let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
     let record = ScorerRecord {
         name: "builtin".into(),
@@ -204,6 +252,72 @@ fn distilled<'a>(
     Ok((opened, record))
 }
 
+/// The head that the labels teach, on embeddings that rows have.
+fn column_scorer(
+    run: Run<'_>,
+    survey: &Survey,
+    labels: &LabelledPool,
+    task: Task,
+    score: &ScoreConfig,
+    name: &str,
+) -> Result<(ColumnScorer, ScorerRecord)> {
+    let verdicts = survey.verdicts();
+    // The first row that stays says how long embeddings are, labels or not.
+    let first = (0..survey.schema.n_rows()).find(|&row| verdicts.keeps(row));
+    let rows: RowSet = labels.rows.iter().chain(first).collect();
+    run.begin("learning");
+    let request =
+        Request { columns: Columns::Named(vec![name.to_owned()]), text: None, id: None, rows: Some(Arc::new(rows)) };
+    let mut reservation = run.context.budget.reserve("scorer");
+    let (mut vectors, mut n_components) = (Vec::new(), 0);
+    let mut of_labels = Vec::new();
+    let mut next_label = labels.labelled.iter().peekable();
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, Ok, |decoded| {
+        for batch in &decoded.batches {
+            let (values, dimensions) = embeddings_of(batch, name)?;
+            n_components = if batch.num_rows() == 0 { n_components } else { dimensions };
+            for (&row, embedding) in rows_of(batch)?.values().iter().zip(values.chunks_exact(dimensions.max(1))) {
+                while next_label.next_if(|(labelled_row, _)| *labelled_row < row).is_some() {}
+                if let Some((_, label)) = next_label.next_if(|(labelled_row, _)| *labelled_row == row) {
+                    reservation.grow(size_of_val(embedding))?;
+                    vectors.extend_from_slice(embedding);
+                    of_labels.push(label.as_str());
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if n_components == 0 {
+        return Err(Error::Column { message: format!("no row has an embedding in column `{name}`"), hint: None });
+    }
+    let settings = HeadSettings {
+        kind: head_kind(score),
+        task,
+        seed: score.seed,
+        committee: asks_committee(run),
+        ..HeadSettings::default()
+    };
+    let scorer = ColumnScorer::fit(name, (&vectors, n_components), &of_labels, &settings, run.context)?;
+    let record = ScorerRecord {
+        name: score.scorer.clone(),
+        device: "cpu".into(),
+        device_note: None,
+        task: task.name().into(),
+        classes: scorer.classes().to_vec(),
+        labelled_rows: scorer.n_labelled() as u64,
+        truncated_rows: 0,
+        reference: Vec::new(),
+    };
+    Ok((scorer, record))
+}
+
+fn head_kind(score: &ScoreConfig) -> HeadKind {
+    match score.head {
+        None | Some(tamis_schemas::config::Head::Linear) => HeadKind::Linear,
+        Some(tamis_schemas::config::Head::Mlp) => HeadKind::Mlp,
+    }
+}
+
 /// The head that the labels teach, on the encoder at `location`.
 pub(super) fn encoder<'a>(
     run: Run<'a>,
@@ -217,12 +331,10 @@ pub(super) fn encoder<'a>(
     let device = resolve(run.plan.device)?;
     let encoder = Encoder::open(location, &EncoderOptions::default(), &device, stores, run.context)?;
     let name = format!("encoder {}", encoder.fingerprint());
-    let kind = match score.head {
-        None | Some(tamis_schemas::config::Head::Linear) => HeadKind::Linear,
-        Some(tamis_schemas::config::Head::Mlp) => HeadKind::Mlp,
-    };
+    let kind = head_kind(score);
     let labelled = if labels.labelled.is_empty() { Vec::new() } else { read_texts(run, survey, labels, score.seed)?.0 };
-    let settings = HeadSettings { kind, task, seed: score.seed, ..HeadSettings::default() };
+    let committee = asks_committee(run);
+    let settings = HeadSettings { kind, task, seed: score.seed, committee, ..HeadSettings::default() };
     let scorer = EncoderScorer::fit(encoder, location, &labelled, &settings, run.context)?;
     let record = ScorerRecord {
         name,

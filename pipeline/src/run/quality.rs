@@ -63,6 +63,11 @@ impl QualityPlan {
                     ));
                 }
                 ScorerChoice::Encoder(location) => Source::Distilled(location),
+                ScorerChoice::Column(_) => {
+                    return Err(Error::config(
+                        "quality.scorer is a column of embeddings, which say nothing of quality",
+                    ));
+                }
                 ScorerChoice::Builtin => {
                     return Err(Error::Config {
                         message: "quality.scorer is `builtin`, which learns from labels".into(),

@@ -14,7 +14,7 @@ use super::fit::Fitted;
 use super::pass;
 use super::route::{Carried, id_field, reason_field};
 use super::survey::Survey;
-use crate::select::{Quota, SelectSettings, Selection, Strategy};
+use crate::select::{Cost, Quota, SelectSettings, Selection, Strategy};
 use crate::sink::Output;
 use crate::source::{Columns, Request};
 use crate::stage::{BarrierStage, MapStage};
@@ -29,18 +29,25 @@ pub(super) struct Chooser<'a> {
 
 impl<'a> Chooser<'a> {
     /// `None` if the config selects nothing.
-    pub(super) fn new(run: Run<'a>, fitted: &Fitted<'_>) -> Result<Option<Self>> {
+    pub(super) fn new(run: Run<'a>, survey: &Survey, fitted: &Fitted<'_>) -> Result<Option<Self>> {
         let Some(select) = &run.config.select else { return Ok(None) };
         let quota = select.stratum_column.clone().map(|column| Quota { column, max_ratio: select.stratum_max_ratio });
         let settings = SelectSettings {
             budget: select.budget as usize,
-            strategy: strategy(select.strategy),
+            strategy: select.strategy,
             random_ratio: select.random_ratio,
             seed: select.seed,
             quota,
+            n_candidates: select.candidates.map(|n| n as usize),
+            max_similarity: select.max_similarity,
+            cost: Cost { exponent: select.cost_exponent, base: select.cost_base },
             cluster_column: None,
         };
         let selection = Selection::new(settings, &fitted.labels, RowSet::new())?;
+        let selection = match select.strategy {
+            Strategy::Anchor => selection.with_anchors(fitted.anchors(run, survey)?),
+            _ => selection,
+        };
         Ok(Some(Self { run, selection }))
     }
 
@@ -107,17 +114,5 @@ impl<'a> Chooser<'a> {
             labelled_rows: report.n_labelled,
             unknown_labels: report.n_labels_unknown,
         })
-    }
-}
-
-fn strategy(strategy: tamis_schemas::config::Strategy) -> Strategy {
-    use tamis_schemas::config::Strategy as Config;
-    match strategy {
-        Config::Auto => Strategy::Auto,
-        Config::Random => Strategy::Random,
-        Config::LeastConfidence => Strategy::LeastConfidence,
-        Config::Margin => Strategy::Margin,
-        Config::Entropy => Strategy::Entropy,
-        Config::Typiclust => Strategy::Typiclust,
     }
 }

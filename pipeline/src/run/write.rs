@@ -94,7 +94,7 @@ pub(super) fn write(
     let scores = fitted.map(|fitted| score_table(&*fitted.scorer)).transpose()?;
     let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), embedder, output)?;
     let mut tally = embedder.map(|embedder| EmbeddingTally::new(embedder, run.context));
-    let mut chooser = fitted.map(|fitted| Chooser::new(run, fitted)).transpose()?.flatten();
+    let mut chooser = fitted.map(|fitted| Chooser::new(run, survey, fitted)).transpose()?.flatten();
     let mut written = Written::default();
 
     run.begin("writing");
@@ -185,7 +185,7 @@ pub(super) fn write(
 /// Input columns that are looked at when no input column is written.
 fn named_columns(run: Run<'_>, router: &Router<'_>) -> Vec<String> {
     let stratum = run.config.select.iter().filter_map(|select| select.stratum_column.clone());
-    stratum.chain(router.source.iter().flat_map(SourceOf::columns)).collect()
+    stratum.chain(run.plan.embedding_column()).chain(router.source.iter().flat_map(SourceOf::columns)).collect()
 }
 
 /// Writes the evidence: of contaminated rows first, then of near-duplicates; what lost too much sees the latter.

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 
 use super::Task;
+use super::committee::Disagreement;
 use super::targets::{Kind, Scale, Targets, sigmoid, softmax};
-use crate::Result;
+use crate::{Error, Result};
 
 /// What the outputs of a model mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,6 +131,42 @@ impl Answers {
                 Ok(vec![Arc::new(outputs.iter().map(number).collect::<Float32Array>())])
             }
         }
+    }
+
+    /// What members disagree on, row by row; `outputs` are those of all members for a row, and then those for the next one. Nulls where nothing was
+    /// learned.
+    ///
+    /// # Errors
+    /// `Error::Config` for a regression, which has no classes to disagree on.
+    pub(super) fn disagreement(&self, mut outputs: Vec<f32>, n_members: usize, n_rows: usize) -> Result<Vec<ArrayRef>> {
+        let (temperature, is_exclusive) = match self.meaning {
+            Meaning::Classes(temperature) => (temperature, true),
+            Meaning::MultiLabel(temperature) => (temperature, false),
+            Meaning::Nothing | Meaning::OneClass => {
+                return Ok(vec![Arc::new(Float32Array::new_null(n_rows)) as ArrayRef; 3]);
+            }
+            Meaning::Regression(_) => {
+                return Err(Error::config("a committee answers with classes or labels, and the labels are numbers"));
+            }
+        };
+        let n_outputs = self.names.len();
+        let mut disagreement = Disagreement::default();
+        for of_row in outputs.chunks_exact_mut(n_members * n_outputs) {
+            for of_member in of_row.chunks_exact_mut(n_outputs) {
+                for output in &mut *of_member {
+                    *output /= temperature;
+                }
+                if is_exclusive {
+                    softmax(of_member);
+                } else {
+                    for output in of_member {
+                        *output = sigmoid(*output);
+                    }
+                }
+            }
+            disagreement.push(of_row, n_outputs, is_exclusive);
+        }
+        Ok(disagreement.columns())
     }
 
     /// Label, margin and entropy of each row by `describe`.

@@ -4,6 +4,9 @@ use tamis_schemas::columns;
 
 use crate::{Error, Result};
 
+/// What the names of columns with embeddings begin with.
+const COLUMN: &str = "column:";
+
 /// A scorer by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ScorerChoice {
@@ -12,6 +15,8 @@ pub enum ScorerChoice {
     Builtin,
     /// An encoder of the BERT family with a head: where its model lies.
     Encoder(String),
+    /// A head on embeddings that rows have in this column.
+    Column(String),
     /// One that needs no labels.
     Unlabelled(Unlabelled),
 }
@@ -49,7 +54,7 @@ impl Unlabelled {
 impl std::str::FromStr for ScorerChoice {
     type Err = Error;
 
-    /// Reads `builtin`, or the location of a model: what has no other name is one.
+    /// Reads `builtin`, `column:NAME`, or the location of a model: what has no other name is one.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "builtin" => Ok(Self::Builtin),
@@ -57,6 +62,7 @@ impl std::str::FromStr for ScorerChoice {
                 message: "a scorer without a name".into(),
                 hint: Some("use `builtin`, `ngram`, `dsir`, `gguf:FILE`, or the folder or URL of an encoder".into()),
             }),
+            name if name.starts_with(COLUMN) => Ok(Self::Column(name[COLUMN.len()..].to_owned())),
             name => Ok(Unlabelled::named(name).map_or_else(|| Self::Encoder(name.to_owned()), Self::Unlabelled)),
         }
     }

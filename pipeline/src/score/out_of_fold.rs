@@ -7,6 +7,10 @@
 //! The members answer by the mean of their logits, and so do the two: the temperature of a single model, which is wrong more
 //! often, leaves the ensemble less sure than it may be.
 
+use std::borrow::Cow;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -25,6 +29,18 @@ const PRIOR_TEXTS: f64 = 10.0;
 const MOST_TEMPERATURE: f64 = 20.0;
 /// Keeps the seeds of folds apart from those of members.
 const FOLD_SALT: u64 = 0x666f_6c64;
+
+/// Keeps the draws of members apart from their initial weights.
+const BOOTSTRAP_SALT: u64 = 0x626f_6f74;
+
+/// What members learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Draws {
+    /// All texts.
+    All,
+    /// As many texts, drawn with repetition: what the labels leave open, members answer differently.
+    Bootstrap,
+}
 
 /// What trains a model on some of the labelled texts.
 pub(super) trait Trainable: Sync {
@@ -64,7 +80,7 @@ pub(super) struct Fit<M> {
 pub(super) fn fit<T: Trainable>(
     trainer: &T,
     targets: &Targets,
-    n_members: usize,
+    (n_members, draws): (usize, Draws),
     seed: u64,
     context: &Context,
 ) -> Result<Fit<T::Model>> {
@@ -81,11 +97,21 @@ pub(super) fn fit<T: Trainable>(
             .into_par_iter()
             .map(|member| {
                 let seed = xxh3_64_with_seed(&member.to_le_bytes(), seed);
-                trainer.train(&all, passes, seed, &mut |_| Ok(()))
+                let texts = match draws {
+                    Draws::All => Cow::Borrowed(&all),
+                    Draws::Bootstrap => Cow::Owned(bootstrap(all.len(), seed)),
+                };
+                trainer.train(&texts, passes, seed, &mut |_| Ok(()))
             })
             .collect::<Result<Vec<_>>>()
     })?;
     Ok(Fit { members, temperature: temperature as f32, agreement })
+}
+
+/// As many texts as there are, drawn with repetition.
+fn bootstrap(n_texts: usize, seed: u64) -> Vec<usize> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ BOOTSTRAP_SALT);
+    (0..n_texts).map(|_| random.random_range(0..n_texts)).collect()
 }
 
 /// The number of passes with the least loss out of fold.

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Strategy;
+use super::acquire::Proposal;
 use super::candidates::Candidate;
-use super::strategy::Proposal;
+use crate::kmeans::{Points, dot};
 
 /// Lets a row in if its near-duplicate cluster has none yet and its stratum has room.
 #[derive(Debug)]
@@ -47,19 +48,72 @@ pub(super) fn spread<T>(many: Vec<T>, few: Vec<T>) -> Vec<T> {
         .collect()
 }
 
+/// Lets no row in whose embedding is too close to one that is labelled or chosen.
+#[derive(Debug)]
+pub(super) struct Distance<'a> {
+    /// Most cosine.
+    most: f32,
+    points: Points<'a>,
+    /// What is labelled or chosen, each of length 1.
+    near: Vec<f32>,
+}
+
+impl<'a> Distance<'a> {
+    /// With nothing chosen yet.
+    pub(super) fn new(most: f64, points: Points<'a>, labelled: Points<'_>) -> Self {
+        let near = (0..labelled.len()).flat_map(|index| direction(labelled.get(index))).collect();
+        Self { most: most as f32, points, near }
+    }
+
+    /// Whether the row is far enough from all others.
+    pub(super) fn allows(&self, index: usize) -> bool {
+        let row = direction(self.points.get(index));
+        self.near.chunks_exact(row.len()).all(|other| dot(other, &row) <= self.most)
+    }
+
+    /// The row is chosen.
+    pub(super) fn choose(&mut self, index: usize) {
+        self.near.extend(direction(self.points.get(index)));
+    }
+}
+
+fn direction(vector: &[f32]) -> Vec<f32> {
+    let length = dot(vector, vector).sqrt();
+    vector.iter().map(|x| if 0.0 < length { x / length } else { 0.0 }).collect()
+}
+
 /// Score of a row that a strategy has chosen, and the reason for people.
 pub(super) fn explain(strategy: Strategy, row: &Candidate, proposal: &Proposal, classes: &[String]) -> (f64, String) {
     let class = |place: usize| classes.get(row.best_classes[place] as usize).map_or("", String::as_str);
-    let order = f64::from(row.order);
+    let (value, score) = (f64::from(row.value), proposal.score);
+    let margin = || format!("margin {value:.2} between `{}` and `{}`", class(0), class(1));
+    let cluster = || match proposal.cluster {
+        Some((number, 1)) => format!("cluster {number} (1 row)"),
+        Some((number, n_rows)) => format!("cluster {number} ({n_rows} rows)"),
+        None => "no cluster".to_owned(),
+    };
     match strategy {
-        Strategy::Margin => (1.0 - order, format!("margin {order:.2} between `{}` and `{}`", class(0), class(1))),
-        Strategy::LeastConfidence => (1.0 - order, format!("at most {order:.2} sure, of `{}`", class(0))),
-        Strategy::Entropy => (-order, format!("entropy {:.2}, `{}` or `{}` first", -order, class(0), class(1))),
-        Strategy::Auto | Strategy::Random | Strategy::Typiclust => {
-            let Proposal { typicality, cluster, cluster_size, .. } = *proposal;
-            let rows = if cluster_size == 1 { "row" } else { "rows" };
-            (typicality, format!("typical of cluster {cluster} ({cluster_size} {rows})"))
+        Strategy::Margin | Strategy::Anchor => (1.0 - value, margin()),
+        Strategy::ClusterMargin => (1.0 - value, format!("{}, of {}", margin(), cluster())),
+        Strategy::LeastConfidence => (1.0 - value, format!("at most {value:.2} sure, of `{}`", class(0))),
+        Strategy::Entropy => (value, format!("entropy {value:.2}, `{}` or `{}` first", class(0), class(1))),
+        Strategy::Bald => (value, format!("the committee disagrees, by {value:.3} nats")),
+        Strategy::VoteEntropy => (value, format!("the committee is split, with an entropy of {value:.2}")),
+        Strategy::MinMargin => (1.0 - value, format!("margin {value:.2} for the least sure of the committee")),
+        Strategy::Typiclust => (score, format!("typical of {}", cluster())),
+        Strategy::KMeans => (score, format!("in the middle of {}", cluster())),
+        Strategy::KCenter => (score, format!("{score:.2} away from all that is labelled or chosen")),
+        Strategy::Probcover => (score, format!("close to {score:.0} rows that nothing else is close to")),
+        Strategy::FacilityLocation | Strategy::StochasticFacilityLocation => {
+            (score, format!("stands for others, with {score:.2} of similarity that nothing else has"))
         }
+        Strategy::Uherding if classes.len() < 2 => (score, format!("stands for {score:.1} rows of a sample")),
+        Strategy::Uherding => (score, format!("stands for unsure rows ({score:.1} of a sample); {}", margin())),
+        Strategy::Badge => {
+            let gradient = score.sqrt();
+            (score, format!("a label would change the model by {gradient:.2}, unlike any other; of `{}`?", class(0)))
+        }
+        Strategy::Auto | Strategy::Random => (score, "random".to_owned()),
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) struct Candidate {
     pub(super) stratum: u32,
     /// Hash of the row's near-duplicate cluster.
     pub(super) cluster: u64,
+    /// What the strategy measures of the row, as the scorer says it.
+    pub(super) value: f32,
+    /// What gains are multiplied by: 1, or less for rows that cost more.
+    pub(super) weight: f32,
     /// The two most probable classes.
     pub(super) best_classes: [u32; 2],
 }
@@ -37,8 +41,10 @@ pub(super) struct Candidates {
     capacity: usize,
     stratum_capacity: usize,
     dimensions: usize,
+    n_classes: usize,
     rows: Vec<Candidate>,
     embeddings: Vec<f16>,
+    probabilities: Vec<f32>,
     /// Where the last row that can still be among the first ones stands.
     last: Option<(f32, u64)>,
     reservation: Reservation,
@@ -48,14 +54,21 @@ pub(super) struct Candidates {
 const LEAST_SLACK_ROWS: usize = 1 << 12;
 
 impl Candidates {
-    /// An empty set; `dimensions` is 0 if no embeddings are held.
-    pub(super) fn new(capacity: usize, stratum_capacity: usize, dimensions: usize, budget: &Budget) -> Self {
+    /// An empty set; `dimensions` is 0 if no embeddings are held, and `n_classes` if no probabilities are.
+    pub(super) fn new(
+        capacity: usize,
+        stratum_capacity: usize,
+        [dimensions, n_classes]: [usize; 2],
+        budget: &Budget,
+    ) -> Self {
         Self {
             capacity,
             stratum_capacity,
             dimensions,
+            n_classes,
             rows: Vec::new(),
             embeddings: Vec::new(),
+            probabilities: Vec::new(),
             last: None,
             reservation: budget.reserve("selection"),
         }
@@ -67,7 +80,7 @@ impl Candidates {
     }
 
     /// Adds a row.
-    pub(super) fn push(&mut self, candidate: Candidate, embedding: &[f16]) -> Result<()> {
+    pub(super) fn push(&mut self, candidate: Candidate, embedding: &[f16], probabilities: &[f32]) -> Result<()> {
         if !self.may_hold(candidate.order, candidate.key) {
             return Ok(());
         }
@@ -77,13 +90,19 @@ impl Candidates {
         }
         if self.rows.len() == self.rows.capacity() {
             let more = self.rows.len().max(LEAST_SLACK_ROWS).min(most_rows - self.rows.len());
-            self.reservation.grow(more * (size_of::<Candidate>() + self.dimensions * size_of::<f16>()))?;
+            self.reservation.grow(more * self.row_bytes())?;
             self.rows.reserve_exact(more);
             self.embeddings.reserve_exact(more * self.dimensions);
+            self.probabilities.reserve_exact(more * self.n_classes);
         }
         self.rows.push(candidate);
         self.embeddings.extend_from_slice(&embedding[..self.dimensions]);
+        self.probabilities.extend_from_slice(&probabilities[..self.n_classes]);
         Ok(())
+    }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Candidate>() + self.dimensions * size_of::<f16>() + self.n_classes * size_of::<f32>()
     }
 
     /// Drops what cannot be among the first ones any more, and sorts the rest.
@@ -114,13 +133,11 @@ impl Candidates {
             .select([col("index")])
             .collect()?;
         let kept: Vec<usize> = first.column("index")?.u32()?.into_no_null_iter().map(|index| index as usize).collect();
-        let mut embeddings = Vec::with_capacity(self.embeddings.capacity());
-        for &index in &kept {
-            embeddings.extend_from_slice(&self.embeddings[index * self.dimensions..][..self.dimensions]);
-        }
+        self.embeddings = taken(&self.embeddings, self.dimensions, &kept);
+        self.probabilities = taken(&self.probabilities, self.n_classes, &kept);
         let mut rows = Vec::with_capacity(self.rows.capacity());
         rows.extend(kept.iter().map(|&index| self.rows[index]));
-        (self.rows, self.embeddings) = (rows, embeddings);
+        self.rows = rows;
         if self.rows.len() == self.capacity {
             self.last = self.rows.last().map(|row| (row.order, row.key));
         }
@@ -133,10 +150,21 @@ impl Candidates {
         Ok(Finished {
             rows: self.rows,
             embeddings: self.embeddings,
+            probabilities: self.probabilities,
             dimensions: self.dimensions,
-            _reservation: self.reservation,
+            reservation: self.reservation,
+            others: Vec::new(),
         })
     }
+}
+
+/// Rows of `width` values, in a vector of the same capacity.
+fn taken<T: Copy>(values: &[T], width: usize, rows: &[usize]) -> Vec<T> {
+    let mut taken = Vec::with_capacity(values.len());
+    for &row in rows {
+        taken.extend_from_slice(&values[row * width..][..width]);
+    }
+    taken
 }
 
 /// What [`Candidates`] found.
@@ -144,14 +172,34 @@ impl Candidates {
 pub(super) struct Finished {
     pub(super) rows: Vec<Candidate>,
     embeddings: Vec<f16>,
+    /// Row by row; none if they are not held.
+    pub(super) probabilities: Vec<f32>,
     dimensions: usize,
-    _reservation: Reservation,
+    reservation: Reservation,
+    /// Of sets that were added.
+    others: Vec<Reservation>,
 }
 
 impl Finished {
-    /// The embeddings of these rows, one after the other.
-    pub(super) fn points(&self, indices: &[usize]) -> Vec<f32> {
-        let of = |&index: &usize| &self.embeddings[index * self.dimensions..][..self.dimensions];
-        indices.iter().flat_map(of).map(|x| x.to_f32()).collect()
+    /// The embeddings of all rows, one after the other, in single precision; they are no longer held in half.
+    pub(super) fn take_points(&mut self) -> Result<Vec<f32>> {
+        self.reservation.grow(self.embeddings.len() * size_of::<f32>())?;
+        let points = self.embeddings.iter().map(|x| x.to_f32()).collect();
+        self.embeddings = Vec::new();
+        Ok(points)
+    }
+
+    /// Adds rows that are not there yet.
+    pub(super) fn add(&mut self, other: Self) {
+        let known: std::collections::HashSet<u64> = self.rows.iter().map(|row| row.row).collect();
+        let new: Vec<usize> = (0..other.rows.len()).filter(|&index| !known.contains(&other.rows[index].row)).collect();
+        self.rows.extend(new.iter().map(|&index| other.rows[index]));
+        self.embeddings.extend(taken(&other.embeddings, other.dimensions, &new));
+        self.others.push(other.reservation);
+    }
+
+    /// Components of an embedding; 0 if none are held.
+    pub(super) fn dimensions(&self) -> usize {
+        self.dimensions
     }
 }

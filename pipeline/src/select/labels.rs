@@ -103,7 +103,7 @@ fn label_texts(batch: &RecordBatch, name: &str) -> Result<StringArray> {
 }
 
 /// A column as text.
-pub(super) fn text_column(batch: &RecordBatch, name: &str) -> Result<StringArray> {
+pub(crate) fn text_column(batch: &RecordBatch, name: &str) -> Result<StringArray> {
     let array = batch
         .column_by_name(name)
         .ok_or_else(|| Error::Column { message: format!("there is no column `{name}`"), hint: None })?;

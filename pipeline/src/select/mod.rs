@@ -12,6 +12,8 @@
 //! Memory does not grow with the pool: only the best candidates are held, by an order that any slicing of the input
 //! and any order of its rows leaves the same.
 
+mod acquire;
+mod anchors;
 mod batch;
 mod candidates;
 mod labels;
@@ -19,7 +21,6 @@ mod mark;
 mod report;
 mod scores;
 mod selection;
-mod strategy;
 #[cfg(test)]
 mod tests;
 
@@ -28,58 +29,12 @@ pub use mark::{Chosen, MarkBatch};
 pub use report::{SelectionReport, StratumCount};
 pub use selection::{Outcome, OutcomeHandle, Selection};
 
+pub use anchors::Anchors;
+pub(crate) use anchors::{Embeddings, MAX_ANCHORS};
+pub(crate) use labels::text_column;
+pub use tamis_schemas::config::Strategy;
+
 use crate::{Error, Result};
-
-/// How the rows of a batch are chosen, apart from its random slice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// [`Margin`](Self::Margin) if the scorer has learnt two classes or more, else [`Typiclust`](Self::Typiclust).
-    #[default]
-    Auto,
-    /// At random.
-    Random,
-    /// The lowest highest probability first.
-    LeastConfidence,
-    /// The smallest difference of the two highest probabilities first.
-    Margin,
-    /// The highest entropy of the probabilities first.
-    Entropy,
-    /// The most typical row of each part of the pool, parts with few labels and many rows first. Needs no labels.
-    Typiclust,
-}
-
-impl Strategy {
-    const ALL: [Self; 6] =
-        [Self::Auto, Self::Random, Self::LeastConfidence, Self::Margin, Self::Entropy, Self::Typiclust];
-
-    /// Name in config and manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Random => "random",
-            Self::LeastConfidence => "least-confidence",
-            Self::Margin => "margin",
-            Self::Entropy => "entropy",
-            Self::Typiclust => "typiclust",
-        }
-    }
-
-    /// Whether it ranks rows by the scorer's probabilities.
-    fn needs_probabilities(self) -> bool {
-        matches!(self, Self::LeastConfidence | Self::Margin | Self::Entropy)
-    }
-}
-
-impl std::str::FromStr for Strategy {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|strategy| strategy.name() == text).ok_or_else(|| Error::Config {
-            message: format!("`{text}` is not a strategy"),
-            hint: Some(format!("use one of {}", Self::ALL.map(Self::name).join(", "))),
-        })
-    }
-}
 
 /// Settings of a [`Selection`].
 #[derive(Debug, Clone, PartialEq)]
@@ -94,13 +49,45 @@ pub struct SelectSettings {
     pub seed: u64,
     /// Limit to the share of the batch that rows of one value may have.
     pub quota: Option<Quota>,
+    /// Rows that the strategy compares with each other; `None`: what suits it.
+    pub n_candidates: Option<usize>,
+    /// Most cosine of a row's embedding and that of a labelled or chosen row; the random slice heeds no such limit.
+    pub max_similarity: Option<f64>,
+    /// What speaks for a row is divided by its cost to the power of `exponent`.
+    pub cost: Cost,
     /// Column that names the near-duplicate cluster of a row: at most one row of each is chosen; null is a cluster alone.
     pub cluster_column: Option<String>,
 }
 
 impl Default for SelectSettings {
     fn default() -> Self {
-        Self { budget: 100, strategy: Strategy::Auto, random_ratio: 0.1, seed: 0, quota: None, cluster_column: None }
+        Self {
+            budget: 100,
+            strategy: Strategy::Auto,
+            random_ratio: 0.1,
+            seed: 0,
+            quota: None,
+            n_candidates: None,
+            max_similarity: None,
+            cost: Cost::default(),
+            cluster_column: None,
+        }
+    }
+}
+
+/// What labelling a row costs: the bytes of its text, and `base`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// 0: costs do not count; 1: a row must be worth its cost.
+    pub exponent: f64,
+    /// What any row costs, as bytes of text.
+    pub base: f64,
+}
+
+impl Cost {
+    /// What gains are multiplied by, for a text of `n_bytes`.
+    fn weight(self, n_bytes: usize) -> f32 {
+        (n_bytes as f64 + self.base).max(1.0).powf(-self.exponent) as f32
     }
 }
 
@@ -120,6 +107,22 @@ impl SelectSettings {
         }
         if !(0.0..=1.0).contains(&self.random_ratio) {
             return Err(Error::config(format!("random_ratio is {}, expected 0 to 1", self.random_ratio)));
+        }
+        let is_number = |number: f64| number.is_finite() && 0.0 <= number;
+        if !is_number(self.cost.exponent) || !is_number(self.cost.base) {
+            return Err(Error::config("cost_exponent and cost_base must be 0 or more"));
+        }
+        if 0.0 < self.cost.exponent && !strategy_weighs_costs(self.strategy) {
+            return Err(Error::Config {
+                message: format!("the strategy `{}` has no measure that costs could divide", self.strategy.name()),
+                hint: Some("use `margin`, `cluster-margin` or `uherding`, or leave cost_exponent out".into()),
+            });
+        }
+        if self.max_similarity.is_some_and(|most| !(-1.0..=1.0).contains(&most)) {
+            return Err(Error::config("max_similarity must be a cosine, 0 to 1"));
+        }
+        if self.n_candidates == Some(0) {
+            return Err(Error::config("candidates must be at least 1 row"));
         }
         match &self.quota {
             Some(quota) if !(0.0 < quota.max_ratio && quota.max_ratio <= 1.0) => Err(Error::config(format!(
@@ -141,4 +144,12 @@ impl SelectSettings {
         let most = |quota: &Quota| ((self.budget as f64 * quota.max_ratio + 1e-9) as usize).max(1);
         self.quota.as_ref().map_or(usize::MAX, most)
     }
+}
+
+/// Whether a strategy has a measure for each row that costs can divide.
+fn strategy_weighs_costs(strategy: Strategy) -> bool {
+    !matches!(
+        strategy,
+        Strategy::Random | Strategy::Typiclust | Strategy::Probcover | Strategy::KCenter | Strategy::KMeans
+    )
 }

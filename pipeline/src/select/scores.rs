@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// The scorer's columns of one batch.
 pub(super) struct Scores<'a> {
+    /// What the strategy looks at.
     uncertainties: Option<&'a Float32Array>,
     probabilities: Option<&'a [f32]>,
     n_classes: usize,
@@ -24,12 +25,11 @@ impl<'a> Scores<'a> {
     pub(super) fn of(batch: &'a RecordBatch, strategy: Strategy, n_classes: usize, dimensions: usize) -> Result<Self> {
         let float =
             |name| Ok::<_, Error>(required_column(batch, name, &DataType::Float32)?.as_primitive::<Float32Type>());
-        let uncertainties = match strategy {
-            Strategy::Margin => Some(float(columns::MARGIN)?),
-            Strategy::Entropy => Some(float(columns::ENTROPY)?),
+        let uncertainties = match (measure(strategy), n_classes) {
+            (Some(name), 2..) => Some(float(name)?),
             _ => None,
         };
-        let probabilities = if strategy.needs_probabilities() {
+        let probabilities = if 2 <= n_classes {
             let values = list_items(batch, columns::PROBABILITIES, n_classes, &DataType::Float32)?;
             Some(&values.as_primitive::<Float32Type>().values()[..])
         } else {
@@ -49,7 +49,8 @@ impl<'a> Scores<'a> {
         &self.embeddings[index * self.dimensions..][..self.dimensions]
     }
 
-    fn probabilities(&self, index: usize) -> &[f32] {
+    /// The probabilities of a row.
+    pub(super) fn probabilities(&self, index: usize) -> &[f32] {
         self.probabilities.map_or(&[], |values| &values[index * self.n_classes..][..self.n_classes])
     }
 
@@ -58,17 +59,39 @@ impl<'a> Scores<'a> {
         top_two(self.probabilities(index)).map(|class| class as u32)
     }
 
-    /// Place of a row in the order of a strategy: lower is sooner; a row without a score comes last.
-    pub(super) fn order(&self, strategy: Strategy, index: usize) -> f32 {
-        let score = self.uncertainties.map(|values| if values.is_null(index) { f32::NAN } else { values.value(index) });
-        let order = match strategy {
-            Strategy::Margin => score.unwrap_or(f32::NAN),
-            Strategy::Entropy => -score.unwrap_or(f32::NAN),
+    /// What the strategy measures of a row; of one without a measure what the surest rows have.
+    pub(super) fn value(&self, strategy: Strategy, index: usize) -> f32 {
+        let value = match strategy {
             Strategy::LeastConfidence => self.probabilities(index).iter().copied().fold(f32::NAN, f32::max),
-            Strategy::Auto | Strategy::Random | Strategy::Typiclust => 0.0,
+            _ => match self.uncertainties {
+                Some(values) if values.is_null(index) => f32::NAN,
+                Some(values) => values.value(index),
+                None => return 0.0,
+            },
         };
-        if order.is_nan() { f32::INFINITY } else { order + 0.0 }
+        match (value.is_nan(), small_is_unsure(strategy)) {
+            (false, _) => value,
+            (true, true) => 1.0,
+            (true, false) => 0.0,
+        }
     }
+}
+
+/// The column that a strategy looks at.
+fn measure(strategy: Strategy) -> Option<&'static str> {
+    match strategy {
+        Strategy::Margin | Strategy::ClusterMargin | Strategy::Uherding | Strategy::Anchor => Some(columns::MARGIN),
+        Strategy::Entropy => Some(columns::ENTROPY),
+        Strategy::Bald => Some(columns::BALD),
+        Strategy::VoteEntropy => Some(columns::VOTE_ENTROPY),
+        Strategy::MinMargin => Some(columns::MIN_MARGIN),
+        _ => None,
+    }
+}
+
+/// Whether the rows with the smallest values are those that the model is unsure of.
+pub(super) fn small_is_unsure(strategy: Strategy) -> bool {
+    !matches!(strategy, Strategy::Entropy | Strategy::Bald | Strategy::VoteEntropy)
 }
 
 /// Length of the lists of a column; 0 if it is not one of lists of one length.
@@ -80,7 +103,12 @@ pub(super) fn list_length(array: &ArrayRef) -> usize {
 }
 
 /// Items of a column of lists of one length, without nulls.
-fn list_items<'a>(batch: &'a RecordBatch, name: &str, length: usize, item: &DataType) -> Result<&'a ArrayRef> {
+pub(super) fn list_items<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    length: usize,
+    item: &DataType,
+) -> Result<&'a ArrayRef> {
     let wrong = |message| Error::Column { message, hint: None };
     let array = batch.column_by_name(name).ok_or_else(|| wrong(format!("there is no column `{name}`")))?;
     match array.as_fixed_size_list_opt() {

@@ -7,27 +7,30 @@ use arrow::datatypes::{DataType, UInt64Type};
 use tamis_schemas::columns;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::batch::{Admission, explain, spread};
-use super::candidates::{Candidate, Candidates};
+use super::acquire::{Pool, Proposal, acquire};
+use super::batch::{Admission, Distance, explain, spread};
+use super::candidates::{Candidate, Candidates, Finished};
 use super::labels::text_column;
 use super::mark::{Chosen, MarkBatch};
 use super::report::{SelectionReport, Strata};
-use super::scores::{Scores, classes_of, list_length};
-use super::strategy::{Proposal, Turns, cluster_margin, round_robin, typiclust};
-use super::{LabelledPool, SelectSettings, Strategy};
+use super::scores::{Scores, classes_of, list_length, small_is_unsure};
+use super::{Anchors, LabelledPool, SelectSettings, Strategy};
 use crate::budget::Reservation;
 use crate::context::Context;
+use crate::kmeans::Points;
 use crate::score::append::required_column;
 use crate::stage::{BarrierStage, MapStage, Next};
 use crate::{Error, Result, RowSet};
 
+/// Labelled rows for each class from which a model is trusted to say what it is unsure of, rather than where it is.
+const TRUSTED_LABELS: u64 = 20;
 /// Candidates for each row that is to be chosen: what Cluster-Margin (2021, section 4) uses.
 const CANDIDATES_PER_ROW: usize = 10;
 /// Candidates of an uncertainty strategy beyond twice the budget, at most.
 const MAX_UNCERTAIN_CANDIDATES: usize = 100_000;
-/// Rows of the pool that typiclust parts, at most: what `UHerding` (ICLR 2025) caps its candidates at.
-const MAX_TYPICAL_CANDIDATES: usize = 35_000;
-/// Labelled rows that typiclust counts in its clusters, at most.
+/// Rows of the pool that strategies compare with each other, at most: what `UHerding` (ICLR 2025) caps its candidates at.
+const MAX_COMPARED_CANDIDATES: usize = 35_000;
+/// Labelled rows that they are compared with, at most.
 const MAX_LABELLED_CANDIDATES: usize = 10_000;
 
 /// Keeps the random slice independent of the order that breaks ties.
@@ -45,7 +48,9 @@ const RANDOM_SALT: u64 = 0x5261_6e64_6f6d;
 pub struct Selection {
     settings: SelectSettings,
     labelled: RowSet,
+    n_labels: u64,
     excluded: RowSet,
+    anchors: Anchors,
     n_labels_unknown: u64,
     plan: Option<Plan>,
     strata: Strata,
@@ -63,8 +68,8 @@ struct Plan {
     reason: String,
     classes: Vec<String>,
     dimensions: usize,
-    /// Best first by the strategy.
-    best: Candidates,
+    /// Best first by the strategy; of `anchor` for each class, near ones first.
+    best: Vec<Candidates>,
     /// First by hash.
     random: Candidates,
     /// Labelled rows, first by hash.
@@ -98,7 +103,9 @@ impl Selection {
         Ok(Self {
             settings,
             labelled: labelled.rows.clone(),
+            n_labels: labelled.rows.len(),
             excluded,
+            anchors: Anchors::default(),
             n_labels_unknown: labelled.n_labels_unknown,
             plan: None,
             strata: Strata::default(),
@@ -108,6 +115,12 @@ impl Selection {
             n_excluded: 0,
             outcome: OutcomeHandle::default(),
         })
+    }
+
+    /// Labelled rows that the strategy `anchor` stays near to.
+    #[must_use]
+    pub fn with_anchors(self, anchors: Anchors) -> Self {
+        Self { anchors, ..self }
     }
 
     /// Where to find the outcome after the pass.
@@ -126,16 +139,16 @@ impl Selection {
         let drawn: Vec<&Candidate> = random.rows.iter().filter(|row| admission.admit(row)).take(n_random).collect();
         let n_wanted = self.settings.budget - drawn.len();
 
-        let best = plan.best.finish()?;
-        let turns = match plan.strategy {
-            _ if best.rows.is_empty() || n_wanted == 0 => Turns::new(),
-            Strategy::Typiclust => {
-                let labelled = plan.labelled.finish()?;
-                typiclust(&best, &labelled, plan.dimensions, n_wanted, self.settings.seed, context)?
-            }
-            _ => cluster_margin(&best, plan.dimensions, n_wanted, self.settings.seed, context)?,
-        };
-        let proposals = round_robin(&turns, n_wanted, |index| admission.admit(&best.rows[index]));
+        let mut best = finish_all(plan.best)?;
+        let proposals = propose(
+            plan.strategy,
+            (&mut best, &plan.classes),
+            plan.labelled.finish()?,
+            n_wanted,
+            &self.settings,
+            &mut admission,
+            context,
+        )?;
 
         let chosen_of = |proposal: &Proposal| {
             let row = &best.rows[proposal.index];
@@ -207,10 +220,15 @@ impl BarrierStage for Selection {
         let text_of = |name: Option<&String>| name.map(|name| text_column(batch, name)).transpose();
         let strata = text_of(self.settings.quota.as_ref().map(|quota| &quota.column))?;
         let clusters = text_of(self.settings.cluster_column.as_ref())?;
+        let texts = if 0.0 < self.settings.cost.exponent {
+            Some(required_column(batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>())
+        } else {
+            None
+        };
         if self.plan.is_none() {
             let embedding = batch.column_by_name(columns::EMBEDDING);
             let dimensions = embedding.map_or(0, list_length);
-            self.plan = Some(Plan::new(&self.settings, dimensions, classes_of(batch)?, context)?);
+            self.plan = Some(Plan::new(self, dimensions, classes_of(batch)?, context)?);
         }
         let plan = self.plan.as_mut().expect("made above");
         let scores = Scores::of(batch, plan.strategy, plan.classes.len(), plan.dimensions)?;
@@ -223,11 +241,13 @@ impl BarrierStage for Selection {
                 row,
                 stratum: 0,
                 cluster: cluster_hash(clusters.as_ref(), index, row),
+                value: 0.0,
+                weight: 1.0,
                 best_classes: [0; 2],
             };
             if self.labelled.contains(row) {
                 self.n_labelled += 1;
-                plan.labelled.push(candidate, scores.embedding(index))?;
+                plan.labelled.push(candidate, scores.embedding(index), &[])?;
                 continue;
             }
             if self.excluded.contains(row) {
@@ -243,12 +263,12 @@ impl BarrierStage for Selection {
                 candidate.stratum = stratum;
             }
             let random_key = xxh3_64_with_seed(id, self.settings.seed ^ RANDOM_SALT);
-            plan.random.push(Candidate { key: random_key, ..candidate }, &[])?;
-            candidate.order = scores.order(plan.strategy, index);
-            if plan.strategy != Strategy::Random && plan.best.may_hold(candidate.order, candidate.key) {
-                candidate.best_classes = scores.best_classes(index);
-                plan.best.push(candidate, scores.embedding(index))?;
+            plan.random.push(Candidate { key: random_key, ..candidate }, &[], &[])?;
+            candidate.value = scores.value(plan.strategy, index);
+            if let Some(texts) = texts {
+                candidate.weight = self.settings.cost.weight(texts.value_length(index) as usize);
             }
+            plan.push(candidate, &scores, index, &self.anchors)?;
         }
         Ok(())
     }
@@ -263,58 +283,190 @@ impl BarrierStage for Selection {
 }
 
 impl Plan {
-    fn new(settings: &SelectSettings, dimensions: usize, classes: Vec<String>, context: &Context) -> Result<Self> {
+    fn new(selection: &Selection, dimensions: usize, classes: Vec<String>, context: &Context) -> Result<Self> {
+        let settings = &selection.settings;
         let has_classes = 2 <= classes.len();
+        let few = TRUSTED_LABELS * classes.len() as u64;
         let (strategy, reason) = match settings.strategy {
+            Strategy::Auto if has_classes && selection.n_labels < few => {
+                (Strategy::Uherding, format!("{} labels are few for {} classes", selection.n_labels, classes.len()))
+            }
             Strategy::Auto if has_classes => {
-                (Strategy::Margin, format!("the scorer tells {} classes apart", classes.len()))
+                (Strategy::ClusterMargin, format!("the scorer tells {} classes apart", classes.len()))
             }
             Strategy::Auto if classes.is_empty() => (Strategy::Typiclust, "there are no labels yet".into()),
             Strategy::Auto => (Strategy::Typiclust, "all labels are of one class".into()),
             asked => (asked, "asked for".into()),
         };
-        if strategy.needs_probabilities() && !has_classes {
+        let kind = Kind::of(strategy);
+        if strategy.needs_classes() && !has_classes {
             return Err(Error::Config {
                 message: format!("the strategy `{}` needs labels of two classes or more", strategy.name()),
                 hint: Some("use `auto` or `typiclust` until there are some".into()),
             });
         }
-        if strategy != Strategy::Random && dimensions == 0 {
+        let needs_embeddings = kind != Kind::Nothing && (kind != Kind::Rank || settings.max_similarity.is_some());
+        if needs_embeddings && dimensions == 0 {
             return Err(Error::Column {
                 message: format!("there is no column `{}` of lists of one length", columns::EMBEDDING),
                 hint: None,
             });
         }
-        let (capacity, labelled_capacity, dimensions) = match strategy {
-            Strategy::Random => (0, 0, 0),
-            Strategy::Typiclust => {
-                (MAX_TYPICAL_CANDIDATES.max(2 * settings.budget), MAX_LABELLED_CANDIDATES, dimensions)
-            }
-            _ => {
-                let wanted = settings.budget.saturating_mul(CANDIDATES_PER_ROW);
-                (wanted.min(MAX_UNCERTAIN_CANDIDATES.max(2 * settings.budget)), 0, dimensions)
-            }
+        let wanted = settings.budget.saturating_mul(CANDIDATES_PER_ROW);
+        let capacity = match (kind, settings.n_candidates) {
+            (Kind::Nothing, _) => 0,
+            (_, Some(asked)) => asked.max(settings.budget),
+            (Kind::Compare, None) => MAX_COMPARED_CANDIDATES.max(2 * settings.budget),
+            (_, None) => wanted.min(MAX_UNCERTAIN_CANDIDATES.max(2 * settings.budget)),
         };
-        let random_capacity = match strategy {
-            Strategy::Random => settings.budget.saturating_mul(CANDIDATES_PER_ROW),
+        let dimensions = if needs_embeddings { dimensions } else { 0 };
+        let n_probabilities = if strategy == Strategy::Badge { classes.len() } else { 0 };
+        let labelled_capacity = match kind {
+            Kind::Compare => MAX_LABELLED_CANDIDATES,
+            _ if settings.max_similarity.is_some() => MAX_LABELLED_CANDIDATES,
+            _ => 0,
+        };
+        let random_capacity = match kind {
+            Kind::Nothing => wanted,
             _ => settings.n_random().saturating_mul(CANDIDATES_PER_ROW),
         };
         let max_ratio = settings.quota.as_ref().map_or(1.0, |quota| quota.max_ratio);
-        let candidates = |capacity: usize, dimensions| {
+        let candidates = |capacity: usize, shape| {
             let stratum_capacity =
                 ((capacity as f64 * max_ratio).ceil() as usize).max(settings.max_per_stratum().min(capacity));
-            Candidates::new(capacity, stratum_capacity, dimensions, &context.budget)
+            Candidates::new(capacity, stratum_capacity, shape, &context.budget)
         };
+        let n_sets = if strategy == Strategy::Anchor { selection.anchors.n_classes() } else { 1 };
+        let of_set = capacity.div_ceil(n_sets.max(1));
         Ok(Self {
             strategy,
             reason,
             classes,
             dimensions,
-            best: candidates(capacity, dimensions),
-            random: candidates(random_capacity, 0),
-            labelled: Candidates::new(labelled_capacity, labelled_capacity, dimensions, &context.budget),
+            best: (0..n_sets).map(|_| candidates(of_set, [dimensions, n_probabilities])).collect(),
+            random: candidates(random_capacity, [0, 0]),
+            labelled: Candidates::new(labelled_capacity, labelled_capacity, [dimensions, 0], &context.budget),
         })
     }
+
+    /// Adds a row to what the strategy may choose from.
+    fn push(&mut self, row: Candidate, scores: &Scores<'_>, index: usize, anchors: &Anchors) -> Result<()> {
+        let order_of = |row: &Candidate| match Kind::of(self.strategy) {
+            Kind::Rank | Kind::Part => order(self.strategy, row),
+            Kind::Nothing | Kind::Compare => 0.0,
+        };
+        let row = Candidate { order: order_of(&row), ..row };
+        let (embedding, probabilities) = (scores.embedding(index), scores.probabilities(index));
+        let add = |set: &mut Candidates, row: Candidate| {
+            if set.may_hold(row.order, row.key) {
+                let row = Candidate { best_classes: scores.best_classes(index), ..row };
+                set.push(row, embedding, probabilities)?;
+            }
+            Ok(())
+        };
+        match self.strategy {
+            Strategy::Random => Ok(()),
+            Strategy::Anchor => {
+                for (set, similarity) in self.best.iter_mut().zip(anchors.similarities(embedding)) {
+                    add(set, Candidate { order: 0.0 - similarity, ..row })?;
+                }
+                Ok(())
+            }
+            _ => self.best.iter_mut().try_for_each(|set| add(set, row)),
+        }
+    }
+}
+
+/// What a strategy does with rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Draws them.
+    Nothing,
+    /// Takes the best by a measure of their own.
+    Rank,
+    /// Parts the best by a measure of their own.
+    Part,
+    /// Compares all with each other, or a sample of them.
+    Compare,
+}
+
+impl Kind {
+    fn of(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Auto | Strategy::Random => Self::Nothing,
+            Strategy::LeastConfidence
+            | Strategy::Margin
+            | Strategy::Entropy
+            | Strategy::Bald
+            | Strategy::VoteEntropy
+            | Strategy::MinMargin => Self::Rank,
+            Strategy::ClusterMargin | Strategy::Anchor => Self::Part,
+            Strategy::Typiclust
+            | Strategy::Probcover
+            | Strategy::KCenter
+            | Strategy::KMeans
+            | Strategy::FacilityLocation
+            | Strategy::StochasticFacilityLocation
+            | Strategy::Uherding
+            | Strategy::Badge => Self::Compare,
+        }
+    }
+}
+
+/// Place of a row in the order of a strategy: lower is sooner.
+fn order(strategy: Strategy, row: &Candidate) -> f32 {
+    let unsure = if small_is_unsure(strategy) { 1.0 - row.value } else { row.value };
+    let order = match row.weight {
+        // Small margins are closer to each other than 1 less them.
+        1.0 if small_is_unsure(strategy) => row.value,
+        weight => -(unsure * weight),
+    };
+    order + 0.0
+}
+
+/// All sets in one, without rows that several have.
+fn finish_all(sets: Vec<Candidates>) -> Result<Finished> {
+    let mut sets = sets.into_iter();
+    let Some(first) = sets.next() else { return Err(Error::Invariant("a selection without candidates".into())) };
+    let mut all = first.finish()?;
+    for set in sets {
+        all.add(set.finish()?);
+    }
+    Ok(all)
+}
+
+/// What the strategy proposes and `admission` lets in.
+fn propose(
+    strategy: Strategy,
+    (best, classes): (&mut Finished, &[String]),
+    mut labelled: Finished,
+    n_wanted: usize,
+    settings: &SelectSettings,
+    admission: &mut Admission,
+    context: &Context,
+) -> Result<Vec<Proposal>> {
+    debug_assert!(classes.len() < 2 || best.probabilities.len().is_multiple_of(classes.len()));
+    // A strategy that looks at no embedding has points of one component, and none of them.
+    let dimensions = best.dimensions().max(1);
+    let (points, labelled_points) = (best.take_points()?, labelled.take_points()?);
+    let points = Points::new(&points, dimensions);
+    let labelled = Points::new(&labelled_points, dimensions);
+    if strategy == Strategy::Anchor {
+        for row in &mut best.rows {
+            row.order = order(strategy, row);
+        }
+    }
+    let pool = Pool { rows: &best.rows, points, probabilities: &best.probabilities, labelled };
+    let mut distance = settings.max_similarity.map(|most| Distance::new(most, points, labelled));
+    let mut admit = |index: usize| {
+        let is_far = distance.as_ref().is_none_or(|distance| distance.allows(index));
+        let is_let_in = is_far && admission.admit(&pool.rows[index]);
+        if let (true, Some(distance)) = (is_let_in, &mut distance) {
+            distance.choose(index);
+        }
+        is_let_in
+    };
+    acquire(strategy, pool, n_wanted, settings.seed, &mut admit, context)
 }
 
 fn cluster_hash(clusters: Option<&StringArray>, index: usize, row: u64) -> u64 {
@@ -335,6 +487,8 @@ fn shortfall(settings: &SelectSettings, n_unlabelled: u64, n_chosen: usize) -> O
     let limits: Vec<String> = [
         settings.quota.as_ref().map(|quota| format!("the quota on `{}`", quota.column)),
         settings.cluster_column.as_ref().map(|_| "one row for each near-duplicate cluster".to_owned()),
+        settings.max_similarity.map(|most| format!("the similarity limit of {most}")),
+        settings.n_candidates.map(|n| format!("the limit of {n} candidates")),
     ]
     .into_iter()
     .flatten()

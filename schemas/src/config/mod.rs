@@ -5,6 +5,7 @@ mod grain;
 mod input;
 mod output;
 mod score;
+mod strategy;
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,9 @@ pub use input::{Changed, InputConfig, InputFormat, TextDocuments};
 pub use output::{CommitMode, OutputConfig, OutputMode, ScheduleConfig, Table};
 pub use score::{
     BestScore, EmbedConfig, EmbeddingPrecision, EmbeddingType, Head, KeepRule, QualityConfig, ScoreConfig,
-    SelectConfig, Strategy, Task,
+    SelectConfig, Task,
 };
+pub use strategy::Strategy;
 
 use crate::tier::TierConfig;
 

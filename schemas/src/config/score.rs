@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{default_device, one};
+use super::{Strategy, default_device, one};
 
 /// Which rows stay by a score of their quality.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -134,7 +134,7 @@ pub enum EmbeddingPrecision {
 pub struct ScoreConfig {
     /// `builtin`: hashed n-grams, learned from the labels in seconds. Else an encoder of the BERT family, of which a head learns from the
     /// labels: a folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME` in the hub's cache.
-    /// `ngram`, `dsir` and `gguf:FILE`, which need no labels: see `quality`.
+    /// `column:NAME`: a head on embeddings that rows have in this column. `ngram`, `dsir` and `gguf:FILE`, which need no labels: see `quality`.
     pub scorer: String,
     /// For `ngram` and `dsir`: files, folders, globs or URLs of texts to learn from, in the text column of the input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -227,6 +227,20 @@ pub struct SelectConfig {
     /// See `stratum_column`, above 0 to 1.
     #[serde(default = "one")]
     pub stratum_max_ratio: f64,
+    /// Rows that the strategy compares with each other: the best ones by its measure, or a sample. Default: 10 for each row of the budget where rows
+    /// have a measure of their own, else 35,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<u64>,
+    /// A row is not chosen if the cosine of its embedding and that of a labelled or chosen row is larger, 0 to 1; the random
+    /// slice heeds no such limit. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_similarity: Option<f64>,
+    /// What speaks for a row is divided by its cost to this power; 0: costs do not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_exponent: f64,
+    /// The cost of a row is the length of its text in bytes and this: what the shortest takes, as bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_base: f64,
     /// Seed of the random slice and of ties.
     #[serde(default)]
     pub seed: u64,
@@ -244,9 +258,18 @@ impl SelectConfig {
             label_id_column: None,
             stratum_column: None,
             stratum_max_ratio: one(),
+            candidates: None,
+            max_similarity: None,
+            cost_exponent: 0.0,
+            cost_base: 0.0,
             seed: 0,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn default_random_ratio() -> f64 {
@@ -255,23 +278,4 @@ fn default_random_ratio() -> f64 {
 
 fn default_label() -> String {
     "label".into()
-}
-
-/// Acquisition functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// Typicality and coverage without labels, margin with them.
-    #[default]
-    Auto,
-    /// Every row alike.
-    Random,
-    /// The smallest probability of the likeliest class first.
-    LeastConfidence,
-    /// The smallest distance between the two likeliest classes first, spread over clusters.
-    Margin,
-    /// The largest entropy first, spread over clusters.
-    Entropy,
-    /// The most typical rows of clusters.
-    Typiclust,
 }

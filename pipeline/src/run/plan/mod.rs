@@ -110,6 +110,14 @@ impl Plan {
         })
     }
 
+    /// The column of embeddings that the scorer learns from, if it does.
+    pub(super) fn embedding_column(&self) -> Option<String> {
+        match &self.scorer {
+            ScorerChoice::Column(name) => Some(name.clone()),
+            ScorerChoice::Builtin | ScorerChoice::Encoder(_) | ScorerChoice::Unlabelled(_) => None,
+        }
+    }
+
     /// Whether any stage looks at the text.
     pub(super) fn needs_text(&self, config: &Config) -> bool {
         self.decides_rows() || config.embed.is_some() || config.score.is_some() || config.select.is_some()
@@ -145,7 +153,7 @@ impl Plan {
 
 fn scorer(score: &ScoreConfig) -> Result<ScorerChoice> {
     let scorer = score.scorer.parse()?;
-    if score.head.is_some() && !matches!(scorer, ScorerChoice::Encoder(_)) {
+    if score.head.is_some() && !matches!(scorer, ScorerChoice::Encoder(_) | ScorerChoice::Column(_)) {
         return Err(Error::Config {
             message: format!("score.head is set, but the scorer `{}` has no embeddings to learn from", score.scorer),
             hint: Some("leave it out, or name an encoder as score.scorer".into()),
@@ -212,8 +220,10 @@ fn check_score(config: &Config) -> Result<()> {
     let refuse = |message: String, hint: &str| Err(Error::Config { message, hint: Some(hint.into()) });
     let choice = match score.scorer.parse()? {
         ScorerChoice::Unlabelled(choice) => choice,
-        ScorerChoice::Builtin | ScorerChoice::Encoder(_) if score.reference.is_empty() => return Ok(()),
-        ScorerChoice::Builtin | ScorerChoice::Encoder(_) => {
+        ScorerChoice::Builtin | ScorerChoice::Encoder(_) | ScorerChoice::Column(_) if score.reference.is_empty() => {
+            return Ok(());
+        }
+        ScorerChoice::Builtin | ScorerChoice::Encoder(_) | ScorerChoice::Column(_) => {
             return refuse(
                 format!("score.reference is set, but the scorer `{}` learns from labels", score.scorer),
                 "leave it out, or use the scorer `ngram` or `dsir`",

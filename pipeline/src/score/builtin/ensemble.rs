@@ -94,6 +94,41 @@ pub(super) struct Ensemble {
     bias: Vec<f32>,
 }
 
+/// What each member says, beside what they say together.
+#[derive(Debug)]
+pub(super) struct Committee {
+    members: Vec<Member>,
+}
+
+impl Committee {
+    /// Members that were trained on the vocabulary of an ensemble.
+    pub(super) fn new(members: Vec<Member>) -> Self {
+        Self { members }
+    }
+
+    /// Number of members.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Adds the outputs of all members for the text of a prediction that an ensemble has just made.
+    pub(super) fn predict(&self, of_ensemble: &Prediction, outputs: &mut Vec<f32>) {
+        let mut of_member = Vec::new();
+        for member in &self.members {
+            let mut bag = [0.0; MEMBER_DIMENSIONS];
+            for &row in &of_ensemble.rows {
+                add_scaled(
+                    &mut bag,
+                    &member.table[row as usize * MEMBER_DIMENSIONS..][..MEMBER_DIMENSIONS],
+                    of_ensemble.share,
+                );
+            }
+            outputs_of_bag(member, &bag, &mut of_member);
+            outputs.extend_from_slice(&of_member);
+        }
+    }
+}
+
 /// Buffers of [`Ensemble::predict`].
 #[derive(Debug, Default)]
 pub(super) struct Prediction {
@@ -102,6 +137,8 @@ pub(super) struct Prediction {
     /// The first member's bag, scaled to length 1.
     pub(super) embedding: Vec<f32>,
     rows: Vec<u32>,
+    /// Share of a feature in the text's bag.
+    share: f32,
     sums: Vec<f32>,
 }
 
@@ -202,6 +239,7 @@ impl Ensemble {
         out.sums.resize(self.width, 0.0);
         sum_rows(&self.table, &out.rows, &mut out.sums);
         let share = 1.0 / buckets.len().max(1) as f32;
+        out.share = share;
         out.outputs.clone_from(&self.bias);
         match &self.head {
             Some(head) => add_outputs(&out.sums, head, share, &mut out.outputs),

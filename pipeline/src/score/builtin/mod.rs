@@ -8,13 +8,13 @@ mod stage;
 pub(crate) mod tests;
 mod train;
 
-use self::ensemble::{Ensemble, MEMBER_DIMENSIONS, Vocabulary};
+use self::ensemble::{Committee, Ensemble, MEMBER_DIMENSIONS, Vocabulary};
 use self::features::FeatureHasher;
 use self::projection::Projection;
 use self::train::{Corpus, MemberTrainer};
 use super::agreement::Agreement;
 use super::answers::Answers;
-use super::out_of_fold;
+use super::out_of_fold::{self, Draws};
 use super::saved::{self, Header, Tensors};
 use super::targets::Targets;
 use super::task::Task;
@@ -33,6 +33,9 @@ pub struct BuiltinSettings {
     pub n_members: usize,
     /// Features of a text that are looked at: the first ones, about 18 for each word.
     pub max_features: usize,
+    /// Whether members learn from bootstraps of the labels, and `tamis_bald`, `tamis_vote_entropy` and `tamis_min_margin` say what they
+    /// disagree on.
+    pub committee: bool,
     /// How much louder rare classes are in training: 0 not at all, 1 until all classes weigh the same. On TREC-6, with
     /// one rare class of six, 1000 labels give an accuracy of 0.80 at 0, 0.77 at 0.5 and 0.70 at 1.
     pub balance: f64,
@@ -40,7 +43,7 @@ pub struct BuiltinSettings {
 
 impl Default for BuiltinSettings {
     fn default() -> Self {
-        Self { task: Task::Classes, seed: 0, n_members: 5, max_features: 4096, balance: 0.25 }
+        Self { task: Task::Classes, seed: 0, n_members: 5, max_features: 4096, committee: false, balance: 0.25 }
     }
 }
 
@@ -62,6 +65,14 @@ enum Model {
     Trained(Ensemble),
 }
 
+/// What was trained, and what is known of it.
+struct Trained {
+    ensemble: Ensemble,
+    committee: Option<Committee>,
+    temperature: f32,
+    agreement: Option<Agreement>,
+}
+
 /// A fitted scorer; a [`MapStage`](crate::stage::MapStage) that appends labels, probabilities and embeddings.
 ///
 /// | labels | `tamis_label` | `tamis_probabilities` | `tamis_margin`, `tamis_entropy` | `tamis_embedding` |
@@ -75,6 +86,9 @@ enum Model {
 pub struct BuiltinScorer {
     model: Model,
     answers: Answers,
+    /// Whether columns of disagreement are appended.
+    asks_committee: bool,
+    committee: Option<Committee>,
     max_features: usize,
     n_labelled: usize,
     agreement: Option<Agreement>,
@@ -109,18 +123,28 @@ impl BuiltinScorer {
         let targets = Targets::new(settings.task, labels, settings.balance)?;
         let mut hasher = FeatureHasher::new(settings.max_features);
         let mut reservation = context.budget.reserve("scorer");
-        let (model, answers, agreement) = if targets.tells_apart() {
+        let (model, committee, answers, agreement) = if targets.tells_apart() {
             let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
-            let (ensemble, temperature, agreement) =
-                train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
-            (Model::Trained(ensemble), Answers::new(&targets, temperature), agreement)
+            let trained = train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
+            let answers = Answers::new(&targets, trained.temperature);
+            (Model::Trained(trained.ensemble), trained.committee, answers, trained.agreement)
         } else {
             let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
-            (Model::Untrained(projection), Answers::untrained(targets), None)
+            (Model::Untrained(projection), None, Answers::untrained(targets), None)
         };
         let n_labelled = labelled.len();
         let max_features = settings.max_features;
-        Ok(Self { model, answers, max_features, n_labelled, agreement, _reservation: reservation })
+        let asks_committee = settings.committee;
+        Ok(Self {
+            model,
+            answers,
+            asks_committee,
+            committee,
+            max_features,
+            n_labelled,
+            agreement,
+            _reservation: reservation,
+        })
     }
 
     /// Names of the classes, sorted.
@@ -159,6 +183,8 @@ impl BuiltinScorer {
         Ok(Self {
             model: Model::Trained(ensemble),
             answers: header.answers,
+            asks_committee: false,
+            committee: None,
             max_features,
             n_labelled: header.labelled_rows,
             agreement: header.agreement,
@@ -179,7 +205,7 @@ fn train(
     hasher: &mut FeatureHasher,
     context: &Context,
     reservation: &mut Reservation,
-) -> Result<(Ensemble, f32, Option<Agreement>)> {
+) -> Result<Trained> {
     let mut vocabulary = Vocabulary::new();
     let mut corpus = Corpus::default();
     for text in texts {
@@ -192,9 +218,12 @@ fn train(
     let joined_bytes = vocabulary.len() * Ensemble::width(settings.n_members, targets.n_outputs()) * size_of::<f32>();
     reservation.grow(corpus.memory_bytes() + vocabulary.len() * row_bytes + joined_bytes)?;
     let trainer = MemberTrainer::new(&corpus, targets, &context.cancel);
-    let fit = out_of_fold::fit(&trainer, targets, settings.n_members, settings.seed, context)?;
+    let draws = if settings.committee { Draws::Bootstrap } else { Draws::All };
+    let fit = out_of_fold::fit(&trainer, targets, (settings.n_members, draws), settings.seed, context)?;
+    let n_rows = vocabulary.len();
     let ensemble = Ensemble::new(vocabulary, &fit.members, targets.n_outputs());
+    let committee = settings.committee.then(|| Committee::new(fit.members));
     reservation.free();
-    reservation.grow(joined_bytes)?;
-    Ok((ensemble, fit.temperature, fit.agreement))
+    reservation.grow(joined_bytes + if settings.committee { n_rows * row_bytes } else { 0 })?;
+    Ok(Trained { ensemble, committee, temperature: fit.temperature, agreement: fit.agreement })
 }

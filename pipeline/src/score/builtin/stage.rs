@@ -6,13 +6,14 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use tamis_schemas::columns;
 
-use super::ensemble::{MEMBER_DIMENSIONS, Prediction};
+use super::ensemble::{Committee, MEMBER_DIMENSIONS, Prediction};
 use super::features::FeatureHasher;
 use super::projection::PROJECTED_DIMENSIONS;
 use super::{BuiltinScorer, Model};
 use crate::Result;
 use crate::score::answers::{embedding_field, embeddings};
 use crate::score::append::{append_columns, append_fields, required_column};
+use crate::score::committee;
 use crate::stage::MapStage;
 
 impl MapStage for BuiltinScorer {
@@ -29,6 +30,7 @@ impl MapStage for BuiltinScorer {
         let texts = required_column(&batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>();
         let mut hasher = FeatureHasher::new(self.max_features);
         let (mut outputs, mut vectors) = (Vec::new(), Vec::with_capacity(texts.len() * self.dimensions()));
+        let mut of_members = Vec::new();
         let mut prediction = Prediction::default();
         let mut projected = [0.0; PROJECTED_DIMENSIONS];
         for text in texts {
@@ -41,12 +43,19 @@ impl MapStage for BuiltinScorer {
                 Model::Trained(ensemble) => {
                     ensemble.predict(buckets, &mut prediction);
                     outputs.extend_from_slice(&prediction.outputs);
+                    if let Some(committee) = &self.committee {
+                        committee.predict(&prediction, &mut of_members);
+                    }
                     &prediction.embedding
                 }
             };
             vectors.extend_from_slice(vector);
         }
         let mut arrays = self.answers.columns(outputs, texts.len())?;
+        if self.asks_committee {
+            let n_members = self.committee.as_ref().map_or(0, Committee::len);
+            arrays.extend(self.answers.disagreement(of_members, n_members, texts.len())?);
+        }
         arrays.push(embeddings(&vectors, self.dimensions())?);
         append_columns(&batch, &self.fields(), arrays)
     }
@@ -63,7 +72,8 @@ impl BuiltinScorer {
 
     /// The columns that are appended, in order.
     fn fields(&self) -> Vec<FieldRef> {
+        let committee = self.asks_committee.then(committee::fields).into_iter().flatten();
         let embedding = embedding_field(self.dimensions());
-        self.answers.fields().into_iter().chain([embedding]).map(Arc::new).collect()
+        self.answers.fields().into_iter().chain(committee).chain([embedding]).map(Arc::new).collect()
     }
 }

@@ -5,10 +5,14 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
+
 use self::network::{Network, NetworkTrainer};
 use super::agreement::Agreement;
-use super::answers::Answers;
-use super::out_of_fold;
+use super::answers::{Answers, embedding_field, embeddings};
+use super::committee;
+use super::out_of_fold::{self, Draws};
 use super::saved::{Header, Tensors};
 use super::targets::Targets;
 use super::task::Task;
@@ -38,25 +42,30 @@ pub struct HeadSettings {
     pub seed: u64,
     /// Members of the ensemble.
     pub n_members: usize,
+    /// Whether members learn from bootstraps of the labels, and `tamis_bald`, `tamis_vote_entropy` and `tamis_min_margin` say what they
+    /// disagree on.
+    pub committee: bool,
     /// How much louder rare classes are in training: 0 not at all, 1 until all classes weigh the same.
     pub balance: f64,
 }
 
 impl Default for HeadSettings {
     fn default() -> Self {
-        Self { kind: HeadKind::Linear, task: Task::Classes, seed: 0, n_members: 5, balance: 0.25 }
+        Self { kind: HeadKind::Linear, task: Task::Classes, seed: 0, n_members: 5, committee: false, balance: 0.25 }
     }
 }
 
 /// An ensemble of small networks over embeddings.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// None where labels tell nothing apart.
     members: Vec<Network>,
     answers: Answers,
     /// What embeddings are multiplied by.
     scale: f32,
     agreement: Option<Agreement>,
+    /// Whether columns of disagreement are appended.
+    asks_committee: bool,
 }
 
 impl Head {
@@ -67,7 +76,7 @@ impl Head {
     ///
     /// # Errors
     /// `Error::Config` for a label that the task cannot have, or an embedding that is not finite; `Error::Interrupted`.
-    pub(super) fn fit(
+    pub(crate) fn fit(
         embeddings: &[f32],
         dimensions: usize,
         labels: &[&str],
@@ -84,17 +93,30 @@ impl Head {
             return Err(Error::config("an embedding of a labelled text is not finite"));
         }
         let targets = Targets::new(settings.task, labels.iter().copied(), settings.balance)?;
+        let asks_committee = settings.committee;
         let scale = input_scale(embeddings, dimensions, settings.kind);
         if !targets.tells_apart() {
-            return Ok(Self { members: Vec::new(), answers: Answers::untrained(targets), scale, agreement: None });
+            return Ok(Self {
+                members: Vec::new(),
+                answers: Answers::untrained(targets),
+                scale,
+                agreement: None,
+                asks_committee,
+            });
         }
         let mut reservation = context.budget.reserve("scorer");
         reservation.grow(size_of_val(embeddings))?;
         let inputs: Vec<f32> = embeddings.iter().map(|x| x * scale).collect();
         let trainer = NetworkTrainer::new(settings.kind, &inputs, dimensions, &targets, &context.cancel);
-        let fit = out_of_fold::fit(&trainer, &targets, settings.n_members, settings.seed, context)?;
+        let draws = if settings.committee { Draws::Bootstrap } else { Draws::All };
+        let fit = out_of_fold::fit(&trainer, &targets, (settings.n_members, draws), settings.seed, context)?;
         let answers = Answers::new(&targets, fit.temperature);
-        Ok(Self { members: fit.members, answers, scale, agreement: fit.agreement })
+        Ok(Self { members: fit.members, answers, scale, agreement: fit.agreement, asks_committee })
+    }
+
+    /// Names of the classes, sorted.
+    pub(super) fn names(&self) -> &[String] {
+        self.answers.names()
     }
 
     /// Adds what it is made of; `None` if there was nothing to learn.
@@ -123,15 +145,37 @@ impl Head {
         let members = (0..n_members)
             .map(|index| Network::of_saved(index, n_layers, [dimensions, n_outputs], tensors))
             .collect::<Result<_>>()?;
-        Ok(Self { members, answers: header.answers, scale, agreement: header.agreement })
+        Ok(Self { members, answers: header.answers, scale, agreement: header.agreement, asks_committee: false })
     }
 
-    /// Mean outputs of the members for an embedding; none where nothing was learned.
-    fn outputs(&self, embedding: &[f32]) -> Vec<f32> {
+    /// The columns that it makes of embeddings of `dimensions`, and the embedding.
+    pub(crate) fn fields(&self, dimensions: usize) -> Vec<Field> {
+        let committee = self.asks_committee.then(committee::fields).into_iter().flatten();
+        self.answers.fields().into_iter().chain(committee).chain([embedding_field(dimensions)]).collect()
+    }
+
+    /// Its answers to embeddings that lie row by row, in the order of [`Self::fields`].
+    pub(crate) fn columns(&self, vectors: &[f32], dimensions: usize) -> Result<Vec<ArrayRef>> {
+        let n_rows = vectors.len() / dimensions;
+        let mut of_members = Vec::new();
+        let each = vectors.chunks_exact(dimensions).flat_map(|vector| self.outputs(vector, &mut of_members));
+        let mut arrays = self.answers.columns(each.collect(), n_rows)?;
+        if self.asks_committee {
+            arrays.extend(self.answers.disagreement(of_members, self.members.len(), n_rows)?);
+        }
+        arrays.push(embeddings(vectors, dimensions)?);
+        Ok(arrays)
+    }
+
+    /// Mean outputs of the members for an embedding; none where nothing was learned. Adds those of each member to `of_members`.
+    fn outputs(&self, embedding: &[f32], of_members: &mut Vec<f32>) -> Vec<f32> {
         let input: Vec<f32> = embedding.iter().map(|x| x * self.scale).collect();
         let mut mean = Vec::new();
         for member in &self.members {
             let outputs = member.outputs(&input);
+            if self.asks_committee {
+                of_members.extend_from_slice(&outputs);
+            }
             mean.resize(outputs.len(), 0.0);
             for (mean, output) in mean.iter_mut().zip(outputs) {
                 *mean += output / self.members.len() as f32;

@@ -11,7 +11,6 @@ use super::{Head, HeadSettings};
 use crate::context::Context;
 use crate::score::LabelledText;
 use crate::score::agreement::Agreement;
-use crate::score::answers::{embedding_field, embeddings};
 use crate::score::append::{append_columns, append_fields, required_column};
 use crate::score::device::ResolvedDevice;
 use crate::score::encoder::{Encoder, EncoderOptions};
@@ -149,8 +148,7 @@ impl<'a> EncoderScorer<'a> {
     }
 
     fn fields(&self) -> Vec<FieldRef> {
-        let embedding = embedding_field(self.encoder.dimensions());
-        self.head.answers.fields().into_iter().chain([embedding]).map(Arc::new).collect()
+        self.head.fields(self.encoder.dimensions()).into_iter().map(Arc::new).collect()
     }
 }
 
@@ -169,11 +167,7 @@ impl MapStage for EncoderScorer<'_> {
         let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
         let embedded = self.encoder.embed(&texts, self.context)?;
         self.truncated.0.fetch_add(embedded.n_truncated, Ordering::Relaxed);
-        let vectors = embedded.vectors;
-        let dimensions = self.encoder.dimensions();
-        let outputs = vectors.chunks_exact(dimensions).flat_map(|vector| self.head.outputs(vector)).collect();
-        let mut arrays = self.head.answers.columns(outputs, texts.len())?;
-        arrays.push(embeddings(&vectors, dimensions)?);
+        let arrays = self.head.columns(&embedded.vectors, self.encoder.dimensions())?;
         append_columns(&batch, &self.fields(), arrays)
     }
 }

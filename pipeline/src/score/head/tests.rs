@@ -27,7 +27,7 @@ fn fit(points: &[f32], labels: &[String], settings: &HeadSettings, n_threads: us
 }
 
 fn floats(head: &Head, points: &[f32], column: usize) -> Vec<f32> {
-    let outputs = points.chunks_exact(DIMENSIONS).flat_map(|point| head.outputs(point)).collect();
+    let outputs = points.chunks_exact(DIMENSIONS).flat_map(|point| head.outputs(point, &mut Vec::new())).collect();
     let columns = head.answers.columns(outputs, points.len() / DIMENSIONS).unwrap();
     let array = &columns[column];
     let values = array.as_fixed_size_list_opt().map_or(array, |lists| lists.values());
@@ -116,7 +116,8 @@ fn odd_labels_are_no_trouble() {
     let check = |labels: &[&str], task| {
         let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
         let head = fit(&train[..labels.len() * DIMENSIONS], &labels, &settings(HeadKind::Linear, task), 1);
-        let outputs: Vec<f32> = train.chunks_exact(DIMENSIONS).flat_map(|point| head.outputs(point)).collect();
+        let outputs: Vec<f32> =
+            train.chunks_exact(DIMENSIONS).flat_map(|point| head.outputs(point, &mut Vec::new())).collect();
         assert!(outputs.iter().all(|x| x.is_finite()), "{labels:?}");
         assert_eq!(head.answers.columns(outputs, 12).unwrap().len(), head.answers.fields().len());
     };

@@ -96,6 +96,9 @@ fn batch(rows: &[PoolRow], first_row: u64, is_cold: bool) -> RecordBatch {
         ("cluster", text(|row| row.cluster.as_deref())),
         (columns::MARGIN, float(|row| row.margin)),
         (columns::ENTROPY, float(|row| row.entropy)),
+        (columns::BALD, float(|row| row.entropy / 3.0)),
+        (columns::VOTE_ENTROPY, float(|row| row.entropy / 2.0)),
+        (columns::MIN_MARGIN, float(|row| row.margin / 2.0)),
         (columns::EMBEDDING, embeddings),
     ];
     if !is_cold {

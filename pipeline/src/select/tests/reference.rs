@@ -163,10 +163,11 @@ fn equals_the_reference() {
                 seed,
                 quota: quota.clone(),
                 cluster_column: cluster_column.clone(),
-                strategy: Strategy::Auto,
+                strategy: Strategy::ClusterMargin,
+                ..SelectSettings::default()
             };
             check(&rows, false, &settings);
-            check(&rows, true, &settings);
+            check(&rows, true, &SelectSettings { strategy: Strategy::Auto, ..settings });
         }
     }
 }
@@ -182,6 +183,8 @@ fn bounded_candidates_are_those_of_an_unbounded_sort() {
             row,
             stratum: random.random_range(0..4u32).min(random.random_range(0..4)),
             cluster: random.random_range(0..15_000),
+            value: 0.5,
+            weight: 1.0,
             best_classes: [0, 1],
         })
         .collect();
@@ -198,14 +201,16 @@ fn bounded_candidates_are_those_of_an_unbounded_sort() {
     sorted.truncate(capacity);
     for _ in 0..3 {
         rows.shuffle(&mut random);
-        let mut candidates = Candidates::new(capacity, stratum_capacity, 1, &Budget::new(1 << 20));
+        let mut candidates = Candidates::new(capacity, stratum_capacity, [1, 2], &Budget::new(1 << 20));
         for &row in &rows {
-            candidates.push(row, &[f16::from_f32(row.order)]).unwrap();
+            candidates.push(row, &[f16::from_f32(row.order)], &[row.order, -row.order]).unwrap();
         }
-        let found = candidates.finish().unwrap();
+        let mut found = candidates.finish().unwrap();
         assert_eq!(found.rows, sorted);
+        let pairs: Vec<f32> = sorted.iter().flat_map(|row| [row.order, -row.order]).collect();
+        assert_eq!(found.probabilities, pairs, "and probabilities");
         let orders: Vec<f32> = sorted.iter().map(|row| f16::from_f32(row.order).to_f32()).collect();
-        assert_eq!(found.points(&(0..capacity).collect::<Vec<_>>()), orders, "embeddings went with their rows");
+        assert_eq!(found.take_points().unwrap(), orders, "embeddings went with their rows");
     }
 }
 

@@ -6,13 +6,15 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type};
 use tamis_schemas::columns;
 
-use super::super::{LabelledPool, Quota, SelectSettings, Selection, Strategy};
+use super::super::{Cost, LabelledPool, Quota, SelectSettings, Selection, Strategy};
 use super::{Delivery, ONE_BATCH, batch, chosen, context, pool, select, select_from, shuffled, type_of};
 use crate::stage::{BarrierStage, Next};
 use crate::{Error, RowSet};
 
-const STRATEGIES: [Strategy; 5] =
-    [Strategy::Random, Strategy::LeastConfidence, Strategy::Margin, Strategy::Entropy, Strategy::Typiclust];
+/// All but those that need more than a pool's scores.
+fn strategies() -> impl Iterator<Item = Strategy> {
+    Strategy::ALL.into_iter().filter(|strategy| !matches!(strategy, Strategy::Auto | Strategy::Anchor))
+}
 
 fn limits(strategy: Strategy) -> SelectSettings {
     SelectSettings {
@@ -31,7 +33,7 @@ fn neither_slicing_nor_threads_nor_the_order_of_rows_matter() {
         rows: (0..).zip(rows).filter(|(_, row)| row.id.ends_with("77")).map(|(index, _)| index).collect(),
         ..LabelledPool::default()
     };
-    for strategy in STRATEGIES {
+    for strategy in strategies() {
         let settings = SelectSettings { budget: 30, ..limits(strategy) };
         let expect = select_from(&rows, false, &settings, &labelled(&rows), RowSet::new(), ONE_BATCH).unwrap();
         assert_eq!(expect.report.n_chosen, 30);
@@ -54,7 +56,7 @@ fn labelled_excluded_and_duplicate_rows_are_not_chosen_and_quotas_hold() {
     let rows = pool(400, 12);
     let labelled = LabelledPool { rows: (0..40).collect(), n_labels_unknown: 3, ..LabelledPool::default() };
     let excluded: RowSet = (20..120).collect();
-    for strategy in STRATEGIES {
+    for strategy in strategies() {
         let outcome = select_from(&rows, false, &limits(strategy), &labelled, excluded.clone(), ONE_BATCH).unwrap();
         let report = &outcome.report;
         let counts = (report.n_pool, report.n_labelled, report.n_excluded, report.n_labels_unknown);
@@ -86,7 +88,11 @@ fn auto_takes_what_the_labels_allow() {
     let rows = pool(60, 13);
     let settings = SelectSettings { budget: 10, ..SelectSettings::default() };
     let warm = select(&rows, false, &settings).unwrap();
-    assert_eq!(warm.report.strategy, Strategy::Margin);
+    assert_eq!(warm.report.strategy, Strategy::Uherding, "no labels are few");
+    let labelled = LabelledPool { rows: (0..60).collect(), ..LabelledPool::default() };
+    let known = pool(200, 13);
+    let warm = select_from(&known, false, &settings, &labelled, RowSet::new(), ONE_BATCH).unwrap();
+    assert_eq!(warm.report.strategy, Strategy::ClusterMargin);
     let cold = select(&rows, true, &settings).unwrap();
     assert_eq!(cold.report.strategy, Strategy::Typiclust);
     for strategy in [Strategy::LeastConfidence, Strategy::Margin, Strategy::Entropy] {
@@ -127,7 +133,7 @@ fn scores_are_those_of_the_strategy() {
 #[test]
 fn a_budget_above_the_pool_takes_all_and_says_so() {
     let rows = pool(25, 15);
-    for strategy in STRATEGIES {
+    for strategy in strategies() {
         let settings = SelectSettings { budget: 100, strategy, ..SelectSettings::default() };
         let outcome = select(&rows, false, &settings).unwrap();
         assert_eq!(outcome.batch.rows(), (0..25).collect(), "{strategy:?}");
@@ -182,12 +188,19 @@ fn settings_that_cannot_work_are_refused() {
         SelectSettings { random_ratio: f64::NAN, ..SelectSettings::default() },
         SelectSettings { quota: quota(0.0), ..SelectSettings::default() },
         SelectSettings { quota: quota(1.1), ..SelectSettings::default() },
+        SelectSettings { n_candidates: Some(0), ..SelectSettings::default() },
+        SelectSettings { max_similarity: Some(1.5), ..SelectSettings::default() },
+        SelectSettings { cost: Cost { exponent: -1.0, base: 0.0 }, ..SelectSettings::default() },
+        SelectSettings { cost: Cost { exponent: f64::NAN, base: 0.0 }, ..SelectSettings::default() },
+        SelectSettings {
+            cost: Cost { exponent: 1.0, base: 0.0 },
+            strategy: Strategy::KCenter,
+            ..SelectSettings::default()
+        },
     ] {
         let error = Selection::new(settings.clone(), &LabelledPool::default(), RowSet::new()).unwrap_err();
         assert!(matches!(error, Error::Config { .. }), "{settings:?}: {error:?}");
     }
-    assert_eq!("least-confidence".parse::<Strategy>().unwrap(), Strategy::LeastConfidence);
-    assert!("uncertain".parse::<Strategy>().is_err());
 
     let column = SelectSettings { cluster_column: Some("nowhere".into()), ..SelectSettings::default() };
     let error = select(&pool(5, 0), false, &column).unwrap_err();

@@ -1,0 +1,62 @@
+//! `tamis simulate`: read, replay, write.
+
+use tamis_schemas::config::{InputConfig, ScoreConfig};
+
+use super::judged::read_judged;
+use crate::context::Context;
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::score::ScorerChoice;
+use crate::score::device::resolve;
+use crate::score::encoder::{Encoder, EncoderOptions};
+use crate::simulate::{self, SimulateSettings, Summary};
+use crate::sink::Existing;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// Which columns say what.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgedColumns<'a> {
+    /// The label.
+    pub label: &'a str,
+    /// What tells test rows from others; needed if the settings name a value of it.
+    pub split: Option<&'a str>,
+}
+
+/// Replays strategies on the rows of `input`, and writes curves, plot and summary to `output`.
+///
+/// # Errors
+/// Whatever stops the reading, the replay or the writing; nothing but whole files is visible at the output then.
+pub fn simulate(
+    input: &InputConfig,
+    columns: JudgedColumns<'_>,
+    score: &ScoreConfig,
+    settings: &SimulateSettings,
+    (output, existing): (&str, Existing),
+    (stores, context, progress): (&Stores, &Context, &Progress),
+) -> Result<Summary> {
+    simulate::check_free(&Place::new(output, stores, context.runtime.handle())?, existing)?;
+    let choice = score.scorer.parse()?;
+    let encoder = match &choice {
+        ScorerChoice::Builtin | ScorerChoice::Column(_) => None,
+        ScorerChoice::Encoder(location) => {
+            let device = resolve(score.device.parse()?)?;
+            Some(Encoder::open(location, &EncoderOptions::default(), &device, stores, context)?)
+        }
+        ScorerChoice::Unlabelled(_) => {
+            return Err(Error::Config {
+                message: format!("the scorer `{}` learns nothing from labels", score.scorer),
+                hint: Some("use `builtin`, or the folder or URL of an encoder".into()),
+            });
+        }
+    };
+    let embeddings = match &choice {
+        ScorerChoice::Column(name) => Some(name.as_str()),
+        _ => None,
+    };
+    let judged = read_judged(input, columns, embeddings, stores, context, progress)?;
+    let (points, summary) = simulate::simulate(judged, encoder.as_ref(), settings, context, progress)?;
+    progress.begin("writing");
+    simulate::write(&points, &summary, output, existing, stores, context)?;
+    Ok(summary)
+}
