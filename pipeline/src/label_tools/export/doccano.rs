@@ -1,0 +1,23 @@
+//! JSON Lines of doccano: text, the suggested labels, and the rest, which becomes `meta`.
+
+use serde_json::{Map, Value, json};
+
+use super::chunks::{self, Framing};
+use super::tasks::{Task, Tasks};
+use super::{ExportFile, ExportSettings};
+use crate::label_tools::{LABEL_KEY, TEXT_KEY};
+
+pub(super) fn files(tasks: &Tasks<'_>, settings: &ExportSettings) -> Vec<ExportFile> {
+    let examples: Vec<String> = tasks.iter().map(|task| Value::Object(example(task)).to_string()).collect();
+    chunks::files(&examples, Framing::Lines, settings)
+}
+
+/// No fact is named `id`, `data` or `text`: as meta keys these would replace doccano's own when it exports.
+fn example(task: Task<'_>) -> Map<String, Value> {
+    let labels = task.suggestion.map(|suggestion| suggestion.labels).unwrap_or_default();
+    let mut example = Map::new();
+    example.insert(TEXT_KEY.into(), task.text.into());
+    example.insert(LABEL_KEY.into(), json!(labels));
+    example.extend(task.facts);
+    example
+}
