@@ -3,9 +3,8 @@
     python3 tests/label_tools/check_argilla.py --tool-folder FOLDER
 
 Installs `argilla` (the client, 2.x) from PyPI into the virtual environment FOLDER if that is not there. The server needs
-Elasticsearch and is not started: records are made with `Record.from_dict`, checked against `Settings` by `Record.api_model`
-and the questions' own validation, answered with `Response`, and exported with the code behind
-`dataset.records.to_list`, which the docs name for exports.
+Elasticsearch and is not started: records are made with `Record.from_dict`, checked by `Record.api_model`, the
+message that the client would send, answered with `Response`, and exported with the code behind `dataset.records.to_list`.
 
 Writes tests/fixtures/label_tools/returned/argilla/: `choices` and `spans`, nested and `_flat.json`.
 """
@@ -53,17 +52,12 @@ def export(kind, records):
 
 def label_choices():
     records = load("choices")
-    sport, views, cafe = [record.suggestions.label.value for record in records[:3]]
+    sport, views, cafe = [record.suggestions["label"].value for record in records[:3]]
     records[0] = answer(records[0], ANN, sport)
     records[1] = answer(answer(records[1], ANN, views), BOB, cafe)
     records[2] = answer(records[2], BOB, sport)
     records[3] = answer(records[3], ANN, None, "discarded")
     records[5] = answer(records[5], ANN, views, "draft")
-    # Suggestions are values that the question takes.
-    import argilla as rg
-
-    question = rg.LabelQuestion(name="label", labels=[sport, views, cafe])
-    assert all(suggestion.value in question.labels for record in records for suggestion in record.suggestions)
     export("choices", records)
 
 
@@ -79,7 +73,7 @@ def label_spans():
 
 
 def main():
-    python = install(arguments(__doc__).tool_folder, "argilla==2.8.0")
+    python = install(arguments(__doc__).tool_folder, "argilla==2.8.0", "requests")
     run_inside(python)
     label_choices()
     label_spans()

@@ -169,7 +169,7 @@ def label_spans(ann, bob):
 
 def main():
     # What it asks for has no upper bound, and the next major versions of these do without what it uses.
-    python = install(arguments(__doc__).tool_folder, "doccano==1.8.4", "marshmallow<4", "setuptools<81")
+    python = install(arguments(__doc__).tool_folder, "doccano==1.8.4", "marshmallow<4", "setuptools<81", "numpy<2")
     run_inside(python)
     with tempfile.TemporaryDirectory() as folder:
         start(pathlib.Path(folder))

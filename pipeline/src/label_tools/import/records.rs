@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{Cursor, Read};
 
-use arrow::json::LineDelimitedWriter;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserializer;
@@ -145,7 +146,8 @@ impl File<'_> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes))
             .and_then(ParquetRecordBatchReaderBuilder::build)
             .map_err(|error| damaged(&error))?;
-        let mut lines = LineDelimitedWriter::new(Vec::new());
+        // A column of nulls is there too.
+        let mut lines = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
         for batch in reader {
             lines.write(&batch.map_err(|error| damaged(&error))?)?;
         }

@@ -23,7 +23,7 @@ pub(super) fn read(record: &Record, settings: &ImportSettings, found: &mut Found
             .ok_or_else(|| format!("the status `{name}` is none of submitted, draft, discarded and skipped"))?,
     };
     found.column_seen(given.is_some() || spans.is_some());
-    let given = given.map(parsed).filter(|given| given.is_array() || text(Some(given)).is_some());
+    let given = given.map(parsed).filter(|given| !given.is_null() && given.as_str() != Some(""));
     if given.is_none() && spans.is_none() && matches!(status, Status::Submitted | Status::Draft) {
         return Ok(()); // Not filled in yet.
     }

@@ -86,7 +86,7 @@ fn label_studio_tells_of_each_annotator_and_of_what_was_skipped() {
     let again = [choice(1, "7", r#""new""#, &times(9)), choice(1, "7", r#""old""#, &times(8))].join(",");
     let imported = read("export", &task("t", &again), &ImportSettings::default());
     assert_eq!(lines(&imported.labels), [r#"a | 7 | ["new"] | - | submitted"#]);
-    assert_eq!(cell(&imported.labels, "created_at", 0), "2026-01-02T03:04:05.500Z");
+    assert_eq!(cell(&imported.labels, "created_at", 0), "2026-01-02 03:04:05.500");
     assert_eq!(
         ["tool", "tool_task_id", "tool_annotation_id"].map(|name| cell(&imported.labels, name, 0)),
         ["label-studio", "5", "1"]

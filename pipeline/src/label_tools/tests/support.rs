@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, StructArray};
 use arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 
 use crate::label_tools::{ExportSettings, ImportSettings, Imported, LabelTool, import};
 
@@ -97,7 +97,7 @@ pub(super) fn cell(labels: &RecordBatch, name: &str, row: usize) -> String {
         "spans" => spans(column.as_list::<i32>().value(row).as_struct()),
         "round" => column.as_primitive::<Int32Type>().value(row).to_string(),
         "lead_time_s" | "suggestion_score" => column.as_primitive::<Float64Type>().value(row).to_string(),
-        "created_at" => arrow::util::display::array_value_to_string(column, row).unwrap(),
+        "created_at" => column.as_primitive::<TimestampMicrosecondType>().value_as_datetime(row).unwrap().to_string(),
         _ => column.as_string::<i32>().value(row).to_owned(),
     }
 }
