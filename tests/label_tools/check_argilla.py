@@ -3,8 +3,8 @@
     python3 tests/label_tools/check_argilla.py --tool-folder FOLDER
 
 Installs `argilla` (the client, 2.x) from PyPI into the virtual environment FOLDER if that is not there. The server needs
-Elasticsearch and is not started: records are made with `Record.from_dict`, checked by `Record.api_model`, the
-message that the client would send, answered with `Response`, and exported with the code behind `dataset.records.to_list`.
+Elasticsearch and is not started: records are read by the code behind `dataset.records.from_json`, checked by
+`Record.api_model`, the message that the client would send, answered with `Response`, and exported with the code behind `dataset.records.to_list`.
 
 Writes tests/fixtures/label_tools/returned/argilla/: `choices` and `spans`, nested and `_flat.json`.
 """
@@ -12,16 +12,16 @@ Writes tests/fixtures/label_tools/returned/argilla/: `choices` and `spans`, nest
 import json
 import uuid
 
-from common import WORDS, arguments, install, returned, run_inside, sent_rows, span
+from common import WORDS, arguments, install, returned, run_inside, sent, sent_rows, span
 
 ANN, BOB = (uuid.uuid5(uuid.NAMESPACE_DNS, name) for name in ("ann.example.com", "bob.example.com"))
 
 
 def load(kind):
-    import argilla as rg
+    from argilla.records._io import JsonIO
 
     rows = sent_rows(kind, "argilla")
-    records = [rg.Record.from_dict(row) for row in rows]
+    records = [record for path in sent(kind, "argilla") for record in JsonIO._records_from_json(path)]
     for row, record in zip(rows, records):
         model = record.api_model()
         assert model.external_id == row["id"] == row["metadata"]["tamis_id"], (model, row)

@@ -60,8 +60,7 @@ impl<'a> Task<'a> {
         };
         let is_draft = !annotation.contains_key("completed_by");
         let mut answer = Answer {
-            annotator: annotator(annotation.get(if is_draft { "user" } else { "completed_by" }))
-                .or_else(|| text(annotation.get("created_username"))),
+            annotator: if is_draft { drafter(annotation) } else { annotator(annotation.get("completed_by")) },
             status: match annotation.get("was_cancelled") {
                 _ if is_draft => Status::Draft,
                 Some(Value::Bool(true)) => Status::Skipped,
@@ -124,6 +123,13 @@ fn annotator(value: Option<&Value>) -> Option<String> {
         Value::Object(user) => text(user.get("email")).or_else(|| text(user.get("id"))),
         value => text(Some(value)),
     }
+}
+
+/// Drafts name people by their address, but have the number that annotations name them by in `name, number`.
+fn drafter(draft: &Map<String, Value>) -> Option<String> {
+    let number = draft.get("created_username").and_then(Value::as_str).and_then(|name| name.rsplit_once(", "));
+    let number = number.map(|(_, number)| number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    number.map(str::to_owned).or_else(|| annotator(draft.get("user")))
 }
 
 fn add_times(answer: &mut Answer, annotation: &Map<String, Value>) {
