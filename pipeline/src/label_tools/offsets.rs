@@ -60,6 +60,8 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn found(unit: Unit, text: &str, start: u64, end: u64) -> Option<&str> {
@@ -82,6 +84,21 @@ mod tests {
             (Unit::Utf16, "", 0, 0, ""),
         ] {
             assert_eq!(found(unit, text, start, end), Some(word), "{unit:?} {start}..{end} of {text:?}");
+        }
+    }
+
+    proptest! {
+        /// Counted by the standard library instead.
+        #[test]
+        fn every_stretch_of_a_text_is_found(text in "(\\PC|[a-z💩👨🏻\u{200d}é\n]){0,12}", a in 0usize..13, b in 0usize..13) {
+            let bounds: Vec<usize> = text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect();
+            let (a, b) = (bounds[a.min(bounds.len() - 1)], bounds[b.min(bounds.len() - 1)]);
+            let (start, end) = (a.min(b), a.max(b));
+            let utf16 = |end: usize| text[..end].encode_utf16().count() as u64;
+            let code_points = |end: usize| text[..end].chars().count() as u64;
+            prop_assert_eq!(found(Unit::Utf16, &text, utf16(start), utf16(end)), Some(&text[start..end]));
+            prop_assert_eq!(found(Unit::CodePoints, &text, code_points(start), code_points(end)), Some(&text[start..end]));
+            prop_assert_eq!(found(Unit::Bytes, &text, start as u64, end as u64), Some(&text[start..end]));
         }
     }
 

@@ -3,24 +3,27 @@
 use serde_json::{Map, Value, json};
 
 use super::chunks::{self, Framing};
-use super::tasks::{Task, Tasks};
+use super::tasks::{Suggestion, Task, Tasks};
 use super::{ExportFile, ExportSettings};
 use crate::label_tools::TEXT_KEY;
 
 pub(super) fn files(tasks: &Tasks<'_>, settings: &ExportSettings) -> Vec<ExportFile> {
-    let records: Vec<String> = tasks.iter().map(|task| record(&task, settings).to_string()).collect();
+    let several = tasks.have_several_labels();
+    let records: Vec<String> = tasks.iter().map(|task| record(&task, several, settings).to_string()).collect();
     chunks::files(&records, Framing::List, settings)
 }
 
-fn record(task: &Task<'_>, settings: &ExportSettings) -> Value {
+/// A question for several labels takes lists, of scores too; one for a single label takes neither.
+fn record(task: &Task<'_>, several: bool, settings: &ExportSettings) -> Value {
     let mut suggestions = Map::new();
-    if let Some(suggestion) = &task.suggestion {
-        // A question for several labels takes a list, one for a single label takes that.
-        let value = match suggestion.labels.as_slice() {
-            [label] => json!(label),
-            labels => json!(labels),
+    if let Some(Suggestion { labels, confidence }) = &task.suggestion {
+        let (value, score) = match (several, labels.as_slice()) {
+            (false, [label]) => (json!(label), json!(confidence)),
+            // The confidence is that of one label.
+            (_, [label]) => (json!([label]), confidence.map_or(Value::Null, |confidence| json!([confidence]))),
+            (_, labels) => (json!(labels), Value::Null),
         };
-        let suggestion = json!({"value": value, "score": suggestion.confidence, "agent": settings.model_version});
+        let suggestion = json!({"value": value, "score": score, "agent": settings.model_version});
         suggestions.insert(settings.question.clone(), suggestion);
     }
     json!({

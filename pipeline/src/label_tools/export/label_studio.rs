@@ -19,18 +19,11 @@ const RESERVED: [&str; 9] =
 
 pub(super) fn files(batch: &RecordBatch, tasks: &Tasks<'_>, settings: &ExportSettings) -> Result<Vec<ExportFile>> {
     let inputs = rows::objects(batch)?;
-    let mut several = false;
-    let json: Vec<String> = tasks
-        .iter()
-        .zip(inputs)
-        .map(|(task, input)| {
-            several |= task.suggestion.as_ref().is_some_and(|suggestion| 1 < suggestion.labels.len());
-            self::task(task, input, settings).to_string()
-        })
-        .collect();
+    let json: Vec<String> =
+        tasks.iter().zip(inputs).map(|(task, input)| self::task(task, input, settings).to_string()).collect();
     let mut files = chunks::files(&json, Framing::List, settings);
     if !settings.classes.is_empty() {
-        let bytes = config(settings, several).into_bytes();
+        let bytes = config(settings, tasks.have_several_labels()).into_bytes();
         files.push(ExportFile { name: CONFIG_NAME.into(), bytes });
     }
     Ok(files)

@@ -67,6 +67,11 @@ impl<'a> Tasks<'a> {
         (0..self.len()).map(|row| self.task(row))
     }
 
+    /// Whether a row may have several labels, as far as suggestions show it.
+    pub(super) fn have_several_labels(&self) -> bool {
+        (0..self.len()).any(|row| self.suggestion(row).is_some_and(|suggestion| 1 < suggestion.labels.len()))
+    }
+
     fn task(&self, row: usize) -> Task<'_> {
         let id = self.ids.as_string::<i32>().value(row);
         let suggestion = self.suggestion(row);

@@ -16,7 +16,7 @@ pub(super) fn tool(record: &Record, format: Format, is_archived: bool) -> LabelT
         || has(&["_server_id"])
     {
         LabelTool::Argilla
-    } else if has(&["_task_hash"]) || has(&["answer", "text"]) {
+    } else if has(&["_task_hash"]) || (has(&["text"]) && is_prodigy_answer(record)) {
         LabelTool::Prodigy
     } else if is_archived || has(&["Comments"]) || has(&["id", "entities"]) || has_doccano_spans(record) {
         LabelTool::Doccano
@@ -27,6 +27,11 @@ pub(super) fn tool(record: &Record, format: Format, is_archived: bool) -> LabelT
             Format::Parquet => LabelTool::Parquet,
         }
     }
+}
+
+fn is_prodigy_answer(record: &Record) -> bool {
+    let answer = record.get("answer").and_then(Value::as_str);
+    answer.is_some_and(|answer| matches!(answer, "accept" | "reject" | "ignore"))
 }
 
 /// `[[0, 2, "ORG"], ...]`

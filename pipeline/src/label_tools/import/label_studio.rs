@@ -35,7 +35,7 @@ impl<'a> Task<'a> {
         let mut answer = answer_of(data);
         if let Some(answer) = &mut answer {
             answer.task_id = text(task.get("id"));
-            suggest(answer, task);
+            suggest(answer, task.get("predictions").and_then(|predictions| predictions.get(0)));
         }
         Self { settings, answer, content: data.get(&settings.text_key).and_then(Value::as_str) }
     }
@@ -70,6 +70,8 @@ impl<'a> Task<'a> {
             annotation_id: text(annotation.get("id")).map(|id| if is_draft { format!("draft-{id}") } else { id }),
             ..task.clone()
         };
+        // The one that was shown, whoever made it.
+        suggest(&mut answer, annotation.get("prediction"));
         add_times(&mut answer, annotation);
         if answer.status != Status::Skipped {
             let results = annotation.get("result").and_then(Value::as_array).ok_or("an annotation without `result`")?;
@@ -105,9 +107,9 @@ impl<'a> Task<'a> {
     }
 }
 
-/// What the first prediction says, where there is one.
-fn suggest(answer: &mut Answer, task: &Map<String, Value>) {
-    let Some(prediction) = task.get("predictions").and_then(|predictions| predictions.get(0)) else { return };
+/// What a prediction says, where it is one: exports may have its number only.
+fn suggest(answer: &mut Answer, prediction: Option<&Value>) {
+    let Some(prediction) = prediction else { return };
     let results = prediction.get("result").and_then(Value::as_array);
     let choices = results.into_iter().flatten().find_map(|result| labels(result.get("value")?.get("choices")?));
     if let Some(choices) = choices {

@@ -6,8 +6,8 @@ use tamis_schemas::columns;
 use super::ImportSettings;
 use super::found::Found;
 use super::records::Record;
-use super::value::{answer_of, labels, number, span, text, time};
-use crate::label_tools::answer::{Answer, Status};
+use super::value::{answer_of, bounds, labels, number, span, text, time};
+use crate::label_tools::answer::{Answer, Span, Status};
 use crate::label_tools::offsets::Unit;
 
 /// Where the id is if not where it should be.
@@ -48,13 +48,25 @@ pub(super) fn read(record: &Record, settings: &ImportSettings, found: &mut Found
             Some(given) => Some(labels(given).ok_or_else(|| format!("no label and no list of them: {given}"))?),
         };
         if let Some(Value::Array(items)) = &spans {
-            // They are ours: bytes already. The text, where it is there, says whether they can be.
             let content = record.get(&settings.text_key).and_then(Value::as_str);
-            answer.spans = Some(items.iter().map(|item| span(item, content, Unit::Bytes)).collect::<Result<_, _>>()?);
+            answer.spans = Some(items.iter().map(|item| byte_span(item, content)).collect::<Result<_, _>>()?);
         }
     }
     found.add(answer);
     Ok(())
+}
+
+/// A span that is in bytes already: the text, where it is there, says whether it can be.
+fn byte_span(item: &Value, content: Option<&str>) -> Result<Span, String> {
+    if content.is_some() {
+        return span(item, content, Unit::Bytes);
+    }
+    let label = text(item.get("label")).ok_or_else(|| format!("a span without a label: {item}"))?;
+    let (start, end) = bounds(item, "start", "end")?;
+    if end < start {
+        return Err(format!("the span {start}..{end} of `{label}` ends before it begins"));
+    }
+    Ok(Span { start: start as i64, end: end as i64, label })
 }
 
 /// What our own keys say of the row with this id.

@@ -94,7 +94,7 @@ fn several_labels_are_told_from_one_with_a_semicolon_in_its_name() {
     assert_eq!(json!(values(LabelTool::Doccano, "/label")), json!([["a", "b"], ["x;y"], ["a"], [], ["a;z"]]));
     assert_eq!(
         json!(values(LabelTool::Argilla, "/suggestions/label/value")),
-        json!([["a", "b"], "x;y", "a", null, "a;z"])
+        json!([["a", "b"], ["x;y"], ["a"], null, ["a;z"]])
     );
     // Only options can be chosen.
     assert_eq!(json!(values(LabelTool::Prodigy, "/accept")), json!([["a", "b"], ["x;y"], ["a"], null, null]));

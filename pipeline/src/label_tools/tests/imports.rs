@@ -96,6 +96,14 @@ fn label_studio_tells_of_each_annotator_and_of_what_was_skipped() {
         r#"{"id": 1, "completed_by": 3, "result": [], "task": {"id": 5, "data": {"tamis_id": "a", "text": "t"}}}"#,
         &["a | 3 | [] | - | submitted"],
     );
+    // The prediction that the annotator was shown.
+    let shown = r#"{"id": 1, "completed_by": 3, "result": [], "prediction": {"model_version": "m", "score": 0.25,
+        "result": [{"type": "choices", "value": {"choices": ["x"]}}]}}"#;
+    let shown = read("export", &task("t", shown), &ImportSettings::default()).labels;
+    assert_eq!(
+        ["suggestion", "suggestion_score", "model_version"].map(|name| cell(&shown, name, 0)),
+        ["x", "0.25", "m"]
+    );
     // Drafts, or only the ids of some.
     let drafts = r#"[{"id": 5, "data": {"tamis_id": "a"}, "annotations": [], "drafts": [4, {"id": 4, "user": "ann",
         "result": [{"from_name": "c", "type": "choices", "value": {"choices": ["x"]}}]}]}]"#;
@@ -294,16 +302,21 @@ fn plain_rows() {
            {"id": "b", "label": ["x"], "status": "draft"}
            {"id": "c", "label": null, "status": "skipped"}
            {"id": "d", "label": null}
+           {"id": "f", "spans": [{"start": 5, "end": 6, "label": "X"}]}
            {"id": "e", "text": "💩 b", "spans": [{"start": 5, "end": 6, "label": "X"}]}"#,
         &[
             r#"7 | ann | ["3"] | - | submitted"#,
             r#"b | - | ["x"] | - | draft"#,
             "c | - | - | - | skipped",
+            "f | - | - | [5..6 X] | submitted",
             "e | - | - | [5..6 X] | submitted",
         ],
     );
     let named = ImportSettings { label_column: "topic".into(), id_column: "key".into(), ..ImportSettings::default() };
     check_with("key\ttopic\na\tx\n", &named, &[r#"a | - | ["x"] | - | submitted"#]);
+    check_with("key;topic\na;x,y\n", &named, &[r#"a | - | ["x,y"] | - | submitted"#]);
+    // Whose `answer` is not that of Prodigy.
+    check(r#"{"id": "a", "text": "q", "answer": "42", "label": "x"}"#, &[r#"a | - | ["x"] | - | submitted"#]);
     let error = import("labels.csv", b"id,text\n1,t\n", &ImportSettings::default()).unwrap_err();
     assert_eq!(error.to_string(), "no row has the label column `label`");
 }
