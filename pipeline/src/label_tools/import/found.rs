@@ -28,7 +28,8 @@ impl Found {
 
     /// A row of the file, or of one of several.
     pub(super) fn reject(&mut self, row: u64, file: Option<&str>, reason: &str) {
-        self.rejected.push((row, file.iter().map(|file| format!("{file}: ")).collect::<String>() + reason));
+        let place = file.map(|file| format!("{file}: ")).unwrap_or_default();
+        self.rejected.push((row, place + reason));
     }
 
     pub(super) fn miss(&mut self) {

@@ -125,7 +125,7 @@ impl File<'_> {
 
     fn visit_csv(self, bytes: &[u8], visit: Visit<'_>) -> Result<()> {
         let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let count = |delimiter: &u8| header.iter().filter(|byte| *byte == delimiter).count();
+        let count = |delimiter: &u8| memchr::memchr_iter(*delimiter, header).count();
         // Of equally frequent ones the last.
         let delimiter = [b';', b'\t', b','].into_iter().max_by_key(count).unwrap_or(b',');
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);

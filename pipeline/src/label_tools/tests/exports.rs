@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::support::{CLASSES, ROWS, batch, fixtures, settings};
 use crate::label_tools::{ExportFile, ImportSettings, LabelTool, export, import};
 
-/// The files that were loaded into the tools (tests/label_tools) are those that are written today.
+/// The files that were loaded into the tools (`tests/label_tools`) are those that are written today.
 ///
 /// With `TAMIS_WRITE_FIXTURES` set they are written; load them into the tools again after that.
 #[test]
@@ -20,7 +20,9 @@ fn files_are_those_that_the_tools_were_given() {
             let files = export(&batch(is_choice), &settings(tool, is_choice)).unwrap();
             if std::env::var_os("TAMIS_WRITE_FIXTURES").is_some() {
                 fs::create_dir_all(&folder).unwrap();
-                files.iter().for_each(|file| fs::write(folder.join(&file.name), &file.bytes).unwrap());
+                for file in &files {
+                    fs::write(folder.join(&file.name), &file.bytes).unwrap();
+                }
             }
             assert_eq!(files.len(), fs::read_dir(&folder).unwrap().count(), "{}", folder.display());
             for file in &files {

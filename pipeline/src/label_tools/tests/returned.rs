@@ -1,4 +1,4 @@
-//! What the real tools gave back (tests/label_tools, tests/fixtures/label_tools/PROVENANCE.md).
+//! What the real tools gave back (`tests/label_tools`, `tests/fixtures/label_tools/PROVENANCE.md`).
 
 use std::fs;
 
@@ -56,7 +56,9 @@ fn check(name: &str, imported: &Imported, mut expect: Vec<String>) {
         parts.join(" | ")
     };
     let mut found: Vec<String> = lines(&imported.labels).iter().map(|line| sorted(line)).collect();
-    expect.iter_mut().for_each(|line| *line = sorted(line));
+    for line in &mut expect {
+        *line = sorted(line);
+    }
     found.sort_unstable();
     expect.sort_unstable();
     assert_eq!(found, expect, "{name}");
@@ -91,7 +93,7 @@ fn label_studio() {
 #[test]
 fn argilla() {
     let (ann, bob) = ("825f53d1-60da-5ab4-95da-2b95b2dea4b5", "42e62c2b-917a-5703-a63a-4636dfee9728");
-    let submitted = vec![
+    let submitted = [
         answer(0, ann, Some(0), "submitted"),
         answer(1, ann, Some(1), "submitted"),
         answer(1, bob, Some(2), "submitted"),

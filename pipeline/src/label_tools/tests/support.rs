@@ -29,6 +29,7 @@ pub(super) fn batch(with_suggestions: bool) -> RecordBatch {
     let texts = |of: fn(&(&'static str, &'static str)) -> &'static str| -> ArrayRef {
         Arc::new(ROWS.iter().map(|row| Some(of(row))).collect::<StringArray>())
     };
+    let scores = (0..n).map(|row| (row != 4).then(|| 1.0 - f64::from(row) / 10.0));
     let mut columns: Vec<(&str, ArrayRef)> = vec![
         ("id", Arc::new(Int64Array::from_iter_values((0..i64::from(n)).map(|row| 1000 + row)))),
         ("body", texts(|row| row.1)),
@@ -36,10 +37,7 @@ pub(super) fn batch(with_suggestions: bool) -> RecordBatch {
         ("label", Arc::new(StringArray::from(vec!["not for annotators"; ROWS.len()]))),
         ("tamis_id", texts(|row| row.0)),
         ("tamis_rank", Arc::new(Int32Array::from_iter_values(1..=n))),
-        (
-            "tamis_score",
-            Arc::new(Float64Array::from_iter((0..n).map(|row| (row != 4).then(|| 1.0 - f64::from(row) / 10.0)))),
-        ),
+        ("tamis_score", Arc::new(scores.collect::<Float64Array>())),
         ("tamis_reason", Arc::new(StringArray::from(vec!["margin 0.03 between `a` and `b`"; ROWS.len()]))),
     ];
     if with_suggestions {
