@@ -55,7 +55,7 @@ def label_choices():
     sport, views, cafe = [record.suggestions["label"].value for record in records[:3]]
     records[0] = answer(records[0], ANN, sport)
     records[1] = answer(answer(records[1], ANN, views), BOB, cafe)
-    records[2] = answer(records[2], BOB, sport)
+    records[2] = answer(records[2], BOB, [cafe, sport])
     records[3] = answer(records[3], ANN, None, "discarded")
     records[5] = answer(records[5], ANN, views, "draft")
     export("choices", records)

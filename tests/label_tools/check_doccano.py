@@ -122,10 +122,10 @@ def label_choices(ann, bob, together):
     def categories(example):
         return f"{path}/examples/{example}/categories"
 
-    def replace(person, example, label):
+    def replace(person, example, *labels):
         for given in person.json("get", categories(example)):
             person.call("delete", f"{categories(example)}/{given['id']}")
-        if label is not None:
+        for label in labels:
             person.json("post", categories(example), {"label": types[label]})
 
     def approve(person, example):
@@ -136,9 +136,9 @@ def label_choices(ann, bob, together):
     if not together:
         replace(bob, examples[1], cafe)
         approve(bob, examples[1])
-    replace(bob, examples[2], sport)
+    replace(bob, examples[2], cafe, sport)
     approve(bob, examples[2])
-    replace(ann, examples[4], None)
+    replace(ann, examples[4])
     approve(ann, examples[4])
     # Changed, but not approved.
     replace(ann, examples[5], sport)

@@ -110,8 +110,8 @@ def load(session, kind, config):
     return project, [by_id[row["data"]["tamis_id"]]["id"] for row in rows]
 
 
-def choice(label):
-    return [{"id": "c", "from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [label]}}]
+def choice(*labels):
+    return [{"id": "c", "from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": labels}}]
 
 
 def annotate(session, task, result, **more):
@@ -134,7 +134,7 @@ def label_choices(ann, bob, config):
     annotate(bob, tasks[1], choice(cafe))
     first = annotate(bob, tasks[2], choice(cafe))
     # bob thinks again.
-    bob.call("PATCH", f"/api/annotations/{first['id']}/", {"result": choice(sport)})
+    bob.call("PATCH", f"/api/annotations/{first['id']}/", {"result": choice(cafe, sport)})
     annotate(ann, tasks[3], [], was_cancelled=True)
     annotate(ann, tasks[4], [])
     ann.call("POST", f"/api/tasks/{tasks[5]}/drafts", {"result": choice(views), "lead_time": 1.5})

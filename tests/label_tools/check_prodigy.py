@@ -46,12 +46,12 @@ def label_choices():
     rows = checked(sent_rows("choices", "prodigy"))
     sport, views, cafe = [option["id"] for option in rows[0]["options"]]
     assert all(set(row.get("accept", [])) <= {sport, views, cafe} for row in rows)
-    style = {"config": {"choice_style": "single"}}
+    style = {"config": {"choice_style": "multiple"}}
     export("choices.jsonl", [
         answered(rows[0], "ann", "accept", "choice", **style),
         answered(rows[1], "ann", "accept", "choice", **style),
         answered(rows[1], "bob", "accept", "choice", accept=[cafe], **style),
-        answered(rows[2], "bob", "accept", "choice", accept=[sport], **style),
+        answered(rows[2], "bob", "accept", "choice", accept=[cafe, sport], **style),
         answered(rows[3], "ann", "ignore", "choice", **style),
         answered(rows[4], "ann", "accept", "choice", accept=[], **style),
         answered(rows[5], "ann", "reject", "choice", **style),

@@ -25,6 +25,11 @@ fn answer(row: usize, annotator: &str, class: Option<usize>, status: &str) -> St
     format!("{} | {annotator} | {labels} | - | {status}", ROWS[row].0)
 }
 
+/// The row that has several labels.
+fn several(annotator: &str) -> String {
+    format!("{} | {annotator} | {:?} | - | submitted", ROWS[2].0, [CLASSES[2], CLASSES[0]])
+}
+
 /// Spans of the rows, found by their words.
 fn spans(annotator: &str) -> Vec<String> {
     let words: [&[(&str, &str)]; 4] = [
@@ -70,7 +75,7 @@ fn label_studio() {
         answer(0, "1", Some(0), "submitted"),
         answer(1, "1", Some(1), "submitted"),
         answer(1, "2", Some(2), "submitted"),
-        answer(2, "2", Some(0), "submitted"),
+        several("2"),
         answer(4, "1", None, "submitted"),
     ];
     let others = [answer(3, "1", None, "skipped"), answer(5, "1", Some(1), "draft")];
@@ -97,7 +102,7 @@ fn argilla() {
         answer(0, ann, Some(0), "submitted"),
         answer(1, ann, Some(1), "submitted"),
         answer(1, bob, Some(2), "submitted"),
-        answer(2, bob, Some(0), "submitted"),
+        several(bob),
     ];
     let others = [answer(3, ann, None, "discarded"), answer(5, ann, Some(1), "draft")];
     check("flattened", &returned("argilla/choices_flat.json"), [&submitted[..], &others].concat());
@@ -119,7 +124,7 @@ fn doccano() {
         answer(0, "ann", Some(0), "submitted"),
         answer(1, "ann", Some(1), "submitted"),
         answer(1, "bob", Some(2), "submitted"),
-        answer(2, "bob", Some(0), "submitted"),
+        several("bob"),
         answer(4, "ann", None, "submitted"),
     ];
     check("approved", &returned_with("doccano/choices.zip", &approved), individual.clone());
@@ -133,13 +138,13 @@ fn doccano() {
         answer(6, "ann", Some(2), "draft"),
         answer(7, "ann", Some(0), "draft"),
         answer(1, "bob", Some(2), "submitted"),
-        answer(2, "bob", Some(0), "submitted"),
+        several("bob"),
     ];
     check("unapproved", &returned("doccano/choices_unapproved.zip"), unapproved);
     let together = vec![
         answer(0, "-", Some(0), "submitted"),
         answer(1, "-", Some(1), "submitted"),
-        answer(2, "-", Some(0), "submitted"),
+        several("-"),
         answer(4, "-", None, "submitted"),
     ];
     check("together", &returned_with("doccano/choices_all.zip", &approved), together);
@@ -156,7 +161,7 @@ fn prodigy() {
         answer(0, ann, Some(0), "submitted"),
         answer(1, ann, Some(1), "submitted"),
         answer(1, bob, Some(2), "submitted"),
-        answer(2, bob, Some(0), "submitted"),
+        several(bob),
         answer(3, ann, None, "skipped"),
         answer(4, ann, None, "submitted"),
         answer(5, ann, None, "discarded"),
