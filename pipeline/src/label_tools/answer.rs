@@ -76,15 +76,17 @@ impl Answer {
     }
 }
 
-/// Answers, each once: of those that a tool names alike, the one that was changed last.
+/// Answers, each once: of those that a tool names alike, the one that was changed last. Where it names none, all are kept.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    by_name: IndexMap<(Option<String>, Option<String>, String), Answer>,
+    /// By task, annotation and row; those without a name are counted instead.
+    by_name: IndexMap<(Option<String>, Result<String, usize>, String), Answer>,
 }
 
 impl Answers {
     pub(super) fn add(&mut self, answer: Answer) {
-        let name = (answer.task_id.clone(), answer.annotation_id.clone(), answer.tamis_id.clone());
+        let annotation = answer.annotation_id.clone().ok_or(self.by_name.len());
+        let name = (answer.task_id.clone(), annotation, answer.tamis_id.clone());
         match self.by_name.entry(name) {
             Entry::Vacant(entry) => {
                 entry.insert(answer);

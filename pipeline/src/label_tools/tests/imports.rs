@@ -312,6 +312,16 @@ fn plain_rows() {
             "e | - | - | [5..6 X] | submitted",
         ],
     );
+    // Of one annotator the last answer counts; votes without a name are all kept.
+    check(
+        "id,label,annotator\na,x,ann\na,y,ann\nb,x,\nb,y,\nb,y,\n",
+        &[
+            r#"a | ann | ["y"] | - | submitted"#,
+            r#"b | - | ["x"] | - | submitted"#,
+            r#"b | - | ["y"] | - | submitted"#,
+            r#"b | - | ["y"] | - | submitted"#,
+        ],
+    );
     let named = ImportSettings { label_column: "topic".into(), id_column: "key".into(), ..ImportSettings::default() };
     check_with("key\ttopic\na\tx\n", &named, &[r#"a | - | ["x"] | - | submitted"#]);
     check_with("key;topic\na;x,y\n", &named, &[r#"a | - | ["x,y"] | - | submitted"#]);
