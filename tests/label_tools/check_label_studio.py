@@ -156,7 +156,7 @@ def label_spans(ann):
 
 def main():
     python = install(arguments(__doc__).tool_folder, "label-studio==1.23.2")
-    config = (FIXTURES / "sent" / "choices" / "label-studio" / "label-config.xml").read_text(encoding="utf-8")
+    config = (FIXTURES / "sent" / "choices" / "label-studio" / "r003-label-config.xml").read_text(encoding="utf-8")
     with server(python) as base:
         ann = Session(base).enter("/user/login/", ANN)
         bob = Session(base).enter("/user/signup/", BOB)

@@ -37,7 +37,7 @@ def run_inside(python):
 
 def sent(kind, tool):
     """The files that tamis wrote, in order; not the labelling config."""
-    return sorted((FIXTURES / "sent" / kind / tool).glob("r003-*"))
+    return sorted((FIXTURES / "sent" / kind / tool).glob("r003-*.json*"))
 
 
 def sent_rows(kind, tool):

@@ -76,11 +76,13 @@ impl Answer {
     }
 }
 
+/// Task, annotation and row; annotations without a name are counted instead.
+type Name = (Option<String>, Result<String, usize>, String);
+
 /// Answers, each once: of those that a tool names alike, the one that was changed last. Where it names none, all are kept.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// By task, annotation and row; those without a name are counted instead.
-    by_name: IndexMap<(Option<String>, Result<String, usize>, String), Answer>,
+    by_name: IndexMap<Name, Answer>,
 }
 
 impl Answers {

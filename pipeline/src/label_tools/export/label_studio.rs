@@ -11,8 +11,6 @@ use super::{ExportFile, ExportSettings, rows};
 use crate::Result;
 use crate::label_tools::TEXT_KEY;
 
-/// Name of the labelling config among the files.
-const CONFIG_NAME: &str = "label-config.xml";
 /// Keys that Label Studio's exports without nesting add to those of a task.
 const RESERVED: [&str; 9] =
     [TEXT_KEY, "id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "sentiment", "agreement"];
@@ -24,7 +22,7 @@ pub(super) fn files(batch: &RecordBatch, tasks: &Tasks<'_>, settings: &ExportSet
     let mut files = chunks::files(&json, Framing::List, settings);
     if !settings.classes.is_empty() {
         let bytes = config(settings, tasks.have_several_labels()).into_bytes();
-        files.push(ExportFile { name: CONFIG_NAME.into(), bytes });
+        files.push(ExportFile { name: format!("{}-label-config.xml", settings.batch_name()), bytes });
     }
     Ok(files)
 }

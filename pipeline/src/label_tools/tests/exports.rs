@@ -68,7 +68,7 @@ fn a_task_of_label_studio_has_all_that_it_should() {
 fn the_config_of_label_studio_names_the_classes() {
     let files = export(&batch(true), &settings(LabelTool::LabelStudio, true)).unwrap();
     let [_, ExportFile { name, bytes }] = files.as_slice() else { panic!("{files:?}") };
-    assert_eq!(name, "label-config.xml");
+    assert_eq!(name, "r003-label-config.xml");
     assert!(String::from_utf8_lossy(bytes).contains("<Choice value=\"news &amp; &quot;views&quot;\"/>"));
 }
 
