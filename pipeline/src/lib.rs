@@ -2,7 +2,7 @@
 //! left, selects the next labelling batch, writes compressed Parquet.
 //!
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
-//! [`quality`], [`select`] (what is decided about them), [`sink`] (rows go out), [`dataset`] (runs that are added to one
+//! [`quality`], [`select`] (what is decided about them), [`label_tools`] (batches to people who label, and back), [`sink`] (rows go out), [`dataset`] (runs that are added to one
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
 //! would do), [`simulate`] (whether choosing what to label pays), [`finished`] and [`inspect`] (what a run did, looked at
 //! afterwards), [`upkeep`] (fewer files, and none whose time is over).
@@ -20,6 +20,7 @@ mod error;
 pub mod finished;
 pub mod inspect;
 mod kmeans;
+pub mod label_tools;
 pub mod place;
 pub mod progress;
 pub mod quality;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::columns;
 use crate::config::EmbeddingType;
@@ -64,4 +64,44 @@ pub fn embeddings_schema(item: EmbeddingType, dimensions: usize) -> SchemaRef {
     };
     let list = DataType::FixedSizeList(Arc::new(Field::new_list_field(item, false)), dimensions as i32);
     Arc::new(Schema::new(vec![Field::new(columns::ID, DataType::Utf8, false), Field::new("embedding", list, false)]))
+}
+
+/// One row per answer that somebody gave about a row in a label tool.
+///
+/// `labels` is null where no label was asked for or given, `[]` where the answer is that there is none; a single choice is
+/// one item, a number its text. `spans` are null where none were asked for, `start` and `end` are bytes of the text. `status`
+/// is `submitted`, `draft`, `discarded` (the row is no good) or `skipped` (no answer); only `submitted` is one to learn from.
+/// `tool_task_id` and `tool_annotation_id` name the answer in its tool: the same three again are the same answer, edited.
+/// `suggestion` and `suggestion_score` are what `model_version` had proposed.
+pub fn labels_schema() -> SchemaRef {
+    let created_at = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new(columns::ID, DataType::Utf8, false),
+        Field::new("round", DataType::Int32, true),
+        Field::new("annotator", DataType::Utf8, true),
+        Field::new("labels", DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, false))), true),
+        Field::new(
+            "spans",
+            DataType::List(Arc::new(Field::new_list_field(DataType::Struct(span_fields()), false))),
+            true,
+        ),
+        Field::new("status", DataType::Utf8, false),
+        Field::new("created_at", created_at, true),
+        Field::new("lead_time_s", DataType::Float64, true),
+        Field::new("tool", DataType::Utf8, false),
+        Field::new("tool_task_id", DataType::Utf8, true),
+        Field::new("tool_annotation_id", DataType::Utf8, true),
+        Field::new("model_version", DataType::Utf8, true),
+        Field::new("suggestion", DataType::Utf8, true),
+        Field::new("suggestion_score", DataType::Float64, true),
+    ]))
+}
+
+/// Fields of an item of `spans` in [`labels_schema`].
+pub fn span_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("start", DataType::Int64, false),
+        Field::new("end", DataType::Int64, false),
+        Field::new("label", DataType::Utf8, false),
+    ])
 }

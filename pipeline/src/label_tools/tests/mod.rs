@@ -1,0 +1,4 @@
+mod exports;
+mod imports;
+mod returned;
+mod support;
