@@ -24,6 +24,7 @@ mod plan;
 mod quality;
 mod rejects;
 mod restore;
+mod round;
 mod route;
 mod select;
 mod selected;
@@ -48,6 +49,7 @@ pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
 pub(crate) use restore::completed;
 pub use restore::{Restoration, RestoreSettings, Restored, restore};
+pub(crate) use round::{ChosenRound, choose_round};
 pub use selected::Selectors;
 pub use tune::draw_sample;
 
