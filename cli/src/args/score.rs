@@ -158,11 +158,11 @@ fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
     one_of(&["f32", "bf16"])
 }
 
-fn strategy() -> impl TypedValueParser<Value = Strategy> {
+pub(super) fn strategy() -> impl TypedValueParser<Value = Strategy> {
     one_of(&["auto", "random", "least-confidence", "margin", "entropy", "typiclust"])
 }
 
-fn head() -> impl TypedValueParser<Value = Head> {
+pub(super) fn head() -> impl TypedValueParser<Value = Head> {
     one_of(&["linear", "mlp"])
 }
 
