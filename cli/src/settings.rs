@@ -9,6 +9,7 @@ use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
+use tamis_schemas::active::{LEDGER_VERSION, LoopSettings};
 use tamis_schemas::config::{
     Config, DecontaminateConfig, DeduplicateConfig, EmbedConfig, GrainConfig, GuardsConfig, IndexConfig, InputConfig,
     OutputConfig, RepetitionConfig, ScoreConfig, SelectConfig, SemanticConfig, Table,
@@ -16,8 +17,8 @@ use tamis_schemas::config::{
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{
-    Convert, Data, Dedup, Distill, Embed, Global, Guards, HeldOut, Ignoring, Learning, Overwrite, Reach, Reading,
-    Score, Select, Tune,
+    ActiveInit, Convert, Data, Dedup, Distill, Embed, Global, Guards, HeldOut, Ignoring, Learning, Overwrite, Reach,
+    Reading, Score, Select, Tune,
 };
 use crate::schedule::Schedule;
 use crate::{log, machine, signals};
@@ -159,6 +160,24 @@ pub(crate) fn distill(args: &Distill) -> anyhow::Result<Config> {
     };
     let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(args.output.clone()) };
     Ok(Config { score: Some(score), ..Config::new(input(args.inputs.clone(), &args.reading), output) })
+}
+
+/// The settings of a labelling loop.
+pub(crate) fn labelling_loop(args: &ActiveInit) -> LoopSettings {
+    LoopSettings {
+        ledger_version: LEDGER_VERSION,
+        pool: input(args.inputs.clone(), &args.reading),
+        scorer: args.scorer.clone(),
+        head: args.head,
+        strategy: args.strategy,
+        budget: args.budget,
+        random_ratio: args.random_ratio,
+        threshold: args.threshold,
+        classes: args.classes.clone(),
+        max_labels: args.max_labels,
+        stop_set_rows: args.stop_set_rows,
+        seed: args.seed,
+    }
 }
 
 fn learning(args: &Learning) -> ScoreConfig {

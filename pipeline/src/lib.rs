@@ -4,11 +4,12 @@
 //! Read in this order: [`stage`] (what a stage is), [`source`] (rows come in), [`decontaminate`], [`dedup`], [`score`],
 //! [`quality`], [`select`] (what is decided about them), [`label_tools`] (batches to people who label, and back), [`sink`] (rows go out), [`dataset`] (runs that are added to one
 //! output), [`run`] (who calls whom), [`tune`] (what other settings
-//! would do), [`simulate`] (whether choosing what to label pays), [`finished`] and [`inspect`] (what a run did, looked at
+//! would do), [`simulate`] (whether choosing what to label pays), [`active`] (rounds of labelling), [`finished`] and [`inspect`] (what a run did, looked at
 //! afterwards), [`upkeep`] (fewer files, and none whose time is over).
 //! This crate never prints, never reads the environment or the wall
 //! clock, and never exits.
 
+pub mod active;
 mod batch_sort;
 mod bloom;
 pub mod budget;

@@ -56,6 +56,16 @@ pub fn spans_schema() -> SchemaRef {
     ]))
 }
 
+/// One row per row of a labelling loop's stop set: what was predicted for it in a round. `label` and `entropy` are null while the
+/// scorer has learned nothing.
+pub fn stop_set_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(columns::ID, DataType::Utf8, false),
+        Field::new("label", DataType::Utf8, true),
+        Field::new("entropy", DataType::Float32, true),
+    ]))
+}
+
 /// One row per kept row: the embedding of its text, `dimensions` components of the type `item`, of length 1.
 pub fn embeddings_schema(item: EmbeddingType, dimensions: usize) -> SchemaRef {
     let item = match item {

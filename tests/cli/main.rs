@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod active;
 mod append;
 mod archive;
 mod azure;

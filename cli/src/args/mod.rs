@@ -1,5 +1,6 @@
 //! What the user typed.
 
+mod active;
 mod dedup;
 mod finished;
 mod index;
@@ -19,6 +20,7 @@ use tamis_schemas::config::{InputFormat, TextDocuments};
 use tamis_schemas::size::ByteSize;
 use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
 
+pub(crate) use active::{ActiveCommand, ActiveExport, ActiveImport, ActiveInit, ActiveLedger, ActiveSelect};
 pub(crate) use dedup::{Dedup, Guards, HeldOut, Ignoring, Tune};
 pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, RestoreTier, Thaw, When};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
@@ -123,6 +125,9 @@ pub(crate) enum Command {
     Select(Select),
     /// Replay the labelling of rows that have labels: does choosing them pay?
     Simulate(Simulate),
+    /// Label in rounds: choose rows, export them, import labels, know when to stop
+    #[command(subcommand)]
+    Al(ActiveCommand),
     /// Score rows: what a model learned from labels thinks of each, and how sure it is
     Score(Score),
     /// Learn a scorer from judged rows once, and keep it for all others

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+mod active;
 mod completions;
 mod config;
 mod dataset;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Tune(args) => tune::run(args, global),
         Command::Embed(args) => stages("tamis embed", settings::embed(args), &args.data, global),
         Command::Select(args) => stages("tamis select", settings::select(args), &args.data, global),
+        Command::Al(args) => active::run(args, global),
         Command::Score(args) => stages("tamis score", settings::score(args), &args.data, global),
         Command::Simulate(args) => simulate::run(args, global),
         Command::Distill(args) => distill::run(args, global),

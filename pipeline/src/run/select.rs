@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{AsArray, Float32Array, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, max, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::SelectionRecord;
 
 use super::Run;
 use super::fit::Fitted;
+use super::ids::column;
 use super::pass;
-use super::route::{Carried, id_field, reason_field};
+use super::route::{Carried, append, id_field, reason_field};
 use super::survey::Survey;
-use crate::select::{Cost, Quota, SelectSettings, Selection, Strategy};
+use crate::select::{Cost, MarkBatch, Quota, SelectSettings, Selection, SelectionReport, Strategy};
 use crate::sink::Output;
 use crate::source::{Columns, Request};
 use crate::stage::{BarrierStage, MapStage};
@@ -25,11 +26,12 @@ use crate::{Error, Result, RowSet};
 pub(super) struct Chooser<'a> {
     run: Run<'a>,
     selection: Selection,
+    scorer: &'a dyn MapStage,
 }
 
 impl<'a> Chooser<'a> {
     /// `None` if the config selects nothing.
-    pub(super) fn new(run: Run<'a>, survey: &Survey, fitted: &Fitted<'_>) -> Result<Option<Self>> {
+    pub(super) fn new(run: Run<'a>, survey: &Survey, fitted: &'a Fitted<'_>) -> Result<Option<Self>> {
         let Some(select) = &run.config.select else { return Ok(None) };
         let quota = select.stratum_column.clone().map(|column| Quota { column, max_ratio: select.stratum_max_ratio });
         let settings = SelectSettings {
@@ -48,7 +50,7 @@ impl<'a> Chooser<'a> {
             Strategy::Anchor => selection.with_anchors(fitted.anchors(run, survey)?),
             _ => selection,
         };
-        Ok(Some(Self { run, selection }))
+        Ok(Some(Self { run, selection, scorer: &*fitted.scorer }))
     }
 
     pub(super) fn observe(&mut self, scored: &RecordBatch) -> Result<()> {
@@ -57,62 +59,93 @@ impl<'a> Chooser<'a> {
 
     /// Reads the chosen rows again and writes them in the order of their ranks.
     pub(super) fn finish(self, survey: &Survey, output: &mut Output) -> Result<SelectionRecord> {
-        let Self { run, selection } = self;
+        let Self { run, selection, scorer } = self;
         let outcome = selection.finish(run.context)?;
         if run.plan.writes(Table::Batch) {
-            let table = Carried::new(
-                survey.schema.schema(),
-                &[
-                    id_field(),
-                    Field::new(columns::RANK, DataType::Int32, false),
-                    Field::new(columns::SCORE, DataType::Float64, true),
-                    reason_field(),
-                ],
-            );
-            run.begin("writing the batch");
-            let request = Request {
-                columns: Columns::All,
-                text: survey.cuts().then(|| run.plan.text.clone()),
-                id: Some(run.plan.id.clone()),
-                rows: Some(Arc::new(outcome.batch.rows())),
-            };
-            let mut reservation = run.context.budget.reserve("labelling batch");
-            let mut chosen = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
-            let work = |decoded: crate::source::Decoded| {
-                survey
-                    .cut(decoded)?
-                    .batches
-                    .into_iter()
-                    .map(|batch| table.project(&outcome.batch.apply(batch)?))
-                    .collect()
-            };
-            pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches: Vec<RecordBatch>| {
-                for batch in batches {
-                    reservation.grow(batch.get_array_memory_size())?;
-                    chosen.push(batch);
-                }
-                Ok(())
-            })?;
-            let chosen = concat_batches(table.schema(), &chosen)?;
-            let order: UInt32Array = sort_to_indices(
-                chosen.column_by_name(columns::RANK).ok_or_else(|| Error::Invariant("a batch without ranks".into()))?,
-                None,
-                None,
-            )?;
-            let mut writer = output.table(Table::Batch, Arc::clone(table.schema()))?;
-            writer.write(&take_record_batch(&chosen, &order)?)?;
+            let batch = chosen_rows(run, &outcome.batch, scorer, survey)?;
+            let mut writer = output.table(Table::Batch, batch.schema())?;
+            writer.write(&batch)?;
             output.finish_table(Table::Batch, writer)?;
         }
-        let report = outcome.report;
-        Ok(SelectionRecord {
-            strategy: report.strategy.name().to_owned(),
-            why: report.strategy_reason,
-            shortfall: report.shortfall,
-            pool_rows: report.n_pool - report.n_labelled - report.n_excluded,
-            batch_rows: report.n_chosen,
-            random_rows: report.n_random,
-            labelled_rows: report.n_labelled,
-            unknown_labels: report.n_labels_unknown,
-        })
+        Ok(record(outcome.report))
+    }
+
+    /// Reads the chosen rows again.
+    pub(super) fn into_round(self, survey: &Survey) -> Result<(RecordBatch, SelectionRecord)> {
+        let Self { run, selection, scorer } = self;
+        let outcome = selection.finish(run.context)?;
+        Ok((chosen_rows(run, &outcome.batch, scorer, survey)?, record(outcome.report)))
+    }
+}
+
+/// The rows of a batch in the order of their ranks, with what the scorer predicts for them, if it has learned classes or labels.
+fn chosen_rows(run: Run<'_>, batch: &MarkBatch, scorer: &dyn MapStage, survey: &Survey) -> Result<RecordBatch> {
+    let text = Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]);
+    let predicts = scorer.output_schema(&Arc::new(text))?.column_with_name(columns::PROBABILITIES).is_some();
+    let mut added = vec![
+        id_field(),
+        Field::new(columns::RANK, DataType::Int32, false),
+        Field::new(columns::SCORE, DataType::Float64, true),
+        reason_field(),
+    ];
+    if predicts {
+        added.push(Field::new(columns::LABEL, DataType::Utf8, true));
+        added.push(probability_field());
+    }
+    let table = Carried::new(survey.schema.schema(), &added);
+    run.begin("reading the batch");
+    let request = Request {
+        columns: Columns::All,
+        text: (predicts || survey.cuts()).then(|| run.plan.text.clone()),
+        id: Some(run.plan.id.clone()),
+        rows: Some(Arc::new(batch.rows())),
+    };
+    let mut reservation = run.context.budget.reserve("labelling batch");
+    let mut chosen = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
+    let predicted = |batch: RecordBatch| if predicts { with_probability(&scorer.apply(batch)?) } else { Ok(batch) };
+    let work = |decoded: crate::source::Decoded| {
+        let batches = survey.cut(decoded)?.batches.into_iter();
+        batches.map(|rows| table.project(&predicted(batch.apply(rows)?)?)).collect()
+    };
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches: Vec<RecordBatch>| {
+        for batch in batches {
+            reservation.grow(batch.get_array_memory_size())?;
+            chosen.push(batch);
+        }
+        Ok(())
+    })?;
+    let chosen = concat_batches(table.schema(), &chosen)?;
+    let order: UInt32Array = sort_to_indices(
+        chosen.column_by_name(columns::RANK).ok_or_else(|| Error::Invariant("a batch without ranks".into()))?,
+        None,
+        None,
+    )?;
+    Ok(take_record_batch(&chosen, &order)?)
+}
+
+fn probability_field() -> Field {
+    Field::new(columns::PROBABILITY, DataType::Float32, true)
+}
+
+/// Appends the highest of the probabilities.
+fn with_probability(scored: &RecordBatch) -> Result<RecordBatch> {
+    let highest: Float32Array = column(scored, columns::PROBABILITIES)?
+        .as_fixed_size_list()
+        .iter()
+        .map(|row| row.and_then(|row| max(row.as_primitive::<Float32Type>())))
+        .collect();
+    append(scored, probability_field(), Arc::new(highest))
+}
+
+fn record(report: SelectionReport) -> SelectionRecord {
+    SelectionRecord {
+        strategy: report.strategy.name().to_owned(),
+        why: report.strategy_reason,
+        shortfall: report.shortfall,
+        pool_rows: report.n_pool - report.n_labelled - report.n_excluded,
+        batch_rows: report.n_chosen,
+        random_rows: report.n_random,
+        labelled_rows: report.n_labelled,
+        unknown_labels: report.n_labels_unknown,
     }
 }

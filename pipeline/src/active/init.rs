@@ -1,0 +1,52 @@
+//! A loop begins: its settings are checked against the pool, and written.
+
+use tamis_schemas::active::LoopSettings;
+
+use super::{Ledger, select};
+use crate::context::Context;
+use crate::dedup::index::Stamp;
+use crate::progress::Progress;
+use crate::run::{InputSummary, look, parse_text};
+use crate::source::TextPart;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// Begins a loop at a folder or URL, and tells what its pool holds now. Settings stay as they are, so that the pool is read once for what
+/// would only be found out later. The same settings again change nothing.
+///
+/// # Errors
+/// `Error::Config` for the first setting that cannot work, and if there is a loop with other settings; `Error::Column` if the pool
+/// lacks the column of text or id; `Error::NoInput` if it has no file.
+pub fn init(
+    location: &str,
+    settings: &LoopSettings,
+    stamp: &Stamp,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<(Ledger, InputSummary)> {
+    if settings.pool.paths.iter().any(|path| path == "-") {
+        return Err(Error::Config {
+            message: "the pool is read again in every round, which standard input cannot be".into(),
+            hint: Some("name files, folders or URLs".into()),
+        });
+    }
+    select::check(settings, context)?;
+    let pool = look(&settings.pool, stores, context, progress)?;
+    let text = parse_text(&settings.pool.text)?.parts.into_iter().filter_map(|part| match part {
+        TextPart::Column(name) => Some((name, "--text-column")),
+        TextPart::Literal(_) => None,
+    });
+    let id = settings.pool.id.clone().filter(|name| !name.is_empty()).map(|name| (name, "--id-column"));
+    for (name, flag) in text.chain(id) {
+        if pool.columns.iter().all(|column| column.name != name) {
+            let names: Vec<&str> = pool.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(Error::Column {
+                message: format!("the pool has no column `{name}`"),
+                hint: Some(format!("{flag} names it; there are {}", names.join(", "))),
+            });
+        }
+    }
+    let ledger = Ledger::create(location, settings, stamp, stores, context)?;
+    Ok((ledger, pool))
+}

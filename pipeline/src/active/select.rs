@@ -1,0 +1,212 @@
+//! The next round: learns from all answers so far, chooses, and adds what was chosen to the ledger.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tamis_schemas::active::{LEDGER_VERSION, LoopSettings, ModelRecord, PoolRecord, RoundRecord, Stability};
+use tamis_schemas::columns;
+use tamis_schemas::config::{Config, DeduplicateConfig, OutputConfig, ScoreConfig, SelectConfig};
+use tamis_schemas::manifest::ScorerRecord;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::stop_set::{StopSet, stability};
+use super::{Known, Ledger, Verdict};
+use crate::context::Context;
+use crate::progress::Progress;
+use crate::run::{ChosenRound, choose_round};
+use crate::sink::hex;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+/// Column of the label in the file that the scorer learns from.
+const LABEL: &str = "label";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectRequest {
+    /// Rows to choose; that of the loop by default.
+    pub budget: Option<u64>,
+    /// Whether to choose although a whole round waits for answers.
+    pub anyway: bool,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selected {
+    /// A round was added.
+    Round(Box<RoundRecord>),
+    /// No row is left to choose; nothing was written.
+    Exhausted,
+}
+
+/// Chooses the next round of a loop.
+///
+/// # Errors
+/// `Error::Config` if a round has no answer yet (unless `anyway`), or if another command chose meanwhile; whatever stops a run.
+pub fn select(
+    ledger: &mut Ledger,
+    request: SelectRequest,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Selected> {
+    let known = Known::of(ledger)?;
+    let verdicts = known.verdicts();
+    if !request.anyway {
+        refuse_unanswered(ledger, &known, &verdicts)?;
+    }
+    let labels = labels_of(&verdicts);
+    let handed_out = known.handed_out()?;
+    let excluded: HashSet<String> =
+        handed_out.iter().filter(|id| !labels.contains_key(**id)).map(|id| (*id).to_owned()).collect();
+    let settings = ledger.settings();
+    let round = ledger.next_round();
+    let seed = round_seed(settings.seed, round);
+    let previous = ledger.rounds().last().map(|last| ledger.table(&last.stop_set)).transpose()?;
+    let mut stop_set = if let Some(previous) = &previous {
+        StopSet::of(previous)?
+    } else {
+        let but = excluded.iter().cloned().chain(labels.keys().map(|id| (*id).to_owned()));
+        StopSet::drawn(settings.stop_set_rows, settings.seed, but.collect())
+    };
+
+    let teaching = write_labels(&labels, known.is_multi_label, context)?;
+    let config = config(settings, request.budget.unwrap_or(settings.budget), seed, teaching.as_deref(), context);
+    let observe = |scored: &arrow::array::RecordBatch| stop_set.observe(scored);
+    let chosen = choose_round(&config, &excluded, observe, stores, context, progress)?;
+    if chosen.batch.num_rows() == 0 {
+        return Ok(Selected::Exhausted);
+    }
+    let stop_set = stop_set.finish()?;
+    let stability = stability(&stop_set, previous.as_ref())?;
+    let ChosenRound { batch, selection, scorer, inputs, rows } = chosen;
+    let record = RoundRecord {
+        ledger_version: LEDGER_VERSION,
+        tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
+        round,
+        selected_at: request.now,
+        seed,
+        pool: PoolRecord { rows, inputs },
+        labels: label_files(ledger)?,
+        model: ModelRecord { sha256: model_hash(settings, &scorer, &labels), scorer },
+        selection,
+        stability: Stability { ..stability },
+        batch: ledger.put_table(round, "batch", &batch)?,
+        stop_set: ledger.put_table(round, "stop_set", &stop_set)?,
+    };
+    Ok(Selected::Round(Box::new(ledger.add_round(record)?.clone())))
+}
+
+/// Refuses a round while an earlier one has no answer at all: it was hardly meant.
+fn refuse_unanswered(ledger: &Ledger, known: &Known, verdicts: &BTreeMap<&str, Verdict>) -> Result<()> {
+    for (record, round) in ledger.rounds().iter().zip(&known.rounds) {
+        if !round.ids()?.any(|id| verdicts.contains_key(id)) {
+            let number = record.round;
+            return Err(Error::Config {
+                message: format!(
+                    "none of the {} rows of round {number} has an answer yet",
+                    record.selection.batch_rows
+                ),
+                hint: Some(format!(
+                    "label them (`tamis al export {0} --round {number}`) and import the answers (`tamis al import {0} \
+                     FILE`), or choose more rows all the same with --anyway",
+                    ledger.location()
+                )),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Label of each row that has one.
+fn labels_of<'a>(verdicts: &'a BTreeMap<&'a str, Verdict>) -> BTreeMap<&'a str, &'a [String]> {
+    let labels = verdicts.iter().filter_map(|(id, verdict)| match verdict {
+        Verdict::Labelled(labels) => Some((*id, labels.as_slice())),
+        Verdict::Disagreeing | Verdict::Skipped => None,
+    });
+    labels.collect()
+}
+
+/// Writes labels where the scorer reads them from; `None` if there is none.
+fn write_labels(labels: &BTreeMap<&str, &[String]>, is_multi_label: bool, context: &Context) -> Result<Option<String>> {
+    if labels.is_empty() {
+        return Ok(None);
+    }
+    let path = context.spill.new_path().with_extension("jsonl");
+    let mut lines = Vec::new();
+    for (id, labels) in labels {
+        let label = match labels {
+            [label] if !is_multi_label => json!(label),
+            labels => json!(labels),
+        };
+        writeln!(lines, "{}", json!({ columns::ID: id, LABEL: label })).map_err(|error| context.spill.error(error))?;
+    }
+    std::fs::write(&path, lines).map_err(|error| context.spill.error(error))?;
+    Ok(Some(path.to_string_lossy().into_owned()))
+}
+
+/// What `tamis select` would do. Rounds differ in the seed of the random slice only: a scorer whose training is seeded anew would change its
+/// mind from round to round for no reason that labels give.
+fn config(settings: &LoopSettings, budget: u64, seed: u64, labels: Option<&str>, context: &Context) -> Config {
+    let nowhere = context.spill.new_path().to_string_lossy().into_owned();
+    let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(nowhere) };
+    let select = SelectConfig {
+        strategy: settings.strategy,
+        random_ratio: settings.random_ratio,
+        labels: labels.map(str::to_owned).into_iter().collect(),
+        label_column: LABEL.into(),
+        label_id_column: Some(columns::ID.into()),
+        seed,
+        ..SelectConfig::new(budget)
+    };
+    Config {
+        deduplicate: Some(DeduplicateConfig { threshold: Some(settings.threshold), ..DeduplicateConfig::default() }),
+        score: Some(ScoreConfig {
+            scorer: settings.scorer.clone(),
+            head: settings.head,
+            seed: settings.seed,
+            ..ScoreConfig::default()
+        }),
+        select: Some(select),
+        ..Config::new(settings.pool.clone(), output)
+    }
+}
+
+/// Checks the settings of a loop without reading anything.
+///
+/// # Errors
+/// `Error::Config` for the first one that cannot work.
+pub(super) fn check(settings: &LoopSettings, context: &Context) -> Result<()> {
+    crate::run::check(&config(settings, settings.budget, settings.seed, None, context))
+}
+
+/// Seed of a round. Below 2^32, so that no tool rounds it.
+fn round_seed(seed: u64, round: u32) -> u64 {
+    xxh3_64_with_seed(&round.to_le_bytes(), seed) >> 32
+}
+
+fn label_files(ledger: &Ledger) -> Result<Vec<String>> {
+    let mut names = ledger.label_files(None)?;
+    for record in ledger.rounds() {
+        names.extend(ledger.label_files(Some(record.round))?);
+    }
+    Ok(names)
+}
+
+/// Hash of all that a model follows from. Texts are those of the pool, which the round's record names.
+fn model_hash(settings: &LoopSettings, scorer: &ScorerRecord, labels: &BTreeMap<&str, &[String]>) -> String {
+    let of = json!({
+        "tamis_version": env!("CARGO_PKG_VERSION"),
+        "scorer": scorer.name,
+        "task": scorer.task,
+        "head": settings.head,
+        "seed": settings.seed,
+        "text": settings.pool.text,
+        "labels": labels,
+    });
+    hex(&Sha256::digest(of.to_string().as_bytes()))
+}

@@ -1,0 +1,4 @@
+mod answers;
+mod ledger;
+mod stop;
+mod stop_set;
