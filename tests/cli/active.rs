@@ -120,7 +120,7 @@ fn rounds_from_a_cold_start() {
         records.push(record);
     }
     assert_eq!(records[0]["selection"]["strategy"], "typiclust");
-    assert_eq!(records[2]["selection"]["strategy"], "margin");
+    assert_eq!(records[2]["selection"]["strategy"], "uherding");
     let distinct = |key: &str| records.iter().map(|record| record[key].to_string()).collect::<BTreeSet<_>>().len();
     assert_eq!((distinct("seed"), distinct("model")), (3, 3));
     assert_eq!(records[0]["pool"]["inputs"][0]["rows"], 560);
@@ -345,7 +345,7 @@ fn labels_from_before_the_loop() {
     begun.al("import loop known.jsonl --tool jsonl --outside").expect_code(0);
     let record = begun.select("");
     assert_eq!(record["model"]["scorer"]["labelled_rows"], 20);
-    assert_eq!(record["selection"]["strategy"], "margin");
+    assert_eq!(record["selection"]["strategy"], "uherding");
     assert!(begun.handed_out(1).iter().all(|id| !known.contains(id)));
     let status = begun.status();
     assert_eq!((&status["labelled"], &status["outside"], &status["open"]), (&json!(20), &json!(20), &json!(10)));

@@ -49,5 +49,6 @@ mod scope;
 mod score;
 mod select;
 mod semantic;
+mod simulate;
 mod tiers;
 mod tune;

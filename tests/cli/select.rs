@@ -40,7 +40,7 @@ fn labelled_rows_are_not_chosen_again() {
     let lines: String =
         labels.iter().map(|(id, label)| format!("{}\n", serde_json::json!({"id": id, "label": label}))).collect();
     std::fs::write(dir.path().join("labels.jsonl"), lines + "{\"id\":\"elsewhere\",\"label\":\"x\"}\n").unwrap();
-    for strategy in ["auto", "margin", "entropy", "least-confidence", "random", "typiclust"] {
+    for strategy in tamis_schemas::config::Strategy::ALL.map(tamis_schemas::config::Strategy::name) {
         let args = format!(
             "select {pool} -o out --overwrite --budget 30 --labels labels.jsonl --strategy {strategy} --format json"
         );
@@ -52,7 +52,7 @@ fn labelled_rows_are_not_chosen_again() {
         let selection = &ended.json()["manifest"]["selection"];
         assert_eq!(selection["unknown_labels"], 1, "{strategy}");
         if strategy == "auto" {
-            assert_eq!(selection["strategy"], "margin");
+            assert_eq!(selection["strategy"], "uherding");
         }
     }
 }

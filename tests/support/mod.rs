@@ -26,6 +26,13 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The same, if it said this on stderr.
+    #[track_caller]
+    pub fn expect_stderr(self, part: &str) -> Self {
+        assert!(self.stderr.contains(part), "`{part}` is not in: {}", self.stderr);
+        self
+    }
+
     /// Fails unless the command ended with `code`.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {

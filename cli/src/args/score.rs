@@ -53,7 +53,7 @@ pub(crate) struct Select {
     pub(crate) label_column: String,
     /// Acquisition function
     ///
-    /// auto: typiclust without labels, uherding with fewer than 20 for each class, cluster-margin from then on. By what the model is unsure of:
+    /// auto: typiclust without labels, uherding with them, cluster-margin for a batch of more than 1,000 rows. By what the model is unsure of:
     /// least-confidence, margin, entropy; bald, vote-entropy, min-margin (of a committee); cluster-margin and uherding (spread out), badge, anchor
     /// (near labelled rows of each class). By coverage, without labels too: typiclust, probcover, k-center, k-means, facility-location,
     /// stochastic-facility-location. See docs/selection.md.

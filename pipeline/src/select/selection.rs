@@ -22,8 +22,8 @@ use crate::score::append::required_column;
 use crate::stage::{BarrierStage, MapStage, Next};
 use crate::{Error, Result, RowSet};
 
-/// Labelled rows for each class from which a model is trusted to say what it is unsure of, rather than where it is.
-const TRUSTED_LABELS: u64 = 20;
+/// Largest batch of which `auto` compares every row with all others that it stands for; it sees what 4,096 rows leave uncovered.
+const MAX_HERDED_ROWS: usize = 1_000;
 /// Candidates for each row that is to be chosen: what Cluster-Margin (2021, section 4) uses.
 const CANDIDATES_PER_ROW: usize = 10;
 /// Candidates of an uncertainty strategy beyond twice the budget, at most.
@@ -48,7 +48,6 @@ const RANDOM_SALT: u64 = 0x5261_6e64_6f6d;
 pub struct Selection {
     settings: SelectSettings,
     labelled: RowSet,
-    n_labels: u64,
     excluded: RowSet,
     anchors: Anchors,
     n_labels_unknown: u64,
@@ -103,7 +102,6 @@ impl Selection {
         Ok(Self {
             settings,
             labelled: labelled.rows.clone(),
-            n_labels: labelled.rows.len(),
             excluded,
             anchors: Anchors::default(),
             n_labels_unknown: labelled.n_labels_unknown,
@@ -286,14 +284,14 @@ impl Plan {
     fn new(selection: &Selection, dimensions: usize, classes: Vec<String>, context: &Context) -> Result<Self> {
         let settings = &selection.settings;
         let has_classes = 2 <= classes.len();
-        let few = TRUSTED_LABELS * classes.len() as u64;
         let (strategy, reason) = match settings.strategy {
-            Strategy::Auto if has_classes && selection.n_labels < few => {
-                (Strategy::Uherding, format!("{} labels are few for {} classes", selection.n_labels, classes.len()))
+            Strategy::Auto if has_classes && settings.budget <= MAX_HERDED_ROWS => {
+                (Strategy::Uherding, format!("the scorer tells {} classes apart", classes.len()))
             }
-            Strategy::Auto if has_classes => {
-                (Strategy::ClusterMargin, format!("the scorer tells {} classes apart", classes.len()))
-            }
+            Strategy::Auto if has_classes => (
+                Strategy::ClusterMargin,
+                format!("the scorer tells {} classes apart, and the batch is large", classes.len()),
+            ),
             Strategy::Auto if classes.is_empty() => (Strategy::Typiclust, "there are no labels yet".into()),
             Strategy::Auto => (Strategy::Typiclust, "all labels are of one class".into()),
             asked => (asked, "asked for".into()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// `typiclust` without labels, `uherding` with few, `cluster-margin` from then on.
+    /// `typiclust` without labels; with labels `uherding`, or `cluster-margin` for a batch of more than 1,000 rows.
     #[default]
     Auto,
     /// Every row alike.

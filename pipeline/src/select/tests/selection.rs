@@ -88,18 +88,16 @@ fn auto_takes_what_the_labels_allow() {
     let rows = pool(60, 13);
     let settings = SelectSettings { budget: 10, ..SelectSettings::default() };
     let warm = select(&rows, false, &settings).unwrap();
-    assert_eq!(warm.report.strategy, Strategy::Uherding, "no labels are few");
-    let labelled = LabelledPool { rows: (0..60).collect(), ..LabelledPool::default() };
-    let known = pool(200, 13);
-    let warm = select_from(&known, false, &settings, &labelled, RowSet::new(), ONE_BATCH).unwrap();
-    assert_eq!(warm.report.strategy, Strategy::ClusterMargin);
+    assert_eq!(warm.report.strategy, Strategy::Uherding);
+    let large = SelectSettings { budget: 1_001, ..settings.clone() };
+    assert_eq!(select(&rows, false, &large).unwrap().report.strategy, Strategy::ClusterMargin);
     let cold = select(&rows, true, &settings).unwrap();
     assert_eq!(cold.report.strategy, Strategy::Typiclust);
     for strategy in [Strategy::LeastConfidence, Strategy::Margin, Strategy::Entropy] {
         let error = select(&rows, true, &SelectSettings { strategy, ..settings.clone() }).unwrap_err();
         assert!(matches!(error, Error::Config { hint: Some(_), .. }), "{error:?}");
     }
-    for (outcome, reason) in [(warm, "margin 0."), (cold, "typical of cluster ")] {
+    for (outcome, reason) in [(warm, "stands for unsure rows ("), (cold, "typical of cluster ")] {
         assert_eq!(outcome.report.n_random, 1);
         let chosen = outcome.batch.chosen();
         assert_eq!((chosen[5].reason.as_str(), chosen[5].score), ("random slice", None), "in the middle of ten");
