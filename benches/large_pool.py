@@ -65,7 +65,7 @@ def main():
     for strategy in args.strategies.split(","):
         command = [
             args.tamis, "select", os.path.join(args.folder, "pool-*.parquet"), "--scorer", "column:embedding", "--labels", os.path.join(args.folder, "labels.jsonl"),
-            "--budget", str(args.budget), "--strategy", strategy, "--memory-limit", args.memory_limit, "-o", os.path.join(args.folder, "out"), "--overwrite", "--no-progress", "--format", "json",
+            "--budget", str(args.budget), "--strategy", strategy, "--memory-limit", args.memory_limit, "-o", args.folder.rstrip("/") + "-out", "--overwrite", "--no-progress", "--format", "json",
         ]
         if args.candidates:
             command += ["--candidates", str(args.candidates)]

@@ -19,7 +19,7 @@ fn commands_of_the_readme_work() {
         finish(tamis.args(args.split_whitespace())).expect_code(0);
         n_commands += 1;
     }
-    assert_eq!(n_commands, 8);
+    assert_eq!(n_commands, 9);
 }
 
 #[test]
