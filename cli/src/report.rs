@@ -413,6 +413,9 @@ fn write_selection(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> 
             selection.why,
             count(selection.random_rows),
         )?;
+        if let Some(shortfall) = &selection.shortfall {
+            writeln!(out, "  fewer than asked for: {shortfall}")?;
+        }
         if selection.unknown_labels > 0 {
             writeln!(out, "  {} labels are of ids that are not in the pool", count(selection.unknown_labels))?;
         }

@@ -36,8 +36,8 @@ struct Annotation {
 /// What an annotation is known by from one import to the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// Tool, task and annotation, by the tool's own ids.
-    OfTool(String, Option<String>, String),
+    /// Tool, row, annotator, and task and annotation by the tool's own ids, which two servers may give alike.
+    OfTool(String, String, Option<String>, Option<String>, String),
     /// Tool, row and annotator, where the tool gives annotations no ids.
     OfRow(String, String, Option<String>),
 }
@@ -88,10 +88,10 @@ impl Answers {
         let lead = rows.column_by_name("lead_time_s").and_then(|of| of.as_primitive_opt::<Float64Type>());
         let mut imported: BTreeMap<Key, Vec<Annotation>> = BTreeMap::new();
         for (row, labels) in labels.into_iter().enumerate() {
-            let tool = tools.value(row).to_owned();
+            let (tool, id) = (tools.value(row).to_owned(), ids.value(row).to_owned());
             let key = match optional(annotation_ids, row) {
-                Some(annotation) => Key::OfTool(tool, optional(tasks, row), annotation),
-                None => Key::OfRow(tool, ids.value(row).to_owned(), optional(annotators, row)),
+                Some(annotation) => Key::OfTool(tool, id, optional(annotators, row), optional(tasks, row), annotation),
+                None => Key::OfRow(tool, id, optional(annotators, row)),
             };
             let annotation = Annotation {
                 id: ids.value(row).to_owned(),

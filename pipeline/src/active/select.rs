@@ -28,7 +28,7 @@ const LABEL: &str = "label";
 pub struct SelectRequest {
     /// Rows to choose; that of the loop by default.
     pub budget: Option<u64>,
-    /// Whether to choose although a whole round waits for answers.
+    /// Whether to choose although a whole round waits for answers, or the budget is used up.
     pub anyway: bool,
     /// The time, in seconds since 1970.
     pub now: u64,
@@ -65,6 +65,16 @@ pub fn select(
         handed_out.iter().filter(|id| !labels.contains_key(**id)).map(|id| (*id).to_owned()).collect();
     let settings = ledger.settings();
     let round = ledger.next_round();
+    let given = (excluded.len() + labels.len()) as u64;
+    let left = settings.max_labels.map_or(u64::MAX, |most| most.saturating_sub(given));
+    if left == 0 && !request.anyway {
+        return Err(Error::Config {
+            message: format!("the budget is used up: {given} rows are labelled or handed out"),
+            hint: Some("`tamis al status` says what they came to; --anyway hands out more".into()),
+        });
+    }
+    let asked = request.budget.unwrap_or(settings.budget);
+    let budget = if request.anyway { asked } else { asked.min(left) };
     let seed = round_seed(settings.seed, round);
     let previous = ledger.rounds().last().map(|last| ledger.table(&last.stop_set)).transpose()?;
     let mut stop_set = if let Some(previous) = &previous {
@@ -75,7 +85,7 @@ pub fn select(
     };
 
     let teaching = write_labels(&labels, known.is_multi_label, context)?;
-    let config = config(settings, request.budget.unwrap_or(settings.budget), seed, teaching.as_deref(), context);
+    let config = config(settings, budget, seed, teaching.as_deref(), context);
     let observe = |scored: &arrow::array::RecordBatch| stop_set.observe(scored);
     let chosen = choose_round(&config, &excluded, observe, stores, context, progress)?;
     if chosen.batch.num_rows() == 0 {

@@ -37,6 +37,12 @@ pub fn simulate(
 ) -> Result<Summary> {
     simulate::check_free(&Place::new(output, stores, context.runtime.handle())?, existing)?;
     let choice = score.scorer.parse()?;
+    if score.head.is_some() && choice == ScorerChoice::Builtin {
+        return Err(Error::Config {
+            message: "--head is set, but the built-in scorer has no embeddings to learn from".into(),
+            hint: Some("leave it out, or name an encoder with --scorer".into()),
+        });
+    }
     let encoder = match &choice {
         ScorerChoice::Builtin | ScorerChoice::Column(_) => None,
         ScorerChoice::Encoder(location) => {

@@ -14,7 +14,7 @@ use super::labels::text_column;
 use super::mark::{Chosen, MarkBatch};
 use super::report::{SelectionReport, Strata};
 use super::scores::{Scores, classes_of, list_length, small_is_unsure};
-use super::{Anchors, LabelledPool, SelectSettings, Strategy};
+use super::{Anchors, LabelledPool, SelectSettings, Strategy, strategy_weighs_costs};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::kmeans::Points;
@@ -295,6 +295,11 @@ impl Plan {
             Strategy::Auto if classes.is_empty() => (Strategy::Typiclust, "there are no labels yet".into()),
             Strategy::Auto => (Strategy::Typiclust, "all labels are of one class".into()),
             asked => (asked, "asked for".into()),
+        };
+        let reason = if 0.0 < settings.cost.exponent && !strategy_weighs_costs(strategy) {
+            format!("{reason}; costs do not count without labels")
+        } else {
+            reason
         };
         let kind = Kind::of(strategy);
         if strategy.needs_classes() && !has_classes {

@@ -51,6 +51,19 @@ pub(super) fn area(curve: &[(f64, f64)]) -> f64 {
     trapezoids.sum::<f64>() / (last.0 - first.0)
 }
 
+/// A curve up to a number of labels.
+pub(super) fn up_to(curve: &[(f64, f64)], most: f64) -> Vec<(f64, f64)> {
+    let n = curve.partition_point(|point| point.0 <= most);
+    let mut part = curve[..n].to_vec();
+    if let (Some(&before), Some(&after)) = (part.last(), curve.get(n))
+        && before.0 < most
+    {
+        let share = (most - before.0) / (after.0 - before.0);
+        part.push((most, before.1 + share * (after.1 - before.1)));
+    }
+    part
+}
+
 /// Mean over seeds, round by round, of curves that may end early.
 pub(super) fn mean_curve(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
     let n = curves.iter().map(Vec::len).max().unwrap_or(0);
@@ -62,17 +75,15 @@ pub(super) fn mean_curve(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
     (0..n).map(at).collect()
 }
 
-/// Share of its labels that the other curve needs less to be as high as `random` is at its end; below 0 if it needs more, or is never as
-/// high: then it is what `random` needs less for the height that the other reaches.
+/// Share of the labels that `random` needs to be as high as at its end, and that the other curve does not need; below 0 if it needs more. If
+/// the other is never as high, it is the same of the height that the other ends with; none if `random` is never there.
 ///
-/// Of both the mean of three rounds is taken.
+/// Of both the mean of three rounds is taken, and the first labels at which it is reached.
 pub(super) fn labels_saved(random: &[(f64, f64)], other: &[(f64, f64)]) -> Option<f64> {
     let (random, other) = (smooth(random), smooth(other));
-    let (last, other_last) = (random.last()?, other.last()?);
-    match reaches(&other, last.1) {
-        Some(labels) => Some(1.0 - labels / last.0),
-        None => reaches(&random, other_last.1).map(|labels| 1.0 - other_last.0 / labels),
-    }
+    let (height, other_height) = (random.last()?.1, other.last()?.1);
+    let height = if reaches(&other, height).is_some() { height } else { other_height };
+    Some(1.0 - reaches(&other, height)? / reaches(&random, height)?)
 }
 
 fn smooth(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {

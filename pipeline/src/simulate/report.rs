@@ -6,7 +6,7 @@ use serde::Serialize;
 use tamis_schemas::config::Strategy;
 
 use super::SimulateSettings;
-use super::curve::{Point, area, labels_saved, mean_curve, mean_with_interval};
+use super::curve::{Point, area, labels_saved, mean_curve, mean_with_interval, up_to};
 use super::inject::Injection;
 use super::world::World;
 
@@ -41,7 +41,7 @@ pub struct Summary {
     pub verdict: String,
 }
 
-/// What a strategy did. Areas are normalized: the mean height of the curve, 0 to 1.
+/// What a strategy did. Areas are normalized: the mean height of the curve, 0 to 1, up to the labels that all strategies came to with a seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StrategyReport {
     /// Area under the curve of accuracy, mean over the seeds.
@@ -50,6 +50,8 @@ pub struct StrategyReport {
     pub aulc_macro_f1: f64,
     /// Accuracy after the last round, mean over the seeds.
     pub final_accuracy: f64,
+    /// Labels after the last round, mean over the seeds: fewer than others where the strategy had no rows left to choose.
+    pub final_labels: f64,
     /// Mean over the seeds of the area (accuracy) less that of random with the same first labels.
     pub delta_vs_random: f64,
     /// Ends of its interval of 95 %; none for one seed.
@@ -72,10 +74,11 @@ pub struct StrategyReport {
 
 impl Summary {
     pub(super) fn new(points: &[Point], strategies: &[Strategy], world: &World, settings: &SimulateSettings) -> Self {
+        let shared = shared_labels(points);
         let random = Curves::of(points, Strategy::Random);
         let reports: BTreeMap<String, StrategyReport> = strategies
             .iter()
-            .map(|&strategy| (strategy.name().to_owned(), Curves::of(points, strategy).report(&random)))
+            .map(|&strategy| (strategy.name().to_owned(), Curves::of(points, strategy).report(&random, &shared)))
             .collect();
         let verdict = verdict(&reports, settings, &random);
         Self {
@@ -94,6 +97,20 @@ impl Summary {
             verdict,
         }
     }
+}
+
+/// For each seed the labels up to which every strategy has a curve.
+fn shared_labels(points: &[Point]) -> Vec<f64> {
+    let mut last: BTreeMap<(u64, &str), u32> = BTreeMap::new();
+    for point in points {
+        last.insert((point.seed, &point.strategy), point.labels);
+    }
+    let mut shared: BTreeMap<u64, u32> = BTreeMap::new();
+    for ((seed, _), labels) in last {
+        let least = shared.entry(seed).or_insert(labels);
+        *least = labels.min(*least);
+    }
+    shared.into_values().map(f64::from).collect()
 }
 
 /// The curves of a strategy, seed by seed.
@@ -122,19 +139,24 @@ impl Curves {
         curves
     }
 
-    fn report(&self, random: &Self) -> StrategyReport {
-        let areas = |curves: &[Vec<(f64, f64)>]| curves.iter().map(|curve| area(curve)).collect::<Vec<f64>>();
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    fn report(&self, random: &Self, shared: &[f64]) -> StrategyReport {
+        let areas = |curves: &[Vec<(f64, f64)>]| {
+            curves.iter().zip(shared).map(|(curve, &most)| area(&up_to(curve, most))).collect::<Vec<f64>>()
+        };
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let deltas = |ours: &[f64], theirs: &[f64]| ours.iter().zip(theirs).map(|(a, b)| a - b).collect::<Vec<f64>>();
         let (accuracy, macro_f1) = (areas(&self.accuracy), areas(&self.macro_f1));
         let of_accuracy = deltas(&accuracy, &areas(&random.accuracy));
         let (delta_vs_random, delta_ci95) = mean_with_interval(&of_accuracy);
         let (delta_macro_f1, delta_macro_f1_ci95) = mean_with_interval(&deltas(&macro_f1, &areas(&random.macro_f1)));
+        let final_labels: Vec<f64> =
+            self.accuracy.iter().filter_map(|curve| curve.last()).map(|point| point.0).collect();
         let last: Vec<f64> = self.accuracy.iter().filter_map(|curve| curve.last()).map(|point| point.1).collect();
         StrategyReport {
             aulc_accuracy: mean(&accuracy),
             aulc_macro_f1: mean(&macro_f1),
             final_accuracy: mean(&last),
+            final_labels: mean(&final_labels),
             delta_vs_random,
             delta_ci95,
             delta_macro_f1,

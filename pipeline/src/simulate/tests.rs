@@ -2,7 +2,7 @@
 
 use tamis_schemas::config::Strategy;
 
-use super::curve::{Point, accuracy, area, labels_saved, macro_f1, mean_with_interval};
+use super::curve::{Point, accuracy, area, labels_saved, macro_f1, mean_with_interval, up_to};
 use super::inject::Injection;
 use super::plot::plot;
 use super::world::{Row, World};
@@ -82,6 +82,10 @@ fn labels_saved_by_hand() {
     let slow = labels_saved(&line(2.0), &line(1.0)).unwrap();
     assert!((slow - (1.0 - 200.0 / 97.5)).abs() < 1e-9, "{slow}: the mean of the last two rounds is 19.5");
     assert_eq!(labels_saved(&[], &[]), None);
+    let flat = [(25.0, 0.5), (50.0, 0.9), (75.0, 0.9), (100.0, 0.9), (125.0, 0.9)];
+    assert_eq!(labels_saved(&flat, &flat), Some(0.0), "a plateau saves nothing");
+    assert_eq!(up_to(&[(0.0, 0.0), (10.0, 1.0), (30.0, 1.0)], 5.0), [(0.0, 0.0), (5.0, 0.5)]);
+    assert_eq!(up_to(&flat, 125.0), flat);
 }
 
 #[test]

@@ -66,6 +66,16 @@ impl World {
                 hint: Some("name the column of the labels with --label-column".into()),
             });
         }
+        let mut ids: Vec<&String> = judged.ids.iter().collect();
+        ids.sort_unstable();
+        if let Some([id, _]) = ids.array_windows().find(|[a, b]| a == b) {
+            return Err(Error::Config {
+                message: format!("the id `{id}` is there twice"),
+                hint: Some(
+                    "name a column of unique ids with --id-column, or number the rows with --id-column \"\"".into(),
+                ),
+            });
+        }
         let (mut pool, mut test) = (Vec::new(), Vec::new());
         let rows = judged.ids.into_iter().zip(judged.texts).zip(judged.labels).zip(judged.splits);
         for (place, (((id, text), label), split)) in rows.enumerate() {
