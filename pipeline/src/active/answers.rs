@@ -36,8 +36,8 @@ struct Annotation {
 /// What an annotation is known by from one import to the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// Tool, row, annotator, and task and annotation by the tool's own ids, which two servers may give alike.
-    OfTool(String, String, Option<String>, Option<String>, String),
+    /// Tool, row, and task and annotation by the tool's own ids, which two servers may give alike to different rows.
+    OfTool(String, String, Option<String>, String),
     /// Tool, row and annotator, where the tool gives annotations no ids.
     OfRow(String, String, Option<String>),
 }
@@ -90,7 +90,7 @@ impl Answers {
         for (row, labels) in labels.into_iter().enumerate() {
             let (tool, id) = (tools.value(row).to_owned(), ids.value(row).to_owned());
             let key = match optional(annotation_ids, row) {
-                Some(annotation) => Key::OfTool(tool, id, optional(annotators, row), optional(tasks, row), annotation),
+                Some(annotation) => Key::OfTool(tool, id, optional(tasks, row), annotation),
                 None => Key::OfRow(tool, id, optional(annotators, row)),
             };
             let annotation = Annotation {
