@@ -32,6 +32,19 @@ pub struct LoopSettings {
     pub random_ratio: f64,
     /// Jaccard similarity from which only one of two rows is chosen.
     pub threshold: f64,
+    /// At most `stratum_max_ratio` of a round for each value of this column, as in `select`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stratum_column: Option<String>,
+    /// See `stratum_column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stratum_max_ratio: Option<f64>,
+    /// Most cosine of a row's embedding and that of a labelled or chosen one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_similarity: Option<f64>,
+    /// What speaks for a row is divided by its cost to this power. The cost of a text is what answers so far say of the time that one
+    /// of its length takes, or else its length.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_exponent: f64,
     /// Classes that labels are expected to be of; none: whatever is labelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -107,4 +120,9 @@ pub struct Stability {
     /// Share of the rows whose prediction is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_ratio: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }

@@ -32,6 +32,8 @@ pub const ID: &str = "tamis_id";
 pub const ROW: &str = "tamis_row";
 /// Ordinal of a row's file among the input files in their order. `UInt64`; inside a run only, never written.
 pub const FILE: &str = "tamis_file";
+/// How long a text is, as a power of two of bytes: "512 to 1023 bytes". For quotas; in no table.
+pub const LENGTH: &str = "tamis_length";
 /// The text that is compared and scored. Utf8; inside a run only, never written.
 pub const TEXT: &str = "tamis_text";
 /// Rows that a kept row stands for: itself and those dropped for it, where an input has counts from an earlier run their sum.

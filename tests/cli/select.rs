@@ -82,6 +82,25 @@ fn strata_are_bounded() {
 }
 
 #[test]
+fn lengths_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = sample("banking.jsonl");
+    let largest = |flags: &str| {
+        let args = format!("select {pool} -o out --overwrite --budget 40 {flags}");
+        tamis(dir.path(), &args).expect_code(0);
+        let (_, batch) = table(&dir.path().join("out"), "batch");
+        assert_eq!(batch.num_rows(), 40);
+        let mut of_class = std::collections::BTreeMap::new();
+        for text in strings(&batch, "text") {
+            *of_class.entry(text.len().ilog2()).or_insert(0) += 1;
+        }
+        of_class.into_values().max().unwrap()
+    };
+    assert!(14 < largest(""), "the pool has many texts of one length");
+    assert_eq!(largest("--stratum-column tamis_length --stratum-max-ratio 0.35"), 14);
+}
+
+#[test]
 fn labels_that_contradict_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let pool = sample("banking.jsonl");

@@ -52,13 +52,17 @@ pub(crate) struct ActiveInit {
     /// Rows of a round
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Selection")]
     pub(crate) budget: u64,
-    /// What learns from the labels: builtin, or an encoder's folder or URL
+    /// What learns from the labels: builtin, an encoder's folder or URL, or column:NAME
+    ///
+    /// column:NAME is a column of embeddings that rows of the pool have already.
     #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Selection")]
     pub(crate) scorer: String,
     /// What learns from an encoder's embeddings: linear or mlp [default: linear]
     #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Selection")]
     pub(crate) head: Option<Head>,
-    /// Acquisition function
+    /// Acquisition function, see docs/selection.md
+    ///
+    /// While no two classes have a label, those that ask what the model is unsure of choose as auto does.
     #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
     pub(crate) strategy: Strategy,
     /// Share of each round chosen at random, 0 to 1
@@ -66,6 +70,21 @@ pub(crate) struct ActiveInit {
     /// Accuracy is measured on these rows alone: the others are chosen because they are hard. At 0 it is not known.
     #[arg(long, value_name = "RATIO", default_value_t = 0.1, help_heading = "Selection")]
     pub(crate) random_ratio: f64,
+    /// Spread rounds over the values of this column; `tamis_length`: over short and long texts
+    #[arg(long, value_name = "COLUMN", requires = "stratum_max_ratio", help_heading = "Selection")]
+    pub(crate) stratum_column: Option<String>,
+    /// Share of a round that one such value may take, 0 to 1
+    #[arg(long, value_name = "RATIO", requires = "stratum_column", help_heading = "Selection")]
+    pub(crate) stratum_max_ratio: Option<f64>,
+    /// Most cosine of a row's embedding and a labelled or chosen one's; the random slice heeds no limit
+    #[arg(long, value_name = "COSINE", help_heading = "Selection")]
+    pub(crate) max_similarity: Option<f64>,
+    /// Weigh rows by their cost to this power: 1 asks what a row gives for what it costs
+    ///
+    /// The cost is the time that an answer to a text of its length takes, as far as the label tool has measured it (20 answers or
+    /// more), and else the length of the text.
+    #[arg(long, value_name = "POWER", default_value_t = 0.0, help_heading = "Selection")]
+    pub(crate) cost_exponent: f64,
     /// Jaccard similarity from which only one of two rows is chosen
     #[arg(long, value_name = "RATIO", default_value_t = 0.8, help_heading = "Selection")]
     pub(crate) threshold: f64,

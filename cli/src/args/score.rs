@@ -62,7 +62,9 @@ pub(crate) struct Select {
     /// Share of the batch chosen at random, 0 to 1
     #[arg(long, value_name = "RATIO", default_value_t = 0.1, help_heading = "Selection")]
     pub(crate) random_ratio: f64,
-    /// Spread the batch over the values of this column
+    /// Spread the batch over the values of this column; `tamis_length`: over short and long texts
+    ///
+    /// `tamis_length` puts a text with those that have as many bytes, by powers of two.
     #[arg(long, value_name = "COLUMN", requires = "stratum_max_ratio", help_heading = "Selection")]
     pub(crate) stratum_column: Option<String>,
     /// Share of the batch that one such value may take, 0 to 1
@@ -82,7 +84,7 @@ pub(crate) struct Select {
     /// What the shortest text costs, as bytes of text
     #[arg(long, value_name = "BYTES", default_value_t = 0.0, help_heading = "Selection")]
     pub(crate) cost_base: f64,
-    /// builtin, an encoder's folder or URL, or one from `tamis distill`
+    /// builtin, an encoder's folder or URL, column:NAME (of embeddings), or one from `tamis distill`
     #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Selection")]
     pub(crate) scorer: String,
     /// Jaccard similarity from which only one of two rows is chosen

@@ -28,7 +28,7 @@ pub(crate) struct Simulate {
     /// What test rows have there
     #[arg(long, value_name = "VALUE", requires = "test_split_column", help_heading = "Simulation")]
     pub(crate) test_split_value: Option<String>,
-    /// What learns: builtin, or an encoder's folder or URL
+    /// What learns: builtin, an encoder's folder or URL, or column:NAME (of embeddings)
     #[arg(long, value_name = "SCORER", default_value = "builtin", help_heading = "Simulation")]
     pub(crate) scorer: String,
     /// What learns from an encoder's embeddings: linear or mlp [default: linear]

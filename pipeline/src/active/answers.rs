@@ -54,7 +54,7 @@ pub enum Verdict {
 }
 
 /// All answers of a loop.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
     /// Several of a key only where the tool gives no ids, and the newest import has several.
     by_key: BTreeMap<Key, Vec<Annotation>>,

@@ -86,7 +86,7 @@ fn classes(ledger: &Ledger) -> Result<Vec<String>> {
 }
 
 /// A batch with a column of the text, and its name: the input's own one, unless the text is made of several.
-fn with_text(batch: RecordBatch, text: &TextExpression) -> Result<(RecordBatch, String)> {
+pub(super) fn with_text(batch: RecordBatch, text: &TextExpression) -> Result<(RecordBatch, String)> {
     if let [TextPart::Column(name)] = text.parts.as_slice() {
         return Ok((batch, name.clone()));
     }

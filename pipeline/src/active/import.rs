@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 use tamis_schemas::columns;
 use tamis_schemas::tables::labels_schema;
 
 use super::{Answers, Known, Ledger, Verdict};
 use crate::context::Context;
-use crate::label_tools::{self, ImportSettings};
+use crate::label_tools::{self, ImportSettings, Imported, LabelTool};
 use crate::place::Place;
 use crate::score::append::required_column;
 use crate::store::Stores;
@@ -45,6 +45,8 @@ pub struct ImportedFiles {
     pub rejected: Vec<(String, u64, String)>,
     /// Rows without an id.
     pub unmatched: u64,
+    /// Files without an answer: name, rows, and whose file it looks like.
+    pub unanswered: Vec<(String, u64, Option<LabelTool>)>,
     /// Labels that are not among the loop's classes.
     pub new_classes: Vec<String>,
     /// Whether anything was written: not if all of it is there already.
@@ -54,33 +56,39 @@ pub struct ImportedFiles {
 /// Ids that are named in a message.
 const NAMED_IDS: usize = 5;
 
-/// Adds the answers in files to the ledger. The same files again add nothing.
+/// Adds the answers in files to the ledger, one file after the other. What changes nothing is not written: neither are the same files again.
 ///
 /// # Errors
-/// `Error::Unreadable` for a file that is not there, `Error::Corrupt` for one of another format; `Error::Config` if no row of it is of
-/// this loop. Nothing is written then.
+/// `Error::Unreadable` for a file that is not there, `Error::Corrupt` for one of another format; `Error::Config` if no row is of this
+/// loop, or a file has no answer and does not look like one of the tool that was named. Nothing is written then.
 pub fn import(ledger: &Ledger, request: &Import, stores: &Stores, context: &Context) -> Result<ImportedFiles> {
     let mut imported = ImportedFiles::default();
-    let mut batches = Vec::new();
+    let mut files = Vec::new();
     for location in &request.files {
         let bytes = read(location, stores, context)?;
         let found = label_tools::import(location, &bytes, &request.settings)?;
-        imported.rejected.extend(found.rejected.into_iter().map(|(row, why)| (location.clone(), row, why)));
+        let n_rows = found.labels.num_rows() as u64;
+        imported.rows += n_rows;
         imported.unmatched += found.unmatched;
-        batches.push(found.labels);
+        if n_rows + found.unmatched == 0 && found.rejected.is_empty() {
+            refuse_other_tool(location, &found, request.settings.tool)?;
+            imported.unanswered.push((location.clone(), found.rows, found.looks_like));
+        }
+        imported.rejected.extend(found.rejected.into_iter().map(|(row, why)| (location.clone(), row, why)));
+        files.push(found.labels);
     }
-    let rows = concat_batches(&labels_schema(), &batches)?;
-    imported.rows = rows.num_rows() as u64;
     let known = Known::of(ledger)?;
-    let parts = by_round(&rows, &rounds_by_id(&known)?)?;
-    let n_known: usize = parts.iter().filter(|(round, _)| round.is_some()).map(|(_, rows)| rows.len()).sum();
-    if n_known == 0 && !request.outside && 0 < imported.rows + imported.unmatched {
+    let rounds = rounds_by_id(&known)?;
+    let mut parts: BTreeMap<Option<u32>, Vec<RecordBatch>> = BTreeMap::new();
+    for rows in &files {
+        for (round, indices) in by_round(rows, &rounds)? {
+            parts.entry(round).or_default().push(take_record_batch(rows, &UInt32Array::from(indices))?);
+        }
+    }
+    let n_read = imported.rows + imported.unmatched;
+    if parts.keys().all(Option::is_none) && !request.outside && 0 < n_read {
         return Err(Error::Config {
-            message: format!(
-                "none of the {} label rows is of a row that `{}` handed out",
-                imported.rows + imported.unmatched,
-                ledger.location()
-            ),
+            message: format!("none of the {n_read} label rows is of a row that `{}` handed out", ledger.location()),
             hint: Some(
                 "rows are known by `tamis_id`, or the column that --id-column names; labels from before the loop are taken in \
                  with --outside"
@@ -88,26 +96,62 @@ pub fn import(ledger: &Ledger, request: &Import, stores: &Stores, context: &Cont
             ),
         });
     }
-    for (round, indices) in parts {
-        let n_rows = indices.len() as u64;
-        let part = take_record_batch(&rows, &UInt32Array::from(indices))?;
+    for (round, parts) in parts {
+        let n_rows = parts.iter().map(|part| part.num_rows() as u64).sum();
         match round {
             Some(round) => drop(imported.by_round.insert(round, n_rows)),
             None if request.outside => imported.outside = n_rows,
             None => {
                 imported.unknown = n_rows;
-                let ids: BTreeSet<&str> = ids(&part)?.collect();
-                imported.unknown_ids = ids.into_iter().take(NAMED_IDS).map(str::to_owned).collect();
+                let mut unknown = BTreeSet::new();
+                for part in &parts {
+                    unknown.extend(ids(part)?.map(str::to_owned));
+                }
+                imported.unknown_ids = unknown.into_iter().take(NAMED_IDS).collect();
                 continue;
             }
         }
-        let part = canonical(&part, round)?;
-        imported.new_classes.extend(unexpected(&part, &ledger.settings().classes)?);
-        imported.is_new |= ledger.add_labels(round, &part)?;
+        let parts = parts.iter().map(|part| canonical(part, round)).collect::<Result<Vec<_>>>()?;
+        for part in &parts {
+            imported.new_classes.extend(unexpected(part, &ledger.settings().classes)?);
+        }
+        for part in changing(known.answers(round), parts)? {
+            ledger.add_labels(round, &part)?;
+            imported.is_new = true;
+        }
     }
     imported.new_classes.sort_unstable();
     imported.new_classes.dedup();
     Ok(imported)
+}
+
+/// Refuses a file that has no answer because it is read as what it is not.
+fn refuse_other_tool(location: &str, found: &Imported, named: Option<LabelTool>) -> Result<()> {
+    match (named, found.looks_like) {
+        (Some(named), Some(seen)) if named != seen => Err(Error::Config {
+            message: format!(
+                "`{location}` has no answer as {} writes them: it looks like {}",
+                named.name(),
+                seen.name()
+            ),
+            hint: Some(format!("leave --tool out, or use --tool {}", seen.name())),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Those of `parts` that change `answers`, one after the other; none if all together change nothing.
+fn changing(answers: &Answers, parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    let mut after = answers.clone();
+    let mut changing = Vec::new();
+    for part in parts {
+        let before = after.clone();
+        after.add(&part)?;
+        if after != before {
+            changing.push(part);
+        }
+    }
+    Ok(if after == *answers { Vec::new() } else { changing })
 }
 
 fn read(location: &str, stores: &Stores, context: &Context) -> Result<bytes::Bytes> {
@@ -170,4 +214,30 @@ fn unexpected(rows: &RecordBatch, classes: &[String]) -> Result<BTreeSet<String>
         Verdict::Disagreeing | Verdict::Skipped => None,
     });
     Ok(given.flatten().filter(|label| !classes.contains(label)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::answers::label_rows;
+    use super::*;
+
+    #[test]
+    fn what_changes_nothing_is_not_written_and_a_correction_taken_back_is() {
+        let rows = |label: &'static [&'static str]| label_rows(&[("1", "x", Some(label), "submitted", None, 0)]);
+        let of = |labels: &[&'static [&'static str]]| {
+            let mut answers = Answers::default();
+            for label in labels {
+                answers.add(&rows(label)).unwrap();
+            }
+            answers
+        };
+        let n_written = |before: &[&'static [&'static str]], parts: &[&'static [&'static str]]| {
+            changing(&of(before), parts.iter().map(|label| rows(label)).collect()).unwrap().len()
+        };
+        assert_eq!(n_written(&[], &[&["a"]]), 1);
+        assert_eq!(n_written(&[&["a"]], &[&["a"]]), 0);
+        assert_eq!(n_written(&[&["a"], &["b"]], &[&["a"]]), 1, "the correction is taken back");
+        assert_eq!(n_written(&[&["a"], &["b"]], &[&["a"], &["b"]]), 0, "both files again");
+        assert_eq!(n_written(&[&["b"], &["a"]], &[&["a"], &["b"]]), 1);
+    }
 }

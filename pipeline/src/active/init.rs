@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::run::{InputSummary, look, parse_text};
+use crate::score::ScorerChoice;
 use crate::source::TextPart;
 use crate::store::Stores;
 use crate::{Error, Result};
@@ -32,6 +33,7 @@ pub fn init(
         });
     }
     select::check(settings, context)?;
+    check_classes(&settings.classes)?;
     let pool = look(&settings.pool, stores, context, progress)?;
     let text = parse_text(&settings.pool.text)?.parts.into_iter().filter_map(|part| match part {
         TextPart::Column(name) => Some((name, "--text-column")),
@@ -47,6 +49,37 @@ pub fn init(
             });
         }
     }
+    if let ScorerChoice::Column(name) = settings.scorer.parse()? {
+        check_embeddings(&pool, &name)?;
+    }
     let ledger = Ledger::create(location, settings, stamp, stores, context)?;
     Ok((ledger, pool))
+}
+
+/// Refuses classes without a name, and those that are there twice.
+fn check_classes(classes: &[String]) -> Result<()> {
+    let mut sorted: Vec<&str> = classes.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    if sorted.first() == Some(&"") {
+        return Err(Error::config("--classes has one without a name"));
+    }
+    match sorted.array_windows().find(|[a, b]| a == b) {
+        Some([twice, _]) => Err(Error::config(format!("--classes has `{twice}` twice"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a column of embeddings that is not there or holds no lists.
+fn check_embeddings(pool: &InputSummary, name: &str) -> Result<()> {
+    let found = pool.columns.iter().find(|column| column.name == name);
+    if found.is_some_and(|column| column.data_type.contains("List")) {
+        return Ok(());
+    }
+    let message = match found {
+        Some(column) => {
+            format!("the column `{name}` of the pool has type {}, expected lists of numbers", column.data_type)
+        }
+        None => format!("the pool has no column `{name}`"),
+    };
+    Err(Error::Column { message, hint: Some("--scorer column:NAME names a column of embeddings".into()) })
 }

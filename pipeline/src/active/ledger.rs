@@ -180,18 +180,13 @@ impl Ledger {
         table::read(&location, bytes)
     }
 
-    /// Adds answers to the rows of a round, or of none. `false`: the same ones are there already.
-    pub(super) fn add_labels(&self, round: Option<u32>, labels: &arrow::array::RecordBatch) -> Result<bool> {
+    /// Adds answers to the rows of a round, or of none, after those that are there.
+    pub(super) fn add_labels(&self, round: Option<u32>, labels: &arrow::array::RecordBatch) -> Result<()> {
         let file = TableFile::new(labels)?;
         let names = self.label_files(round)?;
-        let end = format!("-{}.parquet", file.hash());
-        if names.iter().any(|name| name.ends_with(&end)) {
-            return Ok(false);
-        }
         let last = names.last().and_then(|name| name.rsplit('/').next()?.split('-').next()?.parse::<u64>().ok());
-        let name = format!("{}/{:06}{end}", labels_folder(round), last.unwrap_or(0) + 1);
-        self.put(&name, file.bytes)?;
-        Ok(true)
+        let name = format!("{}/{:06}-{}.parquet", labels_folder(round), last.unwrap_or(0) + 1, file.hash());
+        self.put(&name, file.bytes)
     }
 
     /// Puts a file whose name is made of its content: one that is there is this one.

@@ -12,6 +12,7 @@
 //! more labels stop paying), [`status`]. A command that is killed leaves a ledger as it was before it: run it again.
 
 mod answers;
+mod cost;
 mod export;
 mod import;
 mod init;
@@ -73,6 +74,12 @@ impl Known {
         let outside = Answers::of_round(ledger, None)?;
         let is_multi_label = outside.is_multi_label() || rounds.iter().any(|round| round.answers.is_multi_label());
         Ok(Self { rounds, outside, is_multi_label })
+    }
+
+    /// The answers to the rows of a round, or of none.
+    fn answers(&self, round: Option<u32>) -> &Answers {
+        let of_round = round.and_then(|round| self.rounds.get(round as usize - 1));
+        of_round.map_or(&self.outside, |round| &round.answers)
     }
 
     /// What the answers to each row come to, by id. What a round's annotators said goes before what was said outside of the loop.

@@ -7,12 +7,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tamis_schemas::active::{LEDGER_VERSION, LoopSettings, ModelRecord, PoolRecord, RoundRecord, Stability};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Config, DeduplicateConfig, OutputConfig, ScoreConfig, SelectConfig};
+use tamis_schemas::config::{Config, DeduplicateConfig, OutputConfig, ScoreConfig, SelectConfig, Strategy};
 use tamis_schemas::manifest::ScorerRecord;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::stop_set::{StopSet, stability};
-use super::{Known, Ledger, Verdict};
+use super::{Known, Ledger, Verdict, cost};
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::run::{ChosenRound, choose_round};
@@ -85,7 +85,14 @@ pub fn select(
     };
 
     let teaching = write_labels(&labels, known.is_multi_label, context)?;
-    let config = config(settings, budget, seed, teaching.as_deref(), context);
+    let n_classes = labels.values().copied().flatten().collect::<HashSet<_>>().len();
+    let round_settings = LoopSettings {
+        // What asks a model has none to ask yet.
+        strategy: if n_classes < 2 && settings.strategy.needs_classes() { Strategy::Auto } else { settings.strategy },
+        ..settings.clone()
+    };
+    let cost_base = if 0.0 < settings.cost_exponent { cost::measured_base(ledger, &known.rounds)? } else { None };
+    let config = config(&round_settings, budget, seed, (teaching.as_deref(), cost_base), context);
     let observe = |scored: &arrow::array::RecordBatch| stop_set.observe(scored);
     let chosen = choose_round(&config, &excluded, observe, stores, context, progress)?;
     if chosen.batch.num_rows() == 0 {
@@ -161,7 +168,13 @@ fn write_labels(labels: &BTreeMap<&str, &[String]>, is_multi_label: bool, contex
 
 /// What `tamis select` would do. Rounds differ in the seed of the random slice only: a scorer whose training is seeded anew would change its
 /// mind from round to round for no reason that labels give.
-fn config(settings: &LoopSettings, budget: u64, seed: u64, labels: Option<&str>, context: &Context) -> Config {
+fn config(
+    settings: &LoopSettings,
+    budget: u64,
+    seed: u64,
+    (labels, cost_base): (Option<&str>, Option<f64>),
+    context: &Context,
+) -> Config {
     let nowhere = context.spill.new_path().to_string_lossy().into_owned();
     let output = OutputConfig { tables: Some(Vec::new()), ..OutputConfig::new(nowhere) };
     let select = SelectConfig {
@@ -170,6 +183,11 @@ fn config(settings: &LoopSettings, budget: u64, seed: u64, labels: Option<&str>,
         labels: labels.map(str::to_owned).into_iter().collect(),
         label_column: LABEL.into(),
         label_id_column: Some(columns::ID.into()),
+        stratum_column: settings.stratum_column.clone(),
+        stratum_max_ratio: settings.stratum_max_ratio.unwrap_or(1.0),
+        max_similarity: settings.max_similarity,
+        cost_exponent: settings.cost_exponent,
+        cost_base: cost_base.unwrap_or(0.0),
         seed,
         ..SelectConfig::new(budget)
     };
@@ -191,7 +209,7 @@ fn config(settings: &LoopSettings, budget: u64, seed: u64, labels: Option<&str>,
 /// # Errors
 /// `Error::Config` for the first one that cannot work.
 pub(super) fn check(settings: &LoopSettings, context: &Context) -> Result<()> {
-    crate::run::check(&config(settings, settings.budget, settings.seed, None, context))
+    crate::run::check(&config(settings, settings.budget, settings.seed, (None, None), context))
 }
 
 /// Seed of a round. Below 2^32, so that no tool rounds it.

@@ -31,7 +31,8 @@ pub struct Status {
     pub disagreeing: u64,
     /// Labelled rows that no round handed out.
     pub outside: u64,
-    /// Rows of the pool that no round handed out, after the last one; none before the first.
+    /// Rows of the pool that no round handed out and nobody else labelled since, as far as labels from outside are of the pool; none
+    /// before the first round.
     pub left_in_pool: Option<u64>,
     /// Labels, most frequent first.
     pub classes: Vec<ClassCount>,
@@ -110,8 +111,15 @@ pub fn status(ledger: &Ledger) -> Result<Status> {
     let is_outside =
         |(id, verdict): &(&&str, &Verdict)| matches!(verdict, Verdict::Labelled(_)) && !handed_out.contains(**id);
     let outside = verdicts.iter().filter(is_outside).count() as u64;
-    let left_in_pool =
-        ledger.rounds().last().map(|last| last.selection.pool_rows.saturating_sub(last.selection.batch_rows));
+    let left_in_pool = match ledger.rounds().last() {
+        Some(last) => {
+            let left = last.selection.pool_rows.saturating_sub(last.selection.batch_rows);
+            let known = labelled_outside(ledger, Some(&last.labels), &handed_out)?;
+            let now = labelled_outside(ledger, None, &handed_out)?;
+            Some(left.saturating_sub(now.saturating_sub(known)))
+        }
+        None => None,
+    };
     let classes = classes(&verdicts, settings);
     let measures: Vec<RoundMeasures> = rounds.iter().map(measures).collect();
     let recent = rounds.iter().rev().map(|round| round.right).filter(|right| 0 < right.of).take(stop::WINDOW);
@@ -183,6 +191,20 @@ fn of_round(record: &RoundRecord, round: &Round, verdicts: &BTreeMap<&str, Verdi
         accuracy: right.wilson(),
         stability: record.stability,
     })
+}
+
+/// Rows that no round handed out and that have a label all the same, after all files of labels or after these alone.
+fn labelled_outside(ledger: &Ledger, files: Option<&[String]>, handed_out: &BTreeSet<&str>) -> Result<u64> {
+    let mut answers = Answers::default();
+    for name in ledger.label_files(None)? {
+        if files.is_none_or(|files| files.contains(&name)) {
+            answers.add(&ledger.labels(&name)?)?;
+        }
+    }
+    let verdicts = answers.verdicts(false);
+    let is_outside =
+        |(id, verdict): &(&&str, &Verdict)| matches!(verdict, Verdict::Labelled(_)) && !handed_out.contains(**id);
+    Ok(verdicts.iter().filter(is_outside).count() as u64)
 }
 
 /// Right predictions among the rows of a round that were chosen at random (those without a score) and have a label now.

@@ -263,7 +263,7 @@ pub fn advice(rounds: &[RoundMeasures], rules: &[Rule], situation: Situation) ->
         return go_on(format!("go on: label the {} rows that are handed out, and import them", situation.n_open));
     }
     if situation.left_in_pool == Some(0) {
-        return stop("stop: every row of the pool was handed out");
+        return stop("stop: every row of the pool was handed out or labelled");
     }
     if situation.n_classes < 2 {
         let n_classes = if situation.n_classes == 0 { "no" } else { "only one" };

@@ -1,6 +1,7 @@
 //! Rows that have labels already, as `tamis simulate` replays them.
 
-use arrow::array::{Array, AsArray, StringArray};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 use tamis_schemas::columns;
 use tamis_schemas::config::InputConfig;
 
@@ -57,11 +58,12 @@ pub(super) fn read_judged(
             progress.add_rows(batch.num_rows() as u64);
             let texts = column(batch, columns::TEXT)?.as_string::<i32>();
             let ids = ids_of(batch)?;
-            let labels = text_column(batch, label_column)?;
+            let labels = label_texts(batch, label_column)?;
             let embeddings = embedding_column.map(|name| embeddings_of(batch, name)).transpose()?;
             let splits = split_column.map(|name| text_column(batch, name)).transpose()?;
             for row in 0..batch.num_rows() {
-                let Some(label) = owned(&labels, row).filter(|label| !label.trim().is_empty()) else {
+                let label = owned(&labels, row).map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
+                let Some(label) = label else {
                     judged.n_unlabelled += 1;
                     continue;
                 };
@@ -94,4 +96,18 @@ pub(super) fn read_judged(
     }
     judged.reservation = Some(reservation);
     Ok(judged)
+}
+
+/// Labels as text.
+///
+/// # Errors
+/// `Error::Column` for lists: a row is replayed with one label.
+fn label_texts(batch: &RecordBatch, name: &str) -> Result<StringArray> {
+    match batch.column_by_name(name).map(Array::data_type) {
+        Some(DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) => Err(Error::Column {
+            message: format!("column `{name}` holds lists: rows with several labels cannot be replayed"),
+            hint: Some("name a column with one label a row with --label-column".into()),
+        }),
+        _ => text_column(batch, name),
+    }
 }

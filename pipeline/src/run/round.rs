@@ -10,6 +10,7 @@ use tamis_schemas::manifest::{InputRecord, RowCounts, ScorerRecord, SelectionRec
 use super::ids::ids_of;
 use super::plan::Plan;
 use super::select::Chooser;
+use super::write::stratum_columns;
 use super::{NAMES_COLUMNS, Run, check, check_reject_ratio, fit, input_records, pass, survey, with_flags};
 use crate::context::Context;
 use crate::progress::Progress;
@@ -60,9 +61,8 @@ pub(crate) fn choose_round(
     let mut chooser = Chooser::new(run, &survey, &fitted)?.ok_or_else(nothing)?;
 
     run.begin("scoring the pool");
-    let stratum = config.select.iter().filter_map(|select| select.stratum_column.clone());
     let request = Request {
-        columns: Columns::Named(stratum.chain(plan.embedding_column()).collect()),
+        columns: Columns::Named(stratum_columns(config).chain(plan.embedding_column()).collect()),
         text: Some(plan.text.clone()),
         id: Some(plan.id.clone()),
         rows: None,

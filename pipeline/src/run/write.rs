@@ -7,7 +7,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array}
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns;
-use tamis_schemas::config::{Measure, OutputMode, Table};
+use tamis_schemas::config::{Config, Measure, OutputMode, Table};
 use tamis_schemas::manifest::{
     EmbeddingRecord, GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord,
     ScorerRecord, SelectionRecord, WhatIfPoint,
@@ -184,8 +184,16 @@ pub(super) fn write(
 
 /// Input columns that are looked at when no input column is written.
 fn named_columns(run: Run<'_>, router: &Router<'_>) -> Vec<String> {
-    let stratum = run.config.select.iter().filter_map(|select| select.stratum_column.clone());
-    stratum.chain(run.plan.embedding_column()).chain(router.source.iter().flat_map(SourceOf::columns)).collect()
+    stratum_columns(run.config)
+        .chain(run.plan.embedding_column())
+        .chain(router.source.iter().flat_map(SourceOf::columns))
+        .collect()
+}
+
+/// The input column that a quota is on.
+pub(super) fn stratum_columns(config: &Config) -> impl Iterator<Item = String> {
+    let named = config.select.iter().filter_map(|select| select.stratum_column.clone());
+    named.filter(|name| name != columns::LENGTH)
 }
 
 /// Writes the evidence: of contaminated rows first, then of near-duplicates; what lost too much sees the latter.

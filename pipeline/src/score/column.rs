@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, SchemaRef};
+use tamis_schemas::columns;
 
 use super::append::{append_columns, append_fields};
 use super::head::{Head, HeadSettings};
@@ -64,7 +65,7 @@ impl MapStage for ColumnScorer {
     fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let (vectors, dimensions) = embeddings_of(&batch, &self.column)?;
         if batch.num_rows() > 0 && dimensions != self.dimensions {
-            return Err(other_length(&self.column, self.dimensions, dimensions));
+            return Err(other_length(&self.column, self.dimensions, "those of a batch", dimensions));
         }
         let arrays = self.head.columns(&vectors, self.dimensions)?;
         append_columns(&batch, &self.fields(), arrays)
@@ -92,18 +93,23 @@ pub(crate) fn embeddings_of(batch: &RecordBatch, column: &str) -> Result<(Vec<f3
     let as_floats = DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true)));
     let floats = cast(lists, &as_floats)?;
     let lists = floats.as_list::<i32>();
+    let ids = batch.column_by_name(columns::ID).and_then(|ids| ids.as_string_opt::<i32>());
+    let row_name = |row: usize| ids.map_or_else(|| "a row".into(), |ids| format!("row `{}`", ids.value(row)));
     let (mut vectors, mut dimensions) = (Vec::new(), 0);
     for row in 0..lists.len() {
         let values = lists.value(row);
         let values = values.as_primitive::<Float32Type>();
         if lists.is_null(row) || values.is_empty() || values.null_count() > 0 {
-            return Err(wrong(format!("a row has no embedding in column `{column}`, or one with nulls")));
+            return Err(wrong(format!("{} has no embedding in column `{column}`, or one with nulls", row_name(row))));
         }
         if row > 0 && values.len() != dimensions {
-            return Err(other_length(column, dimensions, values.len()));
+            return Err(other_length(column, dimensions, &row_name(row), values.len()));
         }
         if values.values().iter().any(|x| !x.is_finite()) {
-            return Err(wrong(format!("an embedding in column `{column}` has a component that is not finite")));
+            let name = row_name(row);
+            return Err(wrong(format!(
+                "the embedding of {name} in column `{column}` has a component that is not finite"
+            )));
         }
         dimensions = values.len();
         vectors.extend_from_slice(values.values());
@@ -111,9 +117,9 @@ pub(crate) fn embeddings_of(batch: &RecordBatch, column: &str) -> Result<(Vec<f3
     Ok((vectors, dimensions))
 }
 
-fn other_length(column: &str, expected: usize, found: usize) -> Error {
+fn other_length(column: &str, expected: usize, whose: &str, found: usize) -> Error {
     Error::Column {
-        message: format!("embeddings in column `{column}` have {expected} components, and one has {found}"),
+        message: format!("embeddings in column `{column}` have {expected} components, and {whose} {found}"),
         hint: Some("all must come from one model".into()),
     }
 }
@@ -157,7 +163,7 @@ mod tests {
             (lists(vec![Some(vec![])]), "no embedding"),
             (lists(vec![Some(vec![Some(1.0), None])]), "with nulls"),
             (lists(vec![Some(vec![Some(f64::NAN)])]), "not finite"),
-            (lists(vec![Some(vec![Some(1.0)]), Some(vec![Some(1.0), Some(2.0)])]), "1 components, and one has 2"),
+            (lists(vec![Some(vec![Some(1.0)]), Some(vec![Some(1.0), Some(2.0)])]), "1 components, and a row 2"),
         ] {
             let error = embeddings_of(&batch(array), "e").unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");

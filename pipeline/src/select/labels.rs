@@ -32,7 +32,7 @@ impl LabelTable {
         let mut frame = label_frame(Vec::new(), Vec::new())?;
         for batch in batches {
             let (ids, labels) = (text_column(batch, id_column)?, label_texts(batch, label_column)?);
-            let labels = labels.iter().map(|label| label.filter(|label| !label.trim().is_empty())).collect();
+            let labels = labels.iter().map(|label| label.map(str::trim).filter(|label| !label.is_empty())).collect();
             frame.vstack_mut(&label_frame(ids.iter().collect(), labels)?)?;
         }
         let n_rows = frame.height();

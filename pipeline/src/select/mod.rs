@@ -121,8 +121,11 @@ impl SelectSettings {
         if self.max_similarity.is_some_and(|most| !(-1.0..=1.0).contains(&most)) {
             return Err(Error::config("max_similarity must be a cosine, 0 to 1"));
         }
-        if self.n_candidates == Some(0) {
-            return Err(Error::config("candidates must be at least 1 row"));
+        if let Some(n) = self.n_candidates.filter(|n| *n < self.budget) {
+            return Err(Error::config(format!(
+                "candidates is {n}: the {} rows of the budget are chosen from them",
+                self.budget
+            )));
         }
         match &self.quota {
             Some(quota) if !(0.0 < quota.max_ratio && quota.max_ratio <= 1.0) => Err(Error::config(format!(

@@ -216,7 +216,7 @@ impl BarrierStage for Selection {
         let rows = required_column(batch, columns::ROW, &DataType::UInt64)?.as_primitive::<UInt64Type>();
         let ids = required_column(batch, columns::ID, &DataType::Utf8)?.as_string::<i32>();
         let text_of = |name: Option<&String>| name.map(|name| text_column(batch, name)).transpose();
-        let strata = text_of(self.settings.quota.as_ref().map(|quota| &quota.column))?;
+        let strata = self.settings.quota.as_ref().map(|quota| strata_of(batch, &quota.column)).transpose()?;
         let clusters = text_of(self.settings.cluster_column.as_ref())?;
         let texts = if 0.0 < self.settings.cost.exponent {
             Some(required_column(batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>())
@@ -318,7 +318,7 @@ impl Plan {
         let wanted = settings.budget.saturating_mul(CANDIDATES_PER_ROW);
         let capacity = match (kind, settings.n_candidates) {
             (Kind::Nothing, _) => 0,
-            (_, Some(asked)) => asked.max(settings.budget),
+            (_, Some(asked)) => asked,
             (Kind::Compare, None) => MAX_COMPARED_CANDIDATES.max(2 * settings.budget),
             (_, None) => wanted.min(MAX_UNCERTAIN_CANDIDATES.max(2 * settings.budget)),
         };
@@ -470,6 +470,19 @@ fn propose(
         is_let_in
     };
     acquire(strategy, pool, n_wanted, settings.seed, &mut admit, context)
+}
+
+/// What the quota is on: a column, or the length of the text.
+fn strata_of(batch: &RecordBatch, column: &str) -> Result<StringArray> {
+    if column != columns::LENGTH {
+        return text_column(batch, column);
+    }
+    let texts = required_column(batch, columns::TEXT, &DataType::Utf8)?.as_string::<i32>();
+    let class = |text: Option<&str>| match text.map_or(0, str::len).checked_ilog2() {
+        None => "0 bytes".to_owned(),
+        Some(bits) => format!("{} to {} bytes", 1u64 << bits, (2u64 << bits) - 1),
+    };
+    Ok(StringArray::from_iter_values(texts.iter().map(class)))
 }
 
 fn cluster_hash(clusters: Option<&StringArray>, index: usize, row: u64) -> u64 {

@@ -91,10 +91,23 @@ impl World {
                 settings.test_split.as_ref().map_or_else(String::new, |value| format!(" of the split `{value}`"));
             return Err(Error::Config {
                 message: format!("there are {} rows to choose from and {} test rows{of_split}", pool.len(), test.len()),
-                hint: Some("check --test-split-column and --test-split-value".into()),
+                hint: Some(match settings.test_split {
+                    Some(_) => "check --test-split-column and --test-split-value".into(),
+                    None => "a fifth is for testing: give more rows, or say which with --test-split-column".into(),
+                }),
             });
         }
         let pool = settings.injection.apply(pool, classes.len());
+        if pool.len() <= settings.n_init {
+            return Err(Error::Config {
+                message: format!(
+                    "the pool has {} rows and --init takes {}: none is left to choose",
+                    pool.len(),
+                    settings.n_init
+                ),
+                hint: Some("use a smaller --init, or give more rows".into()),
+            });
+        }
         let (pool_batches, test_batches) = (batches(&pool)?, batches(&test)?);
         let near_duplicates = near_duplicates(&pool_batches, context)?;
         Ok(Self {

@@ -221,7 +221,7 @@ pub struct SelectConfig {
     /// The column of the id in the label files. Default: the one of the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_id_column: Option<String>,
-    /// At most `stratum_max_ratio` of the batch for each value of this column.
+    /// At most `stratum_max_ratio` of the batch for each value of this column; `tamis_length` is how long the text is, by powers of two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stratum_column: Option<String>,
     /// See `stratum_column`, above 0 to 1.

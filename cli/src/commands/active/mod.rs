@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use tamis_pipeline::active::{self, Import, ImportedFiles, Ledger, SelectRequest, Selected};
-use tamis_pipeline::label_tools::ImportSettings;
+use tamis_pipeline::label_tools::{ImportSettings, LabelTool};
 use tamis_schemas::active::RoundRecord;
 
 use crate::args::{ActiveCommand, ActiveExport, ActiveImport, ActiveInit, ActiveSelect, Global};
@@ -161,6 +161,16 @@ fn warn(imported: &ImportedFiles) {
             "the tool must keep `tamis_id`, which exports have; --id-column names another column",
         );
     }
+    for (file, rows, _) in &imported.unanswered {
+        let (what, hint) = match rows {
+            0 => ("has no row".to_owned(), "export it from the tool again if there should be some"),
+            _ => (
+                format!("has {} and no answer", counted(*rows, "row")),
+                "hand the answers in (submit them in the tool) and export again; --tool says whose file it is, if that was not found out",
+            ),
+        };
+        diagnostic::warn(&format!("`{file}` {what}"), hint);
+    }
     for (file, row, reason) in imported.rejected.iter().take(MOST_REJECTS) {
         diagnostic::warn(&format!("`{file}`, row {row}: {reason}"), "correct it and import the file again");
     }
@@ -197,6 +207,11 @@ fn imported_fields(imported: &ImportedFiles) -> serde_json::Value {
         .iter()
         .map(|(file, row, reason)| json!({ "file": file, "row": row, "reason": reason }))
         .collect();
+    let unanswered: Vec<_> = imported
+        .unanswered
+        .iter()
+        .map(|(file, rows, tool)| json!({ "file": file, "rows": rows, "looks_like": tool.map(LabelTool::name) }))
+        .collect();
     let by_round: BTreeMap<String, u64> =
         imported.by_round.iter().map(|(round, rows)| (round.to_string(), *rows)).collect();
     json!({
@@ -207,6 +222,7 @@ fn imported_fields(imported: &ImportedFiles) -> serde_json::Value {
         "unknown": imported.unknown,
         "unknown_ids": imported.unknown_ids,
         "unmatched": imported.unmatched,
+        "unanswered": unanswered,
         "rejected": rejected,
         "new_classes": imported.new_classes,
         "new": imported.is_new,

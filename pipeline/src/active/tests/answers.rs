@@ -14,7 +14,7 @@ use super::super::{Answers, Verdict};
 /// Row, annotator, labels, status, annotation id and time of a label row.
 type Row = (&'static str, &'static str, Option<&'static [&'static str]>, &'static str, Option<&'static str>, i64);
 
-pub(super) fn label_rows(rows: &[Row]) -> RecordBatch {
+pub(in crate::active) fn label_rows(rows: &[Row]) -> RecordBatch {
     let item = Field::new_list_field(DataType::Utf8, false);
     let mut labels = ListBuilder::new(StringBuilder::new()).with_field(item);
     for (_, _, given, ..) in rows {

@@ -48,6 +48,10 @@ fn settings() -> LoopSettings {
         budget: 10,
         random_ratio: 0.1,
         threshold: 0.8,
+        stratum_column: None,
+        stratum_max_ratio: None,
+        max_similarity: None,
+        cost_exponent: 0.0,
         classes: Vec::new(),
         max_labels: None,
         stop_set_rows: 10,
@@ -164,17 +168,17 @@ fn damage_is_told_of() {
 }
 
 #[test]
-fn the_same_labels_are_kept_once_and_others_after_them() {
+fn labels_are_kept_in_the_order_in_which_they_came() {
     let fixture = Fixture::new();
     let ledger = fixture.create(&settings()).unwrap();
     let rows = |label: &'static [&'static str]| label_rows(&[("1", "x", Some(label), "submitted", None, 0)]);
     for round in [Some(1), None] {
-        assert!(ledger.add_labels(round, &rows(&["b"])).unwrap());
-        assert!(ledger.add_labels(round, &rows(&["a"])).unwrap());
-        assert!(!ledger.add_labels(round, &rows(&["b"])).unwrap());
+        for label in [&["b"], &["a"], &["b"]] {
+            ledger.add_labels(round, &rows(label)).unwrap();
+        }
         let names = ledger.label_files(round).unwrap();
         let numbers: Vec<&str> = names.iter().map(|name| &name.rsplit('/').next().unwrap()[..7]).collect();
-        assert_eq!(numbers, ["000001-", "000002-"]);
+        assert_eq!(numbers, ["000001-", "000002-", "000003-"]);
         assert_eq!(ledger.labels(&names[1]).unwrap(), rows(&["a"]));
     }
 }

@@ -1,4 +1,4 @@
-mod answers;
+pub(super) mod answers;
 mod ledger;
 mod stop;
 mod stop_set;

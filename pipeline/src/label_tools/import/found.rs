@@ -22,7 +22,14 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn add(&mut self, answer: Answer) {
+    /// Labels that differ in the spaces around them are the same one.
+    pub(super) fn add(&mut self, mut answer: Answer) {
+        for label in answer.labels.iter_mut().flatten() {
+            *label = label.trim().to_owned();
+        }
+        if let Some(labels) = &mut answer.labels {
+            labels.retain(|label| !label.is_empty());
+        }
         self.answers.add(answer);
     }
 
@@ -62,7 +69,8 @@ impl Found {
             });
         }
         self.answers.fill_empty();
-        Ok(Imported { labels: self.answers.into_table(tool)?, rejected: self.rejected, unmatched: self.unmatched })
+        let labels = self.answers.into_table(tool)?;
+        Ok(Imported { labels, rejected: self.rejected, unmatched: self.unmatched, rows: 0, looks_like: None })
     }
 
     fn check_question(&self, settings: &ImportSettings) -> Result<()> {

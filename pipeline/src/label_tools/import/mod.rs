@@ -60,6 +60,10 @@ pub struct Imported {
     pub rejected: Vec<(u64, String)>,
     /// Rows with an answer but without a `tamis_id`: not from an export of ours.
     pub unmatched: u64,
+    /// Rows of the file.
+    pub rows: u64,
+    /// Whose file its first row makes it; `None` without a row that can be read.
+    pub looks_like: Option<LabelTool>,
 }
 
 /// Reads the file `name` that a tool exported.
@@ -72,22 +76,24 @@ pub struct Imported {
 /// `Error::Corrupt` if the bytes are none of these formats; `Error::Config` if several questions were asked and none is
 /// chosen, or the one chosen has no answer; `Error::Column` if no row has the label column.
 pub fn import(name: &str, bytes: &[u8], settings: &ImportSettings) -> Result<Imported> {
-    let mut tool = settings.tool;
+    let (mut looks_like, mut n_rows) = (None, 0);
     let mut found = Found::default();
     records::visit(name, bytes, &mut |entry: Entry<'_>| {
         // One file needs no name, several in a zip do.
+        n_rows += 1;
         let place = entry.is_archived.then_some(entry.file);
         let record = match entry.record {
             Ok(record) => record,
             Err(reason) => return found.reject(entry.row, place, &reason),
         };
-        let tool = *tool.get_or_insert_with(|| detect::tool(&record, entry.format, entry.is_archived));
-        if let Err(reason) = read(tool, &record, entry.file, settings, &mut found) {
+        let seen = *looks_like.get_or_insert_with(|| detect::tool(&record, entry.format, entry.is_archived));
+        if let Err(reason) = read(settings.tool.unwrap_or(seen), &record, entry.file, settings, &mut found) {
             found.reject(entry.row, place, &reason);
         }
     })?;
     // A file without rows is of no tool.
-    found.into_imported(tool.unwrap_or(LabelTool::Jsonl), settings)
+    let tool = settings.tool.or(looks_like).unwrap_or(LabelTool::Jsonl);
+    Ok(Imported { rows: n_rows, looks_like, ..found.into_imported(tool, settings)? })
 }
 
 /// Adds the answers of a record; the error says why it has none that can be read.

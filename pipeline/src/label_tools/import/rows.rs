@@ -23,7 +23,8 @@ pub(super) fn read(record: &Record, settings: &ImportSettings, found: &mut Found
             .ok_or_else(|| format!("the status `{name}` is none of submitted, draft, discarded and skipped"))?,
     };
     found.column_seen(given.is_some() || spans.is_some());
-    let given = given.map(parsed).filter(|given| !given.is_null() && given.as_str() != Some(""));
+    let has_status = text(record.get("status")).is_some();
+    let given = given.map(parsed).filter(|given| is_filled_in(given, has_status));
     if given.is_none() && spans.is_none() && matches!(status, Status::Submitted | Status::Draft) {
         return Ok(()); // Not filled in yet.
     }
@@ -54,6 +55,16 @@ pub(super) fn read(record: &Record, settings: &ImportSettings, found: &mut Found
     }
     found.add(answer);
     Ok(())
+}
+
+/// Whether this is an answer. That no label fits is one only where a status says so: an empty list may be a form that nobody has seen.
+fn is_filled_in(given: &Value, has_status: bool) -> bool {
+    match given {
+        Value::Null => false,
+        Value::String(label) => !label.trim().is_empty(),
+        Value::Array(labels) => has_status || !labels.is_empty(),
+        _ => true,
+    }
 }
 
 /// A span that is in bytes already: the text, where it is there, says whether it can be.
