@@ -19,7 +19,7 @@ use crate::score::device::{DeviceChoice, resolve};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{
     BuiltinScorer, BuiltinSettings, ColumnScorer, EncoderScorer, HeadKind, HeadSettings, LabelKind, LabelledText,
-    OpenedScorer, SavedScorer, ScorerChoice, Task, Truncated, embeddings_of,
+    OpenedScorer, Projection, SavedScorer, ScorerChoice, Task, Truncated, embeddings_of,
 };
 use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
 use crate::source::{Columns, Request};
@@ -203,6 +203,10 @@ pub(super) fn builtin(
     let (labelled, sample) = read_texts(run, survey, labels, seed)?;
     let settings = BuiltinSettings { task, seed, committee: asks_committee(run), ..BuiltinSettings::default() };
     let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
+    let scorer = match run.config.select {
+        Some(_) => scorer.embedding_by(Projection::of(&sample, &settings)),
+        None => scorer,
+    };
     let record = ScorerRecord {
         name: "builtin".into(),
         device: "cpu".into(),
@@ -349,16 +353,16 @@ pub(super) fn encoder<'a>(
     Ok((scorer, record))
 }
 
-/// Texts of the labelled rows, or of a sample of the kept ones if there is no label.
+/// Texts of the labelled rows, and of a sample of the kept ones if there is no label, or a batch is chosen.
 fn read_texts(
     run: Run<'_>,
     survey: &Survey,
     labels: &LabelledPool,
     seed: u64,
 ) -> Result<(Vec<LabelledText>, Vec<String>)> {
-    let is_cold = labels.classes.len() < 2;
+    let needs_sample = labels.classes.len() < 2 || run.config.select.is_some();
     let mut rows = labels.rows.clone();
-    let sample = if is_cold { sample_rows(survey, seed) } else { RowSet::new() };
+    let sample = if needs_sample { sample_rows(survey, seed) } else { RowSet::new() };
     for row in sample.iter() {
         rows.insert(row);
     }

@@ -31,7 +31,7 @@ mod targets;
 mod task;
 
 pub(crate) use answers::top_two;
-pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText};
+pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText, Projection};
 pub use causal::CausalScorer;
 pub use choice::{ScorerChoice, Unlabelled};
 pub(crate) use class::ClassScorer;

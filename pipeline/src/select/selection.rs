@@ -24,6 +24,9 @@ use crate::{Error, Result, RowSet};
 
 /// Largest batch of which `auto` compares every row with all others that it stands for; it sees what 4,096 rows leave uncovered.
 const MAX_HERDED_ROWS: usize = 1_000;
+/// What `auto` has a row count that the model is sure of, if one that it is unsure of counts 1. Half and half is better than 0 on each of the
+/// sets of docs/performance.md.
+const AUTO_LEAST_WEIGHT: f32 = 0.5;
 /// Candidates for each row that is to be chosen: what Cluster-Margin (2021, section 4) uses.
 const CANDIDATES_PER_ROW: usize = 10;
 /// Candidates of an uncertainty strategy beyond twice the budget, at most.
@@ -65,6 +68,8 @@ pub struct Selection {
 struct Plan {
     strategy: Strategy,
     reason: String,
+    /// See [`Pool`].
+    least_weight: f32,
     classes: Vec<String>,
     dimensions: usize,
     /// Best first by the strategy; of `anchor` for each class, near ones first.
@@ -139,7 +144,7 @@ impl Selection {
 
         let mut best = finish_all(plan.best)?;
         let proposals = propose(
-            plan.strategy,
+            (plan.strategy, plan.least_weight),
             (&mut best, &plan.classes),
             plan.labelled.finish()?,
             n_wanted,
@@ -341,9 +346,11 @@ impl Plan {
         };
         let n_sets = if strategy == Strategy::Anchor { selection.anchors.n_classes() } else { 1 };
         let of_set = capacity.div_ceil(n_sets.max(1));
+        let least_weight = if settings.strategy == Strategy::Auto { AUTO_LEAST_WEIGHT } else { 0.0 };
         Ok(Self {
             strategy,
             reason,
+            least_weight,
             classes,
             dimensions,
             best: (0..n_sets).map(|_| candidates(of_set, [dimensions, n_probabilities])).collect(),
@@ -440,7 +447,7 @@ fn finish_all(sets: Vec<Candidates>) -> Result<Finished> {
 
 /// What the strategy proposes and `admission` lets in.
 fn propose(
-    strategy: Strategy,
+    (strategy, least_weight): (Strategy, f32),
     (best, classes): (&mut Finished, &[String]),
     mut labelled: Finished,
     n_wanted: usize,
@@ -459,7 +466,7 @@ fn propose(
             row.order = order(strategy, row);
         }
     }
-    let pool = Pool { rows: &best.rows, points, probabilities: &best.probabilities, labelled };
+    let pool = Pool { rows: &best.rows, points, probabilities: &best.probabilities, labelled, least_weight };
     let mut distance = settings.max_similarity.map(|most| Distance::new(most, points, labelled));
     let mut admit = |index: usize| {
         let is_far = distance.as_ref().is_none_or(|distance| distance.allows(index));

@@ -12,7 +12,7 @@ use crate::budget::Reservation;
 use crate::context::Context;
 use crate::score::append::append_columns;
 use crate::score::encoder::Encoder;
-use crate::score::{BuiltinScorer, BuiltinSettings, Head, HeadKind, HeadSettings, LabelledText, Task};
+use crate::score::{BuiltinScorer, BuiltinSettings, Head, HeadKind, HeadSettings, LabelledText, Projection, Task};
 use crate::select::{Anchors, Embeddings};
 use crate::stage::MapStage;
 use crate::{Error, Result};
@@ -23,7 +23,7 @@ const SAMPLE_TEXTS: usize = 20_000;
 /// What learns.
 #[derive(Debug)]
 pub(super) enum Learner {
-    Builtin { sample: Vec<String> },
+    Builtin { projection: Projection },
     Encoder { kind: HeadKind, dimensions: usize, pool: Vec<f32>, test: Vec<f32>, _reservation: Reservation },
 }
 
@@ -49,8 +49,8 @@ impl Learner {
         let Some(encoder) = encoder else {
             let mut order: Vec<&Row> = world.pool.iter().collect();
             order.sort_unstable_by_key(|row| xxh3_64_with_seed(row.id.as_bytes(), 0));
-            let sample = order.into_iter().take(SAMPLE_TEXTS).map(|row| row.text.clone()).collect();
-            return Ok(Self::Builtin { sample });
+            let sample: Vec<String> = order.into_iter().take(SAMPLE_TEXTS).map(|row| row.text.clone()).collect();
+            return Ok(Self::Builtin { projection: Projection::of(&sample, &BuiltinSettings::default()) });
         };
         let dimensions = encoder.dimensions();
         let mut reservation = context.budget.reserve("embeddings");
@@ -74,14 +74,15 @@ impl Learner {
     ) -> Result<Model> {
         let label = |row: u32| world.classes[world.pool[row as usize].label as usize].as_str();
         match self {
-            Self::Builtin { sample } => {
+            Self::Builtin { projection } => {
                 let one = |&row: &u32| LabelledText {
                     text: world.pool[row as usize].text.clone(),
                     label: label(row).to_owned(),
                 };
                 let texts: Vec<LabelledText> = labelled.iter().map(one).collect();
                 let settings = BuiltinSettings { task: Task::Classes, seed, committee, ..BuiltinSettings::default() };
-                Ok(Model::Builtin(Box::new(BuiltinScorer::fit(&texts, sample, &settings, context)?)))
+                let scorer = BuiltinScorer::fit(&texts, &[], &settings, context)?;
+                Ok(Model::Builtin(Box::new(scorer.embedding_by(projection.clone()))))
             }
             Self::Encoder { kind, dimensions, pool, .. } => {
                 let vectors: Vec<f32> =

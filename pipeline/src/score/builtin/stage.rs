@@ -46,7 +46,13 @@ impl MapStage for BuiltinScorer {
                     if let Some(committee) = &self.committee {
                         committee.predict(&prediction, &mut of_members);
                     }
-                    &prediction.embedding
+                    match &self.projection {
+                        Some(projection) => {
+                            projection.embed(buckets, &mut projected);
+                            &projected[..]
+                        }
+                        None => &prediction.embedding,
+                    }
                 }
             };
             vectors.extend_from_slice(vector);
@@ -65,8 +71,8 @@ impl BuiltinScorer {
     /// Number of components of `tamis_embedding`.
     pub fn dimensions(&self) -> usize {
         match &self.model {
-            Model::Untrained(_) => PROJECTED_DIMENSIONS,
-            Model::Trained(_) => MEMBER_DIMENSIONS,
+            Model::Trained(_) if self.projection.is_none() => MEMBER_DIMENSIONS,
+            Model::Trained(_) | Model::Untrained(_) => PROJECTED_DIMENSIONS,
         }
     }
 

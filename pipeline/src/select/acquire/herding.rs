@@ -19,7 +19,8 @@ const DEFAULT_RADIUS: f32 = 1.0;
 const LEAST_RADIUS: f32 = 1e-3;
 
 /// Greedy maximization of `sum over rows x of u(x) * max over labelled or chosen s of exp(-|x - s|^2 / radius^2)`, with the
-/// uncertainty `u(x) = 1 - margin`, or 1 where no model tells classes apart.
+/// uncertainty `u(x) = 1 - margin`, or 1 where no model tells classes apart. `least_weight` lifts it: rows of which a model is sure, which has
+/// few labels, want to be stood for, too.
 ///
 /// # Cost
 /// `rows * 4096 * dimensions` operations, and `4096 * dimensions` for each gain that is looked at again; memory for a number for each row.
@@ -42,7 +43,8 @@ pub(super) fn herding(
         targets.extend_from_slice(pool.points.get(index));
     }
     let targets = Points::new(&targets, pool.points.dimensions());
-    let weights = order.iter().map(|&index| 1.0 - pool.rows[index].value).collect();
+    let weight = |unsure: f32| pool.least_weight + (1.0 - pool.least_weight) * unsure;
+    let weights = order.iter().map(|&index| weight(1.0 - pool.rows[index].value)).collect();
     let radius = radius(pool.labelled, context);
     let mut coverage = Herd {
         points: pool.points,

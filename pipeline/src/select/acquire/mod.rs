@@ -50,6 +50,8 @@ pub(super) struct Pool<'a> {
     pub(super) probabilities: &'a [f32],
     /// Embeddings of labelled rows, a sample of them if there are many.
     pub(super) labelled: Points<'a>,
+    /// What a row counts of which the model is sure, if one that it is unsure of counts 1; for herding.
+    pub(super) least_weight: f32,
 }
 
 /// Proposes up to `n` rows that `admit` lets in, best first.

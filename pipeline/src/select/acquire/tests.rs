@@ -17,6 +17,7 @@ struct Made {
     values: Vec<f32>,
     probabilities: Vec<f32>,
     labelled: Vec<f32>,
+    least_weight: f32,
 }
 
 impl Made {
@@ -46,7 +47,7 @@ impl Made {
                 Candidate { order: value, key, row, stratum: 0, cluster: row, value, weight: 1.0, best_classes: [0; 2] }
             })
             .collect();
-        Self { rows, values, probabilities, labelled }
+        Self { rows, values, probabilities, labelled, least_weight: 0.0 }
     }
 
     fn pool(&self) -> Pool<'_> {
@@ -55,6 +56,7 @@ impl Made {
             points: Points::new(&self.values, DIMENSIONS),
             probabilities: &self.probabilities,
             labelled: Points::new(&self.labelled, DIMENSIONS),
+            least_weight: self.least_weight,
         }
     }
 
@@ -139,8 +141,9 @@ fn facility_location_is_the_greedy_one() {
 
 #[test]
 fn herding_is_the_greedy_one() {
-    for (n_labelled, seed) in [(0, 3), (6, 4)] {
-        let made = Made::new(150, n_labelled, seed);
+    for (n_labelled, seed, least_weight) in [(0, 3, 0.0), (6, 4, 0.0), (6, 4, 0.5)] {
+        let made = Made { least_weight, ..Made::new(150, n_labelled, seed) };
+        let weight = |unsure: f64| f64::from(least_weight) + f64::from(1.0 - least_weight) * unsure;
         let labelled = made.labelled_points();
         let pairs = (0..labelled.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
         let least = pairs.map(|(a, b)| squared(&labelled[a], &labelled[b])).fold(f64::INFINITY, f64::min);
@@ -149,7 +152,7 @@ fn herding_is_the_greedy_one() {
             (0..made.n())
                 .map(|index| {
                     let kernel = |one: &Vec<f64>| (-squared(one, &made.point(index)) / radius).exp();
-                    (1.0 - f64::from(made.rows[index].value)) * set.iter().map(kernel).fold(0.0, f64::max)
+                    weight(1.0 - f64::from(made.rows[index].value)) * set.iter().map(kernel).fold(0.0, f64::max)
                 })
                 .sum::<f64>()
         };
@@ -311,6 +314,7 @@ fn neither_the_order_of_rows_nor_threads_matter() {
         values: made.values.chunks_exact(DIMENSIONS).rev().flatten().copied().collect(),
         probabilities: made.probabilities.chunks_exact(N_CLASSES).rev().flatten().copied().collect(),
         labelled: made.labelled.clone(),
+        least_weight: 0.0,
     };
     for strategy in Strategy::ALL {
         let rows = |made: &Made| -> Vec<u64> {
