@@ -1,0 +1,183 @@
+use tamis_schemas::footprint::Amounts;
+
+use super::*;
+use crate::footprint::fixture;
+
+/// Uses about so many milliseconds of CPU time on this thread.
+fn work(milliseconds: u64) -> u64 {
+    let end_ns = thread_cpu_ns() + milliseconds * 1_000_000;
+    let mut sum = 0_u64;
+    while thread_cpu_ns() < end_ns {
+        for number in 0..2_000_u64 {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(number));
+        }
+    }
+    sum
+}
+
+fn cpu_ms(usage: &Usage, stage: &str) -> f64 {
+    let found = usage.stages.iter().find(|used| used.name == stage).unwrap_or_else(|| panic!("no stage {stage}"));
+    found.cpu_ns as f64 / 1e6
+}
+
+fn sum_ns(usage: &Usage) -> u64 {
+    usage.stages.iter().map(|stage| stage.cpu_ns).sum()
+}
+
+#[test]
+fn scopes_of_many_threads_add_up_to_the_process() {
+    let meter = Meter::start();
+    meter.phase("survey");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    pool.scope(|scope| {
+        for number in 0..40 {
+            let meter = meter.clone();
+            scope.spawn(move |_| {
+                let _outer = meter.scope("dedup");
+                work(2);
+                if number % 3 == 0 {
+                    let _inner = meter.scope("score");
+                    work(3);
+                    let _again = meter.scope("dedup");
+                    work(1);
+                }
+                work(1);
+            });
+        }
+    });
+    meter.phase("write");
+    work(20);
+    let usage = meter.finish();
+    assert_eq!(sum_ns(&usage), usage.cpu_ns);
+    // 40 jobs of 3 ms and 14 of 1 ms more; 14 of 3 ms. A loop ends at most one turn late.
+    for (stage, expect) in [("dedup", 134.0), ("score", 42.0)] {
+        let ms = cpu_ms(&usage, stage);
+        assert!((expect..expect * 1.25 + 2.0).contains(&ms), "{stage}: {ms} ms, expected {expect}");
+    }
+    // Other tests of this process run meanwhile: their time is in phases, so only the lower bound is sure.
+    assert!(cpu_ms(&usage, "write") >= 20.0);
+}
+
+#[test]
+fn names_of_phases_and_scopes_are_one_stage() {
+    let meter = Meter::start_of_process();
+    meter.phase("write");
+    {
+        let _scope = meter.scope("write");
+        work(2);
+    }
+    meter.end_phase();
+    meter.phase("write");
+    let stage = meter.stage("write");
+    stage.add(&Amounts { docs_in: Some(3), ..Amounts::default() });
+    stage.add(&Amounts { docs_in: Some(4), labels: Some(0), ..Amounts::default() });
+    let usage = meter.finish();
+    assert_eq!(usage.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), ["write", "overhead"]);
+    assert_eq!(usage.stages[0].amounts, Amounts { docs_in: Some(7), labels: Some(0), ..Amounts::default() });
+    assert_eq!(sum_ns(&usage), usage.cpu_ns);
+    assert!(usage.wall_seconds >= usage.stages[0].wall_seconds);
+}
+
+#[test]
+fn scopes_dropped_out_of_order_and_over_a_phase_add_up() {
+    let meter = Meter::start();
+    meter.phase("one");
+    let outer = meter.scope("outer");
+    work(4);
+    let inner = meter.scope("inner");
+    work(4);
+    drop(outer);
+    work(4);
+    meter.phase("two");
+    work(4);
+    drop(inner);
+    let usage = meter.finish();
+    assert_eq!(sum_ns(&usage), usage.cpu_ns);
+    let (outer_ms, inner_ms) = (cpu_ms(&usage, "outer"), cpu_ms(&usage, "inner"));
+    assert!((4.0..8.0).contains(&outer_ms) && (12.0..20.0).contains(&inner_ms), "{outer_ms} {inner_ms}");
+    let open = super::clock::open_scopes();
+    assert_eq!(open, 0);
+}
+
+#[test]
+fn an_excess_is_taken_from_overhead_first() {
+    let stage = |name: &str, cpu_ns| StageUsage {
+        name: name.into(),
+        cpu_ns,
+        wall_seconds: 0.0,
+        amounts: Amounts::default(),
+    };
+    let mut stages = vec![stage("a", 50), stage("b", 100), stage("overhead", 10)];
+    super::clock::balance(&mut stages, 130);
+    assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), [50, 80, 0]);
+    super::clock::balance(&mut stages, 140);
+    assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), [50, 80, 10]);
+}
+
+#[test]
+fn a_scope_is_cheap() {
+    let meter = Meter::start();
+    let stage = meter.stage("dedup");
+    let start_ns = thread_cpu_ns();
+    for _ in 0..100_000 {
+        let _scope = stage.enter();
+    }
+    let each_ns = (thread_cpu_ns() - start_ns) / 100_000;
+    // Two system calls: some 500 ns here; ten times that is the alarm, not the measurement.
+    assert!(each_ns < 10_000, "{each_ns} ns");
+}
+
+#[test]
+fn a_guest_with_version_1_groups_is_read() {
+    let root = fixture("guest-cgroup-v1");
+    let machine = Machine::read(&root);
+    assert_eq!((machine.cpu.family, machine.cpu.model, machine.threads), (25, 1, 2));
+    assert_eq!(machine.cpu.name, "AMD EPYC");
+    assert!(machine.is_guest);
+    assert_eq!(machine.ram_bytes, 24_689_764 * 1024);
+    let snapshot = Snapshot::read(&root);
+    assert_eq!(snapshot.process.rss_peak_bytes, Some(123_456 * 1024));
+    assert_eq!(snapshot.process.read_bytes, Some(8_192));
+    assert_eq!(snapshot.process.written_bytes, Some(4_096));
+    assert_eq!(snapshot.process.net_bytes, Some(1_500));
+    assert_eq!(snapshot.machine_cpu_seconds, Some(12.0));
+    assert_eq!(snapshot.contention_percent, Some(99.0));
+    let cgroup = snapshot.cgroup.unwrap();
+    assert_eq!(cgroup.version, CgroupVersion::V1);
+    assert_eq!(cgroup.cpu_seconds, Some(12.002));
+    assert_eq!(cgroup.memory_peak_bytes, Some(1 << 30));
+    assert_eq!(cgroup.memory_limit_bytes, None);
+}
+
+#[test]
+fn version_2_groups_are_read() {
+    let cgroup = Cgroup::read(&fixture("cgroup-v2")).unwrap();
+    assert_eq!(cgroup.version, CgroupVersion::V2);
+    assert_eq!(cgroup.cpu_seconds, Some(2.5));
+    assert_eq!(cgroup.memory_peak_bytes, Some(2_000_000));
+    assert_eq!(cgroup.memory_limit_bytes, None);
+    assert_eq!(cgroup.io_bytes, Some(1_000 + 200 + 30));
+}
+
+#[test]
+fn nothing_is_never_zero() {
+    let snapshot = Snapshot::read(&fixture("empty"));
+    assert_eq!(snapshot, Snapshot::default());
+    let activity = snapshot.since(&snapshot);
+    assert_eq!(activity, Activity::default());
+}
+
+#[test]
+fn a_counter_that_went_backwards_is_absent() {
+    let counters = |bytes| ProcessCounters { read_bytes: Some(bytes), ..ProcessCounters::default() };
+    let snapshot = |bytes, percent| Snapshot {
+        process: counters(bytes),
+        contention_percent: Some(percent),
+        ..Snapshot::default()
+    };
+    let activity = snapshot(5, 0.0).since(&snapshot(9, 25.0));
+    assert_eq!(activity.read_bytes, None);
+    assert!(activity.contended);
+    assert_eq!(snapshot(9, 0.0).since(&snapshot(5, 20.0)).read_bytes, Some(4));
+    assert!(!snapshot(9, 0.0).since(&snapshot(5, 20.0)).contended);
+}
