@@ -6,6 +6,7 @@
 //! when factors change.
 
 pub mod activity;
+pub mod forecast;
 pub mod meter;
 pub mod tables;
 
