@@ -5,10 +5,15 @@
 //! [`planner`] (what a run will use). All after the ledger is a pure function of rows and tables, so that old runs are judged anew
 //! when factors change.
 
+pub mod account;
 pub mod activity;
 pub mod forecast;
+pub mod intensity;
+pub mod ledger;
 pub mod meter;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 /// Joules of a kWh.
 pub const J_PER_KWH: f64 = 3.6e6;
