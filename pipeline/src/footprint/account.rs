@@ -169,6 +169,7 @@ pub fn rows(
         run_wall_seconds: usage.wall_seconds,
         wall_seconds: stage.wall_seconds,
         cpu_seconds: stage.cpu_seconds(),
+        machine_cpu_seconds: activity.machine_cpu_seconds,
         device_seconds: facts.device_seconds.get(&stage.name).copied().unwrap_or(0.0),
         amounts: stage.amounts,
         run,

@@ -11,9 +11,10 @@ pub mod forecast;
 pub mod intensity;
 pub mod ledger;
 pub mod meter;
+pub mod report;
 pub mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Joules of a kWh.
 pub const J_PER_KWH: f64 = 3.6e6;

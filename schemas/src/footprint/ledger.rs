@@ -39,6 +39,8 @@ pub struct LedgerRow {
     pub wall_seconds: f64,
     /// CPU time of all threads in this stage, in this stage alone.
     pub cpu_seconds: f64,
+    /// CPU time of all processes of the machine during the run, if known.
+    pub machine_cpu_seconds: Option<f64>,
     /// Time that a device (GPU) was held.
     #[serde(default)]
     pub device_seconds: f64,
@@ -175,6 +177,14 @@ pub struct MachineRow {
     pub fingerprint: String,
     /// Name of the processor as it says it.
     pub cpu: String,
+    /// Its vendor.
+    pub cpu_vendor: String,
+    /// Its family number.
+    pub cpu_family: u32,
+    /// Its model number.
+    pub cpu_model: u32,
+    /// Is the machine a guest of another one?
+    pub is_guest: bool,
     /// Hardware threads that the operating system sees.
     pub threads: u32,
     /// Memory.

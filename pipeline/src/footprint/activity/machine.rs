@@ -66,6 +66,17 @@ impl Machine {
         }
     }
 
+    /// The machine of a row of the ledger.
+    pub fn of(row: &MachineRow) -> Self {
+        let cpu = Cpu {
+            vendor: row.cpu_vendor.clone(),
+            family: row.cpu_family,
+            model: row.cpu_model,
+            name: row.cpu.clone(),
+        };
+        Self { cpu, threads: row.threads, ram_bytes: row.ram_bytes, is_guest: row.is_guest }
+    }
+
     /// What the ledger says of it.
     pub fn row(&self, gpus: &[String]) -> MachineRow {
         let Cpu { vendor, family, model, name } = &self.cpu;
@@ -73,6 +84,10 @@ impl Machine {
         MachineRow {
             fingerprint: hex(&Sha256::digest(facts)),
             cpu: if name.is_empty() { "unknown".to_owned() } else { name.clone() },
+            cpu_vendor: vendor.clone(),
+            cpu_family: *family,
+            cpu_model: *model,
+            is_guest: self.is_guest,
             threads: self.threads,
             ram_bytes: self.ram_bytes,
             rss_peak_bytes: None,
