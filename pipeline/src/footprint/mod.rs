@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod intensity;
 pub mod ledger;
 pub mod meter;
+pub mod planner;
 pub mod report;
 pub mod tables;
 #[cfg(test)]
