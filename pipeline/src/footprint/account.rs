@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tamis_schemas::footprint::{
-    Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, LedgerRow,
-};
+use tamis_schemas::footprint::{Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, LedgerRow};
 
 use super::activity::{Activity, Machine, Meter, Snapshot, StageUsage, SystemRoot, Usage};
 use super::forecast::{Series, time_text};
@@ -207,12 +205,12 @@ impl Shares {
             read.map(|read| read + amounts.written_bytes.unwrap_or(0)).or(amounts.written_bytes)
         };
         let as_f64 = |bytes: Option<u64>| bytes.unwrap_or(0) as f64;
-        let cpu = parts(stages.iter().map(|stage| stage.cpu_ns as f64).collect(), None);
+        let cpu = parts(&stages.iter().map(|stage| stage.cpu_ns as f64).collect::<Vec<_>>(), None);
         let device = stages.iter().map(|stage| device_seconds.get(&stage.name).copied().unwrap_or(0.0));
         Self {
-            disk: parts(amounts(disk).map(as_f64).collect(), Some(&cpu)),
-            network: parts(amounts(|amounts| amounts.net_bytes).map(as_f64).collect(), Some(&cpu)),
-            device: parts(device.collect(), Some(&cpu)),
+            disk: parts(&amounts(disk).map(as_f64).collect::<Vec<_>>(), Some(&cpu)),
+            network: parts(&amounts(|amounts| amounts.net_bytes).map(as_f64).collect::<Vec<_>>(), Some(&cpu)),
+            device: parts(&device.collect::<Vec<_>>(), Some(&cpu)),
             cpu,
         }
     }
@@ -225,16 +223,12 @@ impl Shares {
             Component::Network => self.network[at],
         };
         let scale = |joules: Option<Interval>| joules.map(|joules| joules.scale(share));
-        ComponentRow {
-            provisioned_j: scale(row.provisioned_j),
-            dynamic_j: scale(row.dynamic_j),
-            ..row.clone()
-        }
+        ComponentRow { provisioned_j: scale(row.provisioned_j), dynamic_j: scale(row.dynamic_j), ..row.clone() }
     }
 }
 
 /// Weights over their sum; if that is 0, `otherwise`, or all to the last.
-fn parts(weights: Vec<f64>, otherwise: Option<&Vec<f64>>) -> Vec<f64> {
+fn parts(weights: &[f64], otherwise: Option<&Vec<f64>>) -> Vec<f64> {
     let sum: f64 = weights.iter().sum();
     if sum > 0.0 {
         return weights.iter().map(|weight| weight / sum).collect();

@@ -208,14 +208,12 @@ mod tests {
             "FR".into(),
             None,
             Signal::Average,
-            vec![
-                Point { start: 0, end: 10, g_per_kwh: 20.0 },
-                Point { start: 10, end: 20, g_per_kwh: 40.0 },
-            ],
+            vec![Point { start: 0, end: 10, g_per_kwh: 20.0 }, Point { start: 10, end: 20, g_per_kwh: 40.0 }],
         );
         let series = series.unwrap();
         let of = |settings: &FootprintConfig, time| intensity(settings, Some(&series), time, tables).unwrap();
-        assert_eq!(of(&config(Some("FRA")), (5, 15)).g_per_kwh.mid(), 30.0);
+        let actual = of(&config(Some("FRA")), (5, 15));
+        assert_eq!((actual.g_per_kwh.mid(), actual.label), (30.0, Label::Measured));
         // It does not cover the run.
         assert_eq!(of(&config(Some("FRA")), (5, 25)).zone, "FRA");
         let flag = FootprintConfig { intensity_g_per_kwh: Some(7.0), ..config(Some("FRA")) };
@@ -234,8 +232,10 @@ mod tests {
     #[test]
     fn what_the_site_adds() {
         let of = |settings: &FootprintConfig| pue(settings, Tables::shipped()).unwrap();
-        assert_eq!(of(&config(Some("gcp:europe-west9"))).value.mid(), 1.1);
-        assert_eq!(of(&config(Some("FRA"))).value.mid(), 1.58);
+        let cloud = of(&config(Some("gcp:europe-west9")));
+        assert_eq!((cloud.value.mid(), cloud.label), (1.1, Label::Estimated));
+        let unknown = of(&config(Some("FRA")));
+        assert_eq!((unknown.value.mid(), unknown.label), (1.58, Label::Assumed));
         let desk = FootprintConfig { site: Some(SiteConfig::Desk), ..config(None) };
         assert_eq!(of(&desk).value, Interval::exact(1.0));
         let flag = FootprintConfig { pue: Some(1.3), ..config(Some("gcp:europe-west9")) };

@@ -45,8 +45,7 @@ pub struct Verified {
 /// `Error::Unwritable`; `Error::Corrupt` if the last row of the file has no hash.
 pub fn append(path: &Path, rows: &[LedgerRow]) -> Result<Appended> {
     let location = path.display().to_string();
-    let unwritable =
-        |error: io::Error| Error::Unwritable { location: location.clone(), source: Box::new(error) };
+    let unwritable = |error: io::Error| Error::Unwritable { location: location.clone(), source: Box::new(error) };
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unwritable)?;
     file.lock().map_err(unwritable)?;
@@ -55,15 +54,17 @@ pub fn append(path: &Path, rows: &[LedgerRow]) -> Result<Appended> {
     let whole = text.rfind('\n').map_or(0, |at| at + 1);
     let last = text[..whole].lines().next_back();
     let mut last_sha256 = match last {
-        Some(line) => hash_in(line).ok_or_else(|| damaged(&location, text[..whole].lines().count(), "it has no hash"))?,
+        Some(line) => {
+            hash_in(line).ok_or_else(|| damaged(&location, text[..whole].lines().count(), "it has no hash"))?
+        }
         None => FIRST,
     }
     .to_owned();
     let mut lines = String::new();
     for row in rows {
-        let row = LedgerRow { prev_sha256: last_sha256, sha256: String::new(), ..row.clone() };
+        let row = LedgerRow { prev_sha256: last_sha256.clone(), sha256: String::new(), ..row.clone() };
         let line = to_line(&row)?;
-        last_sha256 = hash_in(&line).unwrap_or_default().to_owned();
+        hash_in(&line).unwrap_or_default().clone_into(&mut last_sha256);
         lines += &line;
         lines.push('\n');
     }
@@ -92,8 +93,7 @@ pub fn read(path: &Path) -> Result<Vec<LedgerRow>> {
 pub fn parse(text: &str, location: &str) -> Result<Vec<LedgerRow>> {
     let mut rows = Vec::new();
     for (at, line) in whole_lines(text) {
-        let row: LedgerRow =
-            serde_json::from_str(line).map_err(|error| damaged(location, at, &error.to_string()))?;
+        let row: LedgerRow = serde_json::from_str(line).map_err(|error| damaged(location, at, &error.to_string()))?;
         if row.schema != LEDGER_SCHEMA {
             let message = format!("its schema is `{}`, and this version of tamis knows `{LEDGER_SCHEMA}`", row.schema);
             return Err(damaged(location, at, &message));

@@ -83,8 +83,12 @@ pub struct Quantiles {
 /// lack rows, or did not count their bytes, are not.
 pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let all = runs(rows);
-    let usable = all.iter().filter(|run| run.len() as u32 == run[0].rows_of_run && run[0].run.bytes_in.unwrap_or(0) > 0);
-    let basis_of = |row: &LedgerRow| match (row.machine.fingerprint == question.machine, row.config_hash == question.config_hash) {
+    let usable =
+        all.iter().filter(|run| run.len() as u32 == run[0].rows_of_run && run[0].run.bytes_in.unwrap_or(0) > 0);
+    let basis_of = |row: &LedgerRow| match (
+        row.machine.fingerprint == question.machine,
+        row.config_hash == question.config_hash,
+    ) {
         (true, true) => Basis::SameConfig,
         (true, false) => Basis::SameMachine,
         _ => Basis::Other,
@@ -93,10 +97,8 @@ pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let Some(basis) = usable.iter().map(|run| basis_of(run[0])).min() else { return Plan::Unknown };
     let chosen: Vec<&Vec<&LedgerRow>> = usable.into_iter().filter(|run| basis_of(run[0]) == basis).collect();
     let factor = |row: &LedgerRow| question.input_bytes as f64 / row.run.bytes_in.unwrap_or(1) as f64;
-    let whole: Vec<Sample> = chosen
-        .iter()
-        .map(|run| Sample::of(run, run[0].run_wall_seconds, factor(run[0]), question.view))
-        .collect();
+    let whole: Vec<Sample> =
+        chosen.iter().map(|run| Sample::of(run, run[0].run_wall_seconds, factor(run[0]), question.view)).collect();
     let last = chosen[chosen.len() - 1];
     let stages = last.iter().map(|stage| {
         let of_stage = chosen.iter().filter_map(|run| run.iter().find(|row| row.stage == stage.stage));
@@ -203,7 +205,8 @@ pub fn right_size(candidates: &[Candidate], min_agreement: f64) -> Result<ModelC
     }
     for candidate in candidates {
         let Candidate { name, joules_per_doc, agreement } = candidate;
-        if !(*joules_per_doc > 0.0 && joules_per_doc.is_finite()) || !(0.0..=1.0).contains(agreement) {
+        let is_cost = joules_per_doc.is_finite() && *joules_per_doc > 0.0;
+        if !is_cost || !(0.0..=1.0).contains(agreement) {
             return Err(Error::config(format!("model `{name}`: {joules_per_doc} J a document, agreement {agreement}")));
         }
     }
@@ -260,7 +263,7 @@ mod tests {
     use super::super::tests::run;
     use super::*;
 
-    fn question<'a>(rows: &'a [LedgerRow], input_bytes: u64) -> PlanQuestion<'a> {
+    fn question(rows: &[LedgerRow], input_bytes: u64) -> PlanQuestion<'_> {
         let view = ViewConfig::Provisioned;
         PlanQuestion { input_bytes, config_hash: &rows[0].config_hash, machine: &rows[0].machine.fingerprint, view }
     }
@@ -295,12 +298,16 @@ mod tests {
     #[test]
     fn the_most_alike_runs_count() {
         let mut rows = run("other machine", 9.0);
-        rows.iter_mut().for_each(|row| row.machine.fingerprint = "x".into());
+        for row in &mut rows {
+            row.machine.fingerprint = "x".into();
+        }
         let own = run("own", 1.0);
         let of = |rows: &[LedgerRow]| known(predict(rows, &question(&own, 4_000_000_000)));
         assert_eq!(of(&rows).basis, Basis::Other);
         let mut other_config = run("other config", 3.0);
-        other_config.iter_mut().for_each(|row| row.config_hash = "x".into());
+        for row in &mut other_config {
+            row.config_hash = "x".into();
+        }
         rows.extend(other_config);
         assert_eq!(of(&rows).basis, Basis::SameMachine);
         rows.extend(own.clone());
@@ -314,7 +321,9 @@ mod tests {
         let mut rows = run("one", 1.0);
         assert_eq!(predict(&[], &question(&rows, 1)), Plan::Unknown);
         assert_eq!(predict(&rows[..2], &question(&rows, 1)), Plan::Unknown);
-        rows.iter_mut().for_each(|row| row.run.bytes_in = None);
+        for row in &mut rows {
+            row.run.bytes_in = None;
+        }
         assert_eq!(predict(&rows, &question(&rows, 1)), Plan::Unknown);
     }
 
@@ -324,11 +333,19 @@ mod tests {
 
     #[test]
     fn the_smallest_model_that_agrees() {
-        let models =
-            [candidate("large", 8.0, 1.0), candidate("small", 1.0, 0.91), candidate("tiny", 0.1, 0.7), candidate("mid", 2.0, 0.97)];
-        for (min_agreement, expect, saved_ratio) in
-            [(0.5, "tiny", 0.9875), (0.9, "small", 0.875), (0.95, "mid", 0.75), (0.99, "large", 0.0), (1.0, "large", 0.0)]
-        {
+        let models = [
+            candidate("large", 8.0, 1.0),
+            candidate("small", 1.0, 0.91),
+            candidate("tiny", 0.1, 0.7),
+            candidate("mid", 2.0, 0.97),
+        ];
+        for (min_agreement, expect, saved_ratio) in [
+            (0.5, "tiny", 0.9875),
+            (0.9, "small", 0.875),
+            (0.95, "mid", 0.75),
+            (0.99, "large", 0.0),
+            (1.0, "large", 0.0),
+        ] {
             let choice = right_size(&models, min_agreement).unwrap();
             assert_eq!((choice.name.as_str(), choice.reference.as_str()), (expect, "large"), "{min_agreement}");
             assert!((choice.saved_ratio - saved_ratio).abs() < 1e-12);
@@ -342,8 +359,14 @@ mod tests {
 
     #[test]
     fn cheap_filters_go_first() {
-        let filter = |name: &str, joules_per_doc, pass_ratio| FilterCost { name: name.into(), joules_per_doc, pass_ratio };
-        let filters = [filter("model", 5.0, 0.2), filter("length", 0.1, 0.9), filter("language", 1.0, 0.5), filter("none", 0.5, 1.0)];
+        let filter =
+            |name: &str, joules_per_doc, pass_ratio| FilterCost { name: name.into(), joules_per_doc, pass_ratio };
+        let filters = [
+            filter("model", 5.0, 0.2),
+            filter("length", 0.1, 0.9),
+            filter("language", 1.0, 0.5),
+            filter("none", 0.5, 1.0),
+        ];
         let ordered = cheap_first(&filters);
         // Against each order there is.
         let mut least = f64::INFINITY;

@@ -106,7 +106,7 @@ fn rows_add_up_to_the_run() {
     assert!((sum_j(&rows[..1], Component::Disk).mid() - 24.0).abs() < 1e-9);
     assert_eq!(rows[0].run.read_bytes, Some(3_000_000_000));
     assert_eq!((rows[0].start_at.as_str(), rows[0].end_at.as_str()), ("2026-11-30T10:00:00Z", "2026-11-30T10:02:00Z"));
-    assert!(rows.iter().all(|row| row.intensity.zone == "FRA" && row.pue.value.mid() == 1.58));
+    assert!(rows.iter().all(|row| row.intensity.zone == "FRA" && row.pue.source.starts_with("datacenter")));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn what_devices_use_goes_to_who_held_them() {
     let rows = rows(&recording(), &facts, &settings, Extras::default(), Tables::shipped()).unwrap();
     assert_eq!(sum_j(&rows[..1], Component::Gpu), Interval::ZERO);
     assert!(sum_j(&rows[1..2], Component::Gpu).mid() > 2000.0);
-    assert_eq!(rows[1].device_seconds, 30.0);
+    assert!((rows[1].device_seconds - 30.0).abs() < 1e-12);
 }
 
 #[test]
@@ -164,7 +164,8 @@ fn a_ledger_holds_what_was_appended() {
     assert_eq!(ledger::verify(&path).unwrap(), ledger::Verified { n_rows: 8, last_sha256: second.last_sha256 });
     // The JSON parser may miss the last digit of a number: a row is compared by its text, its numbers nearly.
     for (row, expect) in rows.iter().zip(&run("one", 1.0)) {
-        let joules = |row: &LedgerRow| row.components.iter().filter_map(|row| row.provisioned_j).sum::<Interval>().mid();
+        let joules =
+            |row: &LedgerRow| row.components.iter().filter_map(|row| row.provisioned_j).sum::<Interval>().mid();
         assert!((joules(row) - joules(expect)).abs() <= 1e-12 * joules(expect));
         assert_eq!((&row.stage, &row.machine, row.run), (&expect.stage, &expect.machine, expect.run));
     }
@@ -181,7 +182,10 @@ fn a_changed_ledger_names_the_row() {
         let message = ledger::verify_text(&text, "footprint.jsonl").unwrap_err().to_string();
         assert!(message.contains(expect), "{message}");
     };
-    check(text.replacen("\"cpu_seconds\":90.0", "\"cpu_seconds\":9.0", 1), "line 2: stage `dedup` of run `one` was changed");
+    check(
+        text.replacen("\"cpu_seconds\":90.0", "\"cpu_seconds\":9.0", 1),
+        "line 2: stage `dedup` of run `one` was changed",
+    );
     // Also the last one, which no other row has the hash of.
     check(text.replacen("\"cpu_seconds\":10.0", "\"cpu_seconds\":1.0", 1), "line 4: stage `overhead` of run `one`");
     check([lines[0], lines[2], lines[3], ""].join("\n"), "line 2: the row before stage `write`");

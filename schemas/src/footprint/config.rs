@@ -10,7 +10,7 @@ pub struct FootprintConfig {
     /// Where the machine stands: `gcp:europe-west9`, `aws:eu-west-3`, `azure:francecentral`, or a country as three letters, `FRA`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Grams of CO2e per kWh; goes before all tables.
+    /// Grams of `CO2e` per kWh; goes before all tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intensity_g_per_kwh: Option<f64>,
     /// File with what the grid's intensity was, in any of the shapes of forecasts.
@@ -34,7 +34,7 @@ pub struct FootprintConfig {
     /// Board power of the graphics processors together, watts; used if they have no meter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_watts: Option<f64>,
-    /// Most grams of CO2e that a run may cost.
+    /// Most grams of `CO2e` that a run may cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_g: Option<f64>,
     /// The same for a million input documents.

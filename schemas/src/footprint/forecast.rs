@@ -38,7 +38,7 @@ pub struct ForecastPoint {
     pub start: String,
     /// Its end, RFC 3339.
     pub end: String,
-    /// Grams of CO2e per kWh.
+    /// Grams of `CO2e` per kWh.
     pub value: f64,
 }
 

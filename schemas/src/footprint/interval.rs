@@ -176,7 +176,8 @@ mod tests {
     fn adds_bound_by_bound() {
         let sum = Interval::around(1.0, 2.0, 4.0) + Interval::around(0.5, 1.0, 3.0).scale(2.0);
         assert_eq!(sum, Interval::around(2.0, 4.0, 10.0));
-        assert_eq!(Interval::around(1.0, 2.0, 3.0).times(&Interval::around(0.5, 1.0, 2.0)).high(), 6.0);
+        let product = Interval::around(1.0, 2.0, 3.0).times(&Interval::around(0.5, 1.0, 2.0));
+        assert_eq!(product, Interval::around(0.5, 2.0, 6.0));
         let above = Interval::around(1.0, 2.0, 3.0).above(&Interval::around(0.0, 0.5, 2.9));
         assert!(above.low() <= above.mid() && above.mid() <= above.high(), "{above:?}");
     }

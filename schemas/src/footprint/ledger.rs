@@ -59,7 +59,7 @@ pub struct LedgerRow {
     pub pue: FactorRow,
     /// Carbon intensity of the grid.
     pub intensity: IntensityRow,
-    /// Share of what it took to make the hardware, grams of CO2e.
+    /// Share of what it took to make the hardware, grams of `CO2e`.
     pub embodied_g: Interval,
     /// Where it ran.
     pub machine: MachineRow,
@@ -153,10 +153,10 @@ pub struct FactorRow {
     pub source: String,
 }
 
-/// Grams of CO2e for each kWh.
+/// Grams of `CO2e` for each kWh.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IntensityRow {
-    /// Grams of CO2e per kWh.
+    /// Grams of `CO2e` per kWh.
     pub g_per_kwh: Interval,
     /// Year it is about, if it is one.
     pub year: Option<u32>,

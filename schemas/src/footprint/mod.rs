@@ -1,6 +1,6 @@
 //! What a run used: rows of the ledger, forecasts of the grid, settings.
 //!
-//! Units are in the names: `_j` joules, `_kwh`, `_g` grams of CO2e, `_seconds`, `_bytes`.
+//! Units are in the names: `_j` joules, `_kwh`, `_g` grams of `CO2e`, `_seconds`, `_bytes`.
 
 mod config;
 mod forecast;

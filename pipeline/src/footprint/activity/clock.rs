@@ -137,14 +137,7 @@ impl Meter {
 
     fn since(cpu_start_ns: u64) -> Self {
         let started = Instant::now();
-        let phase = Phase {
-            stage: None,
-            started,
-            process_ns: cpu_start_ns,
-            scoped_ns: 0,
-            debt_ns: 0,
-            overhead_ns: 0,
-        };
+        let phase = Phase { stage: None, started, process_ns: cpu_start_ns, scoped_ns: 0, debt_ns: 0, overhead_ns: 0 };
         Self {
             shared: Arc::new(Shared {
                 started,
@@ -184,8 +177,7 @@ impl Meter {
         self.shared.switch(None);
         let phase = self.shared.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let stages = self.shared.stages.read().unwrap_or_else(PoisonError::into_inner);
-        let mut used: Vec<StageUsage> =
-            stages.counters.iter().map(|(name, counters)| counters.usage(name)).collect();
+        let mut used: Vec<StageUsage> = stages.counters.iter().map(|(name, counters)| counters.usage(name)).collect();
         let overhead = StageUsage {
             name: OVERHEAD.to_owned(),
             cpu_ns: phase.overhead_ns,
@@ -352,18 +344,7 @@ impl Counters {
 fn amounts_in_order(amounts: &Amounts) -> [Option<u64>; N_AMOUNTS] {
     let Amounts { docs_in, docs_out, bytes_in, bytes_out, tokens_in, tokens_out, labels, .. } = *amounts;
     let Amounts { read_bytes, written_bytes, net_bytes, .. } = *amounts;
-    [
-        docs_in,
-        docs_out,
-        bytes_in,
-        bytes_out,
-        tokens_in,
-        tokens_out,
-        labels,
-        read_bytes,
-        written_bytes,
-        net_bytes,
-    ]
+    [docs_in, docs_out, bytes_in, bytes_out, tokens_in, tokens_out, labels, read_bytes, written_bytes, net_bytes]
 }
 
 impl StageUsage {

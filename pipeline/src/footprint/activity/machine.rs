@@ -68,12 +68,8 @@ impl Machine {
 
     /// The machine of a row of the ledger.
     pub fn of(row: &MachineRow) -> Self {
-        let cpu = Cpu {
-            vendor: row.cpu_vendor.clone(),
-            family: row.cpu_family,
-            model: row.cpu_model,
-            name: row.cpu.clone(),
-        };
+        let cpu =
+            Cpu { vendor: row.cpu_vendor.clone(), family: row.cpu_family, model: row.cpu_model, name: row.cpu.clone() };
         Self { cpu, threads: row.threads, ram_bytes: row.ram_bytes, is_guest: row.is_guest }
     }
 

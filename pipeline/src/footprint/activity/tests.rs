@@ -101,12 +101,8 @@ fn scopes_dropped_out_of_order_and_over_a_phase_add_up() {
 
 #[test]
 fn an_excess_is_taken_from_overhead_first() {
-    let stage = |name: &str, cpu_ns| StageUsage {
-        name: name.into(),
-        cpu_ns,
-        wall_seconds: 0.0,
-        amounts: Amounts::default(),
-    };
+    let stage =
+        |name: &str, cpu_ns| StageUsage { name: name.into(), cpu_ns, wall_seconds: 0.0, amounts: Amounts::default() };
     let mut stages = vec![stage("a", 50), stage("b", 100), stage("overhead", 10)];
     super::clock::balance(&mut stages, 130);
     assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), [50, 80, 0]);

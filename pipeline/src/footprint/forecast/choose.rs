@@ -33,11 +33,11 @@ pub struct Decision {
     pub start_at: i64,
     /// Why then.
     pub reason: Reason,
-    /// Mean intensity of a run that starts now, grams of CO2e per kWh, if the forecast says it.
+    /// Mean intensity of a run that starts now, grams of `CO2e` per kWh, if the forecast says it.
     pub now_g_per_kwh: Option<f64>,
     /// The same of one that starts at `start_at`.
     pub chosen_g_per_kwh: Option<f64>,
-    /// Grams of CO2e that waiting is expected to save, if the energy is known.
+    /// Grams of `CO2e` that waiting is expected to save, if the energy is known.
     pub saved_g: Option<f64>,
 }
 
@@ -121,7 +121,7 @@ pub fn choose(question: &Question, forecast: Option<&Series>) -> Decision {
     }
 }
 
-/// Grams of CO2e that a shift has saved, by what came to pass: energy times the difference of the means. Negative if it was the
+/// Grams of `CO2e` that a shift has saved, by what came to pass: energy times the difference of the means. Negative if it was the
 /// wrong way; none if the series does not cover both.
 pub fn shift_saved_g(
     actuals: &Series,

@@ -30,7 +30,7 @@ pub struct Point {
     pub start: i64,
     /// Its end.
     pub end: i64,
-    /// Grams of CO2e per kWh.
+    /// Grams of `CO2e` per kWh.
     pub g_per_kwh: f64,
 }
 
@@ -68,7 +68,7 @@ impl Series {
         &self.points
     }
 
-    /// Time-weighted mean from `start` to `end`, grams of CO2e per kWh; none if a part of it is not covered.
+    /// Time-weighted mean from `start` to `end`, grams of `CO2e` per kWh; none if a part of it is not covered.
     pub fn mean(&self, start: i64, end: i64) -> Option<f64> {
         let first = self.points.partition_point(|point| point.end <= start);
         let (mut sum, mut at) = (0.0, start);

@@ -23,7 +23,7 @@ pub enum Prefer {
     Actual,
 }
 
-/// Pounds of CO2 per MWh in grams per kWh.
+/// A pound per megawatt-hour in grams per kilowatt-hour.
 const G_PER_KWH_OF_LBS_PER_MWH: f64 = 0.453_592_37;
 
 /// Reads a forecast, or what came to pass, in any of the shapes; `location` is for messages.
@@ -72,14 +72,18 @@ fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
 fn canonical(value: &Value) -> Result<Series, String> {
     let forecast: Forecast = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
     if forecast.schema != FORECAST_SCHEMA {
-        return Err(format!("its schema is `{}`, and this version of tamis knows `{FORECAST_SCHEMA}`", forecast.schema));
+        return Err(format!(
+            "its schema is `{}`, and this version of tamis knows `{FORECAST_SCHEMA}`",
+            forecast.schema
+        ));
     }
     if !matches!(forecast.unit.as_str(), "gCO2e/kWh" | "gCO2eq/kWh") {
         return Err(format!("its unit is `{}` instead of gCO2e/kWh", forecast.unit));
     }
-    let points = forecast.points.iter().map(|point| {
-        Ok(Point { start: time(&point.start)?, end: time(&point.end)?, g_per_kwh: point.value })
-    });
+    let points = forecast
+        .points
+        .iter()
+        .map(|point| Ok(Point { start: time(&point.start)?, end: time(&point.end)?, g_per_kwh: point.value }));
     let points = points.collect::<Result<_, String>>()?;
     let generated_at = forecast.generated_at.as_deref().map(time).transpose()?;
     Series::new(forecast.zone, generated_at, forecast.signal, points)
@@ -126,9 +130,8 @@ fn electricity_maps(value: &Value) -> Result<Series, String> {
     let list = ["forecast", "history", "data"].iter().find_map(|key| value.get(key).and_then(Value::as_array));
     let whole = [value.clone()];
     let entries = list.map_or(&whole[..], Vec::as_slice);
-    let starts = entries
-        .iter()
-        .map(|entry| Ok((time_of(entry, &["datetime"])?, number_of(entry, &["carbonIntensity"])?)));
+    let starts =
+        entries.iter().map(|entry| Ok((time_of(entry, &["datetime"])?, number_of(entry, &["carbonIntensity"])?)));
     let points = until_next(starts.collect::<Result<_, String>>()?, 3600);
     let generated_at = value.get("updatedAt").and_then(Value::as_str).map(time).transpose()?;
     Series::new(zone, generated_at, Signal::Average, points)
@@ -168,16 +171,14 @@ fn one_location(list: &[Value]) -> Result<String, String> {
 }
 
 /// Points that last as long as they say, or until the next one.
-fn with_durations(starts: Vec<(i64, f64, Option<i64>)>) -> Vec<Point> {
-    let durations: Vec<Option<i64>> = starts.iter().map(|(_, _, seconds)| *seconds).collect();
-    let sorted = until_next(starts.iter().map(|(start, value, _)| (*start, *value)).collect(), 3600);
-    let mut points: Vec<Point> = Vec::new();
-    for point in sorted {
-        let at = starts.iter().position(|(start, value, _)| *start == point.start && *value == point.g_per_kwh);
-        let said = at.and_then(|at| durations[at]).map_or(point.end, |seconds| point.start + seconds);
-        points.push(Point { end: said, ..point });
-    }
-    points
+fn with_durations(mut starts: Vec<(i64, f64, Option<i64>)>) -> Vec<Point> {
+    starts.sort_by_key(|(start, ..)| *start);
+    let until_next = until_next(starts.iter().map(|(start, value, _)| (*start, *value)).collect(), 3600);
+    let lasting = |(point, (.., said)): (Point, &(i64, f64, Option<i64>))| Point {
+        end: said.map_or(point.end, |seconds| point.start + seconds),
+        ..point
+    };
+    until_next.into_iter().zip(&starts).map(lasting).collect()
 }
 
 /// Points that last until the next one; the last lasts as long as the one before it, or `default` seconds.

@@ -143,8 +143,9 @@ fn shapes_of_others() {
         assert_eq!(parse(&again, "again.json", Prefer::Forecast).unwrap(), found);
     }
     let actual = parse(uk, "uk.json", Prefer::Actual).unwrap();
-    assert_eq!(actual.points()[0].g_per_kwh, 263.0);
-    let now = r#"{"zone":"FR","carbonIntensity":25,"datetime":"2026-11-30T10:00:00Z","updatedAt":"2026-11-30T09:58:00Z"}"#;
+    assert_eq!(actual.points()[0], Point { start: T0, end: T0 + 1800, g_per_kwh: 263.0 });
+    let now =
+        r#"{"zone":"FR","carbonIntensity":25,"datetime":"2026-11-30T10:00:00Z","updatedAt":"2026-11-30T09:58:00Z"}"#;
     assert_eq!(parse(now, "now.json", Prefer::Actual).unwrap().points(), series(&[(0, 3600, 25.0)]).points());
 }
 
@@ -155,7 +156,10 @@ fn pounds_per_megawatt_hour_are_marginal() {
         "meta":{"region":"CAISO_NORTH","signal_type":"co2_moer","units":"lbs_co2_per_mwh","data_point_period_seconds":300,
         "generated_at":"2026-11-30T09:55:00+00:00"}}"#;
     let found = parse(text, "watttime.json", Prefer::Forecast).unwrap();
-    assert_eq!((found.zone.as_str(), found.signal, found.generated_at), ("CAISO_NORTH", Signal::Marginal, Some(T0 - 300)));
+    assert_eq!(
+        (found.zone.as_str(), found.signal, found.generated_at),
+        ("CAISO_NORTH", Signal::Marginal, Some(T0 - 300))
+    );
     assert!((found.points()[0].g_per_kwh - 453.592_37).abs() < 1e-9);
     assert_eq!(found.points()[1].end, T0 + 600);
     let kilograms = text.replace("lbs_co2_per_mwh", "kg");

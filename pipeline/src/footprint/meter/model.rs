@@ -112,8 +112,17 @@ pub fn energy(
     };
     match method {
         Method::PowerFile => {}
-        Method::Compat(_) => components.push(known(Component::Ram, COMPAT_RAM_W * load.wall_seconds, "codecarbon-compat/1")),
-        _ => components.push(ram(load, readings, machine, share, matches!(method, Method::Watts(watts) if watts.is_server), tables)?),
+        Method::Compat(_) => {
+            components.push(known(Component::Ram, COMPAT_RAM_W * load.wall_seconds, "codecarbon-compat/1"));
+        }
+        _ => components.push(ram(
+            load,
+            readings,
+            machine,
+            share,
+            matches!(method, Method::Watts(watts) if watts.is_server),
+            tables,
+        )?),
     }
     components.extend(gpu(load, readings, settings, tables)?);
     if !matches!(method, Method::PowerFile | Method::Compat(_)) {
@@ -125,7 +134,7 @@ pub fn energy(
     Ok(Energy { method: name, components })
 }
 
-/// Share of what it took to make the machine, grams of CO2e: threads and memory, by the hours they are reserved.
+/// Share of what it took to make the machine, grams of `CO2e`: threads and memory, by the hours they are reserved.
 pub fn embodied_g(load: &Load, machine: &Machine, tables: &Tables) -> Interval {
     let hours = load.wall_seconds / 3600.0;
     let item = |name: &str| tables.embodied.iter().find(|row| row.item == name);
@@ -176,7 +185,8 @@ fn choose(readings: &Readings, machine: &Machine, settings: &ModelSettings, tabl
         })
     };
     let by_ratio = |watts: f64, label, method, source, full: &str, idle: &str| {
-        let ratio = |name: &str| tables.coefficient(name).map_or(Interval::ZERO, super::super::tables::Coefficient::value);
+        let ratio =
+            |name: &str| tables.coefficient(name).map_or(Interval::ZERO, super::super::tables::Coefficient::value);
         Watts {
             idle: ratio(idle).scale(watts),
             full: ratio(full).scale(watts),
@@ -290,16 +300,12 @@ fn ram(
     let own_gb = gigabytes(load.rss_peak_bytes.unwrap_or(machine.ram_bytes));
     let dynamic = tables.coefficient("ram_dynamic")?.value().scale(own_gb * load.wall_seconds);
     // What memory draws because of us is a part of what it draws.
-    let dynamic = Interval::around(dynamic.low().min(idle.low()), dynamic.mid().min(idle.mid()), dynamic.high().min(idle.high()));
+    let dynamic =
+        Interval::around(dynamic.low().min(idle.low()), dynamic.mid().min(idle.mid()), dynamic.high().min(idle.high()));
     Ok(row(Component::Ram, idle, dynamic, Label::Assumed, method, "watts per gigabyte"))
 }
 
-fn gpu(
-    load: &Load,
-    readings: &Readings,
-    settings: &ModelSettings,
-    tables: &Tables,
-) -> Result<Option<ComponentRow>> {
+fn gpu(load: &Load, readings: &Readings, settings: &ModelSettings, tables: &Tables) -> Result<Option<ComponentRow>> {
     if load.device_seconds <= 0.0 {
         return Ok(None);
     }
@@ -311,7 +317,14 @@ fn gpu(
         let beyond = |reading: f64, idle: f64| (reading - idle).max(0.0);
         let mid = beyond(joules, idle_j.mid());
         let dynamic = Interval::around(beyond(all.low(), idle_j.high()), mid, beyond(all.high(), idle_j.low()));
-        return Ok(Some(row(Component::Gpu, all, dynamic, Label::Measured, "nvml/1", "energy counters of the devices")));
+        return Ok(Some(row(
+            Component::Gpu,
+            all,
+            dynamic,
+            Label::Measured,
+            "nvml/1",
+            "energy counters of the devices",
+        )));
     }
     let Some(watts) = settings.gpu_watts else {
         return Ok(Some(absent(Component::Gpu, "nvml/1", "a device was used, and it has no meter; give its watts")));
@@ -324,7 +337,11 @@ fn gpu(
 
 fn disk(load: &Load, tables: &Tables) -> Result<ComponentRow> {
     let Some(bytes) = load.disk_bytes else {
-        return Ok(absent(Component::Disk, "disk-bytes/1", "the system does not count what the process reads and writes"));
+        return Ok(absent(
+            Component::Disk,
+            "disk-bytes/1",
+            "the system does not count what the process reads and writes",
+        ));
     };
     let joules = tables.coefficient("disk_transfer")?.value().scale(gigabytes(bytes));
     Ok(row(Component::Disk, joules, joules, Label::Assumed, "disk-bytes/1", "joules per gigabyte read and written"))

@@ -90,7 +90,9 @@ mod inner {
 
     fn why(error: &NvmlError) -> SensorState {
         match error {
-            NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded => SensorState::Missing,
+            NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded => {
+                SensorState::Missing
+            }
             NvmlError::NoPermission => SensorState::NotPermitted,
             _ => SensorState::Unreadable(error.to_string()),
         }

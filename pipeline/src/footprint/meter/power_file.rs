@@ -95,7 +95,8 @@ impl PowerFile {
             covered += stop - begin;
         }
         let ratio = covered / (end - start);
-        if !(ratio >= 0.5) {
+        // Of no time at all it is not a number.
+        if ratio.is_nan() || ratio < 0.5 {
             return None;
         }
         let mid = joules / ratio;

@@ -63,8 +63,7 @@ pub struct PowercapEnergy {
 impl Powercap {
     /// Finds the counters and reads them for the first time, at a moment on a clock that only goes forward.
     pub fn open(root: &SystemRoot, at_seconds: f64) -> Self {
-        let mut powercap =
-            Self { root: root.clone(), at_seconds, started_seconds: at_seconds, ..Self::default() };
+        let mut powercap = Self { root: root.clone(), at_seconds, started_seconds: at_seconds, ..Self::default() };
         match find_zones(root) {
             Ok(zones) => powercap.zones = zones,
             Err(state) => powercap.state = Some(state),
@@ -188,15 +187,8 @@ fn find_zones(root: &SystemRoot) -> Result<Vec<Zone>, SensorState> {
             }
         };
         let range_uj = root.number(&format!("{path}/max_energy_range_uj"));
-        let zone = Zone {
-            folder: path,
-            is_dram,
-            range_uj,
-            first_uj: uj,
-            last_uj: uj,
-            joules: 0.0,
-            covered_seconds: 0.0,
-        };
+        let zone =
+            Zone { folder: path, is_dram, range_uj, first_uj: uj, last_uj: uj, joules: 0.0, covered_seconds: 0.0 };
         packages.push((identity, zone));
     }
     if packages.iter().all(|(_, zone)| zone.is_dram) {

@@ -61,7 +61,9 @@ pub fn sensors(root: &SystemRoot, gpu: &GpuMeter) -> Vec<Sensor> {
             Some(format!("as root, write to /etc/udev/rules.d/60-tamis-powercap.rules and restart: {UDEV_RULE}"))
         }
         SensorState::Masked => Some("give the container /sys/devices/virtual/powercap as a read-only mount".to_owned()),
-        SensorState::Missing => Some("none in a guest; give readings of a power meter with --power-file".to_owned()),
+        SensorState::Missing => {
+            Some("a guest has none; readings of a power meter can be given with --power-file".to_owned())
+        }
         _ => None,
     };
     let has_perf = root.path("sys/bus/event_source/devices/power/events/energy-pkg").exists();

@@ -122,7 +122,8 @@ fn dies_that_show_their_sockets_counter_count_once() {
     let energy = after("powercap-mirrored-dies", &mirrored).unwrap();
     assert_eq!((energy.package_j, energy.n_packages), (Interval::exact(1000.0), 1));
     // Counters that start alike and grow apart are two.
-    let apart: Vec<(&str, u64)> = (0..4).map(|die| (dies[die].as_str(), 1_500_000_000 + die as u64 * 300_000_000)).collect();
+    let apart: Vec<(&str, u64)> =
+        (0..4).map(|die| (dies[die].as_str(), 1_500_000_000 + die as u64 * 300_000_000)).collect();
     assert_eq!(after("powercap-mirrored-dies", &apart).unwrap().n_packages, 4);
 }
 
@@ -272,9 +273,9 @@ fn twice_the_work_is_twice_the_energy() {
 #[test]
 fn the_order_of_sources() {
     let package_j = Interval::exact(1000.0);
-    let powercap = PowercapEnergy { package_j, dram_j: Some(Interval::exact(100.0)), n_packages: 1, covered_ratio: 1.0 };
-    let mut readings =
-        Readings { powercap: Some(powercap), power_file_j: Some(Interval::exact(2000.0)), gpu: None };
+    let powercap =
+        PowercapEnergy { package_j, dram_j: Some(Interval::exact(100.0)), n_packages: 1, covered_ratio: 1.0 };
+    let mut readings = Readings { powercap: Some(powercap), power_file_j: Some(Interval::exact(2000.0)), gpu: None };
     let none = ModelSettings::default();
     let by_file = run(&load(), &readings, &machine(2), &none);
     let names: Vec<Component> = by_file.components.iter().map(|row| row.name).collect();

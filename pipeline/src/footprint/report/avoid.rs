@@ -88,7 +88,7 @@ pub struct AvoidedItem {
     pub applies: Applies,
     /// If it does, kWh; 0 if it does not. Whatever it says, the floor is 0.
     pub kwh: Interval,
-    /// If it does, grams of CO2e.
+    /// If it does, grams of `CO2e`.
     pub g: Interval,
     /// Hours of work, of labels.
     pub hours: Option<f64>,
@@ -101,7 +101,7 @@ pub struct AvoidedItem {
 pub struct Avoided {
     /// What the run itself used, kWh, provisioned.
     pub own_kwh: Interval,
-    /// What the run itself emitted, grams of CO2e, provisioned.
+    /// What the run itself emitted, grams of `CO2e`, provisioned.
     pub own_g: Interval,
     /// Scenarios.
     pub items: Vec<AvoidedItem>,
@@ -139,7 +139,8 @@ fn of_training(row: &LedgerRow, training: &TrainingQuestion, tables: &Tables) ->
     let TrainingQuestion { params, epochs, runs, bound_by, .. } = *training;
     positive(&[("params", params), ("epochs", epochs), ("runs", runs)])?;
     let counted = || Some(row.run.tokens_in?.checked_sub(row.run.tokens_out?)? as f64);
-    let removed = training.tokens_removed.or_else(counted).ok_or_else(|| missing(&row.run_id, "tokens", "--tokens-removed"))?;
+    let removed =
+        training.tokens_removed.or_else(counted).ok_or_else(|| missing(&row.run_id, "tokens", "--tokens-removed"))?;
     let energy = tables.coefficient("energy_per_flop")?.value();
     let flop = tables.coefficient("flop_per_param_token")?.value().mid() * params * removed * epochs * runs;
     let pue = tables.coefficient("training_pue")?.value();
@@ -151,13 +152,25 @@ fn of_training(row: &LedgerRow, training: &TrainingQuestion, tables: &Tables) ->
     let kwh = if applies == Applies::No { Interval::ZERO } else { energy.scale(flop / J_PER_KWH).times(&pue) };
     let bound = match bound_by {
         BoundBy::Epochs => "the trainer makes a fixed number of passes over what stays",
-        BoundBy::Tokens => "the trainer has a fixed number of tokens: others take the place of those dropped, and nothing is saved",
+        BoundBy::Tokens => {
+            "the trainer has a fixed number of tokens: others take the place of those dropped, and nothing is saved"
+        }
         BoundBy::Unknown => "what bounds the trainer is not known: if it is a number of tokens, nothing is saved",
     };
     let assumptions = vec![
         format!("{removed:.3e} tokens less, {params:.3e} parameters, {epochs} epochs, {runs} runs"),
-        format!("6 FLOP for each parameter and token, {:.1e} ({:.1e} to {:.1e}) J/FLOP", energy.mid(), energy.low(), energy.high()),
-        format!("PUE {} ({} to {}) where the model is trained; the grid is that of this run", pue.mid(), pue.low(), pue.high()),
+        format!(
+            "6 FLOP for each parameter and token, {:.1e} ({:.1e} to {:.1e}) J/FLOP",
+            energy.mid(),
+            energy.low(),
+            energy.high()
+        ),
+        format!(
+            "PUE {} ({} to {}) where the model is trained; the grid is that of this run",
+            pue.mid(),
+            pue.low(),
+            pue.high()
+        ),
         bound.to_owned(),
         "the model is as good with what stays: to be shown by a model trained on it".to_owned(),
         "hardware for training is built nevertheless: no embodied emissions are counted".to_owned(),
@@ -169,7 +182,8 @@ fn of_storage(row: &LedgerRow, storage: &StorageQuestion, tables: &Tables) -> Re
     positive(&[("years", storage.years)])?;
     let tier = tables.storage_tier(&storage.tier)?;
     let counted = || Some(row.run.bytes_in?.checked_sub(row.run.bytes_out?)? as f64);
-    let removed = storage.bytes_removed.or_else(counted).ok_or_else(|| missing(&row.run_id, "bytes", "--bytes-removed"))?;
+    let removed =
+        storage.bytes_removed.or_else(counted).ok_or_else(|| missing(&row.run_id, "bytes", "--bytes-removed"))?;
     let tb_years = removed / 1e12 * storage.years;
     let (kwh, embodied_g) = if storage.is_deleted {
         let kwh = tier.kwh_per_tb_year().scale(tb_years).times(&row.pue.value);
@@ -177,7 +191,8 @@ fn of_storage(row: &LedgerRow, storage: &StorageQuestion, tables: &Tables) -> Re
     } else {
         (Interval::ZERO, Interval::ZERO)
     };
-    let kept = if storage.is_deleted { "the originals are deleted" } else { "the originals are kept: nothing is saved" };
+    let kept =
+        if storage.is_deleted { "the originals are deleted" } else { "the originals are kept: nothing is saved" };
     let assumptions = vec![
         format!("{:.3} TB less for {} years on `{}` ({})", removed / 1e12, storage.years, tier.tier, tier.media),
         format!("PUE {} and grid of this run; embodied emissions of the media are counted", row.pue.value.mid()),
@@ -192,15 +207,12 @@ fn of_labels(row: &LedgerRow, labels: &LabelQuestion) -> Result<AvoidedItem> {
     positive(&[("labels", labels.labels_avoided)])?;
     let seconds = labels.seconds_each.map(|seconds| seconds * labels.labels_avoided);
     let mut assumptions = vec![format!("{} labels less, at an equal score", labels.labels_avoided)];
-    let kwh = match (seconds, labels.watts) {
-        (Some(seconds), Some(watts)) => {
-            assumptions.push(format!("{watts} W at a place of work"));
-            Interval::around(0.0, seconds * watts / J_PER_KWH, seconds * watts / J_PER_KWH)
-        }
-        _ => {
-            assumptions.push("without seconds and watts for a label, no energy is claimed".to_owned());
-            Interval::ZERO
-        }
+    let kwh = if let (Some(seconds), Some(watts)) = (seconds, labels.watts) {
+        assumptions.push(format!("{watts} W at a place of work"));
+        Interval::around(0.0, seconds * watts / J_PER_KWH, seconds * watts / J_PER_KWH)
+    } else {
+        assumptions.push("without seconds and watts for a label, no energy is claimed".to_owned());
+        Interval::ZERO
     };
     Ok(AvoidedItem {
         name: "labels",

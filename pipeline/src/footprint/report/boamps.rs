@@ -97,7 +97,9 @@ fn components(report: &Report) -> Value {
         json!({"componentName": machine.cpu, "componentType": "cpu", "nbComponent": 1, "manufacturer": machine.cpu_vendor}),
         json!({"componentType": "ram", "nbComponent": 1, "memorySize": (machine.ram_bytes as f64 / 1e9).round() as u64}),
     ];
-    components.extend(machine.gpus.iter().map(|name| json!({"componentName": name, "componentType": "gpu", "nbComponent": 1})));
+    components.extend(
+        machine.gpus.iter().map(|name| json!({"componentName": name, "componentType": "gpu", "nbComponent": 1})),
+    );
     Value::Array(components)
 }
 
@@ -110,9 +112,11 @@ fn utilization(report: &Report) -> f64 {
 fn quality(report: &Report) -> &'static str {
     let kwh = &report.totals.kwh;
     let error = if kwh.mid() > 0.0 { (kwh.high() - kwh.mid()).max(kwh.mid() - kwh.low()) / kwh.mid() } else { 1.0 };
-    let is_whole = report.totals.components.iter().all(|total| {
-        total.label != Label::Absent || matches!(total.name, Component::Disk | Component::Network)
-    });
+    let is_whole = report
+        .totals
+        .components
+        .iter()
+        .all(|total| total.label != Label::Absent || matches!(total.name, Component::Disk | Component::Network));
     match report.view {
         ViewConfig::Provisioned if is_whole && error <= 0.1 => "high",
         ViewConfig::Provisioned if is_whole && error <= 0.25 => "medium",

@@ -205,13 +205,16 @@ impl Place {
 }
 
 fn number(value: f64) -> String {
-    format!("{value:?}")
+    // The sum of nothing is -0.
+    format!("{:?}", value + 0.0)
 }
 
 fn line(values: impl Iterator<Item = String>) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     let written = writer.write_record(values.collect::<Vec<_>>());
-    let bytes = written.map_err(|error| error.to_string()).and_then(|()| writer.into_inner().map_err(|error| error.to_string()));
+    let bytes = written
+        .map_err(|error| error.to_string())
+        .and_then(|()| writer.into_inner().map_err(|error| error.to_string()));
     let bytes = bytes.map_err(|error| Error::Invariant(format!("a row is not CSV: {error}")))?;
     String::from_utf8(bytes).map_err(|error| Error::Invariant(format!("a row is not text: {error}")))
 }

@@ -17,7 +17,7 @@ pub struct Comparison {
     pub unit: Unit,
     /// kWh for a unit, of the baseline and of the run.
     pub kwh_per_unit: [Interval; 2],
-    /// Grams of CO2e for a unit, of the baseline and of the run.
+    /// Grams of `CO2e` for a unit, of the baseline and of the run.
     pub g_per_unit: [Interval; 2],
     /// Change of kWh for a unit: -0.25 is a quarter less.
     pub change_ratio: f64,

@@ -1,6 +1,8 @@
 //! Budgets.
 
-use tamis_schemas::footprint::{Amounts, BoundConfig, Component, FootprintConfig, Interval, Label, LedgerRow, ViewConfig};
+use tamis_schemas::footprint::{
+    Amounts, BoundConfig, Component, FootprintConfig, Interval, Label, LedgerRow, ViewConfig,
+};
 
 use super::totals::{Report, report_of, runs};
 use super::unit::Unit;
@@ -9,11 +11,11 @@ use crate::{Error, Result};
 /// What a run may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Budget {
-    /// Grams of CO2e.
+    /// Grams of `CO2e`.
     pub max_g: Option<f64>,
     /// kWh.
     pub max_kwh: Option<f64>,
-    /// Grams of CO2e for a million input documents.
+    /// Grams of `CO2e` for a million input documents.
     pub max_g_per_mdoc: Option<f64>,
     /// Which bound must be within.
     pub bound: BoundConfig,
@@ -86,7 +88,7 @@ pub fn gate(rows: &[LedgerRow], budget: &Budget) -> Result<Verdict> {
     judge(report.totals.kwh, report.totals.g(), &run[0].run, budget)
 }
 
-/// Judges energy and emissions that may still be predictions, kWh and grams of CO2e.
+/// Judges energy and emissions that may still be predictions, kWh and grams of `CO2e`.
 ///
 /// # Errors
 /// `Error::Config` for a budget without a limit.
@@ -129,9 +131,8 @@ pub fn judge(kwh: Interval, g: Interval, run: &Amounts, budget: &Budget) -> Resu
 
 /// Why the energy of a run is not known well enough.
 fn unmetered(report: &Report, budget: &Budget) -> Vec<String> {
-    let is_required = |name: Component| {
-        budget.require.is_some() || !matches!(name, Component::Disk | Component::Network)
-    };
+    let is_required =
+        |name: Component| budget.require.is_some() || !matches!(name, Component::Disk | Component::Network);
     let mut reasons = Vec::new();
     for total in &report.totals.components {
         if total.label == Label::Absent && is_required(total.name) {

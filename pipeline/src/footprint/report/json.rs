@@ -9,7 +9,7 @@ use super::gate::{Breach, Verdict};
 use super::text::{STATEMENT, notes, view_name};
 use super::totals::{ComponentTotal, Report, Totals};
 
-/// The report of a run: energies in kWh, emissions in grams of CO2e; an absent one is null.
+/// The report of a run: energies in kWh, emissions in grams of `CO2e`; an absent one is null.
 pub fn of_report(report: &Report) -> Value {
     let row = &report.row;
     let stages: Vec<Value> = report
@@ -59,9 +59,7 @@ pub fn of_comparison(comparison: &Comparison) -> Value {
         .iter()
         .map(|stage| json!({"stage": stage.stage, "baseline_kwh": stage.baseline_kwh, "run_kwh": stage.run_kwh}))
         .collect();
-    let side = |report: &Report, kwh: &Interval, g: &Interval| {
-        json!({"run_id": report.row.run_id, "totals": of_totals(&report.totals), "kwh_per_unit": kwh, "g_per_unit": g})
-    };
+    let side = |report: &Report, kwh: &Interval, g: &Interval| json!({"run_id": report.row.run_id, "totals": of_totals(&report.totals), "kwh_per_unit": kwh, "g_per_unit": g});
     json!({
         "unit": comparison.unit.name(),
         "baseline": side(&comparison.baseline, &comparison.kwh_per_unit[0], &comparison.g_per_unit[0]),
@@ -98,9 +96,7 @@ pub fn of_audit(audit: &Audit) -> Value {
 
 /// What a gate says.
 pub fn of_verdict(verdict: &Verdict) -> Value {
-    let breach = |breach: &Breach| {
-        json!({"limit_of": breach.limit_of, "limit": breach.limit, "was": breach.was, "bound": breach.bound})
-    };
+    let breach = |breach: &Breach| json!({"limit_of": breach.limit_of, "limit": breach.limit, "was": breach.was, "bound": breach.bound});
     match verdict {
         Verdict::Within => json!({"verdict": "within"}),
         Verdict::OverBudget(breaches) => {

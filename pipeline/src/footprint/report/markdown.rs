@@ -33,7 +33,14 @@ pub fn of_report(report: &Report) -> String {
     out += "\n| component | energy | label | by |\n| --- | --- | --- | --- |\n";
     for total in &report.totals.components {
         let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy(&kwh));
-        let _ = writeln!(out, "| {} | {figure} | {} | {}: {} |", total.name, total.label, total.method, cell(&total.source));
+        let _ = writeln!(
+            out,
+            "| {} | {figure} | {} | {}: {} |",
+            total.name,
+            total.label,
+            total.method,
+            cell(&total.source)
+        );
     }
     let intensity = &row.intensity;
     let _ = writeln!(

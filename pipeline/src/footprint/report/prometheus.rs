@@ -26,7 +26,8 @@ const CARBON: (&str, &str) =
 const CPU: (&str, &str) = ("tamis_footprint_cpu_seconds", "CPU time of the last run, by stage.");
 const LABELS: (&str, &str) =
     ("tamis_footprint_label_ratio", "Share of the energy of the last run that is measured, estimated or assumed.");
-const INTENSITY: (&str, &str) = ("tamis_footprint_intensity_grams_per_kwh", "Carbon intensity that the last run went by.");
+const INTENSITY: (&str, &str) =
+    ("tamis_footprint_intensity_grams_per_kwh", "Carbon intensity that the last run went by.");
 
 /// Gauges of a run. Values of one name follow each other, as the text format wants it.
 pub fn gauges(report: &Report) -> Vec<Gauge> {

@@ -13,22 +13,29 @@ use super::totals::{Report, Totals};
 use crate::footprint::meter::SensorState;
 
 /// What every report ends with.
-pub const STATEMENT: &str = "operational estimate with a share of embodied emissions, location-based; not an inventory statement";
+pub const STATEMENT: &str =
+    "operational estimate with a share of embodied emissions, location-based; not an inventory statement";
 
 /// What every scenario ends with.
-pub const REBOUND: &str = "scenarios, not taken off what the run used; savings may be spent on larger models or more runs";
+pub const REBOUND: &str =
+    "scenarios, not taken off what the run used; savings may be spent on larger models or more runs";
 
 /// The report of a run.
 pub fn of_report(report: &Report) -> String {
     let row = &report.row;
-    let mut out = format!("run {}: {} to {}, {} view\n\n", row.run_id, row.start_at, row.end_at, view_name(report.view));
+    let mut out =
+        format!("run {}: {} to {}, {} view\n\n", row.run_id, row.start_at, row.end_at, view_name(report.view));
     let totals = &report.totals;
     line(&mut out, "energy", &energy(&totals.kwh));
     line(&mut out, "emissions", &grams(&totals.g()));
     if report.view == ViewConfig::Provisioned {
         line(&mut out, "  embodied", &grams(&totals.embodied_g));
     }
-    line(&mut out, "CPU time", &format!("{:.1} s of {:.1} s with {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads));
+    line(
+        &mut out,
+        "CPU time",
+        &format!("{:.1} s of {:.1} s with {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
+    );
     line(&mut out, "label", &label_line(totals));
     for per_unit in &report.per_unit {
         let what = format!("per {}", per_unit.unit);
@@ -37,13 +44,15 @@ pub fn of_report(report: &Report) -> String {
     out += "\ncomponents\n";
     for total in &totals.components {
         let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy(&kwh));
-        let _ = writeln!(out, "  {:<10} {figure:<38} {:<9}  {}: {}", total.name, total.label, total.method, total.source);
+        let _ =
+            writeln!(out, "  {:<10} {figure:<38} {:<9}  {}: {}", total.name, total.label, total.method, total.source);
     }
     out += "\nstages\n";
     for stage in &report.stages {
         let share = ratio(stage.totals.kwh.mid(), totals.kwh.mid());
         let cpu = format!("{:.1} CPU s", stage.totals.cpu_seconds);
-        let _ = writeln!(out, "  {:<18} {:>5.1} %  {cpu:>12}  {}", stage.stage, 100.0 * share, energy(&stage.totals.kwh));
+        let _ =
+            writeln!(out, "  {:<18} {:>5.1} %  {cpu:>12}  {}", stage.stage, 100.0 * share, energy(&stage.totals.kwh));
     }
     let intensity = &row.intensity;
     let year = intensity.year.map_or_else(String::new, |year| format!(", {year}"));
@@ -100,19 +109,21 @@ pub fn of_comparison(comparison: &Comparison) -> String {
     line(&mut out, "baseline", &format!("{}; {}", energy(&kwh_per_unit[0]), grams(&g_per_unit[0])));
     line(&mut out, "run", &format!("{}; {}", energy(&kwh_per_unit[1]), grams(&g_per_unit[1])));
     line(&mut out, "change", &format!("{:+.1} % of energy per {unit}", 100.0 * comparison.change_ratio));
-    line(
-        &mut out,
-        "in total",
-        &format!("{} instead of {}", energy(&run.totals.kwh), energy(&baseline.totals.kwh)),
-    );
+    line(&mut out, "in total", &format!("{} instead of {}", energy(&run.totals.kwh), energy(&baseline.totals.kwh)));
     out += "\nstages\n";
     for stage in &comparison.stages {
-        let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), |kwh| energy_mid(kwh));
+        let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), energy_mid);
         let change = match (stage.baseline_kwh, stage.run_kwh) {
             (Some(before), Some(after)) if before > 0.0 => format!("{:+.1} %", 100.0 * (after / before - 1.0)),
             _ => String::new(),
         };
-        let _ = writeln!(out, "  {:<18} {:>12} -> {:>12}  {change}", stage.stage, figure(stage.baseline_kwh), figure(stage.run_kwh));
+        let _ = writeln!(
+            out,
+            "  {:<18} {:>12} -> {:>12}  {change}",
+            stage.stage,
+            figure(stage.baseline_kwh),
+            figure(stage.run_kwh)
+        );
     }
     for note in &comparison.notes {
         let _ = writeln!(out, "note: {note}");
@@ -131,10 +142,17 @@ pub fn of_audit(audit: &Audit) -> String {
     for why in &audit.left_out {
         let _ = writeln!(out, "left out: {why}");
     }
-    let flagged: Vec<&str> =
-        std::iter::once(&audit.total).chain(&audit.stages).filter(|trend| trend.is_flagged).map(|trend| trend.name.as_str()).collect();
+    let flagged: Vec<&str> = std::iter::once(&audit.total)
+        .chain(&audit.stages)
+        .filter(|trend| trend.is_flagged)
+        .map(|trend| trend.name.as_str())
+        .collect();
     if !flagged.is_empty() {
-        let _ = writeln!(out, "regression: {}; `tamis footprint compare` with an earlier run shows where", flagged.join(", "));
+        let _ = writeln!(
+            out,
+            "regression: {}; `tamis footprint compare` with an earlier run shows where",
+            flagged.join(", ")
+        );
     }
     out
 }
@@ -165,7 +183,8 @@ pub fn of_verdict(verdict: &Verdict) -> String {
                     BoundConfig::High => "upper bound",
                 };
                 let was = bounds(&breach.was, 1.0, "");
-                let _ = writeln!(out, "over budget: {was} {}, and the {bound} may be {}", breach.limit_of, breach.limit);
+                let _ =
+                    writeln!(out, "over budget: {was} {}, and the {bound} may be {}", breach.limit_of, breach.limit);
             }
             out
         }

@@ -14,9 +14,9 @@ const DECISIVE_RATIO: f64 = 0.05;
 pub struct Totals {
     /// Energy with what the site adds, kWh. Absent components are not in it.
     pub kwh: Interval,
-    /// Emissions of that energy, grams of CO2e.
+    /// Emissions of that energy, grams of `CO2e`.
     pub operational_g: Interval,
-    /// Share of making the hardware, grams of CO2e; 0 in the dynamic view, which is about what was drawn because of us.
+    /// Share of making the hardware, grams of `CO2e`; 0 in the dynamic view, which is about what was drawn because of us.
     pub embodied_g: Interval,
     /// CPU time, seconds.
     pub cpu_seconds: f64,
@@ -74,7 +74,7 @@ pub struct StageReport {
 }
 
 impl Totals {
-    /// Operational and embodied emissions, grams of CO2e.
+    /// Operational and embodied emissions, grams of `CO2e`.
     pub fn g(&self) -> Interval {
         self.operational_g + self.embodied_g
     }

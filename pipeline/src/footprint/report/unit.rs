@@ -28,7 +28,7 @@ pub struct PerUnit {
     pub n_units: f64,
     /// kWh for each.
     pub kwh: Interval,
-    /// Grams of CO2e for each, embodied ones included in the provisioned view.
+    /// Grams of `CO2e` for each, embodied ones included in the provisioned view.
     pub g: Interval,
 }
 

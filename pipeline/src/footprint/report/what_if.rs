@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub struct Change {
     /// Another region, as in a config: its intensity, and the PUE of its cloud.
     pub region: Option<String>,
-    /// Another intensity, grams of CO2e per kWh.
+    /// Another intensity, grams of `CO2e` per kWh.
     pub intensity_g_per_kwh: Option<f64>,
     /// Another PUE.
     pub pue: Option<f64>,

@@ -181,7 +181,9 @@ impl Tables {
             return None;
         }
         self.cpu_families.iter().find(|row| {
-            row.vendor == cpu.vendor && row.family == cpu.family && (row.model_first..=row.model_last).contains(&cpu.model)
+            row.vendor == cpu.vendor
+                && row.family == cpu.family
+                && (row.model_first..=row.model_last).contains(&cpu.model)
         })
     }
 

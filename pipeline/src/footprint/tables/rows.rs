@@ -12,7 +12,7 @@ pub struct Country {
     pub iso3: String,
     /// Name.
     pub country: String,
-    /// Grams of CO2e per kWh, life cycle.
+    /// Grams of `CO2e` per kWh, life cycle.
     pub g_per_kwh: f64,
     /// Year of the mean.
     pub year: u32,
@@ -31,7 +31,7 @@ pub struct GcpRegion {
     pub iso3: String,
     /// Share of hours with carbon-free energy as the provider counts it, contracts included: shown, never used.
     pub carbon_free_ratio: f64,
-    /// Grams of CO2e per kWh of the grid.
+    /// Grams of `CO2e` per kWh of the grid.
     pub g_per_kwh: f64,
     /// Year of the mean.
     pub year: u32,
@@ -191,7 +191,7 @@ impl StorageTier {
         watts.times(&replicas).scale(24.0 * 365.0 / 1e3)
     }
 
-    /// Embodied kilograms of CO2e of a terabyte in a year, all replicas.
+    /// Embodied kilograms of `CO2e` of a terabyte in a year, all replicas.
     pub fn embodied_kg_per_tb_year(&self) -> Interval {
         let replicas = interval(self.replicas_low, self.replicas, self.replicas_high);
         let (low, high) = (self.embodied_kg_per_tb_year_low, self.embodied_kg_per_tb_year_high);
@@ -207,7 +207,7 @@ impl NetworkPath {
 }
 
 impl EmbodiedItem {
-    /// Grams of CO2e for each hour that it is reserved; a year has 365 days.
+    /// Grams of `CO2e` for each hour that it is reserved; a year has 365 days.
     pub fn g_per_hour(&self) -> Interval {
         interval(self.kg_low, self.kg, self.kg_high).scale(1e3 / (self.life_years * 365.0 * 24.0))
     }

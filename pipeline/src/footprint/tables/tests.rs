@@ -25,7 +25,12 @@ fn shipped_tables_have_no_problem() {
 #[test]
 fn a_row_without_source_is_found() {
     for (file, from, to, expect) in [
-        ("country_intensity.csv", "FRA,France,44.18,2024,ember-carbontracker", "FRA,France,44.18,2024,", "no source ``"),
+        (
+            "country_intensity.csv",
+            "FRA,France,44.18,2024,ember-carbontracker",
+            "FRA,France,44.18,2024,",
+            "no source ``",
+        ),
         ("storage.csv", "2026,ccf", "2026,hearsay", "no source `hearsay`"),
         ("country_intensity.csv", "FRA,France,44.18,2024", "FRA,France,44.18,0", "says no year"),
     ] {
@@ -45,7 +50,8 @@ fn a_source_without_licence_or_year_is_found() {
 
 #[test]
 fn a_changed_table_is_found() {
-    let texts: Vec<(&str, String)> = SHIPPED.iter().map(|(name, text)| (*name, text.replace("44.18", "44.19"))).collect();
+    let texts: Vec<(&str, String)> =
+        SHIPPED.iter().map(|(name, text)| (*name, text.replace("44.18", "44.19"))).collect();
     let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let problems = Tables::parse(&texts, SOURCES).unwrap().lint();
     assert!(problems.len() == 1 && problems[0].starts_with("country_intensity.csv"), "{problems:?}");
