@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tamis_schemas::footprint::{Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, LedgerRow};
+use tamis_schemas::footprint::{
+    Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, Label, LedgerRow,
+};
 
 use super::activity::{Activity, Machine, Meter, Snapshot, StageUsage, SystemRoot, Usage};
 use super::forecast::{Series, time_text};
@@ -12,7 +14,7 @@ use super::meter::{
     GpuEnergy, GpuMeter, Load, ModelSettings, PowerFile, Powercap, PowercapEnergy, Readings, embodied_g, energy,
 };
 use super::tables::Tables;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Records what a run does, from the start on.
 #[derive(Debug)]
@@ -120,6 +122,7 @@ pub fn rows(
     extras: Extras<'_>,
     tables: &Tables,
 ) -> Result<Vec<LedgerRow>> {
+    check(settings)?;
     let Recording { usage, activity, machine, .. } = recording;
     let add = |one: Option<u64>, two: Option<u64>| one.zip(two).map(|(one, two)| one + two);
     let load = Load {
@@ -142,10 +145,18 @@ pub fn rows(
         watts_per_thread: settings.watts_per_thread,
         gpu_watts: settings.gpu_watts,
     };
-    let energy = energy(&load, &readings, machine, &model, tables)?;
+    let mut energy = energy(&load, &readings, machine, &model, tables)?;
+    if extras.power_file.is_some() && power_file_j.is_none() {
+        for row in energy.components.iter_mut().filter(|row| row.name == Component::Cpu) {
+            row.source += "; the power file covers less than half of the run";
+        }
+    }
     let embodied = embodied_g(&load, machine, tables);
     let time = (facts.started_at as i64, facts.ended_at as i64);
-    let intensity = intensity(settings, extras.actuals, time, tables)?;
+    let mut intensity = intensity(settings, extras.actuals, time, tables)?;
+    if extras.actuals.is_some() && settings.intensity_g_per_kwh.is_none() && intensity.label != Label::Measured {
+        intensity.source += "; the file of actual intensities does not cover the run";
+    }
     let mut machine_row = machine.row(&recording.gpus);
     machine_row.rss_peak_bytes = activity.rss_peak_bytes;
     let run = Amounts {
@@ -187,6 +198,20 @@ pub fn rows(
         sha256: String::new(),
     };
     Ok(usage.stages.iter().enumerate().map(row).collect())
+}
+
+/// Checks settings before a run; intensity, PUE and region are checked by looking them up.
+///
+/// # Errors
+/// `Error::Config` for watts that are no watts, or what [`intensity`] and [`pue`] refuse.
+pub fn check(settings: &FootprintConfig) -> Result<()> {
+    for (name, value) in [("watts_per_thread", settings.watts_per_thread), ("gpu_watts", settings.gpu_watts)] {
+        if let Some(value) = value.filter(|value| !value.is_finite() || *value <= 0.0) {
+            return Err(Error::config(format!("footprint.{name} is {value}: watts are above 0")));
+        }
+    }
+    let tables = Tables::shipped();
+    intensity(settings, None, (0, 1), tables).and_then(|_| pue(settings, tables)).map(|_| ())
 }
 
 /// Which part of each component is a stage's; each list adds up to 1.

@@ -260,6 +260,7 @@ pub fn joules_per_doc(filters: &[FilterCost]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::text;
     use super::super::tests::run;
     use super::*;
 
@@ -291,6 +292,9 @@ mod tests {
         let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(names, ["survey", "dedup", "write", "overhead"]);
         assert!((plan.stages[1].cpu_seconds.p90 - 2.0 * 81.0).abs() < 1e-6, "{:?}", plan.stages[1]);
+        let text = text::of_plan(&Plan::Known(plan.clone()));
+        assert!(text.contains("by 10 earlier runs with this config") && text.contains("120.0, 216.0"), "{text}");
+        assert!(text::of_plan(&Plan::Unknown).contains("not known"));
         let sum: f64 = plan.stages.iter().map(|stage| stage.kwh_p50.mid()).sum();
         assert!((sum / plan.run.kwh_p50.mid() - 1.0).abs() < 1e-9);
     }
@@ -350,6 +354,7 @@ mod tests {
             assert_eq!((choice.name.as_str(), choice.reference.as_str()), (expect, "large"), "{min_agreement}");
             assert!((choice.saved_ratio - saved_ratio).abs() < 1e-12);
         }
+        assert!(text::of_model(&right_size(&models, 0.9).unwrap()).contains("88 % less energy"));
         // Where none agrees, the most costly one stays.
         assert_eq!(right_size(&[candidate("a", 2.0, 0.5), candidate("b", 1.0, 0.4)], 0.9).unwrap().name, "a");
         assert!(right_size(&[], 0.9).is_err());

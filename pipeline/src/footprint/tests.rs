@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use tamis_schemas::footprint::{Amounts, Component, FootprintConfig, Interval, Label, LedgerRow, OVERHEAD};
+use tamis_schemas::footprint::{Amounts, Component, FootprintConfig, Interval, Label, LedgerRow, OVERHEAD, Signal};
 
 use super::account::{Extras, Recorder, Recording, RunFacts, rows};
 use super::activity::{Activity, Cpu, Machine, StageUsage, Usage};
+use super::forecast::{Point, Series};
 use super::meter::{GpuMeter, PowerFile};
 use super::tables::Tables;
-use super::{fixture, ledger};
+use super::{account, fixture, ledger};
 
 /// 2026-11-30, 10:00 in UTC.
 pub(crate) const T0: f64 = 1_796_032_800.0;
@@ -128,6 +129,32 @@ fn readings_of_a_meter_go_before_all_else() {
     assert_eq!(rows[0].method, "power-file/1");
     assert!((sum_j(&rows, Component::Machine).mid() - 6000.0 * 200.0 / 220.0).abs() < 1e-6);
     assert!(rows[0].components.iter().any(|row| row.label == Label::Measured));
+}
+
+#[test]
+fn files_that_do_not_cover_the_run_say_so() {
+    let file = PowerFile::parse("timestamp,watts\n0,50\n60,50\n", "p").unwrap();
+    let point = Point { start: 0, end: 60, g_per_kwh: 1.0 };
+    let actuals = Series::new("FR".into(), None, Signal::Average, vec![point]).unwrap();
+    let extras = Extras { power_file: Some(&file), actuals: Some(&actuals) };
+    let rows = rows(&recording(), &facts("run"), &settings(), extras, Tables::shipped()).unwrap();
+    assert!(rows[0].components[0].source.ends_with("the power file covers less than half of the run"));
+    assert!(rows[0].intensity.source.ends_with("does not cover the run"));
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let check = |change: fn(&mut FootprintConfig)| {
+        let mut settings = settings();
+        change(&mut settings);
+        account::check(&settings)
+    };
+    assert!(check(|_| ()).is_ok());
+    assert!(check(|settings| settings.watts_per_thread = Some(f64::NAN)).is_err());
+    assert!(check(|settings| settings.gpu_watts = Some(0.0)).is_err());
+    assert!(check(|settings| settings.pue = Some(f64::NAN)).is_err());
+    assert!(check(|settings| settings.intensity_g_per_kwh = Some(f64::INFINITY)).is_err());
+    assert!(check(|settings| settings.region = Some("Atlantis".into())).is_err());
 }
 
 #[test]

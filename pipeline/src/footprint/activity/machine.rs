@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 use tamis_schemas::footprint::MachineRow;
 
-use super::SystemRoot;
 use super::root::field;
+use super::{Cgroup, SystemRoot};
 use crate::footprint::hex;
 
 /// Above this share of time in which some task waited for a CPU, a run counts as contended.
@@ -35,7 +35,7 @@ pub struct Machine {
     pub cpu: Cpu,
     /// Hardware threads that the operating system sees; 0 if it does not say.
     pub threads: u32,
-    /// Memory, bytes; 0 if unknown.
+    /// Memory, or what the container may use of it, bytes; 0 if unknown.
     pub ram_bytes: u64,
     /// Is it a guest of another one?
     pub is_guest: bool,
@@ -53,6 +53,7 @@ impl Machine {
         let threads = text.lines().filter(|line| line.starts_with("processor")).count() as u32;
         let visible = std::thread::available_parallelism().map_or(0, |threads| threads.get() as u32);
         let ram_kib = field(&root.text("proc/meminfo").unwrap_or_default(), "MemTotal:").unwrap_or(0);
+        let limit_bytes = Cgroup::read(root).and_then(|cgroup| cgroup.memory_limit_bytes).unwrap_or(u64::MAX);
         Self {
             cpu: Cpu {
                 vendor: value("vendor_id").unwrap_or_default(),
@@ -61,7 +62,7 @@ impl Machine {
                 name: value("model name").unwrap_or_default(),
             },
             threads: if threads > 0 { threads } else { visible },
-            ram_bytes: ram_kib * 1024,
+            ram_bytes: limit_bytes.min(ram_kib * 1024),
             is_guest: value("flags").is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor")),
         }
     }

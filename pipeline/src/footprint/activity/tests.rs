@@ -156,6 +156,13 @@ fn version_2_groups_are_read() {
 }
 
 #[test]
+fn a_container_has_the_memory_that_it_may_use() {
+    let root = fixture("cgroup-v2-limited");
+    assert_eq!(Cgroup::read(&root).unwrap().memory_limit_bytes, Some(4_000_000_000));
+    assert_eq!(Machine::read(&root).ram_bytes, 4_000_000_000);
+}
+
+#[test]
 fn nothing_is_never_zero() {
     let snapshot = Snapshot::read(&fixture("empty"));
     assert_eq!(snapshot, Snapshot::default());

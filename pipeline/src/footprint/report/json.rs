@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 use tamis_schemas::footprint::Interval;
 
 use super::audit::{Audit, Trend};
+use super::avoid::{Applies, Avoided, AvoidedItem};
 use super::compare::Comparison;
+use super::doctor::Doctor;
 use super::gate::{Breach, Verdict};
-use super::text::{STATEMENT, notes, view_name};
+use super::text::{REBOUND, STATEMENT, notes, view_name};
 use super::totals::{ComponentTotal, Report, Totals};
 
 /// The report of a run: energies in kWh, emissions in grams of `CO2e`; an absent one is null.
@@ -104,6 +106,52 @@ pub fn of_verdict(verdict: &Verdict) -> Value {
         }
         Verdict::Unmetered(reasons) => json!({"verdict": "unmetered", "reasons": reasons}),
     }
+}
+
+/// Scenarios; the floor of each is 0.
+pub fn of_avoided(avoided: &Avoided) -> Value {
+    let item = |item: &AvoidedItem| {
+        let applies = match item.applies {
+            Applies::Yes => "yes",
+            Applies::No => "no",
+            Applies::Unknown => "unknown",
+        };
+        json!({
+            "name": item.name,
+            "applies": applies,
+            "floor_kwh": 0,
+            "kwh": item.kwh,
+            "g": item.g,
+            "hours": item.hours,
+            "assumptions": item.assumptions,
+        })
+    };
+    json!({
+        "own_kwh": avoided.own_kwh,
+        "own_g": avoided.own_g,
+        "items": avoided.items.iter().map(item).collect::<Vec<_>>(),
+        "payback_ratio": avoided.payback_ratio,
+        "statement": REBOUND,
+    })
+}
+
+/// Meters.
+pub fn of_doctor(doctor: &Doctor) -> Value {
+    let sensors = doctor.sensors.iter().map(|sensor| {
+        let state = sensor.state.to_string();
+        json!({"name": sensor.name, "measures": sensor.measures, "state": state, "fix": sensor.fix})
+    });
+    let counters = doctor.counters.iter().map(|(name, is_there)| json!({"name": name, "is_there": is_there}));
+    json!({
+        "sensors": sensors.collect::<Vec<_>>(),
+        "machine": doctor.machine.row(&[]),
+        "cpu_family": doctor.cpu_family,
+        "tdp_w": doctor.tdp_w,
+        "method": doctor.method,
+        "counters": counters.collect::<Vec<_>>(),
+        "contention_percent": doctor.contention_percent,
+        "old_rows": doctor.old_rows,
+    })
 }
 
 fn of_totals(totals: &Totals) -> Value {

@@ -315,6 +315,7 @@ fn avoided_training_has_the_floor_0() {
     assert_eq!((by_tokens.items[0].kwh, by_tokens.payback_ratio), (Interval::ZERO, None));
     assert!(text::of_avoided(&by_tokens).contains("training: nothing"));
     let unknown = of(BoundBy::Unknown);
+    assert_eq!(json::of_avoided(&unknown)["items"][0]["applies"], "unknown");
     assert_eq!(unknown.payback_ratio, None);
     let text = text::of_avoided(&unknown);
     assert!(
@@ -354,6 +355,7 @@ fn avoided_storage_and_labels() {
 fn what_the_doctor_says() {
     let doctor = doctor(&fixture("guest-cgroup-v1"), &GpuMeter::none(), &settings(), 2026, Tables::shipped()).unwrap();
     assert_eq!((doctor.method, doctor.cpu_family.as_deref()), ("spec-family/1", Some("EPYC 7xx3")));
+    assert_eq!(json::of_doctor(&doctor)["method"], "spec-family/1");
     let text = text::of_doctor(&doctor);
     for expect in
         ["powercap", "a guest has none", "a guest", "there is no meter", "99 % of the time", "old factors: country"]

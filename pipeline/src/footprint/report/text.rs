@@ -11,6 +11,7 @@ use super::doctor::Doctor;
 use super::gate::Verdict;
 use super::totals::{Report, Totals};
 use crate::footprint::meter::SensorState;
+use crate::footprint::planner::{Basis, ModelChoice, Plan, Quantiles};
 
 /// What every report ends with.
 pub const STATEMENT: &str =
@@ -268,6 +269,41 @@ pub fn of_doctor(doctor: &Doctor) -> String {
         let _ = writeln!(out, "old factors: {line}");
     }
     out
+}
+
+/// What a run will use.
+pub fn of_plan(plan: &Plan) -> String {
+    let Plan::Known(prediction) = plan else {
+        return "what the run will use is not known: no earlier run in the ledger counted its bytes\n".to_owned();
+    };
+    let basis = match prediction.basis {
+        Basis::SameConfig => "with this config on this machine",
+        Basis::SameMachine => "with other configs on this machine",
+        Basis::Other => "on other machines: times may be far off",
+    };
+    let mut out = format!("by {} earlier runs {basis}; p50, p90\n\n", prediction.n_runs);
+    let _ = writeln!(out, "  {:<18} {:>18} {:>18} {:>24}", "stage", "seconds", "CPU seconds", "energy");
+    for stage in prediction.stages.iter().chain([&prediction.run]) {
+        let pair = |of: &Quantiles| format!("{:.1}, {:.1}", of.p50, of.p90);
+        let energy = format!("{}, {}", energy_mid(stage.kwh_p50.mid()), energy_mid(stage.kwh_p90.mid()));
+        let (wall, cpu) = (pair(&stage.wall_seconds), pair(&stage.cpu_seconds));
+        let _ = writeln!(out, "  {:<18} {wall:>18} {cpu:>18} {energy:>24}", stage.name);
+    }
+    out
+}
+
+/// A choice of a model, and what it saves.
+pub fn of_model(choice: &ModelChoice) -> String {
+    if choice.name == choice.reference {
+        return format!("model `{}`: no smaller one agrees with it often enough\n", choice.name);
+    }
+    format!(
+        "model `{}` instead of `{}`: agrees on {:.1} % of a sample, {:.0} % less energy for a document\n",
+        choice.name,
+        choice.reference,
+        100.0 * choice.agreement,
+        100.0 * choice.saved_ratio
+    )
 }
 
 /// Energy with bounds, in the unit that suits it.
