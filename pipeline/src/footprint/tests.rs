@@ -244,11 +244,17 @@ fn a_row_that_was_not_finished_never_was() {
 fn runs_at_once_take_turns() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("footprint.jsonl");
+    let rows = run("one", 1.0);
+    let together = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
-        for number in 0..8 {
-            let path = &path;
-            scope.spawn(move || ledger::append(path, &run(&format!("run {number}"), 1.0)).unwrap());
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    together.wait();
+                    ledger::append(&path, &rows).unwrap();
+                }
+            });
         }
     });
-    assert_eq!(ledger::verify(&path).unwrap().n_rows, 32);
+    assert_eq!(ledger::verify(&path).unwrap().n_rows, 320);
 }

@@ -30,6 +30,7 @@ pub struct Meter {
 
 #[derive(Debug)]
 struct Shared {
+    clocks: Clocks,
     started: Instant,
     cpu_start_ns: u64,
     /// CPU time that scopes have measured.
@@ -37,6 +38,17 @@ struct Shared {
     stages: RwLock<Stages>,
     phase: Mutex<Phase>,
 }
+
+/// What tells CPU time in nanoseconds; tests have clocks of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    /// Of all threads.
+    pub(super) process_ns: fn() -> u64,
+    /// Of the calling thread.
+    pub(super) thread_ns: fn() -> u64,
+}
+
+const KERNEL: Clocks = Clocks { process_ns: process_cpu_ns, thread_ns: thread_cpu_ns };
 
 /// Stages by name, and in the order of their first mention.
 #[derive(Debug, Default)]
@@ -127,19 +139,20 @@ struct Open {
 impl Meter {
     /// Begins now: what the process used before is not counted.
     pub fn start() -> Self {
-        Self::since(process_cpu_ns())
+        Self::since(KERNEL, process_cpu_ns())
     }
 
     /// Begins with the process: what it used so far is overhead.
     pub fn start_of_process() -> Self {
-        Self::since(0)
+        Self::since(KERNEL, 0)
     }
 
-    fn since(cpu_start_ns: u64) -> Self {
+    pub(super) fn since(clocks: Clocks, cpu_start_ns: u64) -> Self {
         let started = Instant::now();
         let phase = Phase { stage: None, started, process_ns: cpu_start_ns, scoped_ns: 0, debt_ns: 0, overhead_ns: 0 };
         Self {
             shared: Arc::new(Shared {
+                clocks,
                 started,
                 cpu_start_ns,
                 scoped_ns: AtomicU64::new(0),
@@ -186,7 +199,10 @@ impl Meter {
         };
         used.push(overhead);
         let cpu_ns = phase.process_ns - self.shared.cpu_start_ns;
-        balance(&mut used, cpu_ns);
+        let mut rests_ns: Vec<u64> =
+            stages.counters.iter().map(|(_, counters)| counters.phase_ns.load(Ordering::Relaxed)).collect();
+        rests_ns.push(phase.overhead_ns);
+        balance(&mut used, rests_ns, cpu_ns);
         Usage { stages: used, cpu_ns, wall_seconds: self.shared.started.elapsed().as_secs_f64() }
     }
 
@@ -209,21 +225,27 @@ impl Meter {
     }
 }
 
-/// Makes the stages add up to `cpu_ns`: what is too much by a scope that counted in one phase and began in another, or by a scope
-/// that ended while the process clock was read, is taken from overhead, then from the largest.
-pub(super) fn balance(stages: &mut [StageUsage], cpu_ns: u64) {
+/// Makes the stages add up to `cpu_ns`.
+///
+/// A scope counts when it ends, so that one that began in an earlier phase counts there too, as that phase's rest. What is too
+/// much is taken from rests (`rests_ns`, of each stage), overhead's first and then the largest; and from scopes only where rests
+/// are not enough.
+pub(super) fn balance(stages: &mut [StageUsage], mut rests_ns: Vec<u64>, cpu_ns: u64) {
     let sum: u64 = stages.iter().map(|stage| stage.cpu_ns).sum();
     if let Some(overhead) = stages.last_mut() {
         overhead.cpu_ns += cpu_ns.saturating_sub(sum);
     }
     let mut excess = sum.saturating_sub(cpu_ns);
-    let n_stages = stages.len();
-    let mut order: Vec<usize> = (0..n_stages).collect();
-    order.sort_by_key(|&at| (at + 1 < n_stages, std::cmp::Reverse(stages[at].cpu_ns)));
-    for at in order {
-        let taken = excess.min(stages[at].cpu_ns);
-        stages[at].cpu_ns -= taken;
-        excess -= taken;
+    for _ in 0..2 {
+        let n_stages = stages.len();
+        let mut order: Vec<usize> = (0..n_stages).collect();
+        order.sort_by_key(|&at| (at + 1 < n_stages, std::cmp::Reverse(rests_ns[at])));
+        for at in order {
+            let taken = excess.min(rests_ns[at]);
+            stages[at].cpu_ns -= taken;
+            excess -= taken;
+        }
+        rests_ns = stages.iter().map(|stage| stage.cpu_ns).collect();
     }
 }
 
@@ -232,7 +254,7 @@ impl Shared {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         // First what scopes have, then the process: no scope has time that the process has not.
         let scoped_ns = self.scoped_ns.load(Ordering::Acquire);
-        let process_ns = process_cpu_ns();
+        let process_ns = (self.clocks.process_ns)();
         let now = Instant::now();
         let used = process_ns - phase.process_ns;
         let owed = scoped_ns - phase.scoped_ns + phase.debt_ns;
@@ -256,7 +278,7 @@ impl Stage {
         let started_ns = self.meter.started.elapsed().as_nanos() as u64;
         self.counters.first_ns.fetch_min(started_ns, Ordering::Relaxed);
         OPEN.with_borrow_mut(|open| {
-            open.charge();
+            open.charge(self.meter.clocks.thread_ns);
             open.scopes.push(Some(self.clone()));
             Scope { depth: open.scopes.len(), not_send: PhantomData }
         })
@@ -275,8 +297,8 @@ impl Stage {
 
 impl Open {
     /// Gives the time since the last change to the innermost scope.
-    fn charge(&mut self) {
-        let now_ns = thread_cpu_ns();
+    fn charge(&mut self, thread_ns: fn() -> u64) {
+        let now_ns = thread_ns();
         if let Some(stage) = self.scopes.last().and_then(Option::as_ref) {
             let used_ns = now_ns - self.since_ns;
             stage.counters.scoped_ns.fetch_add(used_ns, Ordering::Relaxed);
@@ -289,7 +311,8 @@ impl Open {
 impl Drop for Scope {
     fn drop(&mut self) {
         OPEN.with_borrow_mut(|open| {
-            open.charge();
+            let thread_ns = open.scopes[self.depth - 1].as_ref().map_or(KERNEL, |stage| stage.meter.clocks).thread_ns;
+            open.charge(thread_ns);
             if let Some(stage) = open.scopes[self.depth - 1].take() {
                 let ended_ns = stage.meter.started.elapsed().as_nanos() as u64;
                 stage.counters.last_ns.fetch_max(ended_ns, Ordering::Relaxed);

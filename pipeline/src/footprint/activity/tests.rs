@@ -1,5 +1,8 @@
+use std::cell::Cell;
+
 use tamis_schemas::footprint::Amounts;
 
+use super::clock::{Clocks, balance};
 use super::*;
 use crate::footprint::fixture;
 
@@ -99,15 +102,94 @@ fn scopes_dropped_out_of_order_and_over_a_phase_add_up() {
     assert_eq!(open, 0);
 }
 
+thread_local! {
+    /// A clock that tests set: of the one thread of a process.
+    static NOW_NS: Cell<u64> = const { Cell::new(1000) };
+}
+
+fn set_meter() -> Meter {
+    let now_ns = || NOW_NS.get();
+    Meter::since(Clocks { process_ns: now_ns, thread_ns: now_ns }, now_ns())
+}
+
+fn pass(ns: u64) {
+    NOW_NS.set(NOW_NS.get() + ns);
+}
+
+fn cpu_ns(meter: &Meter) -> Vec<(String, u64)> {
+    let usage = meter.finish();
+    assert_eq!(sum_ns(&usage), usage.cpu_ns);
+    usage.stages.into_iter().map(|stage| (stage.name, stage.cpu_ns)).collect()
+}
+
+fn named(expect: &[(&str, u64)]) -> Vec<(String, u64)> {
+    expect.iter().map(|(name, ns)| ((*name).to_owned(), *ns)).collect()
+}
+
 #[test]
-fn an_excess_is_taken_from_overhead_first() {
+fn phases_have_what_scopes_leave() {
+    let meter = set_meter();
+    pass(1);
+    meter.phase("survey");
+    pass(20);
+    let outer = meter.scope("dedup");
+    pass(300);
+    let inner = meter.scope("score");
+    pass(4_000);
+    drop(inner);
+    pass(50_000);
+    drop(outer);
+    pass(600_000);
+    meter.end_phase();
+    pass(7_000_000);
+    meter.phase("write");
+    pass(80_000_000);
+    let expect =
+        [("survey", 600_020), ("dedup", 50_300), ("score", 4_000), ("write", 80_000_000), ("overhead", 7_000_001)];
+    assert_eq!(cpu_ns(&meter), named(&expect));
+    // A look in between changes nothing of what comes after.
+    meter.phase("write");
+    pass(5);
+    assert_eq!(cpu_ns(&meter)[3].1, 80_000_005);
+}
+
+#[test]
+fn a_scope_that_outlives_its_phase_is_taken_from_its_rest() {
+    let meter = set_meter();
+    meter.phase("survey");
+    pass(10);
+    let scope = meter.scope("dedup");
+    pass(20);
+    // Until it ends, its 20 ns are the phase's.
+    meter.phase("write");
+    pass(3);
+    drop(scope);
+    assert_eq!(cpu_ns(&meter), named(&[("survey", 10), ("dedup", 23), ("write", 0), ("overhead", 0)]));
+    // With time enough afterwards, the next phase pays: rests are known for phases together, not for each.
+    let meter = set_meter();
+    meter.phase("survey");
+    let scope = meter.scope("dedup");
+    pass(20);
+    meter.phase("write");
+    drop(scope);
+    pass(100);
+    assert_eq!(cpu_ns(&meter), named(&[("survey", 20), ("dedup", 20), ("write", 80), ("overhead", 0)]));
+}
+
+#[test]
+fn what_is_too_much_is_taken_from_rests_first() {
     let stage =
         |name: &str, cpu_ns| StageUsage { name: name.into(), cpu_ns, wall_seconds: 0.0, amounts: Amounts::default() };
-    let mut stages = vec![stage("a", 50), stage("b", 100), stage("overhead", 10)];
-    super::clock::balance(&mut stages, 130);
-    assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), [50, 80, 0]);
-    super::clock::balance(&mut stages, 140);
-    assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), [50, 80, 10]);
+    let check = |rests_ns: [u64; 3], cpu_ns, expect: [u64; 3]| {
+        let mut stages = vec![stage("a", 50), stage("b", 100), stage("overhead", 10)];
+        balance(&mut stages, rests_ns.to_vec(), cpu_ns);
+        assert_eq!(stages.iter().map(|stage| stage.cpu_ns).collect::<Vec<_>>(), expect);
+    };
+    check([0, 0, 10], 160, [50, 100, 10]);
+    check([0, 0, 10], 170, [50, 100, 20]);
+    check([40, 0, 10], 130, [30, 100, 0]);
+    check([40, 30, 10], 120, [20, 100, 0]);
+    check([40, 30, 10], 70, [10, 60, 0]);
 }
 
 #[test]
