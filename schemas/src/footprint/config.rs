@@ -97,3 +97,20 @@ pub enum ViewConfig {
     /// Beyond idle.
     Dynamic,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_read_and_an_unknown_key_is_not() {
+        let text = r#"{"region": "gcp:europe-west9", "method": "codecarbon-compat", "bound": "mid", "site": "desk"}"#;
+        let config: FootprintConfig = serde_json::from_str(text).unwrap();
+        assert_eq!((config.method, config.bound), (Some(MethodConfig::CodecarbonCompat), BoundConfig::Mid));
+        assert_eq!(config.view, ViewConfig::Provisioned);
+        let again = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<FootprintConfig>(&again).unwrap(), config);
+        assert!(serde_json::from_str::<FootprintConfig>(r#"{"regoin": "FRA"}"#).is_err());
+        assert_eq!(serde_json::from_str::<FootprintConfig>("{}").unwrap(), FootprintConfig::default());
+    }
+}

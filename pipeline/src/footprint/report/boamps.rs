@@ -34,7 +34,7 @@ pub fn of_report(report: &Report, task: &Task) -> Value {
         "components": components(report),
     });
     if let Some((provider, _)) = zone.split_once(':') {
-        infrastructure["cloudProvider"] = json!(provider);
+        infrastructure["cloudProvider"] = json!(if provider == "gcp" { "google" } else { provider });
     }
     let country = row.intensity.zone.split('(').next_back().unwrap_or_default().trim_end_matches(')');
     let dataset = |usage: &str, docs: Option<u64>, bytes: Option<u64>| {
@@ -53,7 +53,7 @@ pub fn of_report(report: &Report, task: &Task) -> Value {
             "formatVersion": "0.1",
             "formatVersionSpecificationUri": SPECIFICATION,
             "reportId": row.run_id,
-            "reportDatetime": row.end_at.replace('T', " ").trim_end_matches('Z'),
+            "reportDatetime": date_time(&row.end_at),
             "reportStatus": "final",
             "publisher": {"projectName": task.project, "confidentialityLevel": task.confidentiality},
         },
@@ -75,10 +75,10 @@ pub fn of_report(report: &Report, task: &Task) -> Value {
             "version": row.tamis_version,
             "cpuTrackingMode": row.method,
             "averageUtilizationCpu": utilization(report),
-            // In kWh, as the schema has it in spite of the name.
+            // In kWh, in spite of the name; with what the site adds.
             "powerConsumption": totals.kwh.mid(),
             "measurementDuration": row.run_wall_seconds,
-            "measurementDateTime": row.end_at.replace('T', " ").trim_end_matches('Z'),
+            "measurementDateTime": date_time(&row.start_at),
         }],
         "system": {"os": std::env::consts::OS},
         "software": {"language": "rust", "version": ""},
@@ -89,6 +89,11 @@ pub fn of_report(report: &Report, task: &Task) -> Value {
         },
         "quality": quality(report),
     })
+}
+
+/// `YYYY-MM-DD HH:MM:SS`.
+fn date_time(rfc_3339: &str) -> String {
+    rfc_3339.replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
 fn components(report: &Report) -> Value {

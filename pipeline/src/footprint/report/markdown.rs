@@ -11,7 +11,7 @@ pub fn of_report(report: &Report) -> String {
     let mut out = format!("### Footprint of run `{}`\n\n", cell(&row.run_id));
     let _ = writeln!(
         out,
-        "{} view. Energy {}, emissions {}. {}.\n",
+        "View: {}. Energy {}, emissions {}. {}.\n",
         view_name(report.view),
         energy(&report.totals.kwh),
         grams(&report.totals.g()),

@@ -119,11 +119,14 @@ fn numbers_have_three_digits_and_a_unit() {
         (Interval::around(1e-7, 2e-7, 4e-7), "0.720 J (0.360 to 1.44)"),
         (Interval::exact(0.0), "0 J"),
         (Interval::around(0.001, 0.0123, 0.5), "12.3 Wh (1.00 to 500)"),
+        (Interval::exact(2e-4), "0.200 Wh"),
         (Interval::exact(1234.0), "1234 kWh"),
     ] {
         assert_eq!(text::energy(&kwh), expect);
     }
     assert_eq!(text::grams(&Interval::exact(2500.0)), "2.50 kg CO2e");
+    assert_eq!(text::grams(&Interval::exact(0.0)), "0 mg CO2e");
+    assert_eq!(text::grams(&Interval::exact(0.012)), "12.0 mg CO2e");
 }
 
 #[test]
@@ -397,11 +400,47 @@ fn emissions_are_what_codecarbon_was_given() {
     let first = codecarbon::emissions_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     let both = codecarbon::emissions_csv(Some(&first), &run("two", 1.0), "tamis", Tables::shipped()).unwrap();
     let tasks = codecarbon::tasks_csv(&rows, "tamis", Tables::shipped()).unwrap();
-    for (name, text) in [("emissions.csv", both), ("tasks.csv", tasks)] {
-        let path = fixture("codecarbon").path(name);
-        let expect = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(text, expect, "`{name}` of the fixtures is another; look at the change, then replace it");
-    }
+    golden("codecarbon", "emissions.csv", &both);
+    golden("codecarbon", "tasks.csv", &tasks);
+}
+
+/// Compares with a file of the fixtures.
+fn golden(folder: &str, name: &str, text: &str) {
+    let expect = std::fs::read_to_string(fixture(folder).path(name)).unwrap_or_default();
+    assert_eq!(text, expect, "`{folder}/{name}` of the fixtures is another; look at the change, then replace it");
+}
+
+#[test]
+fn words_are_what_they_were() {
+    let rows = run("one", 1.0);
+    let of_run = report(&rows, None, PROVISIONED).unwrap();
+    golden("words", "report.txt", &text::of_report(&of_run));
+    golden("words", "report.md", &markdown::of_report(&of_run));
+    let faster = compare(&rows, &run("two", 0.8), Unit::MillionDocs, PROVISIONED, false).unwrap();
+    golden("words", "compare.txt", &text::of_comparison(&faster));
+    let worse = audit(&history(&[1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.2]), &AuditOptions::default()).unwrap();
+    golden("words", "audit.txt", &text::of_audit(&worse));
+    let question = AvoidQuestion {
+        training: Some(TrainingQuestion {
+            params: 1.2e9,
+            epochs: 1.0,
+            runs: 1.0,
+            bound_by: BoundBy::Unknown,
+            tokens_removed: Some(2e8),
+        }),
+        storage: Some(StorageQuestion {
+            tier: "s3-standard".into(),
+            years: 1.0,
+            is_deleted: true,
+            bytes_removed: None,
+        }),
+        labels: None,
+    };
+    golden("words", "avoid.txt", &text::of_avoided(&avoid(&rows, &question, Tables::shipped()).unwrap()));
+    let over = gate(&rows, &Budget { max_g: Some(0.01), max_kwh: Some(1e-4), ..Budget::default() }).unwrap();
+    golden("words", "gate.txt", &text::of_verdict(&over));
+    let guest = doctor(&fixture("guest-cgroup-v1"), &GpuMeter::none(), &settings(), 2026, Tables::shipped()).unwrap();
+    golden("words", "doctor.txt", &text::of_doctor(&guest));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn of_report(report: &Report) -> String {
     line(
         &mut out,
         "CPU time",
-        &format!("{:.1} s of {:.1} s with {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
+        &format!("{:.1} s in {:.1} s on {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
     );
     line(&mut out, "label", &label_line(totals));
     for per_unit in &report.per_unit {
@@ -184,8 +184,11 @@ pub fn of_verdict(verdict: &Verdict) -> String {
                     BoundConfig::High => "upper bound",
                 };
                 let was = bounds(&breach.was, 1.0, "");
-                let _ =
-                    writeln!(out, "over budget: {was} {}, and the {bound} may be {}", breach.limit_of, breach.limit);
+                let _ = writeln!(
+                    out,
+                    "over budget: {was} {}, and the {bound} may be {} at most",
+                    breach.limit_of, breach.limit
+                );
             }
             out
         }
@@ -218,7 +221,7 @@ pub fn of_avoided(avoided: &Avoided) -> String {
     }
     match avoided.payback_ratio {
         Some(ratio) => {
-            let _ = writeln!(out, "\npayback: the run used {} of the least that the scenarios save", times(ratio));
+            let _ = writeln!(out, "\npayback: the run used {} of the least that sure scenarios save", times(ratio));
         }
         None => out += "\npayback: none that is sure\n",
     }
@@ -233,7 +236,7 @@ fn times(ratio: f64) -> String {
 pub fn of_doctor(doctor: &Doctor) -> String {
     let mut out = String::from("meters\n");
     for sensor in &doctor.sensors {
-        let _ = writeln!(out, "  {:<10} {} ({})", sensor.name, sensor.state, sensor.measures);
+        let _ = writeln!(out, "  {:<10} {}: {}", sensor.name, sensor.measures, sensor.state);
         if let Some(fix) = &sensor.fix {
             let _ = writeln!(out, "  {:<10} {fix}", "");
         }
@@ -320,7 +323,7 @@ fn energy_mid(kwh: f64) -> String {
 fn energy_unit(kwh: f64) -> (f64, &'static str) {
     if kwh >= 1.0 {
         (1.0, " kWh")
-    } else if kwh >= 1e-3 {
+    } else if kwh >= 1e-4 {
         (1e3, " Wh")
     } else {
         (super::super::J_PER_KWH, " J")
@@ -343,8 +346,10 @@ fn gram_unit(g: f64) -> (f64, &'static str) {
         (1e-6, " t CO2e")
     } else if g >= 1e3 {
         (1e-3, " kg CO2e")
-    } else {
+    } else if g >= 0.1 {
         (1.0, " g CO2e")
+    } else {
+        (1e3, " mg CO2e")
     }
 }
 
