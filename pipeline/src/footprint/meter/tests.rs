@@ -334,6 +334,14 @@ fn devices_have_a_counter_or_a_board_power_or_are_absent() {
 }
 
 #[test]
+fn a_meter_of_devices_reads_or_says_why_not() {
+    let meter = GpuMeter::open();
+    assert_eq!(meter.problem().is_some(), meter.energy().is_none(), "{meter:?}");
+    assert_eq!(meter.problem().is_some(), meter.names().is_empty());
+    assert_eq!(GpuMeter::none().energy(), None);
+}
+
+#[test]
 fn a_process_as_codecarbon_has_it() {
     let settings = ModelSettings { method: Some(MethodConfig::CodecarbonCompat), ..ModelSettings::default() };
     let energy = run(&Load { cpu_seconds: 3.13, ..load() }, &Readings::default(), &machine(2), &settings);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{STATEMENT, energy, grams, label_line, notes, view_name};
+use super::text::{STATEMENT, energy, energy_like, grams, label_line, notes, view_name};
 use super::totals::Report;
 
 /// The report of a run.
@@ -27,12 +27,13 @@ pub fn of_report(report: &Report) -> String {
     out += "| stage | CPU seconds | energy | emissions |\n| --- | ---: | --- | --- |\n";
     for stage in &report.stages {
         let totals = &stage.totals;
-        let (energy, grams) = (energy(&totals.kwh), grams(&totals.g()));
+        let energy = energy_like(&totals.kwh, report.totals.kwh.mid());
+        let grams = grams(&totals.g());
         let _ = writeln!(out, "| {} | {:.1} | {energy} | {grams} |", cell(&stage.stage), totals.cpu_seconds);
     }
     out += "\n| component | energy | label | by |\n| --- | --- | --- | --- |\n";
     for total in &report.totals.components {
-        let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy(&kwh));
+        let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy_like(&kwh, report.totals.kwh.mid()));
         let _ = writeln!(
             out,
             "| {} | {figure} | {} | {}: {} |",

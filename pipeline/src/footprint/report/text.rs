@@ -44,7 +44,7 @@ pub fn of_report(report: &Report) -> String {
     }
     out += "\ncomponents\n";
     for total in &totals.components {
-        let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy(&kwh));
+        let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy_like(&kwh, totals.kwh.mid()));
         let _ =
             writeln!(out, "  {:<10} {figure:<38} {:<9}  {}: {}", total.name, total.label, total.method, total.source);
     }
@@ -52,8 +52,13 @@ pub fn of_report(report: &Report) -> String {
     for stage in &report.stages {
         let share = ratio(stage.totals.kwh.mid(), totals.kwh.mid());
         let cpu = format!("{:.1} CPU s", stage.totals.cpu_seconds);
-        let _ =
-            writeln!(out, "  {:<18} {:>5.1} %  {cpu:>12}  {}", stage.stage, 100.0 * share, energy(&stage.totals.kwh));
+        let _ = writeln!(
+            out,
+            "  {:<18} {:>5.1} %  {cpu:>12}  {}",
+            stage.stage,
+            100.0 * share,
+            energy_like(&stage.totals.kwh, totals.kwh.mid())
+        );
     }
     let intensity = &row.intensity;
     let year = intensity.year.map_or_else(String::new, |year| format!(", {year}"));
@@ -113,7 +118,8 @@ pub fn of_comparison(comparison: &Comparison) -> String {
     line(&mut out, "in total", &format!("{} instead of {}", energy(&run.totals.kwh), energy(&baseline.totals.kwh)));
     out += "\nstages\n";
     for stage in &comparison.stages {
-        let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), energy_mid);
+        let like_kwh = kwh_per_unit[0].mid();
+        let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), |kwh| energy_mid_like(kwh, like_kwh));
         let change = match (stage.baseline_kwh, stage.run_kwh) {
             (Some(before), Some(after)) if before > 0.0 => format!("{:+.1} %", 100.0 * (after / before - 1.0)),
             _ => String::new(),
@@ -138,7 +144,7 @@ pub fn of_audit(audit: &Audit) -> String {
     let mut out = format!("{n_runs} runs, energy per {}\n\n", audit.unit);
     let _ = writeln!(out, "  {:<18} {:>12} {:>12} {:>9} {:>9}", "stage", "median", "last", "rise", "trend");
     for trend in std::iter::once(&audit.total).chain(&audit.stages) {
-        out += &trend_line(trend);
+        out += &trend_line(trend, audit.total.median);
     }
     for why in &audit.left_out {
         let _ = writeln!(out, "left out: {why}");
@@ -158,14 +164,14 @@ pub fn of_audit(audit: &Audit) -> String {
     out
 }
 
-fn trend_line(trend: &Trend) -> String {
+fn trend_line(trend: &Trend, like_kwh: f64) -> String {
     let last = trend.kwh_per_unit.last().copied().unwrap_or(0.0);
     let flag = if trend.is_flagged { "  !" } else { "" };
     format!(
         "  {:<18} {:>12} {:>12} {:>+7.1} % {:>+7.1} %{flag}\n",
         trend.name,
-        energy_mid(trend.median),
-        energy_mid(last),
+        energy_mid_like(trend.median, like_kwh),
+        energy_mid_like(last, like_kwh),
         100.0 * trend.last_rise_ratio,
         100.0 * trend.trend_ratio
     )
@@ -288,7 +294,9 @@ pub fn of_plan(plan: &Plan) -> String {
     let _ = writeln!(out, "  {:<18} {:>18} {:>18} {:>24}", "stage", "seconds", "CPU seconds", "energy");
     for stage in prediction.stages.iter().chain([&prediction.run]) {
         let pair = |of: &Quantiles| format!("{:.1}, {:.1}", of.p50, of.p90);
-        let energy = format!("{}, {}", energy_mid(stage.kwh_p50.mid()), energy_mid(stage.kwh_p90.mid()));
+        let like_kwh = prediction.run.kwh_p50.mid();
+        let of = |kwh: &Interval| energy_mid_like(kwh.mid(), like_kwh);
+        let energy = format!("{}, {}", of(&stage.kwh_p50), of(&stage.kwh_p90));
         let (wall, cpu) = (pair(&stage.wall_seconds), pair(&stage.cpu_seconds));
         let _ = writeln!(out, "  {:<18} {wall:>18} {cpu:>18} {energy:>24}", stage.name);
     }
@@ -311,12 +319,21 @@ pub fn of_model(choice: &ModelChoice) -> String {
 
 /// Energy with bounds, in the unit that suits it.
 pub fn energy(kwh: &Interval) -> String {
-    let (factor, unit) = energy_unit(kwh.mid());
+    energy_like(kwh, kwh.mid())
+}
+
+/// Energy with bounds, in the unit that suits another one: parts have the unit of the whole.
+pub fn energy_like(kwh: &Interval, like_kwh: f64) -> String {
+    let (factor, unit) = energy_unit(like_kwh);
     bounds(kwh, factor, unit)
 }
 
 fn energy_mid(kwh: f64) -> String {
-    let (factor, unit) = energy_unit(kwh);
+    energy_mid_like(kwh, kwh)
+}
+
+fn energy_mid_like(kwh: f64, like_kwh: f64) -> String {
+    let (factor, unit) = energy_unit(like_kwh);
     format!("{}{unit}", digits(kwh * factor))
 }
 
