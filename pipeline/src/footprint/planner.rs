@@ -66,6 +66,8 @@ pub struct StagePrediction {
     pub kwh_p50: Interval,
     /// The same, in nine cases of ten.
     pub kwh_p90: Interval,
+    /// Embodied emissions of the run that `kwh_p90` is of, grams of `CO2e`.
+    pub embodied_g_p90: Interval,
 }
 
 /// Two quantiles. Of fewer than ten runs, the second is the largest.
@@ -120,6 +122,7 @@ struct Sample {
     cpu_seconds: f64,
     disk_bytes: Option<f64>,
     kwh: Interval,
+    embodied_g: Interval,
 }
 
 impl Sample {
@@ -134,6 +137,7 @@ impl Sample {
             cpu_seconds: totals.cpu_seconds * factor,
             disk_bytes: rows.first().and_then(of_row),
             kwh: totals.kwh.scale(factor),
+            embodied_g: totals.embodied_g.scale(factor),
         }
     }
 }
@@ -142,16 +146,19 @@ impl StagePrediction {
     fn of(name: &str, samples: &[Sample]) -> Self {
         let of = |figure: fn(&Sample) -> f64| Quantiles::of(samples.iter().map(figure).collect());
         let bytes: Option<Vec<f64>> = samples.iter().map(|sample| sample.disk_bytes).collect();
-        let mut kwh: Vec<Interval> = samples.iter().map(|sample| sample.kwh).collect();
-        kwh.sort_by(|one, other| one.mid().total_cmp(&other.mid()));
-        let at = |ratio| kwh.get(rank(kwh.len(), ratio)).copied().unwrap_or(Interval::ZERO);
+        let mut by_energy: Vec<&Sample> = samples.iter().collect();
+        by_energy.sort_by(|one, other| one.kwh.mid().total_cmp(&other.kwh.mid()));
+        let at = |ratio, figure: fn(&Sample) -> Interval| {
+            by_energy.get(rank(by_energy.len(), ratio)).map_or(Interval::ZERO, |sample| figure(sample))
+        };
         Self {
             name: name.to_owned(),
             wall_seconds: of(|sample| sample.wall_seconds),
             cpu_seconds: of(|sample| sample.cpu_seconds),
             disk_bytes: bytes.map(Quantiles::of),
-            kwh_p50: at(0.5),
-            kwh_p90: at(0.9),
+            kwh_p50: at(0.5, |sample| sample.kwh),
+            kwh_p90: at(0.9, |sample| sample.kwh),
+            embodied_g_p90: at(0.9, |sample| sample.embodied_g),
         }
     }
 }

@@ -9,7 +9,8 @@
 //! a phase has the rest of what the process used meanwhile, and what lies outside of both is overhead. A scope in a scope stops
 //! the outer one's clock: where a worker takes up a job of another stage while it waits, no time counts twice.
 //!
-//! A scope costs two readings of the thread clock and an atomic addition: a system call each, well below a microsecond.
+//! A scope costs two readings of the thread clock, a system call each: 1.4 to 2.3 microseconds together on a guest with 2 threads.
+//! It is opened for a batch, not for a row.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

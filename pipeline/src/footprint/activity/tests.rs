@@ -201,8 +201,8 @@ fn a_scope_is_cheap() {
         let _scope = stage.enter();
     }
     let each_ns = (thread_cpu_ns() - start_ns) / 100_000;
-    // Two system calls: some 500 ns here; ten times that is the alarm, not the measurement.
-    assert!(each_ns < 10_000, "{each_ns} ns");
+    // Two system calls: some 2000 ns on a busy guest; ten times that is the alarm, not the measurement.
+    assert!(each_ns < 20_000, "{each_ns} ns");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Budgets.
 
 use tamis_schemas::footprint::{
-    Amounts, BoundConfig, Component, FootprintConfig, Interval, Label, LedgerRow, ViewConfig,
+    Amounts, BoundConfig, Component, FootprintConfig, IntensityRow, Interval, Label, LedgerRow, ViewConfig,
 };
 
 use super::totals::{Report, report_of, runs};
 use super::unit::Unit;
+use crate::footprint::planner::Plan;
 use crate::{Error, Result};
 
 /// What a run may use.
@@ -86,6 +87,19 @@ pub fn gate(rows: &[LedgerRow], budget: &Budget) -> Result<Verdict> {
         return Ok(Verdict::Unmetered(unmetered));
     }
     judge(report.totals.kwh, report.totals.g(), &run[0].run, budget)
+}
+
+/// Judges a run before it starts, by what it will use in nine cases of ten on a grid of this intensity.
+///
+/// # Errors
+/// `Error::Config` for a budget without a limit.
+pub fn gate_plan(plan: &Plan, intensity: &IntensityRow, docs_in: Option<u64>, budget: &Budget) -> Result<Verdict> {
+    let Plan::Known(prediction) = plan else {
+        return Ok(Verdict::Unmetered(vec!["no earlier run says what this one will use".into()]));
+    };
+    let run = &prediction.run;
+    let g = run.kwh_p90.times(&intensity.g_per_kwh) + run.embodied_g_p90;
+    judge(run.kwh_p90, g, &Amounts { docs_in, ..Amounts::default() }, budget)
 }
 
 /// Judges energy and emissions that may still be predictions, kWh and grams of `CO2e`.

@@ -36,7 +36,7 @@ pub use avoid::{
 };
 pub use compare::{Comparison, StageChange, compare};
 pub use doctor::{Doctor, doctor};
-pub use gate::{Breach, Budget, Verdict, gate, judge};
+pub use gate::{Breach, Budget, Verdict, gate, gate_plan, judge};
 pub use totals::{ComponentTotal, Report, StageReport, Totals, report, runs};
 pub use unit::{PerUnit, Unit};
 pub use what_if::{Change, what_if};

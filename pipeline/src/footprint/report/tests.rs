@@ -3,6 +3,7 @@ use tamis_schemas::footprint::{BoundConfig, Component, ComponentRow, Interval, L
 use super::*;
 use crate::footprint::J_PER_KWH;
 use crate::footprint::meter::GpuMeter;
+use crate::footprint::planner::{Plan, PlanQuestion, predict};
 use crate::footprint::tables::Tables;
 use crate::footprint::tests::{run, settings};
 use crate::footprint::{fixture, intensity};
@@ -237,6 +238,30 @@ fn a_gate_has_three_answers() {
     assert!(gate(&rows, &Budget::default()).is_err());
     assert!(gate(&rows, &budget(f64::NAN, BoundConfig::High)).is_err());
     assert!(gate(&[], &budget(1.0, BoundConfig::High)).is_err());
+}
+
+#[test]
+fn a_gate_before_a_run() {
+    let rows = run("one", 1.0);
+    let row = &rows[0];
+    let of_run = report(&rows, None, PROVISIONED).unwrap();
+    let question = PlanQuestion {
+        input_bytes: 8_000_000_000,
+        config_hash: &row.config_hash,
+        machine: &row.machine.fingerprint,
+        view: PROVISIONED,
+    };
+    let plan = predict(&rows, &question);
+    let code = |plan: &Plan, max_g: f64, docs_in| {
+        let budget = Budget { max_g: Some(max_g), max_g_per_mdoc: Some(max_g / 2.0), ..Budget::default() };
+        gate_plan(plan, &row.intensity, docs_in, &budget).unwrap().exit_code()
+    };
+    // Twice the bytes of the earlier run, embodied emissions included.
+    let expect = 2.0 * of_run.totals.g().high();
+    assert_eq!(code(&plan, expect * 1.001, Some(4_000_000)), 0);
+    assert_eq!(code(&plan, expect * 0.999, Some(4_000_000)), 3);
+    assert_eq!(code(&plan, expect * 1.001, None), 4);
+    assert_eq!(code(&Plan::Unknown, 1e9, Some(4_000_000)), 4);
 }
 
 #[test]
