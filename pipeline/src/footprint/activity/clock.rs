@@ -65,8 +65,6 @@ struct Phase {
     started: Instant,
     process_ns: u64,
     scoped_ns: u64,
-    /// What scopes of earlier phases measured beyond those phases' CPU time: a scope counts when it ends.
-    debt_ns: u64,
     /// CPU time outside of phases and scopes.
     overhead_ns: u64,
 }
@@ -150,7 +148,7 @@ impl Meter {
 
     pub(super) fn since(clocks: Clocks, cpu_start_ns: u64) -> Self {
         let started = Instant::now();
-        let phase = Phase { stage: None, started, process_ns: cpu_start_ns, scoped_ns: 0, debt_ns: 0, overhead_ns: 0 };
+        let phase = Phase { stage: None, started, process_ns: cpu_start_ns, scoped_ns: 0, overhead_ns: 0 };
         Self {
             shared: Arc::new(Shared {
                 clocks,
@@ -258,7 +256,7 @@ impl Shared {
         let process_ns = (self.clocks.process_ns)();
         let now = Instant::now();
         let used = process_ns - phase.process_ns;
-        let owed = scoped_ns - phase.scoped_ns + phase.debt_ns;
+        let owed = scoped_ns - phase.scoped_ns;
         let rest_ns = used.saturating_sub(owed);
         match &phase.stage {
             Some(stage) => {
@@ -268,8 +266,8 @@ impl Shared {
             }
             None => phase.overhead_ns += rest_ns,
         }
-        let (overhead_ns, debt_ns) = (phase.overhead_ns, owed.saturating_sub(used));
-        *phase = Phase { stage: next, started: now, process_ns, scoped_ns, debt_ns, overhead_ns };
+        let overhead_ns = phase.overhead_ns;
+        *phase = Phase { stage: next, started: now, process_ns, scoped_ns, overhead_ns };
     }
 }
 

@@ -165,6 +165,17 @@ fn a_scope_that_outlives_its_phase_is_taken_from_its_rest() {
     pass(3);
     drop(scope);
     assert_eq!(cpu_ns(&meter), named(&[("survey", 10), ("dedup", 23), ("write", 0), ("overhead", 0)]));
+    // Where the next phase is too short for it, what is left is taken from the largest rest.
+    let meter = set_meter();
+    meter.phase("survey");
+    let scope = meter.scope("dedup");
+    pass(20);
+    meter.phase("proof");
+    drop(scope);
+    meter.phase("write");
+    pass(100);
+    let expect = [("survey", 20), ("dedup", 20), ("proof", 0), ("write", 80), ("overhead", 0)];
+    assert_eq!(cpu_ns(&meter), named(&expect));
     // With time enough afterwards, the next phase pays: rests are known for phases together, not for each.
     let meter = set_meter();
     meter.phase("survey");
