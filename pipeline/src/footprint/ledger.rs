@@ -13,6 +13,9 @@ use tamis_schemas::footprint::{LEDGER_SCHEMA, LedgerRow};
 use super::hex;
 use crate::{Error, Result};
 
+/// Name of the ledger among the files of a run.
+pub const FILE_NAME: &str = "footprint.jsonl";
+
 /// What the first row has in place of the hash of the row before.
 pub const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

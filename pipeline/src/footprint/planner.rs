@@ -307,6 +307,16 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_are_numbers_that_were() {
+        let of = |n_numbers: u32| Quantiles::of((1..=n_numbers).rev().map(f64::from).collect());
+        for (n_numbers, p50, p90) in
+            [(1, 1.0, 1.0), (2, 1.0, 2.0), (7, 4.0, 7.0), (10, 5.0, 9.0), (11, 6.0, 10.0), (20, 10.0, 18.0)]
+        {
+            assert_eq!(of(n_numbers), Quantiles { p50, p90 }, "{n_numbers}");
+        }
+    }
+
+    #[test]
     fn the_most_alike_runs_count() {
         let mut rows = run("other machine", 9.0);
         for row in &mut rows {

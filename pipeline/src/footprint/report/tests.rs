@@ -96,6 +96,23 @@ fn absent(row: &mut LedgerRow, name: Component) {
 }
 
 #[test]
+fn what_is_small_does_not_decide_the_label() {
+    let mut rows = run("one", 1.0);
+    let of_ram = |rows: &mut [LedgerRow], factor: f64| {
+        for component in rows.iter_mut().flat_map(|row| &mut row.components) {
+            if component.name != Component::Cpu {
+                component.provisioned_j = component.provisioned_j.map(|joules| joules.scale(factor));
+            }
+        }
+    };
+    // 643 J beside 238 J of the processor: a 60th is 4.3 % of both together, a 40th is 6.3 %.
+    of_ram(&mut rows, 1.0 / 60.0);
+    assert_eq!(report(&rows, None, PROVISIONED).unwrap().totals.label, Label::Estimated);
+    of_ram(&mut rows, 60.0 / 40.0);
+    assert_eq!(report(&rows, None, PROVISIONED).unwrap().totals.label, Label::Assumed);
+}
+
+#[test]
 fn the_text_of_a_report() {
     let text = text::of_report(&report(&run("one", 1.0), None, PROVISIONED).unwrap());
     for expect in [
