@@ -7,7 +7,8 @@ Installs `codecarbon` from PyPI into the virtual environment FOLDER if that is n
 
 Without a command: tests/fixtures/footprint/codecarbon/emissions.csv, which a test of tamis compares with what it writes, must have
 the columns of CodeCarbon's own record in its order, be accepted by `FileOutput.has_valid_headers`, and get a row of
-CodeCarbon at its end without being put away. The file of tasks must have the columns of its record of tasks.
+CodeCarbon at its end without being put away. The file of tasks must have the columns of its record of tasks, and boamps.json
+no key that its records of BoAmps lack.
 
 With a command: runs it as a child while CodeCarbon tracks this process and its children, with 4 W for each thread. The command
 uses the CPU for 10 seconds or more and leaves OUT, an emissions.csv made with the method `codecarbon-compat` for an unknown
@@ -17,6 +18,7 @@ processor. Energies of the processor must be within 5 %, or 20 ms of one thread.
 import argparse
 import csv
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -90,7 +92,13 @@ def check_acceptance():
     tasks = csv.reader((FIXTURES / "tasks.csv").read_text().splitlines())
     wanted = [field.name for field in dataclasses.fields(TaskEmissionsData)]
     assert next(tasks) == wanted, "columns of tasks differ"
-    print(f"CodeCarbon {VERSION} accepts {len(header)} columns, keeps {len(rows)} rows and adds one")
+
+    from codecarbon.output_methods.boamps.models import BoAmpsReport
+
+    # Its records take no key that the schema of BoAmps lacks.
+    boamps = json.loads((FIXTURES / "boamps.json").read_text())
+    assert BoAmpsReport.from_dict(boamps).to_dict() == boamps, "BoAmps: keys are lost"
+    print(f"CodeCarbon {VERSION} accepts {len(header)} columns, keeps {len(rows)} rows and adds one; and the keys of BoAmps")
 
 
 def check_parity(out, command):

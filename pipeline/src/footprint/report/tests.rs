@@ -444,6 +444,8 @@ fn emissions_are_what_codecarbon_was_given() {
     let tasks = codecarbon::tasks_csv(&rows, "tamis", Tables::shipped()).unwrap();
     golden("codecarbon", "emissions.csv", &both);
     golden("codecarbon", "tasks.csv", &tasks);
+    let boamps = boamps::of_report(&report(&rows, None, PROVISIONED).unwrap(), &boamps::Task::default());
+    golden("codecarbon", "boamps.json", &format!("{boamps:#}\n"));
 }
 
 /// Compares with a file of the fixtures.
