@@ -19,6 +19,7 @@ pub mod decontaminate;
 pub mod dedup;
 mod error;
 pub mod finished;
+pub mod footprint;
 pub mod inspect;
 mod kmeans;
 pub mod label_tools;

@@ -7,6 +7,7 @@ pub mod age;
 pub mod columns;
 pub mod commit;
 pub mod config;
+pub mod footprint;
 pub mod index;
 pub mod lease;
 pub mod manifest;

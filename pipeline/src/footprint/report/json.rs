@@ -1,0 +1,178 @@
+//! Reports as JSON, schema `tamis.footprint-report/1`.
+
+use serde_json::{Value, json};
+use tamis_schemas::footprint::Interval;
+
+use super::audit::{Audit, Trend};
+use super::avoid::{Applies, Avoided, AvoidedItem};
+use super::compare::Comparison;
+use super::doctor::Doctor;
+use super::gate::{Breach, Verdict};
+use super::text::{REBOUND, STATEMENT, notes, view_name};
+use super::totals::{ComponentTotal, Report, Totals};
+
+/// The report of a run: energies in kWh, emissions in grams of `CO2e`; an absent one is null.
+pub fn of_report(report: &Report) -> Value {
+    let row = &report.row;
+    let stages: Vec<Value> = report
+        .stages
+        .iter()
+        .map(|stage| {
+            let mut value = of_totals(&stage.totals);
+            value["stage"] = json!(stage.stage);
+            value["wall_seconds"] = json!(stage.wall_seconds);
+            value["amounts"] = json!(stage.amounts);
+            value
+        })
+        .collect();
+    let per_unit: Vec<Value> = report
+        .per_unit
+        .iter()
+        .map(|of| json!({"unit": of.unit.name(), "n_units": of.n_units, "kwh": of.kwh, "g": of.g}))
+        .collect();
+    json!({
+        "schema": "tamis.footprint-report/1",
+        "run_id": row.run_id,
+        "view": view_name(report.view),
+        "start_at": row.start_at,
+        "end_at": row.end_at,
+        "wall_seconds": row.run_wall_seconds,
+        "totals": of_totals(&report.totals),
+        "per_unit": per_unit,
+        "stages": stages,
+        "amounts": row.run,
+        "intensity": row.intensity,
+        "pue": row.pue,
+        "machine": row.machine,
+        "method": row.method,
+        "boundary": row.boundary,
+        "contended": row.contended,
+        "is_incomplete": report.is_incomplete,
+        "tables_hash": row.tables_hash,
+        "notes": notes(report),
+        "statement": STATEMENT,
+    })
+}
+
+/// A comparison.
+pub fn of_comparison(comparison: &Comparison) -> Value {
+    let stages: Vec<Value> = comparison
+        .stages
+        .iter()
+        .map(|stage| json!({"stage": stage.stage, "baseline_kwh": stage.baseline_kwh, "run_kwh": stage.run_kwh}))
+        .collect();
+    let side = |report: &Report, kwh: &Interval, g: &Interval| json!({"run_id": report.row.run_id, "totals": of_totals(&report.totals), "kwh_per_unit": kwh, "g_per_unit": g});
+    json!({
+        "unit": comparison.unit.name(),
+        "baseline": side(&comparison.baseline, &comparison.kwh_per_unit[0], &comparison.g_per_unit[0]),
+        "run": side(&comparison.run, &comparison.kwh_per_unit[1], &comparison.g_per_unit[1]),
+        "change_ratio": comparison.change_ratio,
+        "stages": stages,
+        "unlike": comparison.unlike,
+        "notes": comparison.notes,
+    })
+}
+
+/// An audit.
+pub fn of_audit(audit: &Audit) -> Value {
+    let trend = |trend: &Trend| {
+        json!({
+            "name": trend.name,
+            "kwh_per_unit": trend.kwh_per_unit,
+            "median": trend.median,
+            "slope": trend.slope,
+            "last_rise_ratio": trend.last_rise_ratio,
+            "trend_ratio": trend.trend_ratio,
+            "is_flagged": trend.is_flagged,
+        })
+    };
+    let stages: Vec<Value> = audit.stages.iter().map(trend).collect();
+    json!({
+        "unit": audit.unit.name(),
+        "runs": audit.run_ids,
+        "left_out": audit.left_out,
+        "total": trend(&audit.total),
+        "stages": stages,
+    })
+}
+
+/// What a gate says.
+pub fn of_verdict(verdict: &Verdict) -> Value {
+    let breach = |breach: &Breach| json!({"limit_of": breach.limit_of, "limit": breach.limit, "was": breach.was, "bound": breach.bound});
+    match verdict {
+        Verdict::Within => json!({"verdict": "within"}),
+        Verdict::OverBudget(breaches) => {
+            json!({"verdict": "over_budget", "breaches": breaches.iter().map(breach).collect::<Vec<_>>()})
+        }
+        Verdict::Unmetered(reasons) => json!({"verdict": "unmetered", "reasons": reasons}),
+    }
+}
+
+/// Scenarios; the floor of each is 0.
+pub fn of_avoided(avoided: &Avoided) -> Value {
+    let item = |item: &AvoidedItem| {
+        let applies = match item.applies {
+            Applies::Yes => "yes",
+            Applies::No => "no",
+            Applies::Unknown => "unknown",
+        };
+        json!({
+            "name": item.name,
+            "applies": applies,
+            "floor_kwh": 0,
+            "kwh": item.kwh,
+            "g": item.g,
+            "hours": item.hours,
+            "assumptions": item.assumptions,
+        })
+    };
+    json!({
+        "own_kwh": avoided.own_kwh,
+        "own_g": avoided.own_g,
+        "items": avoided.items.iter().map(item).collect::<Vec<_>>(),
+        "payback_ratio": avoided.payback_ratio,
+        "statement": REBOUND,
+    })
+}
+
+/// Meters.
+pub fn of_doctor(doctor: &Doctor) -> Value {
+    let sensors = doctor.sensors.iter().map(|sensor| {
+        let state = sensor.state.to_string();
+        json!({"name": sensor.name, "measures": sensor.measures, "state": state, "fix": sensor.fix})
+    });
+    let counters = doctor.counters.iter().map(|(name, is_there)| json!({"name": name, "is_there": is_there}));
+    json!({
+        "sensors": sensors.collect::<Vec<_>>(),
+        "machine": doctor.machine.row(&[]),
+        "cpu_family": doctor.cpu_family,
+        "tdp_w": doctor.tdp_w,
+        "method": doctor.method,
+        "counters": counters.collect::<Vec<_>>(),
+        "contention_percent": doctor.contention_percent,
+        "old_rows": doctor.old_rows,
+    })
+}
+
+fn of_totals(totals: &Totals) -> Value {
+    let component = |total: &ComponentTotal| {
+        json!({
+            "name": total.name,
+            "kwh": total.kwh,
+            "label": total.label,
+            "method": total.method,
+            "source": total.source,
+        })
+    };
+    let [measured, estimated, assumed] = totals.label_ratios;
+    json!({
+        "kwh": totals.kwh,
+        "g": totals.g(),
+        "operational_g": totals.operational_g,
+        "embodied_g": totals.embodied_g,
+        "cpu_seconds": totals.cpu_seconds,
+        "label": totals.label,
+        "label_ratios": {"measured": measured, "estimated": estimated, "assumed": assumed},
+        "components": totals.components.iter().map(component).collect::<Vec<_>>(),
+    })
+}

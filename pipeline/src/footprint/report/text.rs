@@ -1,0 +1,412 @@
+//! All that is said of footprints in words.
+
+use std::fmt::Write;
+
+use tamis_schemas::footprint::{BoundConfig, Interval, Label, ViewConfig};
+
+use super::audit::{Audit, Trend};
+use super::avoid::{Applies, Avoided};
+use super::compare::Comparison;
+use super::doctor::Doctor;
+use super::gate::Verdict;
+use super::totals::{Report, Totals};
+use crate::footprint::meter::SensorState;
+use crate::footprint::planner::{Basis, ModelChoice, Plan, Quantiles};
+
+/// What every report ends with.
+pub const STATEMENT: &str =
+    "operational estimate with a share of embodied emissions, location-based; not an inventory statement";
+
+/// What every scenario ends with.
+pub const REBOUND: &str =
+    "scenarios, not taken off what the run used; savings may be spent on larger models or more runs";
+
+/// The report of a run.
+pub fn of_report(report: &Report) -> String {
+    let row = &report.row;
+    let mut out =
+        format!("run {}: {} to {}, {} view\n\n", row.run_id, row.start_at, row.end_at, view_name(report.view));
+    let totals = &report.totals;
+    line(&mut out, "energy", &energy(&totals.kwh));
+    line(&mut out, "emissions", &grams(&totals.g()));
+    if report.view == ViewConfig::Provisioned {
+        line(&mut out, "  embodied", &grams(&totals.embodied_g));
+    }
+    line(
+        &mut out,
+        "CPU time",
+        &format!("{:.1} s in {:.1} s on {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
+    );
+    line(&mut out, "label", &label_line(totals));
+    for per_unit in &report.per_unit {
+        let what = format!("per {}", per_unit.unit);
+        line(&mut out, &what, &format!("{}; {}", energy(&per_unit.kwh), grams(&per_unit.g)));
+    }
+    out += "\ncomponents\n";
+    for total in &totals.components {
+        let figure = total.kwh.map_or_else(|| "absent".to_owned(), |kwh| energy_like(&kwh, totals.kwh.mid()));
+        let _ =
+            writeln!(out, "  {:<10} {figure:<38} {:<9}  {}: {}", total.name, total.label, total.method, total.source);
+    }
+    out += "\nstages\n";
+    for stage in &report.stages {
+        let share = ratio(stage.totals.kwh.mid(), totals.kwh.mid());
+        let cpu = format!("{:.1} CPU s", stage.totals.cpu_seconds);
+        let _ = writeln!(
+            out,
+            "  {:<18} {:>5.1} %  {cpu:>12}  {}",
+            stage.stage,
+            100.0 * share,
+            energy_like(&stage.totals.kwh, totals.kwh.mid())
+        );
+    }
+    let intensity = &row.intensity;
+    let year = intensity.year.map_or_else(String::new, |year| format!(", {year}"));
+    let _ = writeln!(
+        out,
+        "\nintensity {} g/kWh, {} signal: {}{year}, {} ({})",
+        bounds(&intensity.g_per_kwh, 1.0, ""),
+        intensity.signal.name(),
+        intensity.zone,
+        intensity.source,
+        intensity.label
+    );
+    let _ = writeln!(out, "PUE {} ({}): {}", bounds(&row.pue.value, 1.0, ""), row.pue.label, row.pue.source);
+    for note in notes(report) {
+        let _ = writeln!(out, "note: {note}");
+    }
+    out + STATEMENT + "\n"
+}
+
+/// `0 % measured, 34 % estimated, 66 % assumed`, and what is absent.
+pub fn label_line(totals: &Totals) -> String {
+    let [measured, estimated, assumed] = percents(&totals.label_ratios);
+    let mut text = format!("{measured} % measured, {estimated} % estimated, {assumed} % assumed");
+    let absent: Vec<&str> =
+        totals.components.iter().filter(|total| total.label == Label::Absent).map(|total| total.name.name()).collect();
+    if !absent.is_empty() {
+        text += &format!("; absent, and not in the sum: {}", absent.join(", "));
+    }
+    text
+}
+
+/// What to bear in mind about a run.
+pub fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    if report.is_incomplete {
+        notes.push("rows of this run are missing: figures are too low".to_owned());
+    }
+    if report.row.contended {
+        notes.push("others used the CPUs: wall times are too long, CPU times are not".to_owned());
+    }
+    if report.view == ViewConfig::Dynamic {
+        notes.push("what was drawn beyond idle; without embodied emissions".to_owned());
+    }
+    notes
+}
+
+/// A comparison.
+pub fn of_comparison(comparison: &Comparison) -> String {
+    let Comparison { baseline, run, unit, kwh_per_unit, g_per_unit, .. } = comparison;
+    let mut out = format!("run {} against {}, per {unit}\n\n", run.row.run_id, baseline.row.run_id);
+    for why in &comparison.unlike {
+        let _ = writeln!(out, "WARNING: not alike, compared because it was forced: {why}");
+    }
+    line(&mut out, "baseline", &format!("{}; {}", energy(&kwh_per_unit[0]), grams(&g_per_unit[0])));
+    line(&mut out, "run", &format!("{}; {}", energy(&kwh_per_unit[1]), grams(&g_per_unit[1])));
+    line(&mut out, "change", &format!("{:+.1} % of energy per {unit}", 100.0 * comparison.change_ratio));
+    line(&mut out, "in total", &format!("{} instead of {}", energy(&run.totals.kwh), energy(&baseline.totals.kwh)));
+    out += "\nstages\n";
+    for stage in &comparison.stages {
+        let like_kwh = kwh_per_unit[0].mid();
+        let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), |kwh| energy_mid_like(kwh, like_kwh));
+        let change = match (stage.baseline_kwh, stage.run_kwh) {
+            (Some(before), Some(after)) if before > 0.0 => format!("{:+.1} %", 100.0 * (after / before - 1.0)),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "  {:<18} {:>12} -> {:>12}  {change}",
+            stage.stage,
+            figure(stage.baseline_kwh),
+            figure(stage.run_kwh)
+        );
+    }
+    for note in &comparison.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    out
+}
+
+/// An audit.
+pub fn of_audit(audit: &Audit) -> String {
+    let n_runs = audit.run_ids.len();
+    let mut out = format!("{n_runs} runs, energy per {}\n\n", audit.unit);
+    let _ = writeln!(out, "  {:<18} {:>12} {:>12} {:>9} {:>9}", "stage", "median", "last", "rise", "trend");
+    for trend in std::iter::once(&audit.total).chain(&audit.stages) {
+        out += &trend_line(trend, audit.total.median);
+    }
+    for why in &audit.left_out {
+        let _ = writeln!(out, "left out: {why}");
+    }
+    let flagged: Vec<&str> = std::iter::once(&audit.total)
+        .chain(&audit.stages)
+        .filter(|trend| trend.is_flagged)
+        .map(|trend| trend.name.as_str())
+        .collect();
+    if !flagged.is_empty() {
+        let _ = writeln!(
+            out,
+            "regression: {}; `tamis footprint compare` with an earlier run shows where",
+            flagged.join(", ")
+        );
+    }
+    out
+}
+
+fn trend_line(trend: &Trend, like_kwh: f64) -> String {
+    let last = trend.kwh_per_unit.last().copied().unwrap_or(0.0);
+    let flag = if trend.is_flagged { "  !" } else { "" };
+    format!(
+        "  {:<18} {:>12} {:>12} {:>+7.1} % {:>+7.1} %{flag}\n",
+        trend.name,
+        energy_mid_like(trend.median, like_kwh),
+        energy_mid_like(last, like_kwh),
+        100.0 * trend.last_rise_ratio,
+        100.0 * trend.trend_ratio
+    )
+}
+
+/// What a gate says.
+pub fn of_verdict(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Within => "within the budget\n".to_owned(),
+        Verdict::OverBudget(breaches) => {
+            let mut out = String::new();
+            for breach in breaches {
+                let bound = match breach.bound {
+                    BoundConfig::Low => "lower bound",
+                    BoundConfig::Mid => "best guess",
+                    BoundConfig::High => "upper bound",
+                };
+                let was = bounds(&breach.was, 1.0, "");
+                let _ = writeln!(
+                    out,
+                    "over budget: {was} {}, and the {bound} may be {} at most",
+                    breach.limit_of, breach.limit
+                );
+            }
+            out
+        }
+        Verdict::Unmetered(reasons) => {
+            let mut out = String::new();
+            for reason in reasons {
+                let _ = writeln!(out, "unmetered: {reason}");
+            }
+            out + "`tamis footprint doctor` says which meters there are\n"
+        }
+    }
+}
+
+/// Scenarios.
+pub fn of_avoided(avoided: &Avoided) -> String {
+    let mut out = format!("the run itself: {}; {}\n", energy(&avoided.own_kwh), grams(&avoided.own_g));
+    for item in &avoided.items {
+        let figure = match item.applies {
+            Applies::No => "nothing".to_owned(),
+            Applies::Unknown => format!("0 to {}; 0 to {}", energy_mid(item.kwh.high()), grams_mid(item.g.high())),
+            Applies::Yes => format!("{}; {}, and 0 if an assumption fails", energy(&item.kwh), grams(&item.g)),
+        };
+        let _ = writeln!(out, "\n{}: {figure}", item.name);
+        if let Some(hours) = item.hours {
+            let _ = writeln!(out, "  {hours:.1} hours of work");
+        }
+        for assumption in &item.assumptions {
+            let _ = writeln!(out, "  assumed: {assumption}");
+        }
+    }
+    match avoided.payback_ratio {
+        Some(ratio) => {
+            let _ = writeln!(out, "\npayback: the run used {} of the least that sure scenarios save", times(ratio));
+        }
+        None => out += "\npayback: none that is sure\n",
+    }
+    out + REBOUND + "\n"
+}
+
+fn times(ratio: f64) -> String {
+    if ratio < 1.0 { format!("{:.2} %", 100.0 * ratio) } else { format!("{ratio:.1} times") }
+}
+
+/// Meters.
+pub fn of_doctor(doctor: &Doctor) -> String {
+    let mut out = String::from("meters\n");
+    for sensor in &doctor.sensors {
+        let _ = writeln!(out, "  {:<10} {}: {}", sensor.name, sensor.measures, sensor.state);
+        if let Some(fix) = &sensor.fix {
+            let _ = writeln!(out, "  {:<10} {fix}", "");
+        }
+    }
+    let machine = &doctor.machine;
+    let name = if machine.cpu.name.is_empty() { "unknown processor" } else { &machine.cpu.name };
+    let guest = if machine.is_guest { ", a guest" } else { "" };
+    let _ = writeln!(
+        out,
+        "\nmachine\n  {name}, family {} model {}, {} threads, {:.1} GB{guest}",
+        machine.cpu.family,
+        machine.cpu.model,
+        machine.threads,
+        machine.ram_bytes as f64 / 1e9
+    );
+    let family = doctor.cpu_family.as_deref().unwrap_or("not in the tables");
+    let _ = writeln!(out, "  processor family: {family}");
+    let tdp = doctor.tdp_w.map_or_else(|| "not in the tables".to_owned(), |watts| format!("{watts} W"));
+    let _ = writeln!(out, "  thermal design power: {tdp}");
+    if let Some(percent) = doctor.contention_percent {
+        let _ = writeln!(out, "  some task waits for a CPU in {percent:.0} % of the time");
+    }
+    out += "\ncounters\n";
+    for (name, is_there) in &doctor.counters {
+        let _ = writeln!(out, "  {name}: {}", if *is_there { "yes" } else { "absent" });
+    }
+    let _ = writeln!(out, "\na run goes by: {}", doctor.method);
+    let has_meter = doctor.sensors.iter().any(|sensor| sensor.state == SensorState::Usable);
+    if !has_meter {
+        out += "there is no meter: energy is estimated, and never measured\n";
+    }
+    for line in &doctor.old_rows {
+        let _ = writeln!(out, "old factors: {line}");
+    }
+    out
+}
+
+/// What a run will use.
+pub fn of_plan(plan: &Plan) -> String {
+    let Plan::Known(prediction) = plan else {
+        return "what the run will use is not known: no earlier run in the ledger counted its bytes\n".to_owned();
+    };
+    let basis = match prediction.basis {
+        Basis::SameConfig => "with this config on this machine",
+        Basis::SameMachine => "with other configs on this machine",
+        Basis::Other => "on other machines: times may be far off",
+    };
+    let mut out = format!("by {} earlier runs {basis}; p50, p90\n\n", prediction.n_runs);
+    let _ = writeln!(out, "  {:<18} {:>18} {:>18} {:>24}", "stage", "seconds", "CPU seconds", "energy");
+    for stage in prediction.stages.iter().chain([&prediction.run]) {
+        let pair = |of: &Quantiles| format!("{:.1}, {:.1}", of.p50, of.p90);
+        let like_kwh = prediction.run.kwh_p50.mid();
+        let of = |kwh: &Interval| energy_mid_like(kwh.mid(), like_kwh);
+        let energy = format!("{}, {}", of(&stage.kwh_p50), of(&stage.kwh_p90));
+        let (wall, cpu) = (pair(&stage.wall_seconds), pair(&stage.cpu_seconds));
+        let _ = writeln!(out, "  {:<18} {wall:>18} {cpu:>18} {energy:>24}", stage.name);
+    }
+    out
+}
+
+/// A choice of a model, and what it saves.
+pub fn of_model(choice: &ModelChoice) -> String {
+    if choice.name == choice.reference {
+        return format!("model `{}`: no smaller one agrees with it often enough\n", choice.name);
+    }
+    format!(
+        "model `{}` instead of `{}`: agrees on {:.1} % of a sample, {:.0} % less energy for a document\n",
+        choice.name,
+        choice.reference,
+        100.0 * choice.agreement,
+        100.0 * choice.saved_ratio
+    )
+}
+
+/// Energy with bounds, in the unit that suits it.
+pub fn energy(kwh: &Interval) -> String {
+    energy_like(kwh, kwh.mid())
+}
+
+/// Energy with bounds, in the unit that suits another one: parts have the unit of the whole.
+pub fn energy_like(kwh: &Interval, like_kwh: f64) -> String {
+    let (factor, unit) = energy_unit(like_kwh);
+    bounds(kwh, factor, unit)
+}
+
+fn energy_mid(kwh: f64) -> String {
+    energy_mid_like(kwh, kwh)
+}
+
+fn energy_mid_like(kwh: f64, like_kwh: f64) -> String {
+    let (factor, unit) = energy_unit(like_kwh);
+    format!("{}{unit}", digits(kwh * factor))
+}
+
+fn energy_unit(kwh: f64) -> (f64, &'static str) {
+    if kwh >= 1.0 {
+        (1.0, " kWh")
+    } else if kwh >= 1e-4 {
+        (1e3, " Wh")
+    } else {
+        (super::super::J_PER_KWH, " J")
+    }
+}
+
+/// Emissions with bounds, in the unit that suits them.
+pub fn grams(g: &Interval) -> String {
+    let (factor, unit) = gram_unit(g.mid());
+    bounds(g, factor, unit)
+}
+
+fn grams_mid(g: f64) -> String {
+    let (factor, unit) = gram_unit(g);
+    format!("{}{unit}", digits(g * factor))
+}
+
+fn gram_unit(g: f64) -> (f64, &'static str) {
+    if g >= 1e6 {
+        (1e-6, " t CO2e")
+    } else if g >= 1e3 {
+        (1e-3, " kg CO2e")
+    } else if g >= 0.1 {
+        (1.0, " g CO2e")
+    } else {
+        (1e3, " mg CO2e")
+    }
+}
+
+fn bounds(interval: &Interval, factor: f64, unit: &str) -> String {
+    let [low, mid, high] = [interval.low(), interval.mid(), interval.high()].map(|value| digits(value * factor));
+    if low == high { format!("{mid}{unit}") } else { format!("{mid}{unit} ({low} to {high})") }
+}
+
+/// Three significant digits.
+fn digits(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    format!("{value:.*}", (2 - magnitude).clamp(0, 9) as usize)
+}
+
+/// Whole percents that add up to 100, or to 0: the remainder goes to the largest.
+fn percents(ratios: &[f64; 3]) -> [i64; 3] {
+    let mut percents = ratios.map(|ratio| (100.0 * ratio).round() as i64);
+    let sum: i64 = percents.iter().sum();
+    let largest = (0..3).max_by(|one, other| ratios[*one].total_cmp(&ratios[*other])).unwrap_or(0);
+    if sum != 0 {
+        percents[largest] += 100 - sum;
+    }
+    percents
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+/// As in `--view`.
+pub fn view_name(view: ViewConfig) -> &'static str {
+    match view {
+        ViewConfig::Provisioned => "provisioned",
+        ViewConfig::Dynamic => "dynamic",
+    }
+}
+
+fn line(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "{name:<30} {value}");
+}
