@@ -17,6 +17,8 @@ pub struct Point {
     pub macro_f1: f64,
     /// Wall time of the round: choosing the rows, learning, and scoring pool and test rows.
     pub seconds: f64,
+    /// Memory of the process at the end of the round; none where the kernel does not say.
+    pub memory_bytes: Option<u64>,
 }
 
 /// Share that is right.

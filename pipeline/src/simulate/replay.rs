@@ -10,6 +10,7 @@ use super::curve::{Point, accuracy, macro_f1};
 use super::learner::{Learner, Model};
 use super::world::World;
 use crate::context::Context;
+use crate::footprint::activity::{SystemRoot, resident_bytes};
 use crate::progress::Progress;
 use crate::select::{LabelledPool, SelectSettings, Selection};
 use crate::stage::BarrierStage;
@@ -46,6 +47,7 @@ pub(super) fn replay(
             accuracy: accuracy(&truth, &predicted),
             macro_f1: macro_f1(&truth, &predicted),
             seconds: started.elapsed().as_secs_f64(),
+            memory_bytes: resident_bytes(&SystemRoot::default()),
         });
         progress.add_rows(labelled.len() as u64);
         if round == settings.n_rounds {

@@ -70,6 +70,8 @@ pub struct StrategyReport {
     pub labels_saved_ratio: Option<f64>,
     /// Wall time of a round: choosing, learning, scoring.
     pub seconds_per_round: f64,
+    /// Most memory that the process held at the end of a round; none where the kernel does not say.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Summary {
@@ -118,12 +120,15 @@ struct Curves {
     accuracy: Vec<Vec<(f64, f64)>>,
     macro_f1: Vec<Vec<(f64, f64)>>,
     seconds: Vec<f64>,
+    memory_bytes: Option<u64>,
 }
 
 impl Curves {
     fn of(points: &[Point], strategy: Strategy) -> Self {
-        let mut curves = Self { accuracy: Vec::new(), macro_f1: Vec::new(), seconds: Vec::new() };
-        for point in points.iter().filter(|point| point.strategy == strategy.name()) {
+        let of_strategy = || points.iter().filter(|point| point.strategy == strategy.name());
+        let memory_bytes = of_strategy().filter_map(|point| point.memory_bytes).max();
+        let mut curves = Self { accuracy: Vec::new(), macro_f1: Vec::new(), seconds: Vec::new(), memory_bytes };
+        for point in of_strategy() {
             if point.round == 0 {
                 curves.accuracy.push(Vec::new());
                 curves.macro_f1.push(Vec::new());
@@ -166,6 +171,7 @@ impl Curves {
             losses: of_accuracy.iter().filter(|delta| **delta < 0.0).count(),
             labels_saved_ratio: labels_saved(&mean_curve(&random.accuracy), &mean_curve(&self.accuracy)),
             seconds_per_round: mean(&self.seconds),
+            memory_bytes: self.memory_bytes,
         }
     }
 }

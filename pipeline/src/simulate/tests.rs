@@ -128,7 +128,7 @@ fn run(judged: Judged, settings: &SimulateSettings, n_threads: usize) -> (Vec<Po
 }
 
 fn without_seconds(points: Vec<Point>) -> Vec<Point> {
-    points.into_iter().map(|point| Point { seconds: 0.0, ..point }).collect()
+    points.into_iter().map(|point| Point { seconds: 0.0, memory_bytes: None, ..point }).collect()
 }
 
 /// Every strategy begins with the same labels, has the same number of them, learns, and does so again.

@@ -33,6 +33,11 @@ impl ProcessCounters {
     }
 }
 
+/// Memory that this process holds now, bytes (`VmRSS`).
+pub fn resident_bytes(root: &SystemRoot) -> Option<u64> {
+    field(&root.text("proc/self/status")?, "VmRSS:").map(|kib| kib * 1024)
+}
+
 /// CPU time of all threads of this process since it started, those that have ended too, nanoseconds.
 pub fn process_cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
