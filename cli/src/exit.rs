@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use tamis_pipeline::ErrorKind;
+use tamis_pipeline::footprint::report::Verdict;
 
+use crate::footprint::OverBudget;
 use crate::signals;
 
 /// How the process ends.
@@ -17,6 +19,10 @@ pub(crate) enum Exit {
     Rejects,
     /// Could not run, or stopped before anything was written.
     Failed,
+    /// More energy or emissions than the budget allows: nothing was written, or a gate says so.
+    OverBudget,
+    /// A gate cannot see what it is to judge.
+    Unmetered,
     /// A store did not answer, however often it was asked.
     Unavailable,
     /// Another run is writing to the output, or archived files are on their way.
@@ -37,6 +43,9 @@ pub(crate) const HELP: &str = "Exit codes:
        a code of its own)
   1    finished, some rows rejected
   2    could not run (usage, config, input), or stopped by a loss guard
+  3    more emissions than --max-g: nothing was written; or tamis footprint gate
+       says no
+  4    tamis footprint gate cannot see what it is to judge
   69   an object store is unavailable, after retries: try again later
   75   another run is writing to the output, or files are on their way back
        from an archive: try again later
@@ -46,6 +55,9 @@ pub(crate) const HELP: &str = "Exit codes:
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.is::<OverBudget>() {
+            return Self::OverBudget;
+        }
         let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<tamis_pipeline::Error>()?.kind()));
         match kind {
             Some(ErrorKind::Interrupted) => signals::received().unwrap_or(Self::Interrupted),
@@ -56,6 +68,15 @@ impl Exit {
         }
     }
 
+    /// What a gate says.
+    pub(crate) fn of_verdict(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Within => Self::Clean,
+            Verdict::OverBudget(_) => Self::OverBudget,
+            Verdict::Unmetered(_) => Self::Unmetered,
+        }
+    }
+
     /// The number that whoever started the process gets.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -63,6 +84,8 @@ impl Exit {
             Self::NothingNew(code) => code,
             Self::Rejects => 1,
             Self::Failed => 2,
+            Self::OverBudget => 3,
+            Self::Unmetered => 4,
             Self::Unavailable => 69,
             Self::Temporary => 75,
             Self::Credentials => 77,

@@ -7,6 +7,7 @@ mod commands;
 mod diagnostic;
 mod exit;
 mod expanded;
+mod footprint;
 mod inspect;
 mod log;
 mod machine;

@@ -24,7 +24,12 @@ pub(crate) struct Display {
 
 impl Display {
     pub(crate) fn start(global: &Global) -> Self {
-        let shared = Arc::new(Progress::default());
+        Self::of(Progress::default(), global)
+    }
+
+    /// Shows the progress of a run that others watch, too.
+    pub(crate) fn of(progress: Progress, global: &Global) -> Self {
+        let shared = Arc::new(progress);
         let stop = Arc::new(AtomicBool::new(false));
         let is_shown = !global.no_progress && global.verbose == 0 && !log::is_json() && std::io::stderr().is_terminal();
         let thread = is_shown.then(|| {

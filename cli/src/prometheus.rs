@@ -19,6 +19,22 @@ impl Exposition {
         self.family(name, help, "counter", samples);
     }
 
+    /// A family of values that go up and down, each with several labels.
+    pub(crate) fn gauges<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (&'a [(&'static str, String)], f64)>,
+    ) {
+        self.text += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+        for (labels, value) in samples {
+            let labels: Vec<String> =
+                labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            self.text += &format!("{name}{labels} {value}\n");
+        }
+    }
+
     fn family<V: Display>(&mut self, name: &str, help: &str, kind: &str, samples: impl IntoIterator<Item = Sample<V>>) {
         self.text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (label, value) in samples {

@@ -10,6 +10,11 @@ use tamis_schemas::manifest::{
     QualityRecord, SemanticRecord,
 };
 
+use tamis_pipeline::footprint::{
+    self,
+    report::{Report, text},
+};
+
 use crate::args::Format;
 use crate::machine;
 use crate::number::{bytes, count, counted, percent};
@@ -26,6 +31,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) output: &'a str,
     pub(crate) elapsed: Duration,
     pub(crate) n_threads: usize,
+    /// What it used, if that was accounted for.
+    pub(crate) footprint: Option<&'a Report>,
 }
 
 /// Prints the summary of a run.
@@ -42,6 +49,7 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
                 "parts": finished.n_parts,
                 "withdrawn_rows": finished.n_withdrawn,
                 "manifest": finished.manifest,
+                "footprint": finished.footprint.map(footprint::report::json::of_report),
             });
             serde_json::to_writer_pretty(&mut out, &summary)?;
             writeln!(out)?;
@@ -152,6 +160,11 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     }
     write_selection(out, finished.manifest)?;
     let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
+    if let Some(footprint) = finished.footprint {
+        let totals = &footprint.totals;
+        let label = text::label_line(totals);
+        writeln!(out, "\nfootprint: {}; {}: {label}", text::energy(&totals.kwh), text::grams(&totals.g()))?;
+    }
     writeln!(out, "\nwritten to {}{parts}", finished.output)?;
     for (table, record) in &finished.manifest.tables {
         let size: u64 = record.files.iter().map(|file| file.bytes).sum();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::budget::Budget;
+use crate::footprint::activity::Meter;
 use crate::spill::SpillDir;
 use crate::{Error, Result};
 
@@ -25,6 +26,8 @@ pub struct Context {
     pub hub_cache: Option<PathBuf>,
     /// Set when the run must stop.
     pub cancel: Cancel,
+    /// Attributes CPU time to stages.
+    pub meter: Meter,
 }
 
 /// Settings of a [`Context`]: what must not change the output.
@@ -73,6 +76,7 @@ impl Context {
             batch_rows: resources.batch_rows.max(1),
             hub_cache: resources.hub_cache.clone(),
             cancel,
+            meter: Meter::start(),
         })
     }
 }

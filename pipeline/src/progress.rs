@@ -11,6 +11,16 @@ use tracing::field::Empty;
 pub struct Progress {
     step: Mutex<Step>,
     rows: AtomicU64,
+    watcher: Option<Watcher>,
+}
+
+/// Is told the name of each step when it begins.
+pub struct Watcher(Box<dyn Fn(&'static str) + Send + Sync>);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Watcher")
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -38,8 +48,18 @@ pub struct Snapshot {
 }
 
 impl Progress {
+    /// Progress that tells `watcher` of each step.
+    pub fn watched(watcher: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        let mut progress = Self::default();
+        progress.watcher = Some(Watcher(Box::new(watcher)));
+        progress
+    }
+
     /// Begins a step, and ends the one before. Each is a span below the one that the caller is in.
     pub fn begin(&self, name: &'static str) {
+        if let Some(Watcher(watcher)) = &self.watcher {
+            watcher(name);
+        }
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         step.end(self.rows.swap(0, Ordering::Relaxed));
         let span = tracing::info_span!("step", otel.name = name, tamis.rows = Empty, tamis.bytes_read = Empty);

@@ -455,7 +455,7 @@ pub struct FilePart {
 }
 
 /// The config as it goes into the manifest: without the output location and the lists of inputs and held-out files, whose
-/// order must not change the manifest (each file has a record of its own; a model has its fingerprint), and without the schedule, the lease and `output.commit`.
+/// order must not change the manifest (each file has a record of its own; a model has its fingerprint), and without the schedule, the footprint, the lease and `output.commit`.
 pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     let mut value = serde_json::to_value(config).expect("a config is plain data");
     for (section, key) in [
@@ -478,6 +478,7 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
     }
     if let Some(sections) = value.as_object_mut() {
         sections.remove("schedule");
+        sections.remove("footprint");
     }
     value
 }

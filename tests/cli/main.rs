@@ -28,6 +28,7 @@ mod documents;
 mod embed;
 mod exit_codes;
 mod faults;
+mod footprint;
 mod grain;
 mod guards;
 mod index;

@@ -66,7 +66,8 @@ fn a_run_leaves_its_numbers() {
     assert_eq!(value(&failed, "tamis_run_exit_code"), Some(2.0));
     assert_eq!(value(&failed, "tamis_run_last_success_timestamp_seconds"), Some(success));
     assert_eq!(value(&failed, "tamis_run_docs_read"), None);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "temporary files stay behind");
+    // The numbers, the output, its ledger, and the input.
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "temporary files stay behind");
 }
 
 #[test]

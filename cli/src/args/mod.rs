@@ -3,6 +3,7 @@
 mod active;
 mod dedup;
 mod finished;
+mod footprint;
 mod index;
 mod schedule;
 mod score;
@@ -23,6 +24,10 @@ use tamis_schemas::time_span::{ParseTimeSpanError, TimeSpan};
 pub(crate) use active::{ActiveCommand, ActiveExport, ActiveImport, ActiveInit, ActiveLedger, ActiveSelect};
 pub(crate) use dedup::{Dedup, Guards, HeldOut, Ignoring, Tune};
 pub(crate) use finished::{ClusterOrder, Export, FinishedOutput, Gc, Inspect, Reach, Restore, RestoreTier, Thaw, When};
+pub(crate) use footprint::{
+    Accounting, FootprintAudit, FootprintAvoid, FootprintCommand, FootprintCompare, FootprintGate, FootprintLedger,
+    FootprintPlan, FootprintReport, FootprintWhatIf, Switch, TrainingBound,
+};
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
 pub(crate) use score::{Distill, Embed, Learning, Score, Select};
@@ -108,6 +113,18 @@ pub(crate) enum Format {
     /// For Terraform
     #[value(hide = true)]
     Terraform,
+    /// As CodeCarbon's emissions.csv: tamis footprint report only, as all below
+    #[value(hide = true)]
+    Csv,
+    /// For a pull request
+    #[value(hide = true)]
+    Md,
+    /// In Boavizta's schema for computing tasks
+    #[value(hide = true)]
+    Boamps,
+    /// For Prometheus
+    #[value(hide = true)]
+    Prometheus,
 }
 
 /// What to do.
@@ -159,6 +176,9 @@ pub(crate) enum Command {
     /// Check storage tiers, or print the rules that their buckets need
     #[command(subcommand)]
     Tiers(TiersCommand),
+    /// What runs used: energy and emissions, with bounds; budgets, trends, scenarios
+    #[command(subcommand)]
+    Footprint(FootprintCommand),
     /// Run a config file again and again, or print what does
     #[command(subcommand)]
     Schedule(ScheduleCommand),
@@ -178,6 +198,8 @@ pub(crate) struct Run {
     pub(crate) added: Added,
     #[command(flatten)]
     pub(crate) metrics: Metrics,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
 }
 
 /// For runs that are added to others.
@@ -229,6 +251,8 @@ pub(crate) struct Data {
     pub(crate) overwrite: Overwrite,
     #[command(flatten)]
     pub(crate) metrics: Metrics,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
     #[command(flatten)]
     pub(crate) reading: Reading,
 }

@@ -139,6 +139,13 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # timezone = \"UTC\"         # or \"Europe/Berlin\"
 # jitter = \"5m\"            # longest random delay of a start
 # deadline = \"2h\"          # longest time of a run
+# window = \"8h\"            # a run may wait for a cleaner grid, if it ends within this time
+# forecast = \"grid.json\"   # by this forecast
+
+# Energy and emissions of a run, in a ledger beside the output (docs/footprint.md):
+# [footprint]
+# region = \"FRA\"           # or \"gcp:europe-west9\", \"aws:eu-west-3\", \"azure:francecentral\"
+# max_g = 50.0             # most grams of CO2e
 
 [output]
 path = \"tamis-out\"   # a folder, or s3://bucket/prefix

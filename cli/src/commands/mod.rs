@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod dataset;
 mod distill;
+mod footprint;
 mod index;
 mod init;
 mod inspect;
@@ -17,7 +18,7 @@ mod tune;
 
 use tamis_schemas::config::Config;
 
-use crate::args::{Added, Cli, Command, Data, Format, Global, TiersCommand};
+use crate::args::{Added, Cli, Command, Data, FootprintCommand, Format, Global, TiersCommand};
 use crate::exit::Exit;
 use crate::settings;
 
@@ -32,12 +33,17 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Format::Aws | Format::Gcs | Format::Azure | Format::Terraform if !has_own_formats => {
             anyhow::bail!("this format is for tamis tiers lifecycle; this command prints text or json");
         }
+        Format::Csv | Format::Md | Format::Boamps | Format::Prometheus
+            if !matches!(cli.command, Command::Footprint(FootprintCommand::Report(_))) =>
+        {
+            anyhow::bail!("this format is for tamis footprint report; this command prints text or json");
+        }
         _ => {}
     }
     match &cli.command {
         Command::Run(args) => {
             let config = || Ok(settings::load(&args.config)?.0);
-            pipeline::run("tamis run", config, args.overwrite, args.added, &args.metrics, global)
+            pipeline::run("tamis run", config, args.overwrite, args.added, (&args.metrics, &args.accounting), global)
         }
         Command::Dedup(args) => stages("tamis dedup", settings::dedup(args), &args.data, global),
         Command::Tune(args) => tune::run(args, global),
@@ -59,11 +65,12 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Config(args) => config::run(args),
         Command::Index(args) => index::run(args, global),
         Command::Tiers(args) => tiers::run(args, global),
+        Command::Footprint(args) => footprint::run(args, global),
         Command::Schedule(args) => schedule::run(args, global),
         Command::Completions(args) => completions::run(args),
     }
 }
 
 fn stages(command: &'static str, config: Config, data: &Data, global: &Global) -> anyhow::Result<Exit> {
-    pipeline::run(command, || Ok(config), data.overwrite, Added::default(), &data.metrics, global)
+    pipeline::run(command, || Ok(config), data.overwrite, Added::default(), (&data.metrics, &data.accounting), global)
 }

@@ -3,39 +3,44 @@
 use std::time::{Instant, SystemTime};
 
 use tamis_pipeline::Error;
+use tamis_pipeline::footprint::report::Report;
 use tamis_pipeline::run::{Outcome, Sharing};
 use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
-use crate::args::{Added, Global, Metrics, Overwrite};
+use crate::args::{Accounting, Added, Global, Metrics, Overwrite};
 use crate::exit::Exit;
+use crate::footprint::{self, Account};
 use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
 use crate::report::{self, Finished};
-use crate::{diagnostic, log, machine, settings, telemetry};
+use crate::{answer, diagnostic, log, machine, settings, telemetry};
 
 pub(crate) fn run(
     command: &'static str,
     config: impl FnOnce() -> anyhow::Result<Config>,
     overwrite: Overwrite,
     added: Added,
-    Metrics { metrics_file }: &Metrics,
+    (Metrics { metrics_file }, accounting): (&Metrics, &Accounting),
     global: &Global,
 ) -> anyhow::Result<Exit> {
+    if accounting.print_start {
+        return print_start(&config()?, accounting, global);
+    }
     let started = Instant::now();
     let metrics_file = metrics_file.as_deref().map(MetricsFile::open).transpose()?;
-    let result = config().and_then(|config| Ok((execute(&config, overwrite, added, global)?, config)));
+    let result = config().and_then(|config| Ok((execute(&config, overwrite, added, accounting, global)?, config)));
     let elapsed = started.elapsed();
     // What a run wrote that found nothing new.
     let nothing = Manifest::default();
-    let manifest = result.as_ref().ok().map(|(outcome, _)| match outcome {
+    let manifest = result.as_ref().ok().map(|((outcome, _), _)| match outcome {
         Outcome::Written { manifest, .. } => manifest,
         Outcome::NothingNew { .. } | Outcome::Skipped { .. } => &nothing,
     });
     manifest.into_iter().for_each(telemetry::record);
     let exit = match (&result, manifest) {
         (_, Some(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
-        (Ok((Outcome::NothingNew { .. }, _)), _) => added.exit_empty.map_or(Exit::Clean, Exit::NothingNew),
+        (Ok(((Outcome::NothingNew { .. }, _), _)), _) => added.exit_empty.map_or(Exit::Clean, Exit::NothingNew),
         (Ok(_), _) => Exit::Clean,
         (Err(error), _) => Exit::of(error),
     };
@@ -52,7 +57,7 @@ pub(crate) fn run(
             diagnostic::warn(&format!("{error:#}"), "monitoring sees the numbers of an earlier run");
         }
     }
-    let (outcome, config) = result?;
+    let ((outcome, footprint), config) = result?;
     let (manifest, n_parts, n_withdrawn) = match outcome {
         Outcome::Written { manifest, n_parts, n_withdrawn } => (manifest, n_parts, n_withdrawn),
         Outcome::NothingNew { n_inputs } => {
@@ -72,17 +77,31 @@ pub(crate) fn run(
         output: &config.output.path,
         elapsed,
         n_threads: settings::n_threads(global),
+        footprint: footprint.as_ref(),
     };
     report::print(&finished, global.format)?;
     Ok(exit)
+}
+
+/// Tells another scheduler when to start.
+fn print_start(config: &Config, accounting: &Accounting, global: &Global) -> anyhow::Result<Exit> {
+    let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(config)?);
+    let account = Account::open(config, accounting, &footprint::run_id(), &stores, &context)?;
+    let account = account.ok_or_else(|| Error::config("--print-start needs --footprint on"))?;
+    let input_bytes = tamis_pipeline::run::input_bytes(config, &stores, &context)?;
+    if let Some(start) = account.start(accounting, input_bytes) {
+        answer::print(&format!("{}\n", start.words()), &start.json(), global.format)?;
+    }
+    Ok(Exit::Clean)
 }
 
 fn execute(
     config: &Config,
     overwrite: Overwrite,
     Added { if_locked, exit_empty }: Added,
+    accounting: &Accounting,
     global: &Global,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<(Outcome, Option<Report>)> {
     let flag = if_locked.map(|_| "--if-locked").or(exit_empty.map(|_| "--exit-empty"));
     if let Some(flag) = flag.filter(|_| config.output.mode != OutputMode::Append) {
         return Err(Error::Config {
@@ -92,13 +111,34 @@ fn execute(
         .into());
     }
     let context = settings::context(global)?;
-    let display = Display::start(global);
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
+    let account = Account::open(config, accounting, &footprint::run_id(), &stores, &context)?;
+    if let Some(account) = account.as_ref().filter(|account| account.asks_input(accounting)) {
+        let input_bytes = tamis_pipeline::run::input_bytes(config, &stores, &context)?;
+        account.check_plan(input_bytes)?;
+        if let Some(start) = account.start(accounting, input_bytes) {
+            start.wait(&context.cancel)?;
+        }
+    }
+    let progress = account.as_ref().map(|account| account.progress(&context.cancel)).unwrap_or_default();
+    let display = Display::of(progress, global);
     let sharing = Sharing {
         owner: machine::process(stamp.now),
         run_id: log::given_run_id().map(str::to_owned),
         if_locked: if_locked.unwrap_or_default(),
     };
-    Ok(tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress())?)
+    let ran = tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress());
+    drop(display);
+    let Some(account) = account else { return Ok((ran?, None)) };
+    let breach = account.breach();
+    let manifest = match &ran {
+        Ok(Outcome::Written { manifest, .. }) => Some(&**manifest),
+        _ => None,
+    };
+    let footprint = if manifest.is_some() || breach.is_some() { account.finish(manifest) } else { None };
+    match breach {
+        Some(breach) if ran.is_err() => Err(breach.into()),
+        _ => Ok((ran?, footprint)),
+    }
 }

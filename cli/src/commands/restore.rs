@@ -42,6 +42,7 @@ pub(crate) fn run(args: &Restore, global: &Global) -> anyhow::Result<Exit> {
         output,
         elapsed: started.elapsed(),
         n_threads: settings::n_threads(global),
+        footprint: None,
     };
     report::print(&finished, global.format)?;
     Ok(Exit::Clean)

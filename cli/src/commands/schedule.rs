@@ -9,7 +9,7 @@ use tamis_pipeline::Error;
 use tamis_schemas::config::OutputMode;
 use uuid::Uuid;
 
-use crate::args::{Global, Run, ScheduleCommand, SchedulePrint, ScheduleRun};
+use crate::args::{Accounting, Global, Run, ScheduleCommand, SchedulePrint, ScheduleRun};
 use crate::exit::Exit;
 use crate::schedule::daemon::Daemon;
 use crate::schedule::print::{Job, print};
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ScheduleCommand, global: &Global) -> anyhow::Result<Exi
 }
 
 fn print_target(args: &SchedulePrint, global: &Global) -> anyhow::Result<Exit> {
-    let (schedule, mode, text) = load(&args.run)?;
+    let Loaded { schedule, mode, text, accounting } = load(&args.run)?;
     let program = std::env::current_exe().context("could not find out where tamis lies")?;
     let folder = std::env::current_dir().context("could not find out the working folder")?;
     let job = Job {
@@ -33,14 +33,14 @@ fn print_target(args: &SchedulePrint, global: &Global) -> anyhow::Result<Exit> {
         folder: &folder,
         config: &args.run.config,
         config_text: &text,
-        arguments: &|config| command::arguments(config, mode, &args.run, global),
+        arguments: &|config| command::arguments(config, mode, &args.run, &accounting, global),
     };
     std::io::stdout().write_all(print(&job, args.target)?.as_bytes())?;
     Ok(Exit::Clean)
 }
 
 fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
-    let (mut schedule, mode, _) = load(&args.run)?;
+    let Loaded { mut schedule, mode, accounting, .. } = load(&args.run)?;
     if let Some(deadline) = args.deadline {
         anyhow::ensure!(deadline.seconds > 0, "--deadline 0s would stop every run at once");
         schedule.deadline = Some(deadline.duration());
@@ -50,7 +50,7 @@ fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
     let metrics_file = args.run.metrics.metrics_file.clone().unwrap_or_else(|| folder.path().join("run.prom"));
     let mut command = Command::new(std::env::current_exe().context("could not find out where tamis lies")?);
     command
-        .args(command::arguments(&args.run.config, mode, &args.run, global))
+        .args(command::arguments(&args.run.config, mode, &args.run, &accounting, global))
         .env("TAMIS_METRICS_FILE", &metrics_file);
     let daemon = Daemon {
         schedule,
@@ -63,8 +63,17 @@ fn keep(args: &ScheduleRun, global: &Global) -> anyhow::Result<Exit> {
     daemon.run(Utc::now)
 }
 
-/// The schedule of a config that works as a whole, what it does with its output, and its text.
-fn load(args: &Run) -> anyhow::Result<(Schedule, OutputMode, String)> {
+/// A config that works as a whole.
+struct Loaded {
+    schedule: Schedule,
+    /// What it does with its output.
+    mode: OutputMode,
+    text: String,
+    /// Flags, and the window that its runs may wait in.
+    accounting: Accounting,
+}
+
+fn load(args: &Run) -> anyhow::Result<Loaded> {
     let (config, text) = settings::load(&args.config)?;
     tamis_pipeline::run::check(&config)?;
     if args.added.exit_empty.is_some() {
@@ -74,5 +83,17 @@ fn load(args: &Run) -> anyhow::Result<(Schedule, OutputMode, String)> {
         message: format!("`{}` has no schedule", args.config.display()),
         hint: Some("add a section: [schedule], and below it for instance cron = \"@daily\"".into()),
     })?;
-    Ok((Schedule::new(schedule)?, config.output.mode, text))
+    let mut accounting = args.accounting.clone();
+    if accounting.start_within.is_none() {
+        accounting.start_within = schedule.window;
+        accounting.forecast = accounting.forecast.or_else(|| schedule.forecast.clone());
+    }
+    if accounting.start_within.is_some() && accounting.forecast.is_none() {
+        return Err(Error::Config {
+            message: "schedule.window is set, and there is no forecast to choose a start by".into(),
+            hint: Some("name a file: schedule.forecast, or --forecast".into()),
+        }
+        .into());
+    }
+    Ok(Loaded { schedule: Schedule::new(schedule)?, mode: config.output.mode, text, accounting })
 }

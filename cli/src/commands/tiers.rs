@@ -88,7 +88,7 @@ fn lifecycle(args: &TiersLifecycle, format: Format) -> anyhow::Result<Exit> {
         Format::Gcs => RuleFormat::Gcs,
         Format::Azure => RuleFormat::Azure,
         Format::Terraform => RuleFormat::Terraform,
-        Format::Text | Format::Json | Format::Html => {
+        _ => {
             anyhow::bail!("say who is to read the rules: --format aws, gcs, azure or terraform");
         }
     };

@@ -89,7 +89,14 @@ pub(crate) mod tests {
     }
 
     fn config(cron: &str, timezone: &str) -> ScheduleConfig {
-        ScheduleConfig { cron: cron.into(), timezone: timezone.into(), jitter: None, deadline: None }
+        ScheduleConfig {
+            cron: cron.into(),
+            timezone: timezone.into(),
+            jitter: None,
+            deadline: None,
+            window: None,
+            forecast: None,
+        }
     }
 
     #[test]

@@ -75,12 +75,12 @@ pub struct Extras<'a> {
 }
 
 impl Recorder {
-    /// Begins. `gpu` is [`GpuMeter::none`] for a run that uses no device.
-    pub fn start(root: SystemRoot, gpu: GpuMeter) -> Self {
+    /// Begins. `gpu` is [`GpuMeter::none`] for a run that uses no device; `meter` is that of the run, begun just now.
+    pub fn start(root: SystemRoot, gpu: GpuMeter, meter: Meter) -> Self {
         let started = Instant::now();
         let start = Snapshot::read(&root);
         let powercap = Powercap::open(&root, 0.0);
-        Self { root, meter: Meter::start(), started, start, powercap, gpu }
+        Self { root, meter, started, start, powercap, gpu }
     }
 
     /// Attributes CPU time to stages.

@@ -54,11 +54,32 @@ pub fn append(path: &Path, rows: &[LedgerRow]) -> Result<Appended> {
     file.lock().map_err(unwritable)?;
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(unwritable)?;
+    let (whole, lines, last_sha256) = chained(&text, &location, rows)?;
+    file.set_len(whole as u64).map_err(unwritable)?;
+    file.seek(SeekFrom::End(0)).map_err(unwritable)?;
+    file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable)?;
+    if whole == 0 {
+        sync_folder(path).map_err(unwritable)?;
+    }
+    Ok(Appended { last_sha256, cut_bytes: (text.len() - whole) as u64 })
+}
+
+/// Adds rows to the text of a ledger that is kept whole, such as an object of a store.
+///
+/// # Errors
+/// `Error::Corrupt` if the last row of the text has no hash.
+pub fn with_rows(text: &str, location: &str, rows: &[LedgerRow]) -> Result<String> {
+    let (whole, lines, _) = chained(text, location, rows)?;
+    Ok(format!("{}{lines}", &text[..whole]))
+}
+
+/// Bytes of the whole lines of `text`, the lines of more rows, and the hash of the last.
+fn chained(text: &str, location: &str, rows: &[LedgerRow]) -> Result<(usize, String, String)> {
     let whole = text.rfind('\n').map_or(0, |at| at + 1);
     let last = text[..whole].lines().next_back();
     let mut last_sha256 = match last {
         Some(line) => {
-            hash_in(line).ok_or_else(|| damaged(&location, text[..whole].lines().count(), "it has no hash"))?
+            hash_in(line).ok_or_else(|| damaged(location, text[..whole].lines().count(), "it has no hash"))?
         }
         None => FIRST,
     }
@@ -71,13 +92,7 @@ pub fn append(path: &Path, rows: &[LedgerRow]) -> Result<Appended> {
         lines += &line;
         lines.push('\n');
     }
-    file.set_len(whole as u64).map_err(unwritable)?;
-    file.seek(SeekFrom::End(0)).map_err(unwritable)?;
-    file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable)?;
-    if whole == 0 {
-        sync_folder(path).map_err(unwritable)?;
-    }
-    Ok(Appended { last_sha256, cut_bytes: (text.len() - whole) as u64 })
+    Ok((whole, lines, last_sha256))
 }
 
 /// Rows of a ledger, in its order. The chain is not looked at: [`verify`] does.

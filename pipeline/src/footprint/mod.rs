@@ -9,13 +9,16 @@ pub mod account;
 pub mod activity;
 pub mod forecast;
 pub mod intensity;
+mod kept;
 pub mod ledger;
 pub mod meter;
 pub mod planner;
 pub mod report;
 pub mod tables;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+
+pub use kept::KeptLedger;
 
 /// Joules of a kWh.
 pub const J_PER_KWH: f64 = 3.6e6;

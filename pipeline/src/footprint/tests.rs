@@ -6,7 +6,7 @@ use std::fs;
 use tamis_schemas::footprint::{Amounts, Component, FootprintConfig, Interval, Label, LedgerRow, OVERHEAD, Signal};
 
 use super::account::{Extras, Recorder, Recording, RunFacts, rows};
-use super::activity::{Activity, Cpu, Machine, StageUsage, Usage};
+use super::activity::{Activity, Cpu, Machine, Meter, StageUsage, Usage};
 use super::forecast::{Point, Series};
 use super::meter::{GpuMeter, PowerFile};
 use super::tables::Tables;
@@ -170,7 +170,7 @@ fn a_run_without_cpu_time_is_overhead() {
 
 #[test]
 fn a_recorder_sees_this_process() {
-    let mut recorder = Recorder::start(fixture("powercap-two-sockets"), GpuMeter::none());
+    let mut recorder = Recorder::start(fixture("powercap-two-sockets"), GpuMeter::none(), Meter::start());
     recorder.meter().phase("write");
     let recording = recorder.finish();
     assert_eq!(recording.usage.stages.len(), 2);

@@ -77,6 +77,7 @@ use plan::Plan;
 /// `Error::Config` for the first setting that cannot work.
 pub fn check(config: &Config) -> Result<()> {
     tables(config)?;
+    config.footprint.as_ref().map_or(Ok(()), crate::footprint::account::check)?;
     tiers::check_settings(config)
 }
 
@@ -97,6 +98,15 @@ pub(crate) fn tables(config: &Config) -> Result<Vec<Table>> {
 /// Columns of `config` that hold long texts which hardly ever repeat.
 pub(crate) fn unique_columns(config: &Config) -> Result<Vec<String>> {
     Ok(Plan::new(config)?.unique_columns())
+}
+
+/// Bytes of the inputs of `config`, as stored.
+///
+/// # Errors
+/// `Error::NoInput` or `Error::Unreadable` if they are not there.
+pub fn input_bytes(config: &Config, stores: &Stores, context: &Context) -> Result<u64> {
+    let plan = Plan::new(config)?;
+    Ok(Inputs::discover(&config.input.paths, &plan.source, stores, context)?.total_bytes())
 }
 
 /// How near-duplicates would be looked for; `None` if the config does not ask for it.

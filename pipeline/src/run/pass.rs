@@ -20,6 +20,7 @@ pub(crate) fn for_each<T: Send>(
     work: impl Fn(Decoded) -> Result<T> + Sync,
     mut consume: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
+    let decoding = context.meter.stage("decoding");
     let window_blocks = 2 * context.pool.current_num_threads();
     std::thread::scope(|threads| {
         let (to_workers, blocks) = sync_channel(BLOCKS_AHEAD);
@@ -32,7 +33,7 @@ pub(crate) fn for_each<T: Send>(
                 }
             }
         });
-        let work = &work;
+        let (work, decoding) = (&work, &decoding);
         context.pool.in_place_scope_fifo(move |tasks| {
             let mut window: VecDeque<Receiver<Result<T>>> = VecDeque::with_capacity(window_blocks);
             let mut is_read = false;
@@ -56,7 +57,11 @@ pub(crate) fn for_each<T: Send>(
                     let (done, result) = sync_channel(1);
                     tasks.spawn_fifo(move |_| {
                         // The receiver is gone when the pass failed elsewhere; nobody wants this result then.
-                        let _ = done.send(block.decode().and_then(work));
+                        let decoded = {
+                            let _scope = decoding.enter();
+                            block.decode()
+                        };
+                        let _ = done.send(decoded.and_then(work));
                     });
                     window.push_back(result);
                 }

@@ -120,7 +120,10 @@ pub(super) fn survey(
     pass::for_each(
         scan,
         run.context,
-        |decoded| Work::new(with_file(decoded, needs_file)?, stages, checks_ids),
+        |decoded| {
+            let _scope = run.context.meter.scope("fingerprinting");
+            Work::new(with_file(decoded, needs_file)?, stages, checks_ids)
+        },
         |work| {
             if let (Some(writer), false) = (&mut writer, work.rejects.is_empty()) {
                 writer.write(&rejects::to_batch(&work.rejects, run.inputs)?)?;
@@ -234,6 +237,7 @@ fn prove(
     barrier: NearDuplicates,
     result: &ResultHandle,
 ) -> Result<NearDuplicateResult> {
+    run.context.meter.phase("comparing");
     let mut next = Box::new(barrier.at_end(schema.n_rows())).end_of_pass(run.context)?;
     loop {
         match next {

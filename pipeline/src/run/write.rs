@@ -297,8 +297,17 @@ impl Router<'_> {
             Some(cutter) => cutter.cut(kept)?,
             None => (kept, Vec::new()),
         };
-        let embedded = self.embedder.map(|embedder| embedder.embed(&kept, self.context)).transpose()?;
-        let scored = self.scorer.map(|scorer| scorer.apply(kept.clone())).transpose()?;
+        let meter = &self.context.meter;
+        let embed = |embedder: &Embedder| {
+            let _scope = meter.scope("embedding");
+            embedder.embed(&kept, self.context)
+        };
+        let score = |scorer: &dyn MapStage| {
+            let _scope = meter.scope("scoring");
+            scorer.apply(kept.clone())
+        };
+        let embedded = self.embedder.map(embed).transpose()?;
+        let scored = self.scorer.map(score).transpose()?;
         let reasons = if dropped.num_rows() > 0 { count_reasons(&dropped)? } else { BTreeMap::new() };
         let (n_kept, n_dropped) = (kept.num_rows() as u64, dropped.num_rows() as u64);
         let project = |carried: &Carried, batch: &RecordBatch| {

@@ -24,6 +24,7 @@ pub use score::{
 };
 pub use strategy::Strategy;
 
+use crate::footprint::FootprintConfig;
 use crate::tier::TierConfig;
 
 /// What a run does. A stage runs if its section is there.
@@ -68,6 +69,9 @@ pub struct Config {
     /// When `tamis schedule` runs this. Changes nothing that a run writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleConfig>,
+    /// How energy and emissions of the run are accounted for. Changes nothing that a run writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<FootprintConfig>,
     /// Where tables are written.
     pub output: OutputConfig,
     /// Storage tiers by name; `default` may be redefined.
@@ -95,6 +99,7 @@ impl Config {
             score: None,
             select: None,
             schedule: None,
+            footprint: None,
             output,
             tiers: BTreeMap::new(),
             routes: BTreeMap::new(),

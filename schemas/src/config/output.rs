@@ -23,6 +23,12 @@ pub struct ScheduleConfig {
     /// Longest time that one run may take: `2h`. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<TimeSpan>,
+    /// A run may wait for a cleaner grid, by `forecast`, if it ends within this time after its start is due: `8h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<TimeSpan>,
+    /// File with the grid's intensity in the next hours; somebody else keeps it fresh. For `window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<String>,
 }
 
 fn default_timezone() -> String {

@@ -10,6 +10,7 @@ use super::doctor::Doctor;
 use super::gate::{Breach, Verdict};
 use super::text::{REBOUND, STATEMENT, notes, view_name};
 use super::totals::{ComponentTotal, Report, Totals};
+use crate::footprint::planner::{Basis, Plan, Quantiles, StagePrediction};
 
 /// The report of a run: energies in kWh, emissions in grams of `CO2e`; an absent one is null.
 pub fn of_report(report: &Report) -> Value {
@@ -174,5 +175,34 @@ fn of_totals(totals: &Totals) -> Value {
         "label": totals.label,
         "label_ratios": {"measured": measured, "estimated": estimated, "assumed": assumed},
         "components": totals.components.iter().map(component).collect::<Vec<_>>(),
+    })
+}
+
+/// What a run will use.
+pub fn of_plan(plan: &Plan) -> Value {
+    let Plan::Known(prediction) = plan else { return json!({"known": false}) };
+    let quantiles = |of: Quantiles| json!({"p50": of.p50, "p90": of.p90});
+    let stage = |stage: &StagePrediction| {
+        json!({
+            "name": stage.name,
+            "wall_seconds": quantiles(stage.wall_seconds),
+            "cpu_seconds": quantiles(stage.cpu_seconds),
+            "disk_bytes": stage.disk_bytes.map(quantiles),
+            "kwh_p50": stage.kwh_p50,
+            "kwh_p90": stage.kwh_p90,
+            "embodied_g_p90": stage.embodied_g_p90,
+        })
+    };
+    let basis = match prediction.basis {
+        Basis::SameConfig => "same config, same machine",
+        Basis::SameMachine => "same machine",
+        Basis::Other => "other machines",
+    };
+    json!({
+        "known": true,
+        "basis": basis,
+        "runs": prediction.n_runs,
+        "run": stage(&prediction.run),
+        "stages": prediction.stages.iter().map(stage).collect::<Vec<_>>(),
     })
 }
