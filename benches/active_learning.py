@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Active learning by tamis, scikit-activeml and small-text: how much is learned from how many labels, and how long a choice takes.
 
-usage: active_learning.py DOCS.jsonl... --model MODEL_DIR [--tamis PATH] [--site DIR] [--init 25] [--batch 25] [--rounds 20] [--seeds 5] [--pool 100000]
+usage: active_learning.py DOCS.jsonl... --model MODEL_DIR [--tamis PATH] [--site DIR] [--init 25] [--batch 25] [--rounds 20] [--seeds 5] [--pool 100000] [--patience 300]
 
 DOCS.jsonl has `id`, `text`, `label` and `split`; test rows are those of the split `test`, or a fifth if there are none. `tamis embed` makes the embeddings that all
 three learn from. First labels are the same for all; the peers' classifier is scikit-learn's logistic regression (C = 10), tamis has its own heads. `area` is that
@@ -156,6 +156,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--strategies", default="auto,uherding,badge,margin,cluster-margin,typiclust")
     parser.add_argument("--pool", type=int, default=0)
+    parser.add_argument("--patience", type=int, default=300, help="seconds for one choice of a peer")
     args = parser.parse_args()
     install(args.site, PEERS)
     sys.path.insert(0, args.site)
@@ -230,7 +231,7 @@ def time_choice(args, folder, vectors, y, n_classes):
         for name in names:
             command = [sys.executable, os.path.abspath(__file__), "--choose", peer, name, str(n_classes), os.path.join(folder, "large.npz"), args.site]
             try:
-                wall, cpu, _, _ = measure(["timeout", "300", *command])
+                wall, cpu, _, _ = measure(["timeout", str(args.patience), *command])
                 print(f"  {peer:<18}{name:<30} {wall:.1f} s wall, {cpu:.1f} s CPU", flush=True)
             except (subprocess.CalledProcessError, SystemExit) as error:
                 print(f"  {peer:<18}{name:<30} gave up: {error}", flush=True)

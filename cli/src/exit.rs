@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tamis_pipeline::ErrorKind;
 use tamis_pipeline::footprint::report::Verdict;
 
-use crate::footprint::OverBudget;
+use crate::footprint::Stopped;
 use crate::signals;
 
 /// How the process ends.
@@ -43,9 +43,9 @@ pub(crate) const HELP: &str = "Exit codes:
        a code of its own)
   1    finished, some rows rejected
   2    could not run (usage, config, input), or stopped by a loss guard
-  3    more emissions than --max-g: nothing was written; or tamis footprint gate
+  3    more emissions than --max-g: stopped as by Ctrl-C; or tamis footprint gate
        says no
-  4    tamis footprint gate cannot see what it is to judge
+  4    --max-g or tamis footprint gate cannot see what it is to judge
   69   an object store is unavailable, after retries: try again later
   75   another run is writing to the output, or files are on their way back
        from an archive: try again later
@@ -55,8 +55,10 @@ pub(crate) const HELP: &str = "Exit codes:
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<OverBudget>() {
-            return Self::OverBudget;
+        match error.downcast_ref::<Stopped>() {
+            Some(Stopped::OverBudget(_)) => return Self::OverBudget,
+            Some(Stopped::Unmetered(_)) => return Self::Unmetered,
+            None => {}
         }
         let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<tamis_pipeline::Error>()?.kind()));
         match kind {

@@ -465,6 +465,10 @@ fn what_cannot_work_is_told_before_a_loop_begins() {
     check("al init loop pool.jsonl --scorer column:embedding", "no column `embedding`");
     check("al init loop pool.jsonl --scorer column:text", "expected lists of numbers");
     check("al init loop pool.jsonl --classes a,,b", "without a name");
+    check("al init loop pool.jsonl --cost-exponent nan", "cost_exponent");
+    check("al init loop pool.jsonl --max-similarity 2", "max_similarity");
+    check("al init loop pool.jsonl --stratum-column nope --stratum-max-ratio 0.5", "`nope`");
+    check("al init loop pool.jsonl --stratum-column tamis_length --stratum-max-ratio 0", "max_ratio");
     check("al init loop pool.jsonl --classes b,a,b", "`b` twice");
     check("al status loop", "al init");
     assert!(!dir.path().join("loop").exists());

@@ -1,6 +1,6 @@
 //! What a run used, and what is said of it: `tamis footprint`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn again(dir: &Path, flags: &str) {
 }
 
 fn rows(dir: &Path) -> Vec<Value> {
-    json_lines(dir.join("out.footprint.jsonl").to_str().unwrap())
+    json_lines(dir.join("out.footprint").to_str().unwrap())
 }
 
 /// Rows with other numbers, chained anew.
@@ -38,7 +38,7 @@ fn rewrite(dir: &Path, change: impl Fn(&mut Value)) {
         previous = Sha256::digest(start.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         text += &format!("{start},\"sha256\":\"{previous}\"}}\n");
     }
-    std::fs::write(dir.join("out.footprint.jsonl"), text).unwrap();
+    std::fs::write(dir.join("out.footprint"), text).unwrap();
 }
 
 #[test]
@@ -74,13 +74,13 @@ fn every_run_is_accounted_for_and_its_output_is_what_it_was() {
     again(dir.path(), "--footprint off");
     tamis(dir.path(), "dedup nowhere.jsonl -o other").expect_code(2);
     assert_eq!(rows(dir.path()), all);
-    assert!(!dir.path().join("other.footprint.jsonl").exists());
+    assert!(!dir.path().join("other.footprint").exists());
 }
 
 #[test]
 fn a_row_that_was_changed_is_named() {
     let dir = ran("");
-    let path = dir.path().join("out.footprint.jsonl");
+    let path = dir.path().join("out.footprint");
     let text = std::fs::read_to_string(&path).unwrap();
     let changed = text.replacen("\"docs_in\":2800", "\"docs_in\":28000", 1);
     assert_ne!(changed, text);
@@ -107,6 +107,15 @@ fn budgets_are_kept_before_between_and_after() {
     };
     run("other").expect_stderr("stopped before the step");
     assert!(!dir.path().join("other/manifest.json").exists());
+    assert!(!dir.path().join("other.footprint").exists(), "a run that was stopped is none to plan by");
+    // What cannot be seen is not within, and what is no budget is none.
+    let args = format!("dedup {} -o blind --method powercap --max-g 5", sample("banking.jsonl"));
+    tamis(dir.path(), &args).expect_code(4).expect_stderr("stopped before the step");
+    for budget in ["nan", "inf", "=-1"] {
+        let flag = format!("--max-g {budget}").replace(" =", "=");
+        let args = format!("dedup {} -o never {flag}", sample("banking.jsonl"));
+        tamis(dir.path(), &args).expect_code(2).expect_stderr("a budget is 0 or more");
+    }
     // Before: earlier runs to this one tell, and it stays as it is.
     let before = files(&dir.path().join("out"));
     run("out").expect_stderr("nothing was begun");
@@ -156,11 +165,69 @@ fn a_run_waits_for_a_cleaner_grid() {
     assert!(start("7h").1.contains("7.0 h old"));
     std::fs::write(dir.path().join("forecast.json"), "nonsense").unwrap();
     assert!(start("7h").1.contains("there is no forecast"));
-    // Nothing was run.
+    // A wait is not of the run: it takes two seconds here, and the run less.
+    let time = |seconds: u64| {
+        python(
+            "import sys, json, datetime as d; print(json.dumps(d.datetime.fromtimestamp(int(sys.argv[1]), d.timezone.utc).isoformat()))",
+            &[Path::new(&seconds.to_string())],
+        )
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let point = |start: u64, end: u64, value: u64| json!({"start": time(start), "end": time(end), "value": value});
+    let points = [point(now - 60, now + 4, 400), point(now + 4, now + 20_000, 50)];
+    let forecast = json!({"schema": "tamis.forecast/1", "zone": "X", "generated_at": time(now), "unit": "gCO2e/kWh", "points": points});
+    std::fs::write(dir.path().join("forecast.json"), forecast.to_string()).unwrap();
     assert_eq!(
-        rows(dir.path()).iter().map(|row| row["run_id"].to_string()).collect::<std::collections::BTreeSet<_>>().len(),
-        1
+        rows(dir.path()).iter().map(|row| row["run_id"].to_string()).collect::<BTreeSet<_>>().len(),
+        1,
+        "nothing was run"
     );
+    again(dir.path(), "--start-within 4h --forecast forecast.json");
+    let all = rows(dir.path());
+    let last = &all[all.len() - 1];
+    assert!(last["run_wall_seconds"].as_f64().unwrap() < 3.0, "{last}");
+    let ended = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now + 4 <= ended, "it did not wait");
+}
+
+#[test]
+fn standard_input_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |flags: &str| {
+        let input = std::fs::File::open(sample("banking.jsonl")).unwrap();
+        let args = format!("dedup - -o out --overwrite --format json {flags}");
+        let mut tamis = command(dir.path());
+        let ended = finish(tamis.args(args.split_whitespace()).stdin(input)).expect_code(0);
+        assert_eq!(ended.json()["manifest"]["rows"]["rows_in"], 2800, "{flags}");
+        ended.stderr
+    };
+    run("");
+    run("--max-g 1000");
+    assert!(run("--start-within 1h").contains("there is no forecast"));
+}
+
+#[test]
+fn ledgers_are_found_whatever_the_name_and_are_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(sample("banking.jsonl"), dir.path().join("rows.jsonl")).unwrap();
+    for name in ["é", "a#b", "a%20b", "[x]", "日本"] {
+        for _ in 0..2 {
+            tamis(dir.path(), &format!("dedup *.jsonl -o {name} --overwrite")).expect_code(0);
+        }
+        let audit = tamis(dir.path(), &format!("footprint audit {name} --format json")).expect_code(0).json();
+        assert_eq!(audit["runs"].as_array().unwrap().len(), 2, "{name}");
+        tamis(dir.path(), &format!("footprint verify {name}.footprint")).expect_code(0);
+    }
+    tamis(dir.path(), "footprint verify typo.footprint").expect_code(2);
+    // Runs that are given one id are told apart.
+    for _ in 0..2 {
+        let mut tamis = command(dir.path());
+        finish(tamis.args("dedup rows.jsonl -o named --overwrite".split(' ')).env("TAMIS_RUN_ID", "nightly"))
+            .expect_code(0);
+    }
+    let audit = tamis(dir.path(), "footprint audit named --format json").expect_code(0).json();
+    assert_eq!(audit["runs"].as_array().unwrap().len(), 2, "{audit}");
+    assert!(audit["runs"][0].as_str().unwrap().starts_with("nightly@"), "{audit}");
 }
 
 #[test]
@@ -277,7 +344,7 @@ fn a_ledger_in_a_bucket_grows() {
         run(&format!("dedup {} -o {out} --overwrite", sample("banking.jsonl")));
     }
     let keys: Vec<String> = server.list("runs/").into_iter().map(|(key, _)| key).collect();
-    assert!(keys.contains(&"runs/out.footprint.jsonl".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"runs/out.footprint".to_owned()), "{keys:?}");
     let verified = run(&format!("footprint verify {out} --format json")).json();
     let audit = run(&format!("footprint audit {out} --format json")).json();
     assert_eq!(audit["runs"].as_array().unwrap().len(), 2, "{audit}");

@@ -12,7 +12,7 @@ use super::one_of;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Footprint")]
 pub(crate) struct Accounting {
-    /// Account for energy and emissions, in OUT.footprint.jsonl: on or off [default: on]
+    /// Account for energy and emissions, in OUT.footprint: on or off [default: on]
     #[arg(long, env = "TAMIS_FOOTPRINT", value_name = "SWITCH", value_enum)]
     pub(crate) footprint: Option<Switch>,
     /// Where the machine stands: FRA, gcp:europe-west9, aws:eu-west-3, azure:francecentral
@@ -42,7 +42,7 @@ pub(crate) struct Accounting {
     ///
     /// By --forecast, and by how long earlier runs to this output took. Whatever speaks against waiting (no forecast, an old one, a gain
     /// of less than 5 %, a run of unknown length): now.
-    #[arg(long, value_name = "TIME", requires = "forecast")]
+    #[arg(long, value_name = "TIME")]
     pub(crate) start_within: Option<TimeSpan>,
     /// File with the grid's intensity in the next hours
     ///
@@ -89,7 +89,7 @@ pub(crate) enum FootprintCommand {
 /// Which ledger.
 #[derive(Debug, Args)]
 pub(crate) struct FootprintLedger {
-    /// An output that a run wrote, or the ledger itself (a .jsonl file or URL)
+    /// An output that a run wrote, or the ledger itself (OUT.footprint, or a .jsonl)
     #[arg(value_name = "RUN")]
     pub(crate) ledger: String,
 }

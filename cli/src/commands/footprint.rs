@@ -123,7 +123,10 @@ fn gate(args: &FootprintGate, global: &Global) -> anyhow::Result<Exit> {
         view: args.view.view,
         require: args.require,
     };
-    let verdict = report::gate(&rows_of(&args.ledger, global)?, &budget)?;
+    // A budget is not judged by rows that somebody has changed.
+    let found = find(&args.ledger.ledger, &settings::context(global)?)?;
+    ledger::verify_text(&found.text, &found.location)?;
+    let verdict = report::gate(&found.rows, &budget)?;
     print(&text::of_verdict(&verdict), || as_json::of_verdict(&verdict), global)?;
     Ok(Exit::of_verdict(&verdict))
 }

@@ -3,14 +3,16 @@
 use std::time::{Instant, SystemTime};
 
 use tamis_pipeline::Error;
+use tamis_pipeline::context::Context;
 use tamis_pipeline::footprint::report::Report;
 use tamis_pipeline::run::{Outcome, Sharing};
+use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
 use crate::args::{Accounting, Added, Global, Metrics, Overwrite};
 use crate::exit::Exit;
-use crate::footprint::{self, Account};
+use crate::footprint::Account;
 use crate::metrics::{self, MetricsFile};
 use crate::progress::Display;
 use crate::report::{self, Finished};
@@ -86,13 +88,20 @@ pub(crate) fn run(
 /// Tells another scheduler when to start.
 fn print_start(config: &Config, accounting: &Accounting, global: &Global) -> anyhow::Result<Exit> {
     let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(config)?);
-    let account = Account::open(config, accounting, &footprint::run_id(), &stores, &context)?;
+    let account = Account::open(config, accounting, &stores, &context)?;
     let account = account.ok_or_else(|| Error::config("--print-start needs --footprint on"))?;
-    let input_bytes = tamis_pipeline::run::input_bytes(config, &stores, &context)?;
-    if let Some(start) = account.start(accounting, input_bytes) {
+    if let Some(start) = account.start(accounting, input_bytes(config, &stores, &context)?) {
         answer::print(&format!("{}\n", start.words()), &start.json(), global.format)?;
     }
     Ok(Exit::Clean)
+}
+
+/// Bytes of the input; `None` for standard input, which is read once.
+fn input_bytes(config: &Config, stores: &Stores, context: &Context) -> anyhow::Result<Option<u64>> {
+    if config.input.paths.iter().any(|path| path == "-") {
+        return Ok(None);
+    }
+    Ok(Some(tamis_pipeline::run::input_bytes(config, stores, context)?))
 }
 
 fn execute(
@@ -110,18 +119,20 @@ fn execute(
         }
         .into());
     }
-    let context = settings::context(global)?;
+    let mut context = settings::context(global)?;
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
-    let account = Account::open(config, accounting, &footprint::run_id(), &stores, &context)?;
+    tamis_pipeline::run::check(config)?;
+    let account = Account::open(config, accounting, &stores, &context)?;
     if let Some(account) = account.as_ref().filter(|account| account.asks_input(accounting)) {
-        let input_bytes = tamis_pipeline::run::input_bytes(config, &stores, &context)?;
-        account.check_plan(input_bytes)?;
+        let input_bytes = input_bytes(config, &stores, &context)?;
+        input_bytes.map_or(Ok(()), |bytes| account.check_plan(bytes))?;
         if let Some(start) = account.start(accounting, input_bytes) {
             start.wait(&context.cancel)?;
         }
     }
-    let progress = account.as_ref().map(|account| account.progress(&context.cancel)).unwrap_or_default();
+    let running = account.map(|account| account.begin(&mut context));
+    let progress = running.as_ref().map(|running| running.progress(&context.cancel)).unwrap_or_default();
     let display = Display::of(progress, global);
     let sharing = Sharing {
         owner: machine::process(stamp.now),
@@ -130,15 +141,16 @@ fn execute(
     };
     let ran = tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress());
     drop(display);
-    let Some(account) = account else { return Ok((ran?, None)) };
-    let breach = account.breach();
-    let manifest = match &ran {
-        Ok(Outcome::Written { manifest, .. }) => Some(&**manifest),
-        _ => None,
-    };
-    let footprint = if manifest.is_some() || breach.is_some() { account.finish(manifest) } else { None };
-    match breach {
-        Some(breach) if ran.is_err() => Err(breach.into()),
-        _ => Ok((ran?, footprint)),
+    let Some(running) = running else { return Ok((ran?, None)) };
+    match (ran, running.stopped()) {
+        (Err(_), Some(stopped)) => Err(stopped.into()),
+        (Ok(outcome @ Outcome::Written { .. }), _) => {
+            let footprint = match &outcome {
+                Outcome::Written { manifest, .. } => running.finish(manifest),
+                Outcome::NothingNew { .. } | Outcome::Skipped { .. } => None,
+            };
+            Ok((outcome, footprint))
+        }
+        (ran, _) => Ok((ran?, None)),
     }
 }

@@ -88,12 +88,5 @@ fn load(args: &Run) -> anyhow::Result<Loaded> {
         accounting.start_within = schedule.window;
         accounting.forecast = accounting.forecast.or_else(|| schedule.forecast.clone());
     }
-    if accounting.start_within.is_some() && accounting.forecast.is_none() {
-        return Err(Error::Config {
-            message: "schedule.window is set, and there is no forecast to choose a start by".into(),
-            hint: Some("name a file: schedule.forecast, or --forecast".into()),
-        }
-        .into());
-    }
     Ok(Loaded { schedule: Schedule::new(schedule)?, mode: config.output.mode, text, accounting })
 }

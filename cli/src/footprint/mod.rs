@@ -8,8 +8,9 @@
 
 mod start;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tamis_pipeline::context::{Cancel, Context};
 use tamis_pipeline::footprint::KeptLedger;
 use tamis_pipeline::footprint::account::{self, Extras, Recorder, RunFacts};
-use tamis_pipeline::footprint::activity::{Machine, Meter, SystemRoot};
+use tamis_pipeline::footprint::activity::{Machine, Meter, SystemRoot, Usage};
 use tamis_pipeline::footprint::forecast::{Prefer, Series, parse};
 use tamis_pipeline::footprint::intensity::intensity;
 use tamis_pipeline::footprint::meter::{GpuMeter, PowerFile};
@@ -40,23 +41,35 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// How often counters that wrap are read.
 const SAMPLE: Duration = Duration::from_secs(30);
 
-/// More than the budget: nothing was written.
+/// Why a budget stopped a run.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct OverBudget(String);
+pub(crate) enum Stopped {
+    /// It costs more.
+    #[error("{0}")]
+    OverBudget(String),
+    /// What the budget is about is not known.
+    #[error("{0}")]
+    Unmetered(String),
+}
 
-/// Accounts for one run.
+/// What is known before a run begins.
 #[derive(Debug)]
 pub(crate) struct Account {
     settings: FootprintConfig,
-    power_file: Option<PowerFile>,
-    actuals: Option<Series>,
     ledger: KeptLedger,
     earlier: Vec<LedgerRow>,
+    facts: RunFacts,
+    may_use_device: bool,
+    is_added_to: bool,
+}
+
+/// The account of a run that has begun.
+#[derive(Debug)]
+pub(crate) struct Running {
+    account: Account,
     recorder: Arc<Mutex<Recorder>>,
     meter: Meter,
-    facts: RunFacts,
-    breach: Arc<Mutex<Option<String>>>,
+    stopped: Arc<Mutex<Option<Stopped>>>,
     sampler: Option<Sampler>,
 }
 
@@ -68,11 +81,10 @@ struct Sampler {
 }
 
 impl Account {
-    /// Begins; `None` if accounting is off.
+    /// Checks all that can be checked before; `None` if accounting is off.
     pub(crate) fn open(
         config: &Config,
         flags: &Accounting,
-        run_id: &str,
         stores: &Stores,
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
@@ -88,32 +100,40 @@ impl Account {
         }
         let settings = settings(config.footprint.clone().unwrap_or_default(), flags);
         account::check(&settings)?;
-        let file = |path: &String| {
-            std::fs::read_to_string(path)
-                .map_err(|error| Error::Unreadable { location: path.clone(), source: Box::new(error) })
-        };
-        let power_file = settings.power_file.as_ref().map(|path| PowerFile::parse(&file(path)?, path)).transpose()?;
-        let actuals = settings.actuals.as_ref().map(|path| parse(&file(path)?, path, Prefer::Actual)).transpose()?;
+        // Both are read again at the end, when they say what came to pass.
+        power_file(&settings)?;
+        actuals(&settings)?;
         let is_added_to = config.output.mode == OutputMode::Append;
         let ledger = KeptLedger::of_output(&config.output.path, is_added_to, stores, context.runtime.handle())?;
         let asks_earlier =
             settings.max_g.is_some() || settings.max_g_per_mdoc.is_some() || flags.start_within.is_some();
-        let earlier = if asks_earlier { ledger.rows()? } else { Vec::new() };
-        let is_device = config.score.as_ref().is_some_and(|score| score.device.starts_with("cuda"));
-        let gpu = if is_device { GpuMeter::open() } else { GpuMeter::none() };
-        let meter = context.meter.clone();
-        let recorder = Arc::new(Mutex::new(Recorder::start(SystemRoot::default(), gpu, meter.clone())));
-        let config_hash = hash(&tamis_schemas::manifest::config_for_manifest(config).to_string());
+        let earlier = if asks_earlier { ledger.verified_rows()? } else { Vec::new() };
+        let may_use_device = [
+            config.score.as_ref().map(|score| &score.device),
+            config.embed.as_ref().map(|embed| &embed.device),
+            config.semantic.as_ref().map(|semantic| &semantic.device),
+        ]
+        .into_iter()
+        .flatten()
+        .any(|device| device != "cpu");
         let facts = RunFacts {
-            run_id: run_id.to_owned(),
-            started_at: now(),
-            config_hash,
+            run_id: run_id(),
+            config_hash: hash(&tamis_schemas::manifest::config_for_manifest(config).to_string()),
             tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..RunFacts::default()
         };
+        Ok(Some(Self { settings, ledger, earlier, facts, may_use_device, is_added_to }))
+    }
+
+    /// Begins: what comes before, such as a wait, is not of the run.
+    pub(crate) fn begin(mut self, context: &mut Context) -> Running {
+        self.facts.started_at = now();
+        let gpu = if self.may_use_device { GpuMeter::open() } else { GpuMeter::none() };
+        let meter = Meter::start();
+        context.meter = meter.clone();
+        let recorder = Arc::new(Mutex::new(Recorder::start(SystemRoot::default(), gpu, meter.clone())));
         let sampler = Sampler::start(Arc::clone(&recorder));
-        let breach = Arc::default();
-        Ok(Some(Self { settings, power_file, actuals, ledger, earlier, recorder, meter, facts, breach, sampler }))
+        Running { account: self, recorder, meter, stopped: Arc::default(), sampler }
     }
 
     /// What the run will use, by earlier ones.
@@ -134,24 +154,24 @@ impl Account {
             return Ok(());
         }
         let Some(last) = self.earlier.last() else { return Ok(()) };
-        let time = (self.facts.started_at as i64, self.facts.started_at as i64 + 1);
-        let intensity = intensity(&self.settings, self.actuals.as_ref(), time, Tables::shipped())?;
+        let intensity = intensity(&self.settings, None, (now() as i64, now() as i64 + 1), Tables::shipped())?;
         let docs = last.run.docs_in.zip(last.run.bytes_in).filter(|(_, bytes)| 0 < *bytes);
         let docs_in = docs.map(|(docs, bytes)| (docs as f64 * input_bytes as f64 / bytes as f64) as u64);
         let verdict = report::gate_plan(&self.plan(input_bytes), &intensity, docs_in, &Budget::of(&self.settings))?;
         match verdict {
             Verdict::OverBudget(_) => {
                 let words = report::text::of_verdict(&verdict);
-                Err(OverBudget(format!("{}: predicted from earlier runs, nothing was begun", words.trim_end())).into())
+                let words = format!("{}: predicted from earlier runs, nothing was begun", words.trim_end());
+                Err(Stopped::OverBudget(words).into())
             }
             Verdict::Within | Verdict::Unmetered(_) => Ok(()),
         }
     }
 
     /// When to start.
-    pub(crate) fn start(&self, flags: &Accounting, input_bytes: u64) -> Option<Start> {
-        let (within, path) = (flags.start_within?, flags.forecast.as_ref()?);
-        Some(start::decide(within, path, &self.plan(input_bytes), now() as i64))
+    pub(crate) fn start(&self, flags: &Accounting, input_bytes: Option<u64>) -> Option<Start> {
+        let plan = input_bytes.map_or(Plan::Unknown, |bytes| self.plan(bytes));
+        Some(start::decide(flags.start_within?, flags.forecast.as_deref(), &plan, now() as i64))
     }
 
     /// Whether something depends on the bytes of the input before it is read.
@@ -162,24 +182,30 @@ impl Account {
     fn has_budget(&self) -> bool {
         self.settings.max_g.is_some() || self.settings.max_g_per_mdoc.is_some()
     }
+}
 
+impl Running {
     /// Progress whose steps are phases, at each of which the budget is looked at.
     pub(crate) fn progress(&self, cancel: &Cancel) -> Progress {
         let meter = self.meter.clone();
         // Only of grams in all: how many documents there are is known at the end.
-        let settings = FootprintConfig { max_g_per_mdoc: None, ..self.settings.clone() };
+        let settings = FootprintConfig { max_g_per_mdoc: None, ..self.account.settings.clone() };
         let budget = settings.max_g.is_some().then(|| Budget::of(&settings));
-        let (recorder, breach, cancel) = (Arc::clone(&self.recorder), Arc::clone(&self.breach), cancel.clone());
-        let facts = self.facts.clone();
+        let (recorder, stopped, cancel) = (Arc::clone(&self.recorder), Arc::clone(&self.stopped), cancel.clone());
+        let facts = self.account.facts.clone();
+        let left = if self.account.is_added_to { "what was added before stays" } else { "nothing was written" };
         Progress::watched(move |name| {
             if let Some(budget) = &budget {
                 let recording = recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
                 let facts = RunFacts { ended_at: now(), ..facts.clone() };
                 let rows = account::rows(&recording, &facts, &settings, Extras::default(), Tables::shipped());
-                if let Ok(verdict @ Verdict::OverBudget(_)) = rows.and_then(|rows| report::gate(&rows, budget)) {
-                    let words = report::text::of_verdict(&verdict);
-                    let words = format!("{}: stopped before the step `{name}`, nothing was written", words.trim_end());
-                    *breach.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                let refused = match rows.and_then(|rows| report::gate(&rows, budget)) {
+                    Ok(verdict) => stop(&verdict),
+                    Err(error) => Some(Stopped::Unmetered(format!("the budget cannot be judged: {error}"))),
+                };
+                if let Some(why) = refused {
+                    let ending = format!("stopped before the step `{name}`, {left}");
+                    *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.with(&ending));
                     cancel.cancel();
                 }
             }
@@ -188,41 +214,83 @@ impl Account {
     }
 
     /// Why the run was stopped, if its budget did it.
-    pub(crate) fn breach(&self) -> Option<OverBudget> {
-        self.breach.lock().unwrap_or_else(PoisonError::into_inner).take().map(OverBudget)
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ends the account of a run and adds it to the ledger. What goes wrong is told, and fails no run that is done.
-    pub(crate) fn finish(mut self, manifest: Option<&Manifest>) -> Option<Report> {
+    pub(crate) fn finish(mut self, manifest: &Manifest) -> Option<Report> {
         self.sampler.take();
-        let recording = self.lock().finish();
-        if let Some(manifest) = manifest {
-            self.facts.amounts = amounts(manifest);
-            self.facts.input_hash = hash(&serde_json::json!(manifest.inputs).to_string());
-        }
-        self.facts.ended_at = now();
-        let extras = Extras { power_file: self.power_file.as_ref(), actuals: self.actuals.as_ref() };
-        let rows = account::rows(&recording, &self.facts, &self.settings, extras, Tables::shipped());
-        let reported = rows.and_then(|rows| {
-            self.ledger.append(&rows)?;
+        let recording = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        let Account { settings, ledger, mut facts, .. } = self.account;
+        facts.amounts = amounts(manifest);
+        facts.input_hash = hash(&serde_json::json!(manifest.inputs).to_string());
+        facts.device_seconds = device_seconds(manifest, &recording.usage);
+        facts.ended_at = now();
+        let reported = (|| {
+            let (power_file, actuals) = (power_file(&settings)?, actuals(&settings)?);
+            let extras = Extras { power_file: power_file.as_ref(), actuals: actuals.as_ref() };
+            let rows = account::rows(&recording, &facts, &settings, extras, Tables::shipped())?;
+            ledger.append(&rows)?;
             report::report(&rows, None, ViewConfig::Provisioned)
-        });
+        })();
         match reported {
             Ok(report) => Some(report),
             Err(error) => {
                 let why = anyhow::Error::from(error);
                 diagnostic::warn(
                     &format!("the footprint of this run was not kept: {why:#}"),
-                    "the output is whole; --footprint off does without",
+                    "the output is whole; move a damaged ledger away, or do without by --footprint off",
                 );
                 None
             }
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+impl Stopped {
+    fn with(self, ending: &str) -> Self {
+        match self {
+            Self::OverBudget(words) => Self::OverBudget(format!("{words}: {ending}")),
+            Self::Unmetered(words) => Self::Unmetered(format!("{words}: {ending}")),
+        }
     }
+}
+
+/// Whether a verdict stops a run: a gate that cannot see stays shut.
+fn stop(verdict: &Verdict) -> Option<Stopped> {
+    let words = report::text::of_verdict(verdict).trim_end().replace('\n', "; ");
+    match verdict {
+        Verdict::Within => None,
+        Verdict::OverBudget(_) => Some(Stopped::OverBudget(words)),
+        Verdict::Unmetered(_) => Some(Stopped::Unmetered(words)),
+    }
+}
+
+/// Readings of a power meter, as far as they go now.
+fn power_file(settings: &FootprintConfig) -> tamis_pipeline::Result<Option<PowerFile>> {
+    settings.power_file.as_ref().map(|path| PowerFile::parse(&text_of(path)?, path)).transpose()
+}
+
+/// What came to pass, as far as it is known now.
+fn actuals(settings: &FootprintConfig) -> tamis_pipeline::Result<Option<Series>> {
+    settings.actuals.as_ref().map(|path| parse(&text_of(path)?, path, Prefer::Actual)).transpose()
+}
+
+fn text_of(path: &String) -> tamis_pipeline::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::Unreadable { location: path.clone(), source: Box::new(error) })
+}
+
+/// Seconds that a device was held: those of the stages that use one, if one was used.
+fn device_seconds(manifest: &Manifest, usage: &Usage) -> BTreeMap<String, f64> {
+    let of_scorer = manifest.scorer.as_ref().map(|scorer| &scorer.device);
+    let of_encoder = manifest.embedding.as_ref().map(|embedding| &embedding.device);
+    if !of_scorer.into_iter().chain(of_encoder).any(|device| device.starts_with("cuda")) {
+        return BTreeMap::new();
+    }
+    let uses = |name: &str| ["learning", "scoring", "embedding"].contains(&name);
+    let stages = usage.stages.iter().filter(|stage| uses(&stage.name));
+    stages.map(|stage| (stage.name.clone(), stage.wall_seconds)).collect()
 }
 
 impl Sampler {
@@ -284,13 +352,16 @@ fn amounts(manifest: &Manifest) -> Amounts {
     }
 }
 
-/// The id of a run in its ledger.
-pub(crate) fn run_id() -> String {
-    log::run_id().map_or_else(log::new_run_id, str::to_owned)
+/// The id of a run in its ledger. One that is given may be given to several: they are told apart by their start.
+fn run_id() -> String {
+    match log::given_run_id() {
+        Some(id) => format!("{id}@{:.3}", now()),
+        None => log::run_id().map_or_else(log::new_run_id, str::to_owned),
+    }
 }
 
 /// The present, seconds since 1970.
-pub(crate) fn now() -> f64 {
+fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 

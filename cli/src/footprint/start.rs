@@ -22,11 +22,14 @@ pub(crate) struct Start {
 }
 
 /// Chooses the start. A forecast that cannot be read is none: the run starts now, and says so.
-pub(super) fn decide(within: TimeSpan, path: &str, plan: &Plan, now: i64) -> Start {
-    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    let series = read.and_then(|text| parse(&text, path, Prefer::Forecast).map_err(|error| error.to_string()));
-    let series = series.inspect_err(|why| {
-        diagnostic::warn(&format!("the forecast `{path}` was not used: {why}"), "the run starts now");
+pub(super) fn decide(within: TimeSpan, path: Option<&str>, plan: &Plan, now: i64) -> Start {
+    let series = path.and_then(|path| {
+        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let series = read.and_then(|text| parse(&text, path, Prefer::Forecast).map_err(|error| error.to_string()));
+        let tell = |why: &String| {
+            diagnostic::warn(&format!("the forecast `{path}` was not used: {why}"), "the run starts now");
+        };
+        series.inspect_err(tell).ok()
     });
     let prediction = match plan {
         Plan::Known(prediction) => Some(prediction),
@@ -39,7 +42,7 @@ pub(super) fn decide(within: TimeSpan, path: &str, plan: &Plan, now: i64) -> Sta
         duration_seconds: prediction.map(|prediction| prediction.run.wall_seconds.p90.ceil() as i64),
         energy_kwh: prediction.map(|prediction| prediction.run.kwh_p50.mid()),
     };
-    Start { decision: choose(&question, series.ok().as_ref()), deadline }
+    Start { decision: choose(&question, series.as_ref()), deadline }
 }
 
 impl Start {

@@ -49,6 +49,16 @@ impl Schedule {
             ),
         }
         };
+        if let (Some(window), Some(deadline)) = (config.window, config.deadline)
+            && deadline <= window
+        {
+            return Err(Error::Config {
+                message: format!(
+                    "schedule.window {window} leaves no time to a run that schedule.deadline {deadline} stops"
+                ),
+                hint: Some("the wait counts for the deadline: give the window less time, or the deadline more".into()),
+            });
+        }
         // An item that is left out would be passed over.
         if written.split_whitespace().flat_map(|field| field.split(',')).any(str::is_empty) {
             return Err(refused("has an empty item between commas".into()));

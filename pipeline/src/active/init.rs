@@ -1,6 +1,7 @@
 //! A loop begins: its settings are checked against the pool, and written.
 
 use tamis_schemas::active::LoopSettings;
+use tamis_schemas::columns;
 
 use super::{Ledger, select};
 use crate::context::Context;
@@ -40,7 +41,9 @@ pub fn init(
         TextPart::Literal(_) => None,
     });
     let id = settings.pool.id.clone().filter(|name| !name.is_empty()).map(|name| (name, "--id-column"));
-    for (name, flag) in text.chain(id) {
+    let stratum = settings.stratum_column.clone().filter(|name| name != columns::LENGTH);
+    let stratum = stratum.map(|name| (name, "--stratum-column"));
+    for (name, flag) in text.chain(id).chain(stratum) {
         if pool.columns.iter().all(|column| column.name != name) {
             let names: Vec<&str> = pool.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(Error::Column {

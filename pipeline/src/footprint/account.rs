@@ -210,6 +210,11 @@ pub fn check(settings: &FootprintConfig) -> Result<()> {
             return Err(Error::config(format!("footprint.{name} is {value}: watts are above 0")));
         }
     }
+    for (name, value) in [("max_g", settings.max_g), ("max_g_per_mdoc", settings.max_g_per_mdoc)] {
+        if let Some(value) = value.filter(|value| !value.is_finite() || *value < 0.0) {
+            return Err(Error::config(format!("footprint.{name} is {value}: a budget is 0 or more")));
+        }
+    }
     let tables = Tables::shipped();
     intensity(settings, None, (0, 1), tables).and_then(|_| pue(settings, tables)).map(|_| ())
 }

@@ -13,7 +13,7 @@ use crate::store::Stores;
 use crate::{Error, Result};
 
 /// End of the name of a ledger beside its output.
-const BESIDE: &str = ".footprint.jsonl";
+const BESIDE: &str = ".footprint";
 /// Name of a ledger inside an output.
 const INSIDE: &str = "footprint.jsonl";
 /// How often an object is read and put again because somebody else was faster.
@@ -21,7 +21,7 @@ const TRIES: usize = 20;
 
 /// A ledger in a folder or a store.
 ///
-/// That of an output lies beside it, `OUT.footprint.jsonl`: what a run writes into its output is a function of what it reads, and a
+/// That of an output lies beside it, `OUT.footprint` (JSON Lines, by a name that no pattern for data has): what a run writes into its output is a function of what it reads, and a
 /// ledger is not. Only a bucket's root, and an output that runs are added to, have theirs inside.
 #[derive(Debug)]
 pub struct KeptLedger {
@@ -46,16 +46,19 @@ impl KeptLedger {
     /// # Errors
     /// `Error::Unreadable` if there is none.
     pub fn find(name: &str, stores: &Stores, runtime: &Handle) -> Result<Self> {
-        if std::path::Path::new(name).extension().is_some_and(|extension| extension == "jsonl") {
-            let (folder, file) = name.rsplit_once('/').unwrap_or((".", name));
-            let folder = if folder.is_empty() { "/" } else { folder };
-            return Ok(Self { place: Place::new(folder, stores, runtime)?, name: file.to_owned() });
-        }
+        let (folder, file) = name.rsplit_once('/').unwrap_or((".", name));
+        let folder = if folder.is_empty() { "/" } else { folder };
+        let extension = std::path::Path::new(file).extension().and_then(|extension| extension.to_str());
+        let is_ledger = matches!(extension, Some("footprint" | "jsonl"));
+        let itself = || Ok::<_, Error>(Self { place: Place::new(folder, stores, runtime)?, name: file.to_owned() });
         for is_added_to in [false, true] {
             let found = Self::of_output(name, is_added_to, stores, runtime)?;
-            if found.place.is_there(&found.name)? {
+            if found.is_there()? {
                 return Ok(found);
             }
+        }
+        if is_ledger && itself()?.is_there()? {
+            return itself();
         }
         Err(Error::Unreadable {
             location: format!("{}{BESIDE}", name.trim_end_matches('/')),
@@ -73,10 +76,32 @@ impl KeptLedger {
     /// # Errors
     /// `Error::Unreadable`; `Error::Corrupt` if it is no text.
     pub fn text(&self) -> Result<String> {
+        if let Some(path) = self.local() {
+            return match std::fs::read(&path) {
+                Ok(bytes) => self.text_of(&bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+                Err(error) => Err(Error::Unreadable { location: self.location(), source: Box::new(error) }),
+            };
+        }
         match self.place.get_if_there(&self.name)? {
             Some((bytes, _)) => self.text_of(&bytes),
             None => Ok(String::new()),
         }
+    }
+
+    fn is_there(&self) -> Result<bool> {
+        // A local name is taken as it is: stores have some characters in other ways.
+        self.local().map_or_else(|| self.place.is_there(&self.name), |path| Ok(path.is_file()))
+    }
+
+    /// Its rows, if no row was changed.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows); `Error::Corrupt` with the row that was changed.
+    pub fn verified_rows(&self) -> Result<Vec<LedgerRow>> {
+        let text = self.text()?;
+        ledger::verify_text(&text, &self.location())?;
+        ledger::parse(&text, &self.location())
     }
 
     /// Its rows; none if there is none yet.
@@ -93,6 +118,9 @@ impl KeptLedger {
     /// `Error::Unwritable`; `Error::Corrupt` if the last row has no hash.
     pub fn append(&self, rows: &[LedgerRow]) -> Result<()> {
         if let Some(path) = self.local() {
+            if path.exists() && !path.is_file() {
+                return Err(self.place.unwritable(&self.name, "it is no regular file"));
+            }
             return ledger::append(&path, rows).map(drop);
         }
         let path = self.place.path(&self.name);
@@ -149,11 +177,11 @@ mod tests {
     fn a_ledger_lies_beside_its_output() {
         let at = |output: &str| beside(output).map(|(folder, name)| format!("{folder} {name}"));
         for (output, expect) in [
-            ("out", Some(". out.footprint.jsonl")),
-            ("a/out/", Some("a out.footprint.jsonl")),
-            ("/out", Some("/ out.footprint.jsonl")),
-            ("s3://bucket/a/out", Some("s3://bucket/a out.footprint.jsonl")),
-            ("s3://bucket/out", Some("s3://bucket out.footprint.jsonl")),
+            ("out", Some(". out.footprint")),
+            ("a/out/", Some("a out.footprint")),
+            ("/out", Some("/ out.footprint")),
+            ("s3://bucket/a/out", Some("s3://bucket/a out.footprint")),
+            ("s3://bucket/out", Some("s3://bucket out.footprint")),
             ("s3://bucket", None),
             (".", None),
             ("a/..", None),

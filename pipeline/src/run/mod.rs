@@ -77,6 +77,7 @@ use plan::Plan;
 /// `Error::Config` for the first setting that cannot work.
 pub fn check(config: &Config) -> Result<()> {
     tables(config)?;
+    config.select.as_ref().map_or(Ok(()), select::check)?;
     config.footprint.as_ref().map_or(Ok(()), crate::footprint::account::check)?;
     tiers::check_settings(config)
 }

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, Float32Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, max, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use tamis_schemas::columns;
-use tamis_schemas::config::Table;
+use tamis_schemas::config::{SelectConfig, Table};
 use tamis_schemas::manifest::SelectionRecord;
 
 use super::Run;
@@ -15,7 +15,7 @@ use super::ids::column;
 use super::pass;
 use super::route::{Carried, append, id_field, reason_field};
 use super::survey::Survey;
-use crate::select::{Cost, MarkBatch, Quota, SelectSettings, Selection, SelectionReport, Strategy};
+use crate::select::{Cost, LabelledPool, MarkBatch, Quota, SelectSettings, Selection, SelectionReport, Strategy};
 use crate::sink::Output;
 use crate::source::{Columns, Request};
 use crate::stage::{BarrierStage, MapStage};
@@ -33,19 +33,7 @@ impl<'a> Chooser<'a> {
     /// `None` if the config selects nothing.
     pub(super) fn new(run: Run<'a>, survey: &Survey, fitted: &'a Fitted<'_>) -> Result<Option<Self>> {
         let Some(select) = &run.config.select else { return Ok(None) };
-        let quota = select.stratum_column.clone().map(|column| Quota { column, max_ratio: select.stratum_max_ratio });
-        let settings = SelectSettings {
-            budget: select.budget as usize,
-            strategy: select.strategy,
-            random_ratio: select.random_ratio,
-            seed: select.seed,
-            quota,
-            n_candidates: select.candidates.map(|n| n as usize),
-            max_similarity: select.max_similarity,
-            cost: Cost { exponent: select.cost_exponent, base: select.cost_base },
-            cluster_column: None,
-        };
-        let selection = Selection::new(settings, &fitted.labels, RowSet::new())?;
+        let selection = Selection::new(settings(select), &fitted.labels, RowSet::new())?;
         let selection = match select.strategy {
             Strategy::Anchor => selection.with_anchors(fitted.anchors(run, survey)?),
             _ => selection,
@@ -60,6 +48,7 @@ impl<'a> Chooser<'a> {
     /// Reads the chosen rows again and writes them in the order of their ranks.
     pub(super) fn finish(self, survey: &Survey, output: &mut Output) -> Result<SelectionRecord> {
         let Self { run, selection, scorer } = self;
+        run.context.meter.phase("choosing");
         let outcome = selection.finish(run.context)?;
         if run.plan.writes(Table::Batch) {
             let batch = chosen_rows(run, &outcome.batch, scorer, survey)?;
@@ -73,8 +62,31 @@ impl<'a> Chooser<'a> {
     /// Reads the chosen rows again.
     pub(super) fn into_round(self, survey: &Survey) -> Result<(RecordBatch, SelectionRecord)> {
         let Self { run, selection, scorer } = self;
+        run.context.meter.phase("choosing");
         let outcome = selection.finish(run.context)?;
         Ok((chosen_rows(run, &outcome.batch, scorer, survey)?, record(outcome.report)))
+    }
+}
+
+/// Checks the settings of a selection without a pool.
+///
+/// # Errors
+/// `Error::Config` for the first one that cannot work.
+pub(super) fn check(select: &SelectConfig) -> Result<()> {
+    Selection::new(settings(select), &LabelledPool::default(), RowSet::new()).map(drop)
+}
+
+fn settings(select: &SelectConfig) -> SelectSettings {
+    SelectSettings {
+        budget: select.budget as usize,
+        strategy: select.strategy,
+        random_ratio: select.random_ratio,
+        seed: select.seed,
+        quota: select.stratum_column.clone().map(|column| Quota { column, max_ratio: select.stratum_max_ratio }),
+        n_candidates: select.candidates.map(|n| n as usize),
+        max_similarity: select.max_similarity,
+        cost: Cost { exponent: select.cost_exponent, base: select.cost_base },
+        cluster_column: None,
     }
 }
 

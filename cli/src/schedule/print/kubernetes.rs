@@ -50,7 +50,7 @@ spec:
           - action: FailJob
             onExitCodes:
               operator: In
-              values: [1, 2, 77]
+              values: [1, 2, 3, 4, 77]
           # The node went away: that is no try. 69 (store unavailable) and 75 (output in use) are tried again.
           - action: Ignore
             onPodConditions:
