@@ -139,7 +139,7 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # timezone = \"UTC\"         # or \"Europe/Berlin\"
 # jitter = \"5m\"            # longest random delay of a start
 # deadline = \"2h\"          # longest time of a run
-# window = \"8h\"            # a run may wait for a cleaner grid, if it ends within this time
+# window = \"1h\"            # a run may wait for a cleaner grid, if it ends within this time
 # forecast = \"grid.json\"   # by this forecast
 
 # Energy and emissions of a run, in a ledger beside the output (docs/footprint.md):
