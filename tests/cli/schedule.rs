@@ -116,7 +116,10 @@ fn kubernetes_gets_a_cron_job() {
     assert_eq!(job["activeDeadlineSeconds"], 7500, "the deadline and the delay before it");
     assert_eq!(job["backoffLimit"], 2);
     let rule = &job["podFailurePolicy"]["rules"][0];
-    assert_eq!((&rule["action"], &rule["onExitCodes"]["values"]), (&"FailJob".into(), &serde_json::json!([1, 2, 77])));
+    assert_eq!(
+        (&rule["action"], &rule["onExitCodes"]["values"]),
+        (&"FailJob".into(), &serde_json::json!([1, 2, 3, 4, 77]))
+    );
     let pod = &job["template"]["spec"];
     assert_eq!((&pod["restartPolicy"], &pod["terminationGracePeriodSeconds"]), (&"Never".into(), &30.into()));
     let container = &pod["containers"][0];
