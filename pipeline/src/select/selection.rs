@@ -24,8 +24,8 @@ use crate::{Error, Result, RowSet};
 
 /// Largest batch of which `auto` compares every row with all others that it stands for; it sees what 4,096 rows leave uncovered.
 const MAX_HERDED_ROWS: usize = 1_000;
-/// What `auto` has a row count that the model is sure of, if one that it is unsure of counts 1. Half and half is better than 0 on each of the
-/// sets of docs/performance.md.
+/// What `auto` has a row count that the model is sure of, if one that it is unsure of counts 1. A half is better than 0 on TREC-6 and SUBJ
+/// (docs/performance.md).
 const AUTO_LEAST_WEIGHT: f32 = 0.5;
 /// Candidates for each row that is to be chosen: what Cluster-Margin (2021, section 4) uses.
 const CANDIDATES_PER_ROW: usize = 10;
