@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
 use tamis_pipeline::context::{Cancel, Context};
 use tamis_pipeline::footprint::KeptLedger;
 use tamis_pipeline::footprint::account::{self, Extras, Recorder, RunFacts};
@@ -118,7 +117,7 @@ impl Account {
         .any(|device| device != "cpu");
         let facts = RunFacts {
             run_id: run_id(),
-            config_hash: hash(&tamis_schemas::manifest::config_for_manifest(config).to_string()),
+            config_hash: account::hash_of(&tamis_schemas::manifest::config_for_manifest(config).to_string()),
             tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..RunFacts::default()
         };
@@ -224,7 +223,7 @@ impl Running {
         let recording = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
         let Account { settings, ledger, mut facts, .. } = self.account;
         facts.amounts = amounts(manifest);
-        facts.input_hash = hash(&serde_json::json!(manifest.inputs).to_string());
+        facts.input_hash = account::hash_of(&serde_json::json!(manifest.inputs).to_string());
         facts.device_seconds = device_seconds(manifest, &recording.usage);
         facts.ended_at = now();
         let reported = (|| {
@@ -363,8 +362,4 @@ fn run_id() -> String {
 /// The present, seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
 use tamis_schemas::footprint::{
     Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, Label, LedgerRow,
 };
@@ -14,6 +15,7 @@ use super::meter::{
     GpuEnergy, GpuMeter, Load, ModelSettings, PowerFile, Powercap, PowercapEnergy, Readings, embodied_g, energy,
 };
 use super::tables::Tables;
+use crate::sink::hex;
 use crate::{Error, Result};
 
 /// Records what a run does, from the start on.
@@ -72,6 +74,11 @@ pub struct Extras<'a> {
     pub power_file: Option<&'a PowerFile>,
     /// What the grid's intensity was.
     pub actuals: Option<&'a Series>,
+}
+
+/// SHA-256 of a text, as rows have it of config and inputs.
+pub fn hash_of(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 impl Recorder {

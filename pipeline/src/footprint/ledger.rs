@@ -10,7 +10,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use tamis_schemas::footprint::{LEDGER_SCHEMA, LedgerRow};
 
-use super::hex;
+use crate::sink::hex;
 use crate::{Error, Result};
 
 /// Name of the ledger among the files of a run.

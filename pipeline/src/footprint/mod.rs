@@ -23,11 +23,6 @@ pub use kept::KeptLedger;
 /// Joules of a kWh.
 pub const J_PER_KWH: f64 = 3.6e6;
 
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// A folder that stands for `/`, of those below `tests/fixtures/footprint`.
 #[cfg(test)]
 pub(crate) fn fixture(name: &str) -> activity::SystemRoot {

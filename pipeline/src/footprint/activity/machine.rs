@@ -5,7 +5,7 @@ use tamis_schemas::footprint::MachineRow;
 
 use super::root::field;
 use super::{Cgroup, SystemRoot};
-use crate::footprint::hex;
+use crate::sink::hex;
 
 /// Above this share of time in which some task waited for a CPU, a run counts as contended.
 pub const CONTENDED_PERCENT: f64 = 20.0;

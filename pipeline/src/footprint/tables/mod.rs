@@ -21,7 +21,7 @@ pub use rows::{
 };
 
 use super::activity::Cpu;
-use super::hex;
+use crate::sink::hex;
 use crate::{Error, Result};
 
 /// Name and text of each table, as shipped.

@@ -1,0 +1,114 @@
+//! Runs elsewhere, what they save, and what would measure them.
+
+use super::*;
+
+#[test]
+fn a_run_elsewhere() {
+    let rows = run("one", 1.0);
+    let rows: Vec<&LedgerRow> = rows.iter().collect();
+    let of = |change: &Change| {
+        let changed = what_if(&rows, change, Tables::shipped()).unwrap();
+        report(&changed, None, PROVISIONED).unwrap()
+    };
+    let before = of(&Change::default());
+    assert_eq!(before.totals, totals::report_of(&rows, PROVISIONED).totals);
+    let elsewhere = of(&Change { region: Some("POL".into()), ..Change::default() });
+    let intensity_of = |iso3: &str| Tables::shipped().country(iso3).unwrap().g_per_kwh;
+    let ratio = elsewhere.totals.operational_g.mid() / before.totals.operational_g.mid();
+    assert!(near(ratio, intensity_of("POL") / 44.18));
+    assert_eq!(elsewhere.totals.kwh, before.totals.kwh);
+    let cloud = of(&Change { region: Some("gcp:europe-west9".into()), ..Change::default() });
+    assert!(near(cloud.totals.kwh.mid() / before.totals.kwh.mid(), 1.1 / 1.58));
+    let older = of(&Change { cpu_family: Some("EPYC 7xx1".into()), ..Change::default() });
+    let cpu = |report: &Report| {
+        report.totals.components.iter().find(|total| total.name == Component::Cpu).unwrap().kwh.unwrap()
+    };
+    let expect = 200.0 * 1.58 + 200.0 / 220.0 * 240.0 * 0.74;
+    assert!(near(cpu(&older).mid() * J_PER_KWH / 1.58, expect));
+    let error = what_if(&rows, &Change { cpu_family: Some("8086".into()), ..Change::default() }, Tables::shipped());
+    assert!(error.unwrap_err().to_string().contains("`8086`"));
+}
+
+#[test]
+fn another_processor_is_recomputed_exactly() {
+    let rows = run("one", 1.0);
+    let same = Change { cpu_family: Some("EPYC 9xx5".into()), ..Change::default() };
+    let changed = what_if(&rows.iter().collect::<Vec<_>>(), &same, Tables::shipped()).unwrap();
+    for (row, changed) in rows.iter().zip(&changed) {
+        let mid = |row: &LedgerRow| row.components.iter().map(|row| row.provisioned_j.unwrap().mid()).sum::<f64>();
+        assert!(near(mid(row), mid(changed)));
+    }
+}
+
+#[test]
+fn avoided_training_has_the_floor_0() {
+    let mut rows = run("one", 1.0);
+    for row in &mut rows {
+        row.run.tokens_in = Some(1_600_000_000);
+    }
+    let question = |bound_by| AvoidQuestion {
+        training: Some(TrainingQuestion { params: 1e9, epochs: 1.0, runs: 1.0, bound_by, tokens_removed: None }),
+        ..AvoidQuestion::default()
+    };
+    let of = |bound_by| avoid(&rows, &question(bound_by), Tables::shipped()).unwrap();
+    let by_epochs = of(BoundBy::Epochs);
+    // 10^9 parameters and 10^9 tokens: 5.8 kWh (2.8 to 11.7), times PUE.
+    let kwh = by_epochs.items[0].kwh;
+    assert!((kwh.mid() / 1.2 - 5.833).abs() < 0.01 && (kwh.low() / 1.1 - 2.833).abs() < 0.01, "{kwh:?}");
+    assert!(by_epochs.payback_ratio.unwrap() < 1.0);
+    assert!(text::of_avoided(&by_epochs).contains("and 0 if an assumption fails"));
+    let by_tokens = of(BoundBy::Tokens);
+    assert_eq!((by_tokens.items[0].kwh, by_tokens.payback_ratio), (Interval::ZERO, None));
+    assert!(text::of_avoided(&by_tokens).contains("training: nothing"));
+    let unknown = of(BoundBy::Unknown);
+    assert_eq!(json::of_avoided(&unknown)["items"][0]["applies"], "unknown");
+    assert_eq!(unknown.payback_ratio, None);
+    let text = text::of_avoided(&unknown);
+    assert!(
+        text.contains("training: 0 to") && text.contains("payback: none that is sure") && text.contains(text::REBOUND)
+    );
+    // What a run used is what it used.
+    assert_eq!(by_epochs.own_kwh, report(&rows, None, PROVISIONED).unwrap().totals.kwh);
+    for row in &mut rows {
+        row.run.tokens_in = None;
+    }
+    assert!(avoid(&rows, &question(BoundBy::Epochs), Tables::shipped()).unwrap_err().to_string().contains("tokens"));
+}
+
+#[test]
+fn avoided_storage_and_labels() {
+    let rows = run("one", 1.0);
+    let of = |is_deleted| {
+        let storage = StorageQuestion { tier: "s3-standard".into(), years: 2.0, is_deleted, bytes_removed: Some(1e12) };
+        let question = AvoidQuestion { storage: Some(storage), ..AvoidQuestion::default() };
+        avoid(&rows, &question, Tables::shipped()).unwrap()
+    };
+    let kwh = of(true).items[0].kwh;
+    assert!((kwh.mid() - 2.0 * 17.082 * 1.58).abs() < 1e-6, "{kwh:?}");
+    // Embodied: 0.4 kg a terabyte and year, three replicas.
+    let g = of(true).items[0].g;
+    assert!(near(g.mid(), kwh.mid() * 44.18 + 2.0 * 3.0 * 400.0));
+    assert_eq!(of(false).items[0].kwh, Interval::ZERO);
+    let labels = LabelQuestion { labels_avoided: 1000.0, seconds_each: Some(18.0), watts: None };
+    let question = AvoidQuestion { labels: Some(labels), ..AvoidQuestion::default() };
+    let avoided = avoid(&rows, &question, Tables::shipped()).unwrap();
+    assert_eq!((avoided.items[0].hours, avoided.items[0].kwh), (Some(5.0), Interval::ZERO));
+    let with_watts = AvoidQuestion { labels: Some(LabelQuestion { watts: Some(60.0), ..labels }), ..question };
+    assert!(near(avoid(&rows, &with_watts, Tables::shipped()).unwrap().items[0].kwh.mid(), 0.3));
+}
+
+#[test]
+fn what_the_doctor_says() {
+    let doctor = doctor(&fixture("guest-cgroup-v1"), &GpuMeter::none(), &settings(), 2026, Tables::shipped()).unwrap();
+    assert_eq!((doctor.method, doctor.cpu_family.as_deref()), ("spec-family/1", Some("EPYC 7xx3")));
+    assert_eq!(json::of_doctor(&doctor)["method"], "spec-family/1");
+    let text = text::of_doctor(&doctor);
+    for expect in
+        ["powercap", "a guest has none", "a guest", "there is no meter", "99 % of the time", "old factors: country"]
+    {
+        assert!(text.contains(expect), "no `{expect}` in\n{text}");
+    }
+    let metered =
+        super::doctor(&fixture("powercap-two-sockets"), &GpuMeter::none(), &settings(), 2026, Tables::shipped());
+    assert_eq!(metered.unwrap().method, "powercap/1");
+}
