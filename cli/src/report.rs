@@ -420,12 +420,15 @@ fn write_selection(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> 
         writeln!(
             out,
             "batch: {} of {} unlabelled rows by {} ({}), {} of them at random",
-            count(selection.batch_rows),
+            count(selection.batch_rows - selection.relabelled_rows),
             count(selection.pool_rows),
             selection.strategy,
             selection.why,
             count(selection.random_rows),
         )?;
+        if selection.relabelled_rows > 0 {
+            writeln!(out, "  and {} labelled rows, to be labelled once more", count(selection.relabelled_rows))?;
+        }
         if let Some(shortfall) = &selection.shortfall {
             writeln!(out, "  fewer than asked for: {shortfall}")?;
         }

@@ -111,6 +111,7 @@ pub(crate) fn select(args: &Select) -> Config {
         random_ratio: args.random_ratio,
         labels: args.labels.clone(),
         label_column: args.label_column.clone(),
+        annotator_column: args.annotator_column.clone(),
         stratum_column: args.stratum_column.clone(),
         stratum_max_ratio: args.stratum_max_ratio.unwrap_or(1.0),
         candidates: args.candidates,

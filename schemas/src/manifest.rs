@@ -408,6 +408,9 @@ pub struct SelectionRecord {
     pub batch_rows: u64,
     /// Of these, chosen at random.
     pub random_rows: u64,
+    /// Of these, labelled already: another label is asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub relabelled_rows: u64,
     /// Pool rows that have a label already.
     pub labelled_rows: u64,
     /// Labels of ids that are not in the pool.

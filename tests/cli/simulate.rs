@@ -137,6 +137,7 @@ fn data_that_cannot_be_replayed_is_named() {
         ("simulate points.jsonl --scorer ngram -o out", "learns nothing from labels"),
         ("simulate points.jsonl --noise 2 -o out", "noise"),
         ("simulate points.jsonl --batch 0 -o out", "at least 1"),
+        ("simulate points.jsonl --strategy activelab -o out", "one label for each row"),
         ("simulate points.jsonl --init 5000 -o out", "--init takes 5000"),
         ("simulate points.jsonl --label-column e -o out", "rows with several labels cannot be replayed"),
         ("select points.jsonl --scorer column:e --budget 9 --candidates 3 -o out", "candidates is 3"),

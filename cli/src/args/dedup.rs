@@ -177,25 +177,25 @@ pub(crate) struct Tune {
 }
 
 fn measure() -> impl TypedValueParser<Value = Measure> {
-    one_of(&["jaccard", "containment"])
+    one_of(["jaccard", "containment"])
 }
 
 fn preset() -> impl TypedValueParser<Value = Preset> {
-    one_of(&["web", "standard", "loose"])
+    one_of(["web", "standard", "loose"])
 }
 
 fn linkage() -> impl TypedValueParser<Value = Linkage> {
-    one_of(&["star", "connected"])
+    one_of(["star", "connected"])
 }
 
 fn scope() -> impl TypedValueParser<Value = Scope> {
-    one_of(&["all", "within-source", "across-sources", "index"])
+    one_of(["all", "within-source", "across-sources", "index"])
 }
 
 fn unit() -> impl TypedValueParser<Value = Unit> {
-    one_of(&["paragraph", "line"])
+    one_of(["paragraph", "line"])
 }
 
 fn unit_action() -> impl TypedValueParser<Value = UnitAction> {
-    one_of(&["drop", "cut"])
+    one_of(["drop", "cut"])
 }

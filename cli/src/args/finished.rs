@@ -204,5 +204,5 @@ pub(crate) enum When {
 }
 
 fn table() -> impl TypedValueParser<Value = Table> {
-    one_of(&["kept", "dropped", "batch", "scores", "evidence", "spans", "rejected"])
+    one_of(["kept", "dropped", "batch", "scores", "evidence", "spans", "rejected"])
 }

@@ -31,7 +31,7 @@ pub(crate) struct Accounting {
     #[arg(long, value_name = "FILE")]
     pub(crate) power_file: Option<String>,
     /// Rule for the energy of the processor [default: the best that works]
-    #[arg(long, value_name = "METHOD", value_parser = one_of::<MethodConfig>(&[
+    #[arg(long, value_name = "METHOD", value_parser = one_of::<MethodConfig>([
         "power-file", "powercap", "spec-family", "tdp", "generic", "codecarbon-compat",
     ]))]
     pub(crate) method: Option<MethodConfig>,
@@ -98,7 +98,7 @@ pub(crate) struct FootprintLedger {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct View {
     /// provisioned: with a share of what the machine draws when idle; dynamic: beyond idle
-    #[arg(long, value_name = "VIEW", default_value = "provisioned", value_parser = one_of::<ViewConfig>(&["provisioned", "dynamic"]))]
+    #[arg(long, value_name = "VIEW", default_value = "provisioned", value_parser = one_of::<ViewConfig>(["provisioned", "dynamic"]))]
     pub(crate) view: ViewConfig,
 }
 
@@ -169,10 +169,10 @@ pub(crate) struct FootprintGate {
     #[arg(long, value_name = "G")]
     pub(crate) max_g_per_mdoc: Option<f64>,
     /// Which bound must be within: low, mid or high
-    #[arg(long, value_name = "BOUND", default_value = "high", value_parser = one_of::<BoundConfig>(&["low", "mid", "high"]))]
+    #[arg(long, value_name = "BOUND", default_value = "high", value_parser = one_of::<BoundConfig>(["low", "mid", "high"]))]
     pub(crate) bound: BoundConfig,
     /// The worst label that counts as metered: measured, estimated or assumed
-    #[arg(long, value_name = "LABEL", value_parser = one_of::<Label>(&["measured", "estimated", "assumed"]))]
+    #[arg(long, value_name = "LABEL", value_parser = one_of::<Label>(["measured", "estimated", "assumed"]))]
     pub(crate) require: Option<Label>,
     #[command(flatten)]
     pub(crate) view: View,

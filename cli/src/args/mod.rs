@@ -335,17 +335,17 @@ fn if_locked(text: &str) -> Result<IfLocked, String> {
 }
 
 fn input_format() -> impl TypedValueParser<Value = InputFormat> {
-    one_of(&["jsonl", "csv", "tsv", "parquet", "arrow", "text"])
+    one_of(["jsonl", "csv", "tsv", "parquet", "arrow", "text"])
 }
 
 fn text_documents() -> impl TypedValueParser<Value = TextDocuments> {
-    one_of(&["line", "file"])
+    one_of(["line", "file"])
 }
 
 /// A parser of names as config files write them. The config types know nothing of clap, so that their names are listed
 /// here; a test parses every one.
 fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
-    names: &'static [&'static str],
+    names: impl IntoIterator<Item = &'static str>,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names)
         .map(|name| serde_json::from_value(name.into()).expect("the names listed are those of the config"))

@@ -51,12 +51,17 @@ pub(crate) struct Select {
     /// Column with the label, in the label files
     #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Selection")]
     pub(crate) label_column: String,
+    /// Column with the annotator, in the label files: an id may then have several labels
+    ///
+    /// The label that most annotators gave counts. Rows that they are split about are neither learned from nor chosen, but by activelab.
+    #[arg(long, value_name = "COLUMN", requires = "labels", help_heading = "Selection")]
+    pub(crate) annotator_column: Option<String>,
     /// Acquisition function
     ///
     /// auto: typiclust without labels, uherding with them, cluster-margin for a batch of more than 1,000 rows. By what the model is unsure of:
     /// least-confidence, margin, entropy; bald, vote-entropy, min-margin (of a committee); cluster-margin and uherding (spread out), badge, anchor
     /// (near labelled rows of each class). By coverage, without labels too: typiclust, probcover, k-center, k-means, facility-location,
-    /// stochastic-facility-location. See docs/selection.md.
+    /// stochastic-facility-location. activelab asks for labels again, too, that look wrong. See docs/selection.md.
     #[arg(long, value_name = "NAME", value_parser = strategy(), default_value = "auto", help_heading = "Selection")]
     pub(crate) strategy: Strategy,
     /// Share of the batch chosen at random, 0 to 1
@@ -175,40 +180,21 @@ pub(crate) struct Distill {
 }
 
 fn embedding_type() -> impl TypedValueParser<Value = EmbeddingType> {
-    one_of(&["f16", "f32"])
+    one_of(["f16", "f32"])
 }
 
 fn embedding_precision() -> impl TypedValueParser<Value = EmbeddingPrecision> {
-    one_of(&["f32", "bf16"])
+    one_of(["f32", "bf16"])
 }
 
 pub(super) fn strategy() -> impl TypedValueParser<Value = Strategy> {
-    one_of(&[
-        "auto",
-        "random",
-        "least-confidence",
-        "margin",
-        "entropy",
-        "bald",
-        "vote-entropy",
-        "min-margin",
-        "cluster-margin",
-        "typiclust",
-        "probcover",
-        "k-center",
-        "k-means",
-        "facility-location",
-        "stochastic-facility-location",
-        "uherding",
-        "badge",
-        "anchor",
-    ])
+    one_of(Strategy::ALL.map(Strategy::name))
 }
 
 pub(super) fn head() -> impl TypedValueParser<Value = Head> {
-    one_of(&["linear", "mlp"])
+    one_of(["linear", "mlp"])
 }
 
 fn task() -> impl TypedValueParser<Value = Task> {
-    one_of(&["auto", "classes", "multi-label", "regression"])
+    one_of(["auto", "classes", "multi-label", "regression"])
 }

@@ -132,6 +132,7 @@ linkage = \"star\"    # every dropped row has a proven edge to a kept one; \"con
 # budget = 100
 # labels = [\"labels.csv\"]   # id and label of what is labelled already; without it the batch is a cold start
 # label_column = \"label\"
+# annotator_column = \"annotator\"   # several labels for an id: what most annotators say counts
 
 # When `tamis schedule run` runs this, or what `tamis schedule print` prints for:
 # [schedule]

@@ -27,10 +27,18 @@ enum Status {
 #[derive(Debug, Clone, PartialEq)]
 struct Annotation {
     id: String,
+    annotator: Option<String>,
     labels: Option<Vec<String>>,
     status: Status,
     created_at: Option<i64>,
     lead_time_s: Option<f64>,
+}
+
+impl Annotation {
+    /// Tool, annotator and row; `None` if nobody knows who it was.
+    fn author<'a>(&'a self, key: &'a Key) -> Option<(&'a str, &'a str, &'a str)> {
+        Some((key.tool(), self.annotator.as_deref()?, &self.id))
+    }
 }
 
 /// What an annotation is known by from one import to the next.
@@ -40,6 +48,13 @@ enum Key {
     OfTool(String, String, Option<String>, String),
     /// Tool, row and annotator, where the tool gives annotations no ids.
     OfRow(String, String, Option<String>),
+}
+
+impl Key {
+    fn tool(&self) -> &str {
+        let (Self::OfTool(tool, ..) | Self::OfRow(tool, ..)) = self;
+        tool
+    }
 }
 
 /// What all answers to a row come to.
@@ -95,6 +110,7 @@ impl Answers {
             };
             let annotation = Annotation {
                 id: ids.value(row).to_owned(),
+                annotator: optional(annotators, row),
                 labels,
                 status: match statuses.value(row) {
                     "submitted" => Status::Submitted,
@@ -124,6 +140,63 @@ impl Answers {
         Ok(())
     }
 
+    /// Whether all of `other` is known already, and nothing newer.
+    pub(super) fn knows(&self, other: &Self) -> bool {
+        other.by_key.iter().all(|(key, annotations)| self.by_key.get(key) == Some(annotations))
+    }
+
+    /// Takes the answers of a later round in. An annotation that is known by its ids is the same one, unless it is newer; of one without an annotator
+    /// nobody knows, so it is another one.
+    pub(super) fn absorb(&mut self, round: u32, answers: &Self) {
+        for (key, annotations) in &answers.by_key {
+            let key = match key {
+                Key::OfRow(tool, id, None) => Key::OfRow(tool.clone(), id.clone(), Some(format!("round {round}"))),
+                key => key.clone(),
+            };
+            let known = self.by_key.entry(key).or_default();
+            if !is_newer(known, annotations) {
+                known.clone_from(annotations);
+            }
+        }
+    }
+
+    /// Id, annotator and labels of each answer that counts; of an annotator one for each row.
+    pub(super) fn votes(&self) -> impl Iterator<Item = (&str, String, &[String])> {
+        let mut votes: BTreeMap<(&str, String), &[String]> = BTreeMap::new();
+        for (key, annotation) in self.standing() {
+            let Some(labels) = annotation.labels.as_deref().filter(|labels| !labels.is_empty()) else { continue };
+            let who = match (&annotation.annotator, key) {
+                (Some(who), key) => format!("{} {who}", key.tool()),
+                (None, Key::OfTool(tool, _, task, of_task)) => format!("{tool}, {task:?}, {of_task}"),
+                (None, Key::OfRow(tool, _, round)) => format!("{tool}, {round:?}, {}", votes.len()),
+            };
+            votes.insert((&annotation.id, who), labels);
+        }
+        votes.into_iter().map(|((id, who), labels)| (id, who, labels))
+    }
+
+    /// Rows that somebody has answered, or declined to.
+    pub(super) fn answered(&self) -> BTreeSet<&str> {
+        self.annotations().filter(|one| one.status != Status::Draft).map(|one| one.id.as_str()).collect()
+    }
+
+    /// Submitted annotations, but for those that their annotator has replaced by later ones.
+    fn standing(&self) -> impl Iterator<Item = (&Key, &Annotation)> {
+        let mut newest: BTreeMap<(&str, &str, &str), i64> = BTreeMap::new();
+        let submitted = self.by_key.iter().flat_map(|(key, of_key)| of_key.iter().map(move |one| (key, one)));
+        let submitted: Vec<_> = submitted.filter(|(_, one)| one.status == Status::Submitted).collect();
+        for (key, one) in &submitted {
+            if let (Some(author), Some(time)) = (one.author(key), one.created_at) {
+                let known = newest.entry(author).or_insert(time);
+                *known = time.max(*known);
+            }
+        }
+        submitted.into_iter().filter(move |(key, one)| {
+            let last = one.author(key).and_then(|author| newest.get(&author).copied());
+            one.created_at.zip(last).is_none_or(|(time, last)| last <= time)
+        })
+    }
+
     fn annotations(&self) -> impl Iterator<Item = &Annotation> {
         self.by_key.values().flatten()
     }
@@ -146,15 +219,15 @@ impl Answers {
     pub fn verdicts(&self, multi_label: bool) -> BTreeMap<&str, Verdict> {
         let mut votes: BTreeMap<&str, BTreeMap<Vec<&str>, usize>> = BTreeMap::new();
         let mut declined: BTreeSet<&str> = BTreeSet::new();
-        for annotation in self.annotations() {
-            let labels = annotation.labels.as_ref().filter(|labels| multi_label || !labels.is_empty());
-            match (annotation.status, labels) {
-                (Status::Submitted, Some(labels)) => {
-                    let set: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
-                    *votes.entry(&annotation.id).or_default().entry(set.into_iter().collect()).or_default() += 1;
-                }
-                (Status::Submitted, None) | (Status::Declined, _) => drop(declined.insert(&annotation.id)),
-                (Status::Draft, _) => {}
+        for annotation in self.annotations().filter(|annotation| annotation.status == Status::Declined) {
+            declined.insert(&annotation.id);
+        }
+        for (_, annotation) in self.standing() {
+            if let Some(labels) = annotation.labels.as_ref().filter(|labels| multi_label || !labels.is_empty()) {
+                let set: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
+                *votes.entry(&annotation.id).or_default().entry(set.into_iter().collect()).or_default() += 1;
+            } else {
+                declined.insert(&annotation.id);
             }
         }
         let mut verdicts: BTreeMap<&str, Verdict> = declined.into_iter().map(|id| (id, Verdict::Skipped)).collect();

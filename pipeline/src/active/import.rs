@@ -81,7 +81,7 @@ pub fn import(ledger: &Ledger, request: &Import, stores: &Stores, context: &Cont
     let rounds = rounds_by_id(&known)?;
     let mut parts: BTreeMap<Option<u32>, Vec<RecordBatch>> = BTreeMap::new();
     for rows in &files {
-        for (round, indices) in by_round(rows, &rounds)? {
+        for (round, indices) in by_round(rows, &rounds, &known)? {
             parts.entry(round).or_default().push(take_record_batch(rows, &UInt32Array::from(indices))?);
         }
     }
@@ -175,14 +175,28 @@ fn ids(rows: &RecordBatch) -> Result<impl Iterator<Item = &str>> {
     Ok(required_column(rows, columns::ID, &DataType::Utf8)?.as_string::<i32>().iter().map(Option::unwrap_or_default))
 }
 
-/// Rows of each round, in their order. A row that was handed out more than once is of the round that its tool names, or else of the last.
-fn by_round(rows: &RecordBatch, rounds: &HashMap<&str, Vec<u32>>) -> Result<BTreeMap<Option<u32>, Vec<u32>>> {
+/// Rows of each round, in their order. A row that was handed out more than once is of the round that its tool names, or that has this very answer, or
+/// else of the last.
+fn by_round(
+    rows: &RecordBatch,
+    rounds: &HashMap<&str, Vec<u32>>,
+    known: &Known,
+) -> Result<BTreeMap<Option<u32>, Vec<u32>>> {
     let named = required_column(rows, "round", &DataType::Int32)?.as_primitive::<Int32Type>();
     let mut parts: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
     for (row, id) in ids(rows)?.enumerate() {
         let of_id = rounds.get(id).map_or(&[][..], Vec::as_slice);
         let named = named.is_valid(row).then(|| named.value(row).cast_unsigned()).filter(|round| of_id.contains(round));
-        parts.entry(named.or_else(|| of_id.last().copied())).or_default().push(row as u32);
+        let round = match (named, of_id) {
+            (Some(named), _) => Some(named),
+            (None, [] | [_]) => of_id.first().copied(),
+            (None, [.., last]) => {
+                let mut answer = Answers::default();
+                answer.add(&rows.slice(row, 1))?;
+                of_id.iter().copied().find(|round| known.answers(Some(*round)).knows(&answer)).or(Some(*last))
+            }
+        };
+        parts.entry(round).or_default().push(row as u32);
     }
     Ok(parts)
 }

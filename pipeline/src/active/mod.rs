@@ -61,6 +61,8 @@ struct Known {
     rounds: Vec<Round>,
     /// Answers to rows that no round handed out.
     outside: Answers,
+    /// Those of all rounds.
+    of_rounds: Answers,
     is_multi_label: bool,
 }
 
@@ -73,7 +75,11 @@ impl Known {
         let rounds = rounds.collect::<Result<Vec<_>>>()?;
         let outside = Answers::of_round(ledger, None)?;
         let is_multi_label = outside.is_multi_label() || rounds.iter().any(|round| round.answers.is_multi_label());
-        Ok(Self { rounds, outside, is_multi_label })
+        let mut of_rounds = Answers::default();
+        for (number, round) in (1..).zip(&rounds) {
+            of_rounds.absorb(number, &round.answers);
+        }
+        Ok(Self { rounds, outside, of_rounds, is_multi_label })
     }
 
     /// The answers to the rows of a round, or of none.
@@ -85,10 +91,29 @@ impl Known {
     /// What the answers to each row come to, by id. What a round's annotators said goes before what was said outside of the loop.
     fn verdicts(&self) -> BTreeMap<&str, Verdict> {
         let mut verdicts = self.outside.verdicts(self.is_multi_label);
-        for round in &self.rounds {
-            verdicts.extend(round.answers.verdicts(self.is_multi_label));
-        }
+        verdicts.extend(self.of_rounds.verdicts(self.is_multi_label));
         verdicts
+    }
+
+    /// Id, annotator and labels of each answer that counts.
+    fn votes(&self) -> Vec<(&str, String, &[String])> {
+        let of_rounds: Vec<_> = self.of_rounds.votes().collect();
+        let known: BTreeSet<&str> = of_rounds.iter().map(|(id, ..)| *id).collect();
+        let outside = self.outside.votes().filter(|(id, ..)| !known.contains(id));
+        outside.chain(of_rounds.iter().cloned()).collect()
+    }
+
+    /// The round that a row was handed out in and where its answer is awaited: the last one, unless it has an answer there, or elsewhere for the first time.
+    fn open_ids(&self, verdicts: &BTreeMap<&str, Verdict>) -> Result<Vec<BTreeSet<&str>>> {
+        let mut before: BTreeSet<&str> = BTreeSet::new();
+        let mut open = Vec::new();
+        for round in &self.rounds {
+            let answered: BTreeSet<&str> = round.answers.answered();
+            let is_open = |id: &&str| !answered.contains(id) && (before.contains(id) || !verdicts.contains_key(id));
+            open.push(round.ids()?.filter(is_open).collect());
+            before.extend(round.ids()?);
+        }
+        Ok(open)
     }
 
     /// Ids of all rows that were handed out.

@@ -1,6 +1,6 @@
 //! The next round: learns from all answers so far, chooses, and adds what was chosen to the ledger.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::{Error, Result};
 
 /// Column of the label in the file that the scorer learns from.
 const LABEL: &str = "label";
+/// Column of who gave it.
+const ANNOTATOR: &str = "annotator";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -56,16 +58,26 @@ pub fn select(
 ) -> Result<Selected> {
     let known = Known::of(ledger)?;
     let verdicts = known.verdicts();
+    let open = known.open_ids(&verdicts)?;
     if !request.anyway {
-        refuse_unanswered(ledger, &known, &verdicts)?;
+        refuse_unanswered(ledger, &open)?;
     }
     let labels = labels_of(&verdicts);
     let handed_out = known.handed_out()?;
-    let excluded: HashSet<String> =
-        handed_out.iter().filter(|id| !labels.contains_key(**id)).map(|id| (*id).to_owned()).collect();
     let settings = ledger.settings();
     let round = ledger.next_round();
-    let given = (excluded.len() + labels.len()) as u64;
+    let n_classes = labels.values().copied().flatten().collect::<HashSet<_>>().len();
+    // What asks a model has none to ask yet.
+    let strategy = if n_classes < 2 && settings.strategy.needs_classes() { Strategy::Auto } else { settings.strategy };
+    let waits = |id: &str| open.iter().any(|of_round| of_round.contains(id));
+    let stays = |id: &str| match verdicts.get(id) {
+        Some(Verdict::Labelled(_)) => strategy != Strategy::Activelab || !waits(id),
+        Some(Verdict::Disagreeing) => strategy == Strategy::Activelab && !waits(id),
+        Some(Verdict::Skipped) | None => false,
+    };
+    let excluded: HashSet<String> = handed_out.iter().filter(|id| !stays(id)).map(|id| (*id).to_owned()).collect();
+    let n_outside = labels.keys().filter(|id| !handed_out.contains(**id)).count() as u64;
+    let given = n_outside + ledger.rounds().iter().map(|round| round.selection.batch_rows).sum::<u64>();
     let left = settings.max_labels.map_or(u64::MAX, |most| most.saturating_sub(given));
     if left == 0 && !request.anyway {
         return Err(Error::Config {
@@ -84,13 +96,13 @@ pub fn select(
         StopSet::drawn(settings.stop_set_rows, settings.seed, but.collect())
     };
 
-    let teaching = write_labels(&labels, known.is_multi_label, context)?;
-    let n_classes = labels.values().copied().flatten().collect::<HashSet<_>>().len();
-    let round_settings = LoopSettings {
-        // What asks a model has none to ask yet.
-        strategy: if n_classes < 2 && settings.strategy.needs_classes() { Strategy::Auto } else { settings.strategy },
-        ..settings.clone()
+    let teaching = if strategy == Strategy::Activelab {
+        write_labels(known.votes().into_iter(), known.is_multi_label, context)?
+    } else {
+        let agreed = labels.iter().map(|(id, labels)| (*id, String::new(), *labels));
+        write_labels(agreed, known.is_multi_label, context)?
     };
+    let round_settings = LoopSettings { strategy, ..settings.clone() };
     let cost_base = if 0.0 < settings.cost_exponent { cost::measured_base(ledger, &known.rounds)? } else { None };
     let config = config(&round_settings, budget, seed, (teaching.as_deref(), cost_base), context);
     let observe = |scored: &arrow::array::RecordBatch| stop_set.observe(scored);
@@ -119,9 +131,9 @@ pub fn select(
 }
 
 /// Refuses a round while an earlier one has no answer at all: it was hardly meant.
-fn refuse_unanswered(ledger: &Ledger, known: &Known, verdicts: &BTreeMap<&str, Verdict>) -> Result<()> {
-    for (record, round) in ledger.rounds().iter().zip(&known.rounds) {
-        if !round.ids()?.any(|id| verdicts.contains_key(id)) {
+fn refuse_unanswered(ledger: &Ledger, open: &[BTreeSet<&str>]) -> Result<()> {
+    for (record, open) in ledger.rounds().iter().zip(open) {
+        if record.selection.batch_rows == open.len() as u64 {
             let number = record.round;
             return Err(Error::Config {
                 message: format!(
@@ -148,19 +160,24 @@ fn labels_of<'a>(verdicts: &'a BTreeMap<&'a str, Verdict>) -> BTreeMap<&'a str, 
     labels.collect()
 }
 
-/// Writes labels where the scorer reads them from; `None` if there is none.
-fn write_labels(labels: &BTreeMap<&str, &[String]>, is_multi_label: bool, context: &Context) -> Result<Option<String>> {
-    if labels.is_empty() {
-        return Ok(None);
-    }
+/// Writes labels, each with id and annotator, where the scorer reads them from; `None` if there is none.
+fn write_labels<'a>(
+    labels: impl Iterator<Item = (&'a str, String, &'a [String])>,
+    is_multi_label: bool,
+    context: &Context,
+) -> Result<Option<String>> {
     let path = context.spill.new_path().with_extension("jsonl");
     let mut lines = Vec::new();
-    for (id, labels) in labels {
+    for (id, annotator, labels) in labels {
         let label = match labels {
             [label] if !is_multi_label => json!(label),
             labels => json!(labels),
         };
-        writeln!(lines, "{}", json!({ columns::ID: id, LABEL: label })).map_err(|error| context.spill.error(error))?;
+        writeln!(lines, "{}", json!({ columns::ID: id, ANNOTATOR: annotator, LABEL: label }))
+            .map_err(|error| context.spill.error(error))?;
+    }
+    if lines.is_empty() {
+        return Ok(None);
     }
     std::fs::write(&path, lines).map_err(|error| context.spill.error(error))?;
     Ok(Some(path.to_string_lossy().into_owned()))
@@ -183,6 +200,7 @@ fn config(
         labels: labels.map(str::to_owned).into_iter().collect(),
         label_column: LABEL.into(),
         label_id_column: Some(columns::ID.into()),
+        annotator_column: Some(ANNOTATOR.into()),
         stratum_column: settings.stratum_column.clone(),
         stratum_max_ratio: settings.stratum_max_ratio.unwrap_or(1.0),
         max_similarity: settings.max_similarity,

@@ -69,6 +69,8 @@ pub struct RoundStatus {
     pub labelled: u64,
     /// Of these, without an answer.
     pub open: u64,
+    /// Of these, labelled before: another label was asked for.
+    pub again: u64,
     /// Of these, skipped or discarded.
     pub skipped: u64,
     /// Of these, with answers that disagree.
@@ -102,18 +104,21 @@ pub fn status(ledger: &Ledger) -> Result<Status> {
     let known = Known::of(ledger)?;
     let verdicts = known.verdicts();
     let handed_out = known.handed_out()?;
-    let rounds = ledger.rounds().iter().zip(&known.rounds);
-    let rounds = rounds.map(|(record, round)| of_round(record, round, &verdicts)).collect::<Result<Vec<_>>>()?;
+    let open_ids = known.open_ids(&verdicts)?;
+    let rounds = ledger.rounds().iter().zip(&known.rounds).zip(&open_ids);
+    let rounds =
+        rounds.map(|((record, round), open)| of_round(record, round, open, &verdicts)).collect::<Result<Vec<_>>>()?;
     let settings = ledger.settings();
 
     let counted = count(verdicts.values());
-    let open = handed_out.iter().filter(|id| !verdicts.contains_key(*id)).count() as u64;
+    let open = rounds.iter().map(|round| round.open).sum();
     let is_outside =
         |(id, verdict): &(&&str, &Verdict)| matches!(verdict, Verdict::Labelled(_)) && !handed_out.contains(**id);
     let outside = verdicts.iter().filter(is_outside).count() as u64;
     let left_in_pool = match ledger.rounds().last() {
         Some(last) => {
-            let left = last.selection.pool_rows.saturating_sub(last.selection.batch_rows);
+            let taken = last.selection.batch_rows - last.selection.relabelled_rows.min(last.selection.batch_rows);
+            let left = last.selection.pool_rows.saturating_sub(taken);
             let known = labelled_outside(ledger, Some(&last.labels), &handed_out)?;
             let now = labelled_outside(ledger, None, &handed_out)?;
             Some(left.saturating_sub(now.saturating_sub(known)))
@@ -129,7 +134,8 @@ pub fn status(ledger: &Ledger) -> Result<Status> {
     let answers_per_row = lead_times.len() as f64 / timed_rows.len().max(1) as f64;
     let spent_seconds = lead_times.iter().sum();
     let median_seconds = stop::median(lead_times);
-    let rules = stop::rules(&measures, counted.labelled, settings.max_labels);
+    let n_labels = outside + rounds.iter().map(|round| round.labelled).sum::<u64>();
+    let rules = stop::rules(&measures, n_labels, settings.max_labels);
     let situation =
         Situation { left_in_pool, n_open: open, n_classes: classes.iter().filter(|class| 0 < class.rows).count() };
     Ok(Status {
@@ -172,9 +178,13 @@ fn count<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Counts {
     counts
 }
 
-fn of_round(record: &RoundRecord, round: &Round, verdicts: &BTreeMap<&str, Verdict>) -> Result<RoundStatus> {
-    let ids: Vec<&str> = round.ids()?.collect();
-    let counts = count(ids.iter().filter_map(|id| verdicts.get(id)));
+fn of_round(
+    record: &RoundRecord,
+    round: &Round,
+    open: &BTreeSet<&str>,
+    verdicts: &BTreeMap<&str, Verdict>,
+) -> Result<RoundStatus> {
+    let counts = count(round.ids()?.filter(|id| !open.contains(id)).filter_map(|id| verdicts.get(id)));
     let right = right(round, verdicts)?;
     Ok(RoundStatus {
         round: record.round,
@@ -183,7 +193,8 @@ fn of_round(record: &RoundRecord, round: &Round, verdicts: &BTreeMap<&str, Verdi
         rows: record.selection.batch_rows,
         random: record.selection.random_rows,
         labelled: counts.labelled,
-        open: ids.len() as u64 - counts.labelled - counts.skipped - counts.disagreeing,
+        open: open.len() as u64,
+        again: record.selection.relabelled_rows,
         skipped: counts.skipped,
         disagreeing: counts.disagreeing,
         learned_from: record.model.scorer.labelled_rows,

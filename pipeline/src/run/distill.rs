@@ -5,9 +5,10 @@ use std::path::Path;
 use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{RowCounts, ScorerRecord};
 
+use super::fit::{self, Learned};
 use super::labels::LabelSource;
 use super::plan::Plan;
-use super::{Run, check, fit, survey};
+use super::{Run, check, survey};
 use crate::context::Context;
 use crate::place::Place;
 use crate::progress::Progress;
@@ -84,11 +85,12 @@ pub fn distill(
     let seed = score.seed;
     let (bytes, agreement, record) = match &plan.scorer {
         ScorerChoice::Builtin => {
-            let (scorer, record) = fit::builtin(run, &survey, &labels, task, seed)?;
+            let Learned { scorer, record, .. } = fit::builtin(run, &survey, &labels, task, seed)?;
             (scorer.to_bytes()?, scorer.agreement(), record)
         }
         ScorerChoice::Encoder(location) => {
-            let (scorer, mut record) = fit::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
+            let Learned { scorer, mut record, .. } =
+                fit::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
             record.truncated_rows = scorer.n_labelled_truncated();
             (scorer.to_bytes()?, scorer.agreement(), record)
         }

@@ -41,6 +41,17 @@ pub(super) struct Fitted<'a> {
     /// What is labelled already, by any of the files.
     pub(super) labels: LabelledPool,
     truncated: Option<Truncated>,
+    /// Labelled rows and probability of each class, by models that had not seen them.
+    pub(super) left_out: Vec<(u64, Vec<f32>)>,
+}
+
+/// A scorer that has learnt from labels.
+#[derive(Debug)]
+pub(super) struct Learned<S> {
+    pub(super) scorer: S,
+    pub(super) record: ScorerRecord,
+    /// See [`Fitted`].
+    left_out: Vec<(u64, Vec<f32>)>,
 }
 
 impl Fitted<'_> {
@@ -48,6 +59,16 @@ impl Fitted<'_> {
     pub(super) fn record(&self) -> ScorerRecord {
         let truncated_rows = self.truncated.as_ref().map_or(0, Truncated::count);
         ScorerRecord { truncated_rows, ..self.record.clone() }
+    }
+
+    /// Names of the classes, or of labels of which a row may have several.
+    pub(super) fn classes(&self) -> &[String] {
+        &self.record.classes
+    }
+
+    /// Name of the task.
+    pub(super) fn task(&self) -> &str {
+        &self.record.task
     }
 
     /// Embeddings of labelled rows: for each class the first ones by hash.
@@ -107,14 +128,16 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
         None => None,
     };
     let mut truncated = None;
+    let mut left_out = Vec::new();
     let (scorer, record): (Box<dyn MapStage + 'a>, _) = {
         let nothing = (LabelledPool::default(), LabelKind::default());
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
         let task = task(score.task, *kind, labels);
         match &run.plan.scorer {
             ScorerChoice::Builtin => {
-                let (scorer, record) = builtin(run, survey, labels, task, score.seed)?;
-                (Box::new(scorer), record)
+                let learned = builtin(run, survey, labels, task, score.seed)?;
+                left_out = learned.left_out;
+                (Box::new(learned.scorer), learned.record)
             }
             ScorerChoice::Encoder(location) => {
                 if let Some(saved) = SavedScorer::read(location, stores, run.context)? {
@@ -122,14 +145,16 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
                     truncated = opened.truncated;
                     (opened.scorer, record)
                 } else {
-                    let (scorer, record) = encoder(run, survey, labels, task, &score, location, stores)?;
-                    truncated = Some(scorer.truncated());
-                    (Box::new(scorer), record)
+                    let learned = encoder(run, survey, labels, task, &score, location, stores)?;
+                    truncated = Some(learned.scorer.truncated());
+                    left_out = learned.left_out;
+                    (Box::new(learned.scorer), learned.record)
                 }
             }
             ScorerChoice::Column(name) => {
-                let (scorer, record) = column_scorer(run, survey, labels, task, &score, name)?;
-                (Box::new(scorer), record)
+                let learned = column_scorer(run, survey, labels, task, &score, name)?;
+                left_out = learned.left_out;
+                (Box::new(learned.scorer), learned.record)
             }
             ScorerChoice::Unlabelled(choice) => {
                 let (reference, device) = (&score.reference, run.plan.device);
@@ -152,7 +177,7 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
     if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
-    Ok(Some(Fitted { scorer, record, labels, truncated }))
+    Ok(Some(Fitted { scorer, record, labels, truncated, left_out }))
 }
 
 /// The labels of the pool, but for those of contaminated rows.
@@ -192,7 +217,7 @@ pub(super) fn builtin(
     labels: &LabelledPool,
     task: Task,
     seed: u64,
-) -> Result<(BuiltinScorer, ScorerRecord)> {
+) -> Result<Learned<BuiltinScorer>> {
     let device_note = match run.plan.device {
         DeviceChoice::Cuda(_) => {
             resolve(run.plan.device)?;
@@ -200,9 +225,10 @@ pub(super) fn builtin(
         }
         DeviceChoice::Auto | DeviceChoice::Cpu => None,
     };
-    let (labelled, sample) = read_texts(run, survey, labels, seed)?;
+    let Texts { labelled, rows, sample } = read_texts(run, survey, labels, seed)?;
     let settings = BuiltinSettings { task, seed, committee: asks_committee(run), ..BuiltinSettings::default() };
-    let scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
+    let mut scorer = BuiltinScorer::fit(&labelled, &sample, &settings, run.context)?;
+    let left_out = by_row(scorer.take_left_out(), &rows);
     let scorer = match run.config.select {
         Some(_) => scorer.embedding_by(Projection::of(&sample, &settings)),
         None => scorer,
@@ -217,7 +243,7 @@ pub(super) fn builtin(
         truncated_rows: 0,
         reference: Vec::new(),
     };
-    Ok((scorer, record))
+    Ok(Learned { scorer, record, left_out })
 }
 
 /// A scorer that `tamis distill` made: it has learnt what it knows.
@@ -264,7 +290,7 @@ fn column_scorer(
     task: Task,
     score: &ScoreConfig,
     name: &str,
-) -> Result<(ColumnScorer, ScorerRecord)> {
+) -> Result<Learned<ColumnScorer>> {
     let verdicts = survey.verdicts();
     // The first row that stays says how long embeddings are, labels or not.
     let first = (0..survey.schema.n_rows()).find(|&row| verdicts.keeps(row));
@@ -274,7 +300,7 @@ fn column_scorer(
         Request { columns: Columns::Named(vec![name.to_owned()]), text: None, id: None, rows: Some(Arc::new(rows)) };
     let mut reservation = run.context.budget.reserve("scorer");
     let (mut vectors, mut n_components) = (Vec::new(), 0);
-    let mut of_labels = Vec::new();
+    let (mut of_labels, mut labelled_rows) = (Vec::new(), Vec::new());
     let mut next_label = labels.labelled.iter().peekable();
     pass::for_each(run.scan(&survey.schema, &request)?, run.context, Ok, |decoded| {
         for batch in &decoded.batches {
@@ -286,6 +312,7 @@ fn column_scorer(
                     reservation.grow(size_of_val(embedding))?;
                     vectors.extend_from_slice(embedding);
                     of_labels.push(label.as_str());
+                    labelled_rows.push(row);
                 }
             }
         }
@@ -301,7 +328,8 @@ fn column_scorer(
         committee: asks_committee(run),
         ..HeadSettings::default()
     };
-    let scorer = ColumnScorer::fit(name, (&vectors, n_components), &of_labels, &settings, run.context)?;
+    let mut scorer = ColumnScorer::fit(name, (&vectors, n_components), &of_labels, &settings, run.context)?;
+    let left_out = by_row(scorer.take_left_out(), &labelled_rows);
     let record = ScorerRecord {
         name: score.scorer.clone(),
         device: "cpu".into(),
@@ -312,7 +340,7 @@ fn column_scorer(
         truncated_rows: 0,
         reference: Vec::new(),
     };
-    Ok((scorer, record))
+    Ok(Learned { scorer, record, left_out })
 }
 
 fn head_kind(score: &ScoreConfig) -> HeadKind {
@@ -331,15 +359,17 @@ pub(super) fn encoder<'a>(
     score: &ScoreConfig,
     location: &str,
     stores: &Stores,
-) -> Result<(EncoderScorer<'a>, ScorerRecord)> {
+) -> Result<Learned<EncoderScorer<'a>>> {
     let device = resolve(run.plan.device)?;
     let encoder = Encoder::open(location, &EncoderOptions::default(), &device, stores, run.context)?;
     let name = format!("encoder {}", encoder.fingerprint());
     let kind = head_kind(score);
-    let labelled = if labels.labelled.is_empty() { Vec::new() } else { read_texts(run, survey, labels, score.seed)?.0 };
+    let texts =
+        if labels.labelled.is_empty() { Texts::default() } else { read_texts(run, survey, labels, score.seed)? };
     let committee = asks_committee(run);
     let settings = HeadSettings { kind, task, seed: score.seed, committee, ..HeadSettings::default() };
-    let scorer = EncoderScorer::fit(encoder, location, &labelled, &settings, run.context)?;
+    let mut scorer = EncoderScorer::fit(encoder, location, &texts.labelled, &settings, run.context)?;
+    let left_out = by_row(scorer.take_left_out(), &texts.rows);
     let record = ScorerRecord {
         name,
         device: device.description,
@@ -350,23 +380,32 @@ pub(super) fn encoder<'a>(
         truncated_rows: 0,
         reference: Vec::new(),
     };
-    Ok((scorer, record))
+    Ok(Learned { scorer, record, left_out })
+}
+
+/// What of labelled texts, by their places, is of rows.
+fn by_row(of_texts: Vec<(usize, Vec<f32>)>, rows: &[u64]) -> Vec<(u64, Vec<f32>)> {
+    of_texts.into_iter().map(|(place, probabilities)| (rows[place], probabilities)).collect()
+}
+
+/// What a scorer learns from.
+#[derive(Debug, Default)]
+struct Texts {
+    labelled: Vec<LabelledText>,
+    /// Rows of `labelled`.
+    rows: Vec<u64>,
+    sample: Vec<String>,
 }
 
 /// Texts of the labelled rows, and of a sample of the kept ones if there is no label, or a batch is chosen.
-fn read_texts(
-    run: Run<'_>,
-    survey: &Survey,
-    labels: &LabelledPool,
-    seed: u64,
-) -> Result<(Vec<LabelledText>, Vec<String>)> {
+fn read_texts(run: Run<'_>, survey: &Survey, labels: &LabelledPool, seed: u64) -> Result<Texts> {
     let needs_sample = labels.classes.len() < 2 || run.config.select.is_some();
     let mut rows = labels.rows.clone();
     let sample = if needs_sample { sample_rows(survey, seed) } else { RowSet::new() };
     for row in sample.iter() {
         rows.insert(row);
     }
-    let (mut labelled, mut texts) = (Vec::new(), Vec::new());
+    let mut texts = Texts::default();
     let mut sample_bytes = 0;
     let mut reservation = run.context.budget.reserve("labelled texts");
     let mut next_label = labels.labelled.iter().peekable();
@@ -389,18 +428,19 @@ fn read_texts(
                     while next_label.next_if(|(labelled_row, _)| *labelled_row < row).is_some() {}
                     if let Some((_, label)) = next_label.next_if(|(labelled_row, _)| *labelled_row == row) {
                         reservation.grow(text.len())?;
-                        labelled.push(LabelledText { text: text.to_owned(), label: label.clone() });
+                        texts.labelled.push(LabelledText { text: text.to_owned(), label: label.clone() });
+                        texts.rows.push(row);
                     }
                     if sample.contains(row) && sample_bytes + text.len() <= SAMPLE_BYTES {
                         sample_bytes += text.len();
-                        texts.push(text.to_owned());
+                        texts.sample.push(text.to_owned());
                     }
                 }
             }
             Ok(())
         },
     )?;
-    Ok((labelled, texts))
+    Ok(texts)
 }
 
 /// Rows in hash order, up to a number; not those that were rejected or dropped.

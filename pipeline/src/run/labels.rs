@@ -19,21 +19,28 @@ pub(super) struct LabelSource<'a> {
     paths: &'a [String],
     label_column: &'a str,
     id_column: Option<&'a str>,
+    annotator_column: Option<&'a str>,
 }
 
 impl<'a> LabelSource<'a> {
     /// What the scorer learns from; `None` if it names no file.
     pub(super) fn of_score(config: &'a ScoreConfig) -> Option<Self> {
-        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref())
+        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref(), None)
     }
 
     /// What is labelled already; `None` if it names no file.
     pub(super) fn of_select(config: &'a SelectConfig) -> Option<Self> {
-        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref())
+        let annotator_column = config.annotator_column.as_deref();
+        Self::new(&config.labels, &config.label_column, config.label_id_column.as_deref(), annotator_column)
     }
 
-    fn new(paths: &'a [String], label_column: &'a str, id_column: Option<&'a str>) -> Option<Self> {
-        (!paths.is_empty()).then_some(Self { paths, label_column, id_column })
+    fn new(
+        paths: &'a [String],
+        label_column: &'a str,
+        id_column: Option<&'a str>,
+        annotator_column: Option<&'a str>,
+    ) -> Option<Self> {
+        (!paths.is_empty()).then_some(Self { paths, label_column, id_column, annotator_column })
     }
 }
 
@@ -57,7 +64,7 @@ pub(super) fn join(
         })
     })?;
     let pool = join.finish()?;
-    if n_labels > 0 && pool.labelled.is_empty() {
+    if n_labels > 0 && pool.labelled.is_empty() && pool.split.is_empty() {
         return Err(Error::Config {
             message: format!("none of the {n_labels} labels has an id of the pool"),
             hint: Some("the label files and the pool must name rows by the same ids: see --id-column".into()),
@@ -95,19 +102,17 @@ fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(Labe
     let is_plain = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::Boolean;
     let field = schema.schema().fields().find(source.label_column);
     let is_typed = kind == LabelKind::Lists || field.is_some_and(|(_, field)| is_plain(field.data_type()));
-    let (columns, text) = if is_typed {
-        (Columns::Named(vec![source.label_column.to_owned()]), None)
-    } else {
-        (Columns::Named(Vec::new()), Some(TextExpression::column(source.label_column)))
-    };
-    let request = Request { columns, text, id: Some(id), rows: None };
+    let text = (!is_typed).then(|| TextExpression::column(source.label_column));
+    let of_label = is_typed.then_some(source.label_column);
+    let columns = of_label.into_iter().chain(source.annotator_column).map(str::to_owned).collect();
+    let request = Request { columns: Columns::Named(columns), text, id: Some(id), rows: None };
     let mut batches = Vec::new();
     pass::for_each(inputs.scan(&schema, &request)?, run.context, Ok, |decoded| {
         batches.extend(decoded.batches);
         Ok(())
     })?;
     let column = if is_typed { source.label_column } else { columns::TEXT };
-    Ok((LabelTable::from_batches(&batches, columns::ID, column)?, kind))
+    Ok((LabelTable::from_batches(&batches, columns::ID, column, source.annotator_column)?, kind))
 }
 
 fn kind_of(data_type: &DataType) -> LabelKind {

@@ -6,6 +6,7 @@
 //! ```
 
 mod changed;
+mod crowd;
 mod distill;
 mod duplicates;
 mod embed;

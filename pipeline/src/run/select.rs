@@ -36,6 +36,7 @@ impl<'a> Chooser<'a> {
         let selection = Selection::new(settings(select), &fitted.labels, RowSet::new())?;
         let selection = match select.strategy {
             Strategy::Anchor => selection.with_anchors(fitted.anchors(run, survey)?),
+            Strategy::Activelab => selection.with_crowd(fitted.crowd(run, survey)?),
             _ => selection,
         };
         Ok(Some(Self { run, selection, scorer: &*fitted.scorer }))
@@ -157,6 +158,7 @@ fn record(report: SelectionReport) -> SelectionRecord {
         pool_rows: report.n_pool - report.n_labelled - report.n_excluded,
         batch_rows: report.n_chosen,
         random_rows: report.n_random,
+        relabelled_rows: report.n_relabelled,
         labelled_rows: report.n_labelled,
         unknown_labels: report.n_labels_unknown,
     }

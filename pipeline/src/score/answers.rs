@@ -105,10 +105,7 @@ impl Answers {
             }
             Meaning::Classes(temperature) => {
                 for row in outputs.chunks_exact_mut(self.names.len()) {
-                    for output in &mut *row {
-                        *output /= temperature;
-                    }
-                    softmax(row);
+                    soften(row, temperature);
                 }
                 self.of_probabilities(outputs, |row| {
                     let [first, second] = top_two(row);
@@ -131,6 +128,15 @@ impl Answers {
                 Ok(vec![Arc::new(outputs.iter().map(number).collect::<Float32Array>())])
             }
         }
+    }
+
+    /// Texts and probabilities of classes, of texts and outputs; none if it answers with something else.
+    pub(super) fn probabilities(&self, mut outputs: Vec<(usize, Vec<f32>)>) -> Vec<(usize, Vec<f32>)> {
+        let Meaning::Classes(temperature) = self.meaning else { return Vec::new() };
+        for (_, row) in &mut outputs {
+            soften(row, temperature);
+        }
+        outputs
     }
 
     /// What members disagree on, row by row; `outputs` are those of all members for a row, and then those for the next one. Nulls where nothing was
@@ -191,6 +197,14 @@ impl Answers {
             Arc::new(Float32Array::from(entropies)),
         ])
     }
+}
+
+/// Turns the logits of a row into probabilities.
+fn soften(logits: &mut [f32], temperature: f32) {
+    for logit in &mut *logits {
+        *logit /= temperature;
+    }
+    softmax(logits);
 }
 
 /// Column of embeddings of a length.

@@ -48,6 +48,12 @@ impl ColumnScorer {
         self.n_labelled
     }
 
+    /// Index of labelled texts, in the order in which they were given, and probability of each class, by models that had not seen the text; taken
+    /// once. None for fewer than 50 labels, for what is no class, and for a text that is alone with its class.
+    pub(crate) fn take_left_out(&mut self) -> Vec<(usize, Vec<f32>)> {
+        self.head.take_left_out()
+    }
+
     fn fields(&self) -> Vec<FieldRef> {
         self.head.fields(self.dimensions).into_iter().map(Arc::new).collect()
     }

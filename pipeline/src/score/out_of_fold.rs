@@ -71,6 +71,8 @@ pub(super) struct Fit<M> {
     pub(super) temperature: f32,
     /// How well the answers out of fold agree with the labels; `None` with few texts.
     pub(super) agreement: Option<Agreement>,
+    /// Texts and outputs for them, by models that had not seen them; none with few texts, or for one that is alone with its class.
+    pub(super) left_out: Vec<(usize, Vec<f32>)>,
 }
 
 /// Trains `n_members` on all texts, as long and as sure as the answers out of fold say.
@@ -85,11 +87,11 @@ pub(super) fn fit<T: Trainable>(
     context: &Context,
 ) -> Result<Fit<T::Model>> {
     let passes = trainer.passes();
-    let (passes, temperature, agreement) = if targets.len() < LEAST_TEXTS {
-        (&passes[passes.len() - 1..], 1.0, None)
+    let (passes, temperature, left_out) = if targets.len() < LEAST_TEXTS {
+        (&passes[passes.len() - 1..], 1.0, Vec::new())
     } else {
         let chosen = context.pool.install(|| choose(trainer, targets, seed))?;
-        (&passes[chosen.index..=chosen.index], chosen.temperature, Agreement::new(targets, &chosen.answers))
+        (&passes[chosen.index..=chosen.index], chosen.temperature, chosen.answers)
     };
     let all: Vec<usize> = (0..targets.len()).collect();
     let members = context.pool.install(|| {
@@ -105,7 +107,8 @@ pub(super) fn fit<T: Trainable>(
             })
             .collect::<Result<Vec<_>>>()
     })?;
-    Ok(Fit { members, temperature: temperature as f32, agreement })
+    let agreement = Agreement::new(targets, &left_out);
+    Ok(Fit { members, temperature: temperature as f32, agreement, left_out })
 }
 
 /// As many texts as there are, drawn with repetition.

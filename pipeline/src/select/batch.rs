@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Strategy;
 use super::acquire::Proposal;
 use super::candidates::Candidate;
+use super::{Opinion, Strategy};
 use crate::kmeans::{Points, dot};
 
 /// Lets a row in if its near-duplicate cluster has none yet and its stratum has room.
@@ -82,6 +82,16 @@ fn direction(vector: &[f32]) -> Vec<f32> {
     vector.iter().map(|x| if 0.0 < length { x / length } else { 0.0 }).collect()
 }
 
+/// Score of a row that is to be labelled once more, and the reason for people.
+pub(super) fn explain_again(opinion: &Opinion, classes: &[String]) -> (f64, String) {
+    let class = classes.get(opinion.class).map_or("", String::as_str);
+    let answers = match opinion.n_votes {
+        1 => "1 annotator".to_owned(),
+        n => format!("{n} annotators"),
+    };
+    (1.0 - opinion.score, format!("again: `{class}`, with {answers} and the model {:.2} sure", opinion.quality))
+}
+
 /// Score of a row that a strategy has chosen, and the reason for people.
 pub(super) fn explain(strategy: Strategy, row: &Candidate, proposal: &Proposal, classes: &[String]) -> (f64, String) {
     let class = |place: usize| classes.get(row.best_classes[place] as usize).map_or("", String::as_str);
@@ -95,6 +105,7 @@ pub(super) fn explain(strategy: Strategy, row: &Candidate, proposal: &Proposal, 
     match strategy {
         Strategy::Margin | Strategy::Anchor => (1.0 - value, margin()),
         Strategy::ClusterMargin => (1.0 - value, format!("{}, of {}", margin(), cluster())),
+        Strategy::Activelab => (1.0 - value, format!("no label yet, and the model holds for `{}`", class(0))),
         Strategy::LeastConfidence => (1.0 - value, format!("at most {value:.2} sure, of `{}`", class(0))),
         Strategy::Entropy => (value, format!("entropy {value:.2}, `{}` or `{}` first", class(0), class(1))),
         Strategy::Bald => (value, format!("the committee disagrees, by {value:.3} nats")),

@@ -14,11 +14,13 @@ use crate::{Error, Result, RowSet};
 /// Rows of the pool that are joined at once: the memory of a join does not grow with the pool.
 const JOIN_ROWS: usize = 1 << 16;
 
-/// One label for each id that has one.
+/// One label for each id that has one, or one of each annotator.
 #[derive(Debug, Clone)]
 pub struct LabelTable {
-    /// `id`, `label`: String, ids distinct.
+    /// `id`, `label`: String, ids distinct; null where as many annotators say one thing as another.
     frame: DataFrame,
+    /// `id`, `annotator`, `label`: String; none if nobody asks who labelled.
+    votes: DataFrame,
     n_unlabelled: usize,
 }
 
@@ -26,25 +28,38 @@ impl LabelTable {
     /// Reads ids and labels of any type that has a text form. A null or blank label says nothing and is left out, and so
     /// is a row without an id.
     ///
+    /// With `annotator_column` an id may have a label of each annotator, and what most of them say is its label; rows without an annotator are of one
+    /// without a name.
+    ///
     /// # Errors
-    /// `Error::Column` if a column is not there; `Error::Config` if an id has two different labels.
-    pub fn from_batches(batches: &[RecordBatch], id_column: &str, label_column: &str) -> Result<Self> {
-        let mut frame = label_frame(Vec::new(), Vec::new())?;
+    /// `Error::Column` if a column is not there; `Error::Config` if an annotator, or whoever it is, gives an id two different labels.
+    pub fn from_batches(
+        batches: &[RecordBatch],
+        id_column: &str,
+        label_column: &str,
+        annotator_column: Option<&str>,
+    ) -> Result<Self> {
+        let mut frame = vote_frame(Vec::new(), Vec::new(), Vec::new())?;
         for batch in batches {
             let (ids, labels) = (text_column(batch, id_column)?, label_texts(batch, label_column)?);
             let labels = labels.iter().map(|label| label.map(str::trim).filter(|label| !label.is_empty())).collect();
-            frame.vstack_mut(&label_frame(ids.iter().collect(), labels)?)?;
+            let annotators = annotator_column.map(|name| text_column(batch, name)).transpose()?;
+            let annotators = match &annotators {
+                Some(annotators) => annotators.iter().map(Option::unwrap_or_default).collect(),
+                None => vec![""; batch.num_rows()],
+            };
+            frame.vstack_mut(&vote_frame(ids.iter().collect(), annotators, labels)?)?;
         }
         let n_rows = frame.height();
         let known = frame.lazy().filter(col("id").is_not_null().and(col("label").is_not_null())).collect()?;
         let n_unlabelled = n_rows - known.height();
-        let by_id = known
+        let votes = known
             .lazy()
-            .group_by([col("id")])
+            .group_by([col("id"), col("annotator")])
             .agg([col("label").min().alias("label"), col("label").max().alias("other")])
-            .sort(["id"], SortMultipleOptions::default())
+            .sort(["id", "annotator"], SortMultipleOptions::default())
             .collect()?;
-        let conflicts = by_id.clone().lazy().filter(col("label").neq(col("other"))).collect()?;
+        let conflicts = votes.clone().lazy().filter(col("label").neq(col("other"))).collect()?;
         let first = |name| Ok::<_, Error>(conflicts.column(name)?.str()?.get(0).unwrap_or_default());
         if 0 < conflicts.height() {
             let more = match conflicts.height() - 1 {
@@ -53,11 +68,21 @@ impl LabelTable {
             };
             let (id, label, other) = (first("id")?, first("label")?, first("other")?);
             return Err(Error::Config {
-                message: format!("the id `{id}` has the labels `{label}` and `{other}`{more}"),
-                hint: Some("leave one label for each id".into()),
+                message: match first("annotator")? {
+                    _ if annotator_column.is_none() => {
+                        format!("the id `{id}` has the labels `{label}` and `{other}`{more}")
+                    }
+                    who => format!("annotator `{who}` gives the id `{id}` the labels `{label}` and `{other}`{more}"),
+                },
+                hint: Some(match annotator_column {
+                    None => "leave one label for each id, or name the column of annotators (--annotator-column)".into(),
+                    Some(_) => "leave one label of an annotator for each id".into(),
+                }),
             });
         }
-        Ok(Self { frame: by_id.lazy().select([col("id"), col("label")]).collect()?, n_unlabelled })
+        let votes = votes.lazy().select([col("id"), col("annotator"), col("label")]).collect()?;
+        let frame = most_voted(&votes)?;
+        Ok(Self { frame, votes: if annotator_column.is_some() { votes } else { votes.clear() }, n_unlabelled })
     }
 
     /// Number of ids with a label.
@@ -76,8 +101,23 @@ impl LabelTable {
     }
 }
 
-fn label_frame(ids: Vec<Option<&str>>, labels: Vec<Option<&str>>) -> Result<DataFrame> {
-    Ok(df!("id" => ids, "label" => labels)?)
+fn vote_frame(ids: Vec<Option<&str>>, annotators: Vec<&str>, labels: Vec<Option<&str>>) -> Result<DataFrame> {
+    Ok(df!("id" => ids, "annotator" => annotators, "label" => labels)?)
+}
+
+/// The label that most annotators give each id; null where there are several.
+fn most_voted(votes: &DataFrame) -> Result<DataFrame> {
+    let first = votes
+        .clone()
+        .lazy()
+        .group_by([col("id"), col("label")])
+        .agg([len().alias("n")])
+        .filter(col("n").eq(col("n").max().over([col("id")])?))
+        .group_by([col("id")])
+        .agg([col("label").min(), len().alias("n_first")])
+        .sort(["id"], SortMultipleOptions::default());
+    let label = when(col("n_first").eq(lit(1))).then(col("label")).otherwise(lit(NULL).cast(DataType::String));
+    Ok(first.select([col("id"), label.alias("label")]).collect()?)
 }
 
 /// A column of labels as text; a list is the JSON of its items that are not null, as text.
@@ -121,6 +161,10 @@ pub struct LabelledPool {
     pub labelled: Vec<(u64, String)>,
     /// The labelled rows.
     pub rows: RowSet,
+    /// Rows that annotators are split about.
+    pub split: RowSet,
+    /// Row, annotator and label, by row, where it is asked who labelled.
+    pub votes: Vec<(u64, String, String)>,
     /// Name and labelled rows of each class, by name.
     pub classes: Vec<(String, u64)>,
     /// Rows of the pool, labelled or not.
@@ -137,17 +181,26 @@ impl LabelledPool {
         self.labelled.sort_by_key(|(row, _)| *row);
         self.n_pool = self.n_pool.max(other.n_pool);
         self.n_labels_unknown += other.n_labels_unknown;
+        self.votes.extend(other.votes.iter().cloned());
+        self.votes.sort_unstable();
+        self.split = self.split.iter().chain(other.split.iter()).filter(|row| !self.is_labelled(*row)).collect();
         self.count();
     }
 
     /// Forgets the labels of some rows: nothing is to be learned from them.
     pub fn remove(&mut self, rows: &RowSet) {
+        self.split = self.split.iter().filter(|row| !rows.contains(*row)).collect();
+        self.votes.retain(|(row, ..)| !rows.contains(*row));
         let n_before = self.labelled.len();
         self.labelled.retain(|(row, _)| !rows.contains(*row));
         if self.labelled.len() == n_before {
             return;
         }
         self.count();
+    }
+
+    fn is_labelled(&self, row: u64) -> bool {
+        self.labelled.binary_search_by_key(&row, |(row, _)| *row).is_ok()
     }
 
     /// What follows from `labelled`.
@@ -167,7 +220,7 @@ pub struct LabelJoin {
     table: LabelTable,
     /// `row`, `id` of rows not joined yet.
     waiting: DataFrame,
-    /// `row`, `id`, `label` of those that have a label.
+    /// `row`, `id`, `label` of those that have a label, or several.
     found: DataFrame,
     n_pool: u64,
 }
@@ -210,6 +263,15 @@ impl LabelJoin {
             .lazy()
             .join(found.clone().lazy(), [col("id")], [col("id")], JoinArgs::new(JoinType::Anti))
             .collect()?;
+        let votes = found
+            .clone()
+            .lazy()
+            .select([col("row"), col("id")])
+            .join(self.table.votes.lazy(), [col("id")], [col("id")], JoinArgs::new(JoinType::Inner))
+            .sort(["row", "annotator"], SortMultipleOptions::default())
+            .collect()?;
+        let is_split = found.column("label")?.is_null();
+        let (split, found) = (found.filter(&is_split)?, found.filter(&!is_split)?);
         let classes = found
             .clone()
             .lazy()
@@ -217,17 +279,32 @@ impl LabelJoin {
             .agg([len().cast(DataType::UInt64).alias("n")])
             .sort(["label"], SortMultipleOptions::default())
             .collect()?;
-        let rows: Vec<u64> = found.column("row")?.u64()?.into_no_null_iter().collect();
-        let labels = found.column("label")?.str()?.iter().flatten().map(str::to_owned);
-        let names = classes.column("label")?.str()?.iter().flatten().map(str::to_owned);
+        let rows = numbers(&found, "row")?;
+        let of_voters = texts(&votes, "annotator")?.into_iter().zip(texts(&votes, "label")?);
         Ok(LabelledPool {
             rows: rows.iter().copied().collect(),
-            classes: names.zip(classes.column("n")?.u64()?.into_no_null_iter()).collect(),
-            labelled: rows.into_iter().zip(labels).collect(),
+            classes: texts(&classes, "label")?.into_iter().zip(numbers(&classes, "n")?).collect(),
+            labelled: rows.into_iter().zip(texts(&found, "label")?).collect(),
+            split: numbers(&split, "row")?.into_iter().collect(),
+            votes: numbers(&votes, "row")?
+                .into_iter()
+                .zip(of_voters)
+                .map(|(row, (who, label))| (row, who, label))
+                .collect(),
             n_pool: self.n_pool,
             n_labels_unknown: unknown.height() as u64,
         })
     }
+}
+
+/// A column without nulls.
+fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<u64>> {
+    Ok(frame.column(name)?.u64()?.into_no_null_iter().collect())
+}
+
+/// A column without nulls.
+fn texts(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+    Ok(frame.column(name)?.str()?.iter().flatten().map(str::to_owned).collect())
 }
 
 fn row_frame(rows: Vec<u64>, ids: Vec<Option<&str>>) -> Result<DataFrame> {

@@ -16,6 +16,7 @@ mod acquire;
 mod anchors;
 mod batch;
 mod candidates;
+mod crowd;
 mod labels;
 mod mark;
 mod report;
@@ -31,6 +32,8 @@ pub use selection::{Outcome, OutcomeHandle, Selection};
 
 pub use anchors::Anchors;
 pub(crate) use anchors::{Embeddings, MAX_ANCHORS};
+pub use crowd::Crowd;
+pub(crate) use crowd::{Answered, Opinion};
 pub(crate) use labels::text_column;
 pub use tamis_schemas::config::Strategy;
 
@@ -117,6 +120,11 @@ impl SelectSettings {
                 message: format!("the strategy `{}` has no measure that costs could divide", self.strategy.name()),
                 hint: Some("use `margin`, `cluster-margin` or `uherding`, or leave cost_exponent out".into()),
             });
+        }
+        if self.strategy == Strategy::Activelab && self.max_similarity.is_some() {
+            return Err(Error::config(
+                "the strategy `activelab` asks for rows again that are labelled, and max_similarity leaves out what is like them",
+            ));
         }
         if self.max_similarity.is_some_and(|most| !(-1.0..=1.0).contains(&most)) {
             return Err(Error::config("max_similarity must be a cosine, 0 to 1"));

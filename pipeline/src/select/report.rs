@@ -30,6 +30,8 @@ pub struct SelectionReport {
     pub n_chosen: u64,
     /// Rows chosen at random, of those.
     pub n_random: u64,
+    /// Rows chosen that have a label, of those: another one is asked for.
+    pub n_relabelled: u64,
     /// Why fewer rows were chosen than asked for.
     pub shortfall: Option<String>,
     /// Rows by value of the quota's column, most frequent first; empty without a quota.

@@ -62,7 +62,9 @@ impl<'a> Scores<'a> {
     /// What the strategy measures of a row; of one without a measure what the surest rows have.
     pub(super) fn value(&self, strategy: Strategy, index: usize) -> f32 {
         let value = match strategy {
-            Strategy::LeastConfidence => self.probabilities(index).iter().copied().fold(f32::NAN, f32::max),
+            Strategy::LeastConfidence | Strategy::Activelab => {
+                self.probabilities(index).iter().copied().fold(f32::NAN, f32::max)
+            }
             _ => match self.uncertainties {
                 Some(values) if values.is_null(index) => f32::NAN,
                 Some(values) => values.value(index),

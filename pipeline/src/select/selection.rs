@@ -8,13 +8,13 @@ use tamis_schemas::columns;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::acquire::{Pool, Proposal, acquire};
-use super::batch::{Admission, Distance, explain, spread};
+use super::batch::{Admission, Distance, explain, explain_again, spread};
 use super::candidates::{Candidate, Candidates, Finished};
 use super::labels::text_column;
 use super::mark::{Chosen, MarkBatch};
 use super::report::{SelectionReport, Strata};
 use super::scores::{Scores, classes_of, list_length, small_is_unsure};
-use super::{Anchors, LabelledPool, SelectSettings, Strategy, strategy_weighs_costs};
+use super::{Anchors, Crowd, LabelledPool, SelectSettings, Strategy, strategy_weighs_costs};
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::kmeans::Points;
@@ -53,6 +53,7 @@ pub struct Selection {
     labelled: RowSet,
     excluded: RowSet,
     anchors: Anchors,
+    crowd: Crowd,
     n_labels_unknown: u64,
     plan: Option<Plan>,
     strata: Strata,
@@ -101,14 +102,19 @@ impl OutcomeHandle {
 }
 
 impl Selection {
-    /// A selection that has seen no row. Labelled rows are counted, never chosen; so are the `excluded` ones.
-    pub fn new(settings: SelectSettings, labelled: &LabelledPool, excluded: RowSet) -> Result<Self> {
+    /// A selection that has seen no row. Labelled rows are counted, not chosen (but see [`Self::with_crowd`]); so are the `excluded` ones and those that
+    /// annotators are split about.
+    pub fn new(settings: SelectSettings, labelled: &LabelledPool, mut excluded: RowSet) -> Result<Self> {
+        for row in labelled.split.iter() {
+            excluded.insert(row);
+        }
         settings.validate()?;
         Ok(Self {
             settings,
             labelled: labelled.rows.clone(),
             excluded,
             anchors: Anchors::default(),
+            crowd: Crowd::default(),
             n_labels_unknown: labelled.n_labels_unknown,
             plan: None,
             strata: Strata::default(),
@@ -124,6 +130,12 @@ impl Selection {
     #[must_use]
     pub fn with_anchors(self, anchors: Anchors) -> Self {
         Self { anchors, ..self }
+    }
+
+    /// What the strategy `activelab` knows of rows that have labels; it may choose them again.
+    #[must_use]
+    pub fn with_crowd(self, crowd: Crowd) -> Self {
+        Self { crowd, ..self }
     }
 
     /// Where to find the outcome after the pass.
@@ -155,7 +167,10 @@ impl Selection {
 
         let chosen_of = |proposal: &Proposal| {
             let row = &best.rows[proposal.index];
-            let (score, reason) = explain(plan.strategy, row, proposal, &plan.classes);
+            let (score, reason) = match self.crowd.opinion(row.row) {
+                Some(opinion) => explain_again(opinion, &plan.classes),
+                None => explain(plan.strategy, row, proposal, &plan.classes),
+            };
             (row, Some(score), reason)
         };
         let random_reason = if plan.strategy == Strategy::Random { "random" } else { "random slice" };
@@ -165,7 +180,8 @@ impl Selection {
             batch.push(Chosen { row: row.row, rank, score, reason });
         }
 
-        let n_unlabelled = self.n_pool - self.n_labelled - self.n_excluded;
+        let n_choosable = self.n_pool - self.n_labelled - self.n_excluded + self.crowd.len() as u64;
+        let is_again = |row: &&Candidate| self.crowd.opinion(row.row).is_some();
         let strata_chosen = drawn.iter().copied().chain(proposals.iter().map(|one| &best.rows[one.index]));
         let strata = match self.settings.quota {
             Some(_) => self.strata.counts(strata_chosen.map(|row| row.stratum).collect())?,
@@ -182,7 +198,8 @@ impl Selection {
             n_candidates: if plan.strategy == Strategy::Random { random.rows.len() } else { best.rows.len() } as u64,
             n_chosen: batch.len() as u64,
             n_random: drawn.len() as u64,
-            shortfall: shortfall(&self.settings, n_unlabelled, batch.len()),
+            n_relabelled: proposals.iter().map(|one| &best.rows[one.index]).filter(is_again).count() as u64,
+            shortfall: shortfall(&self.settings, n_choosable, batch.len()),
             strata,
         };
         Ok(Outcome { batch: MarkBatch::new(batch), report })
@@ -205,6 +222,7 @@ impl Selection {
             n_candidates: 0,
             n_chosen: 0,
             n_random: 0,
+            n_relabelled: 0,
             shortfall: shortfall(&self.settings, 0, 0),
             strata: Vec::new(),
         };
@@ -248,13 +266,15 @@ impl BarrierStage for Selection {
                 weight: 1.0,
                 best_classes: [0; 2],
             };
-            if self.labelled.contains(row) {
+            let opinion = self.crowd.opinion(row);
+            let (is_labelled, is_excluded) = (self.labelled.contains(row), self.excluded.contains(row));
+            if is_labelled {
                 self.n_labelled += 1;
                 plan.labelled.push(candidate, scores.embedding(index), &[])?;
-                continue;
-            }
-            if self.excluded.contains(row) {
+            } else if is_excluded {
                 self.n_excluded += 1;
+            }
+            if (is_labelled || is_excluded) && opinion.is_none() {
                 continue;
             }
             if let Some(strata) = &strata {
@@ -265,9 +285,14 @@ impl BarrierStage for Selection {
                 self.strata.count(stratum);
                 candidate.stratum = stratum;
             }
-            let random_key = xxh3_64_with_seed(id, self.settings.seed ^ RANDOM_SALT);
-            plan.random.push(Candidate { key: random_key, ..candidate }, &[], &[])?;
-            candidate.value = scores.value(plan.strategy, index);
+            candidate.value = if let Some(opinion) = opinion {
+                opinion.score as f32
+            } else {
+                let random_key = xxh3_64_with_seed(id, self.settings.seed ^ RANDOM_SALT);
+                plan.random.push(Candidate { key: random_key, ..candidate }, &[], &[])?;
+                let value = scores.value(plan.strategy, index);
+                if plan.strategy == Strategy::Activelab { self.crowd.unanswered(value) } else { value }
+            };
             if let Some(texts) = texts {
                 candidate.weight = self.settings.cost.weight(texts.value_length(index) as usize);
             }
@@ -409,7 +434,8 @@ impl Kind {
             | Strategy::Entropy
             | Strategy::Bald
             | Strategy::VoteEntropy
-            | Strategy::MinMargin => Self::Rank,
+            | Strategy::MinMargin
+            | Strategy::Activelab => Self::Rank,
             Strategy::ClusterMargin | Strategy::Anchor => Self::Part,
             Strategy::Typiclust
             | Strategy::Probcover
@@ -500,12 +526,12 @@ fn cluster_hash(clusters: Option<&StringArray>, index: usize, row: u64) -> u64 {
 }
 
 /// Why a batch is smaller than asked for.
-fn shortfall(settings: &SelectSettings, n_unlabelled: u64, n_chosen: usize) -> Option<String> {
+fn shortfall(settings: &SelectSettings, n_choosable: u64, n_chosen: usize) -> Option<String> {
     if n_chosen == settings.budget {
         return None;
     }
-    if n_chosen as u64 == n_unlabelled {
-        return Some(format!("all {n_unlabelled} rows that could be chosen were chosen"));
+    if n_chosen as u64 == n_choosable {
+        return Some(format!("all {n_choosable} rows that could be chosen were chosen"));
     }
     let limits: Vec<String> = [
         settings.quota.as_ref().map(|quota| format!("the quota on `{}`", quota.column)),
@@ -516,5 +542,5 @@ fn shortfall(settings: &SelectSettings, n_unlabelled: u64, n_chosen: usize) -> O
     .into_iter()
     .flatten()
     .collect();
-    Some(format!("{} left {n_chosen} of {n_unlabelled} rows", limits.join(" and ")))
+    Some(format!("{} left {n_chosen} of {n_choosable} rows", limits.join(" and ")))
 }

@@ -81,6 +81,13 @@ impl SimulateSettings {
         if self.n_init == 0 || self.n_batch == 0 || self.n_rounds == 0 || self.n_seeds == 0 {
             return Err(Error::config("init, batch, rounds and seeds must be at least 1"));
         }
+        if self.strategies.contains(&Strategy::Activelab) {
+            return Err(Error::Config {
+                message: "the strategy `activelab` asks annotators again, and a replay has one label for each row"
+                    .into(),
+                hint: Some("try `least-confidence`, the order in which it takes rows without a label".into()),
+            });
+        }
         self.injection.validate()
     }
 }

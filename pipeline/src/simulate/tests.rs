@@ -165,7 +165,8 @@ fn copies_are_near_duplicates() {
 
 #[test]
 fn awkward_data_is_no_reason_to_panic() {
-    let strategies: Vec<Strategy> = Strategy::ALL.to_vec();
+    let can_be_replayed = |strategy: &Strategy| *strategy != Strategy::Activelab;
+    let strategies: Vec<Strategy> = Strategy::ALL.into_iter().filter(can_be_replayed).collect();
     let small = SimulateSettings { n_init: 2, n_batch: 4, n_rounds: 3, n_seeds: 1, ..settings(&strategies) };
     let texts: [&[(&str, &str)]; 3] = [
         // A class with one row, empty texts.

@@ -221,6 +221,10 @@ pub struct SelectConfig {
     /// The column of the id in the label files. Default: the one of the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_id_column: Option<String>,
+    /// The column of the label files that says who labelled: an id may then have a label of each annotator, and what most of them say
+    /// counts. Rows that they are split about are neither learnt from nor chosen, but by `activelab`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotator_column: Option<String>,
     /// At most `stratum_max_ratio` of the batch for each value of this column; `tamis_length` is how long the text is, by powers of two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stratum_column: Option<String>,
@@ -256,6 +260,7 @@ impl SelectConfig {
             labels: Vec::new(),
             label_column: default_label(),
             label_id_column: None,
+            annotator_column: None,
             stratum_column: None,
             stratum_max_ratio: one(),
             candidates: None,

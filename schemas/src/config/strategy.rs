@@ -47,11 +47,14 @@ pub enum Strategy {
     Badge,
     /// The smallest margins among the rows that are near to labelled ones, each class having its share: for rare classes.
     Anchor,
+    /// Rows, labelled ones too, of which annotators and model together are least sure: labels are asked for again where that tells more than a
+    /// new one.
+    Activelab,
 }
 
 impl Strategy {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Auto,
         Self::Random,
         Self::LeastConfidence,
@@ -70,6 +73,7 @@ impl Strategy {
         Self::Uherding,
         Self::Badge,
         Self::Anchor,
+        Self::Activelab,
     ];
 
     /// Name in config and manifest.
@@ -93,6 +97,7 @@ impl Strategy {
             Self::Uherding => "uherding",
             Self::Badge => "badge",
             Self::Anchor => "anchor",
+            Self::Activelab => "activelab",
         }
     }
 
@@ -107,7 +112,8 @@ impl Strategy {
             | Self::MinMargin
             | Self::ClusterMargin
             | Self::Badge
-            | Self::Anchor => true,
+            | Self::Anchor
+            | Self::Activelab => true,
             Self::Auto
             | Self::Random
             | Self::Typiclust

@@ -247,3 +247,58 @@ fn the_walkthrough_works() {
     let status = tamis(dir.path(), "al status loop --format json").expect_code(0).json();
     assert_eq!((&status["labelled"], &status["open"]), (&json!(60), &json!(0)));
 }
+
+/// Answers, some of them wrong, are asked for again, and second opinions settle them.
+#[test]
+fn labels_are_asked_for_again() {
+    let begun = Loop::over(&banking(3), "--budget 60 --random-ratio 0.1 --strategy activelab --threshold 1.0");
+    let answer = |ids: &[String], who: &str, wrong: &dyn Fn(usize) -> bool, file: &str| {
+        let other = |label: &String| begun.truth.values().find(|other| *other != label).unwrap().clone();
+        let label = |place: usize, id: &String| match &begun.truth[id] {
+            truth if wrong(place) => other(truth),
+            truth => truth.clone(),
+        };
+        let lines = ids
+            .iter()
+            .enumerate()
+            .map(|(place, id)| json!({"tamis_id": id, "label": label(place, id), "annotator": who}));
+        write_lines(&begun.path(file), lines);
+        begun.import(file).expect_code(0);
+    };
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut again = Vec::new();
+    for round in 1..=3 {
+        let record = begun.select("");
+        let ids = begun.handed_out(round);
+        again = ids.iter().filter(|id| seen.contains(*id)).cloned().collect();
+        assert_eq!(record["selection"].get("relabelled_rows").cloned().unwrap_or(json!(0)), json!(again.len()));
+        if round < 3 {
+            answer(&ids, "ann", &|place| place % 10 == 3, &format!("labels-{round}.jsonl"));
+            seen.extend(ids);
+        }
+    }
+    assert!(5 <= again.len(), "{} rows are asked for again", again.len());
+    let status = begun.status();
+    let third = &status["rounds"][2];
+    assert_eq!((&third["again"], &third["open"], &third["labelled"]), (&json!(again.len()), &json!(60), &json!(0)));
+    let refused = begun.al("select loop").expect_code(2);
+    assert!(refused.stderr.contains("none of the 60 rows of round 3"), "{}", refused.stderr);
+    // What waits for an answer is not handed out once more.
+    begun.select("--anyway --budget 20");
+    let waiting: BTreeSet<String> = begun.handed_out(3).into_iter().collect();
+    assert!(begun.handed_out(4).iter().all(|id| !waiting.contains(id)));
+
+    // The same file again changes nothing: its answers are of the rounds that have them.
+    let before = begun.status();
+    assert_eq!(begun.import("labels-1.jsonl").expect_code(0).json()["new"], false);
+    assert_eq!(begun.status(), before);
+    answer(&again, "bob", &|_| false, "second.jsonl");
+    let status = begun.status();
+    let settled = status["rounds"][2]["labelled"].as_u64().unwrap();
+    let split = status["rounds"][2]["disagreeing"].as_u64().unwrap();
+    assert_eq!(settled + split, again.len() as u64);
+    assert!(0 < split, "bob contradicts ann where she was wrong");
+    answer(&again, "cat", &|_| false, "third.jsonl");
+    let status = begun.status();
+    assert_eq!((&status["rounds"][2]["disagreeing"], &status["disagreeing"]), (&json!(0), &json!(0)));
+}

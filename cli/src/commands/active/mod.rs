@@ -72,8 +72,12 @@ fn select(args: &ActiveSelect, global: &Global) -> anyhow::Result<Exit> {
 
 fn selected_words(record: &RoundRecord, location: &str) -> String {
     let RoundRecord { round, selection, pool, model, .. } = record;
+    let again = match selection.relabelled_rows {
+        0 => String::new(),
+        n => format!(", {} once more", count(n)),
+    };
     let mut text = format!(
-        "round {round}    {} to label, {} of them at random\n",
+        "round {round}    {} to label, {} of them at random{again}\n",
         counted(selection.batch_rows, "row"),
         count(selection.random_rows)
     );

@@ -147,3 +147,36 @@ fn several_labels_are_a_set() {
     assert!(answers.is_multi_label());
     assert_eq!(answers.lead_times().collect::<Vec<_>>(), [("1", 2.0), ("1", 2.0), ("1", 2.0), ("2", 2.0)]);
 }
+
+#[test]
+fn annotators_are_asked_again_in_later_rounds() {
+    let mut of_rounds = Answers::default();
+    let rounds: [&[Row]; 3] = [
+        &[
+            ("1", "x", A, "submitted", None, 1),
+            ("1", "y", B, "submitted", None, 1),
+            ("2", "", A, "submitted", None, 0),
+            ("3", "x", A, "submitted", Some("7"), 1),
+        ],
+        // x has changed their mind, in another task; z is new; somebody says the same of 2.
+        &[
+            ("1", "x", B, "submitted", Some("8"), 2),
+            ("2", "", A, "submitted", None, 0),
+            ("3", "z", B, "submitted", Some("9"), 2),
+        ],
+        // The first annotation of 3 comes in once more.
+        &[("3", "x", A, "submitted", Some("7"), 1)],
+    ];
+    for (round, rows) in (1..).zip(rounds) {
+        let mut answers = Answers::default();
+        answers.add(&label_rows(rows)).unwrap();
+        of_rounds.absorb(round, &answers);
+    }
+    let verdicts: Vec<(&str, Verdict)> = of_rounds.verdicts(false).into_iter().collect();
+    assert_eq!(verdicts, [("1", labelled(&["b"])), ("2", labelled(&["a"])), ("3", Verdict::Disagreeing)]);
+    let votes: Vec<(&str, &[String])> = of_rounds.votes().map(|(id, _, labels)| (id, labels)).collect();
+    let (a, b) = (["a".to_owned()], ["b".to_owned()]);
+    assert_eq!(votes, [("1", &b[..]), ("1", &b), ("2", &a), ("2", &a), ("3", &a), ("3", &b)]);
+    let annotators: std::collections::BTreeSet<String> = of_rounds.votes().map(|(_, who, _)| who).collect();
+    assert!(annotators.len() >= 4 && annotators.contains("test x"), "{annotators:?}");
+}

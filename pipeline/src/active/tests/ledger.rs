@@ -90,6 +90,7 @@ fn record(ledger: &Ledger, round: u32, why: &str) -> RoundRecord {
             pool_rows: 1,
             batch_rows: 1,
             random_rows: 1,
+            relabelled_rows: 0,
             labelled_rows: 0,
             unknown_labels: 0,
         },

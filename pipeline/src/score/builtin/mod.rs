@@ -71,6 +71,7 @@ struct Trained {
     committee: Option<Committee>,
     temperature: f32,
     agreement: Option<Agreement>,
+    left_out: Vec<(usize, Vec<f32>)>,
 }
 
 /// A fitted scorer; a [`MapStage`](crate::stage::MapStage) that appends labels, probabilities and embeddings.
@@ -96,6 +97,8 @@ pub struct BuiltinScorer {
     max_features: usize,
     n_labelled: usize,
     agreement: Option<Agreement>,
+    /// Places of labelled texts as given, and probabilities of their classes.
+    left_out: Vec<(usize, Vec<f32>)>,
     /// For the table of a trained model.
     _reservation: Reservation,
 }
@@ -121,20 +124,22 @@ impl BuiltinScorer {
         if settings.n_members == 0 {
             return Err(Error::config("a scorer needs at least one member"));
         }
-        let mut labelled: Vec<&LabelledText> = labelled.iter().collect();
-        labelled.sort_unstable();
+        let order = sorted_places(labelled);
+        let labelled: Vec<&LabelledText> = order.iter().map(|&place| &labelled[place]).collect();
         let labels = labelled.iter().map(|one| one.label.as_str());
         let targets = Targets::new(settings.task, labels, settings.balance)?;
         let mut hasher = FeatureHasher::new(settings.max_features);
         let mut reservation = context.budget.reserve("scorer");
-        let (model, committee, answers, agreement) = if targets.tells_apart() {
+        let (model, committee, answers, agreement, left_out) = if targets.tells_apart() {
             let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
             let trained = train(&texts, &targets, settings, &mut hasher, context, &mut reservation)?;
             let answers = Answers::new(&targets, trained.temperature);
-            (Model::Trained(trained.ensemble), trained.committee, answers, trained.agreement)
+            let left_out = answers.probabilities(trained.left_out).into_iter();
+            let left_out = left_out.map(|(text, probabilities)| (order[text], probabilities)).collect();
+            (Model::Trained(trained.ensemble), trained.committee, answers, trained.agreement, left_out)
         } else {
             let projection = Projection::fit(sample.iter().map(String::as_str), &mut hasher, settings.seed);
-            (Model::Untrained(projection), None, Answers::untrained(targets), None)
+            (Model::Untrained(projection), None, Answers::untrained(targets), None, Vec::new())
         };
         let n_labelled = labelled.len();
         let max_features = settings.max_features;
@@ -148,6 +153,7 @@ impl BuiltinScorer {
             max_features,
             n_labelled,
             agreement,
+            left_out,
             _reservation: reservation,
         })
     }
@@ -167,6 +173,12 @@ impl BuiltinScorer {
     /// How well it agrees with the labels, by models that had not seen them; `None` for fewer than 50 labels.
     pub fn agreement(&self) -> Option<Agreement> {
         self.agreement
+    }
+
+    /// Index of labelled texts, in the order in which they were given, and probability of each class, by models that had not seen the text; taken
+    /// once. None for fewer than 50 labels, for what is no class, and for a text that is alone with its class.
+    pub(crate) fn take_left_out(&mut self) -> Vec<(usize, Vec<f32>)> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// The scorer as a file; `None` if there was nothing to learn.
@@ -201,6 +213,7 @@ impl BuiltinScorer {
             max_features,
             n_labelled: header.labelled_rows,
             agreement: header.agreement,
+            left_out: Vec::new(),
             _reservation: reservation,
         })
     }
@@ -209,6 +222,13 @@ impl BuiltinScorer {
     pub fn n_labelled(&self) -> usize {
         self.n_labelled
     }
+}
+
+/// Places of the texts in an order that the one in which they are given does not change.
+pub(super) fn sorted_places(labelled: &[LabelledText]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..labelled.len()).collect();
+    order.sort_unstable_by(|&a, &b| labelled[a].cmp(&labelled[b]));
+    order
 }
 
 fn train(
@@ -238,5 +258,6 @@ fn train(
     let committee = settings.committee.then(|| Committee::new(fit.members));
     reservation.free();
     reservation.grow(joined_bytes + if settings.committee { n_rows * row_bytes } else { 0 })?;
-    Ok(Trained { ensemble, committee, temperature: fit.temperature, agreement: fit.agreement })
+    let (temperature, agreement, left_out) = (fit.temperature, fit.agreement, fit.left_out);
+    Ok(Trained { ensemble, committee, temperature, agreement, left_out })
 }

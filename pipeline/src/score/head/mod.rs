@@ -64,6 +64,8 @@ pub(crate) struct Head {
     /// What embeddings are multiplied by.
     scale: f32,
     agreement: Option<Agreement>,
+    /// Labelled texts and probabilities of their classes, by heads that had not seen them.
+    left_out: Vec<(usize, Vec<f32>)>,
     /// Whether columns of disagreement are appended.
     asks_committee: bool,
 }
@@ -101,6 +103,7 @@ impl Head {
                 answers: Answers::untrained(targets),
                 scale,
                 agreement: None,
+                left_out: Vec::new(),
                 asks_committee,
             });
         }
@@ -111,12 +114,18 @@ impl Head {
         let draws = if settings.committee { Draws::Bootstrap } else { Draws::All };
         let fit = out_of_fold::fit(&trainer, &targets, (settings.n_members, draws), settings.seed, context)?;
         let answers = Answers::new(&targets, fit.temperature);
-        Ok(Self { members: fit.members, answers, scale, agreement: fit.agreement, asks_committee })
+        let left_out = answers.probabilities(fit.left_out);
+        Ok(Self { members: fit.members, answers, scale, agreement: fit.agreement, left_out, asks_committee })
     }
 
     /// Names of the classes, sorted.
     pub(super) fn names(&self) -> &[String] {
         self.answers.names()
+    }
+
+    /// See [`ColumnScorer::take_left_out`](crate::score::ColumnScorer::take_left_out).
+    pub(super) fn take_left_out(&mut self) -> Vec<(usize, Vec<f32>)> {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Adds what it is made of; `None` if there was nothing to learn.
@@ -145,7 +154,8 @@ impl Head {
         let members = (0..n_members)
             .map(|index| Network::of_saved(index, n_layers, [dimensions, n_outputs], tensors))
             .collect::<Result<_>>()?;
-        Ok(Self { members, answers: header.answers, scale, agreement: header.agreement, asks_committee: false })
+        let (answers, agreement, left_out) = (header.answers, header.agreement, Vec::new());
+        Ok(Self { members, answers, scale, agreement, left_out, asks_committee: false })
     }
 
     /// The columns that it makes of embeddings of `dimensions`, and the embedding.

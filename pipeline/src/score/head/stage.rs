@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::score::LabelledText;
 use crate::score::agreement::Agreement;
 use crate::score::append::{append_columns, append_fields, required_column};
+use crate::score::builtin::sorted_places;
 use crate::score::device::ResolvedDevice;
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::saved::{self, Header, Tensors};
@@ -29,6 +30,8 @@ pub struct EncoderScorer<'a> {
     location: String,
     head: Head,
     n_labelled: usize,
+    /// Place among the labelled texts as given of each that the head has learnt from.
+    order: Vec<usize>,
     /// Labelled texts that were longer than the encoder takes.
     n_labelled_truncated: u64,
     truncated: Truncated,
@@ -61,8 +64,8 @@ impl<'a> EncoderScorer<'a> {
         settings: &HeadSettings,
         context: &'a Context,
     ) -> Result<Self> {
-        let mut labelled: Vec<&LabelledText> = labelled.iter().collect();
-        labelled.sort_unstable();
+        let order = sorted_places(labelled);
+        let labelled: Vec<&LabelledText> = order.iter().map(|&place| &labelled[place]).collect();
         let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
         let labels: Vec<&str> = labelled.iter().map(|one| one.label.as_str()).collect();
         let mut reservation = context.budget.reserve("scorer");
@@ -71,7 +74,8 @@ impl<'a> EncoderScorer<'a> {
         let (vectors, n_labelled_truncated) = (embedded.vectors, embedded.n_truncated);
         let head = Head::fit(&vectors, encoder.dimensions(), &labels, settings, context)?;
         let (location, truncated) = (location.to_owned(), Truncated::default());
-        Ok(Self { encoder, location, head, n_labelled: labelled.len(), n_labelled_truncated, truncated, context })
+        let n_labelled = labelled.len();
+        Ok(Self { encoder, location, head, n_labelled, order, n_labelled_truncated, truncated, context })
     }
 
     /// Names of the classes, sorted.
@@ -82,6 +86,13 @@ impl<'a> EncoderScorer<'a> {
     /// How well it agrees with the labels, by models that had not seen them; `None` for fewer than 50 labels.
     pub fn agreement(&self) -> Option<Agreement> {
         self.head.agreement
+    }
+
+    /// Index of labelled texts, in the order in which they were given, and probability of each class, by models that had not seen the text; taken
+    /// once. None for fewer than 50 labels, for what is no class, and for a text that is alone with its class.
+    pub(crate) fn take_left_out(&mut self) -> Vec<(usize, Vec<f32>)> {
+        let left_out = self.head.take_left_out();
+        left_out.into_iter().map(|(text, probabilities)| (self.order[text], probabilities)).collect()
     }
 
     /// The scorer as a file, but for the encoder's model, which stays where it is; `None` if there was nothing to learn.
@@ -129,7 +140,8 @@ impl<'a> EncoderScorer<'a> {
         let n_labelled = header.labelled_rows;
         let head = Head::of_saved(header, [n_members, n_layers], scale, encoder.dimensions(), tensors)?;
         let truncated = Truncated::default();
-        Ok(Self { encoder, location, head, n_labelled, n_labelled_truncated: 0, truncated, context })
+        let (order, n_labelled_truncated) = (Vec::new(), 0);
+        Ok(Self { encoder, location, head, n_labelled, order, n_labelled_truncated, truncated, context })
     }
 
     /// Counts the texts that are scored and longer than the encoder takes.

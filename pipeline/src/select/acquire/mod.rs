@@ -90,6 +90,7 @@ pub(super) fn acquire(
         | Strategy::Bald
         | Strategy::VoteEntropy
         | Strategy::MinMargin
-        | Strategy::Anchor => Ok(uncertain::first(pool, n, admit)),
+        | Strategy::Anchor
+        | Strategy::Activelab => Ok(uncertain::first(pool, n, admit)),
     }
 }

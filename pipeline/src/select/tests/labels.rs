@@ -17,7 +17,7 @@ fn table(rows: &[(Option<&str>, Option<&str>)]) -> crate::Result<LabelTable> {
             RecordBatch::try_from_iter([("id", ids), ("label", labels)]).unwrap()
         })
         .collect();
-    LabelTable::from_batches(&batches, "id", "label")
+    LabelTable::from_batches(&batches, "id", "label", None)
 }
 
 fn join(table: &LabelTable, ids: &[&str], batch_rows: usize) -> LabelledPool {
@@ -70,7 +70,7 @@ fn a_large_pool_is_joined_in_parts() {
 
 #[test]
 fn nothing_labelled_is_nothing_found() {
-    let table = LabelTable::from_batches(&[], "id", "label").unwrap();
+    let table = LabelTable::from_batches(&[], "id", "label", None).unwrap();
     assert!(table.is_empty());
     assert_eq!(join(&table, &["a", "b"], 8), LabelledPool { n_pool: 2, ..LabelledPool::default() });
 }
@@ -86,8 +86,53 @@ fn two_labels_for_one_id_are_an_error_that_names_it() {
 fn ids_and_labels_may_be_numbers_but_must_be_there() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(9)]));
     let batch = RecordBatch::try_from_iter([("id", numbers.clone()), ("label", numbers)]).unwrap();
-    let table = LabelTable::from_batches(std::slice::from_ref(&batch), "id", "label").unwrap();
+    let table = LabelTable::from_batches(std::slice::from_ref(&batch), "id", "label", None).unwrap();
     assert_eq!(join(&table, &["9"], 1).labelled, [(0, "9".to_owned())]);
-    let error = LabelTable::from_batches(&[batch], "id", "class").unwrap_err();
+    let error = LabelTable::from_batches(&[batch], "id", "class", None).unwrap_err();
     assert!(matches!(&error, Error::Column { message, .. } if message.contains("class")), "{error:?}");
+}
+
+type Vote = (&'static str, &'static str, Option<&'static str>);
+
+fn votes(rows: &[Vote]) -> crate::Result<LabelTable> {
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0)));
+    let who: ArrayRef =
+        Arc::new(rows.iter().map(|row| Some(row.1).filter(|who| *who != "nobody")).collect::<StringArray>());
+    let labels: ArrayRef = Arc::new(rows.iter().map(|row| row.2).collect::<StringArray>());
+    let batch = RecordBatch::try_from_iter([("id", ids), ("who", who), ("label", labels)]).unwrap();
+    LabelTable::from_batches(&[batch], "id", "label", Some("who"))
+}
+
+#[test]
+fn most_annotators_have_the_say() {
+    let table = votes(&[
+        ("a", "ann", Some("x")),
+        ("a", "bob", Some("y")),
+        ("a", "cat", Some("x")),
+        ("b", "ann", Some("x")),
+        ("b", "bob", Some("y")),
+        ("c", "nobody", Some("z")),
+        ("d", "bob", None),
+        ("c", "nobody", Some("z")),
+    ])
+    .unwrap();
+    assert_eq!(table.len(), 3);
+    let pool = join(&table, &["d", "c", "b", "a"], 2);
+    assert_eq!(pool.labelled, [(1, "z".to_owned()), (3, "x".to_owned())]);
+    assert_eq!((pool.rows.clone(), pool.split.clone()), ([1, 3].into_iter().collect(), std::iter::once(2).collect()));
+    assert_eq!(pool.classes, [("x".to_owned(), 1), ("z".to_owned(), 1)]);
+    let of = |row: u64, who: &str, label: &str| (row, who.to_owned(), label.to_owned());
+    let all =
+        [of(1, "", "z"), of(2, "ann", "x"), of(2, "bob", "y"), of(3, "ann", "x"), of(3, "bob", "y"), of(3, "cat", "x")];
+    assert_eq!(pool.votes, all);
+    let mut fewer = pool;
+    fewer.remove(&[2, 3].into_iter().collect());
+    assert_eq!((fewer.labelled.len(), fewer.split.len(), fewer.votes.len()), (1, 0, 1));
+}
+
+#[test]
+fn an_annotator_has_one_say() {
+    let error = votes(&[("a", "ann", Some("x")), ("a", "bob", Some("y")), ("a", "ann", Some("y"))]).unwrap_err();
+    let Error::Config { message, .. } = error else { panic!("{error:?}") };
+    assert_eq!(message, "annotator `ann` gives the id `a` the labels `x` and `y`");
 }

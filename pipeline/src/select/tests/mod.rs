@@ -1,5 +1,6 @@
 //! Tests of selection: against references without bounds or cleverness, and of what must not change a result.
 
+mod crowd;
 mod labels;
 mod reference;
 mod rounds;
@@ -16,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tamis_schemas::columns;
 
-use super::{LabelledPool, Outcome, SelectSettings, Selection};
+use super::{Crowd, LabelledPool, Outcome, SelectSettings, Selection};
 use crate::context::{Cancel, Context, Resources};
 use crate::stage::BarrierStage;
 use crate::{Result, RowSet};
@@ -141,8 +142,21 @@ fn select_from(
     excluded: RowSet,
     delivery: Delivery,
 ) -> Result<Outcome> {
+    observed(rows, is_cold, Selection::new(settings.clone(), labelled, excluded)?, delivery)
+}
+
+fn select_with(
+    rows: &[PoolRow],
+    settings: &SelectSettings,
+    labelled: &LabelledPool,
+    crowd: Crowd,
+    delivery: Delivery,
+) -> Result<Outcome> {
+    observed(rows, false, Selection::new(settings.clone(), labelled, RowSet::new())?.with_crowd(crowd), delivery)
+}
+
+fn observed(rows: &[PoolRow], is_cold: bool, mut selection: Selection, delivery: Delivery) -> Result<Outcome> {
     let context = context(delivery.n_threads);
-    let mut selection = Selection::new(settings.clone(), labelled, excluded)?;
     for (index, slice) in rows.chunks(delivery.batch_rows).enumerate() {
         selection.observe(&batch(slice, (index * delivery.batch_rows) as u64, is_cold), &context)?;
     }

@@ -1,0 +1,96 @@
+//! Annotators' answers beside what a model says that has not seen them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Float32Type;
+use tamis_schemas::columns;
+
+use super::Run;
+use super::fit::Fitted;
+use super::ids::{column, rows_of};
+use super::pass;
+use super::survey::Survey;
+use crate::score::Task;
+use crate::select::{Answered, Crowd};
+use crate::source::{Columns, Request};
+use crate::{Error, Result, RowSet};
+
+/// Annotator of labels that name none.
+const NOBODY: &str = "";
+
+impl Fitted<'_> {
+    /// The annotators and the scorer. Of few labels there is no answer out of fold, and then no row has an opinion.
+    ///
+    /// # Errors
+    /// `Error::Config` if rows have several labels, or numbers.
+    pub(super) fn crowd(&self, run: Run<'_>, survey: &Survey) -> Result<Crowd> {
+        if self.task() == Task::MultiLabel.name() {
+            return Err(Error::Config {
+                message: "the strategy `activelab` weighs answers that name one class, and rows have several labels"
+                    .into(),
+                hint: Some("use another strategy".into()),
+            });
+        }
+        if self.classes().len() < 2 || self.left_out.is_empty() {
+            return Ok(Crowd::new(&[], 0, self.classes().len()));
+        }
+        let classes: HashMap<&str, usize> = self.classes().iter().map(String::as_str).zip(0..).collect();
+        let mut annotators: HashMap<&str, usize> = HashMap::new();
+        let mut votes: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
+        for (row, annotator, label) in self.votes() {
+            // A label that only rows have which annotators are split about was not learnt.
+            let Some(&class) = classes.get(label) else { continue };
+            let number = annotators.len();
+            let annotator = *annotators.entry(annotator).or_insert(number);
+            votes.entry(row).or_default().push((annotator, class));
+        }
+        let split = self.split_rows(run, survey)?;
+        let answered = self.left_out.iter().chain(&split).filter_map(|(row, probabilities)| {
+            Some(Answered { row: *row, votes: votes.remove(row)?, probabilities: probabilities.clone() })
+        });
+        let mut answered: Vec<Answered> = answered.collect();
+        answered.sort_unstable_by_key(|one| one.row);
+        Ok(Crowd::new(&answered, annotators.len(), classes.len()))
+    }
+
+    /// Row, annotator and label.
+    fn votes(&self) -> Box<dyn Iterator<Item = (u64, &str, &str)> + '_> {
+        if self.labels.votes.is_empty() {
+            return Box::new(self.labels.labelled.iter().map(|(row, label)| (*row, NOBODY, label.as_str())));
+        }
+        Box::new(self.labels.votes.iter().map(|(row, who, label)| (*row, who.as_str(), label.as_str())))
+    }
+
+    /// What the scorer, which has not learnt from them, says of rows that annotators are split about.
+    fn split_rows(&self, run: Run<'_>, survey: &Survey) -> Result<Vec<(u64, Vec<f32>)>> {
+        let verdicts = survey.verdicts();
+        let rows: RowSet = self.labels.split.iter().filter(|&row| verdicts.keeps(row)).collect();
+        let request = Request {
+            columns: Columns::Named(run.plan.embedding_column().into_iter().collect()),
+            text: Some(run.plan.text.clone()),
+            id: None,
+            rows: Some(Arc::new(rows)),
+        };
+        let mut found = Vec::new();
+        pass::for_each(
+            run.scan(&survey.schema, &request)?,
+            run.context,
+            |decoded| survey.cut(decoded),
+            |decoded| {
+                for batch in decoded.batches {
+                    let rows = rows_of(&batch)?.clone();
+                    let scored = self.scorer.apply(batch)?;
+                    let lists = column(&scored, columns::PROBABILITIES)?.as_fixed_size_list();
+                    for (&row, list) in rows.values().iter().zip(lists.iter()) {
+                        let list = list.ok_or_else(|| Error::Invariant("a row without probabilities".into()))?;
+                        found.push((row, list.as_primitive::<Float32Type>().values().to_vec()));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(found)
+    }
+}
