@@ -412,6 +412,19 @@ fn write_selection(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> 
                 counted(scorer.truncated_rows, "text")
             )?;
         }
+        if let Some(size) = &scorer.right_size {
+            writeln!(
+                out,
+                "  {} says what {} says of {} of {} rows",
+                size.smaller,
+                size.larger,
+                count(size.agreeing_rows),
+                count(size.sample_rows)
+            )?;
+        }
+        if scorer.cached_rows > 0 {
+            writeln!(out, "  the cache had the embeddings of {}", counted(scorer.cached_rows, "text"))?;
+        }
         if let Some(note) = &scorer.device_note {
             writeln!(out, "  {note}")?;
         }

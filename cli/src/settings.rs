@@ -126,6 +126,9 @@ pub(crate) fn select(args: &Select) -> Config {
         score: Some(ScoreConfig {
             scorer: args.scorer.clone(),
             device: args.device.clone(),
+            cache: args.cache.clone(),
+            larger: args.right_size.larger.clone(),
+            min_agreement: args.right_size.min_agreement,
             seed: args.seed,
             ..ScoreConfig::default()
         }),
@@ -141,6 +144,9 @@ pub(crate) fn score(args: &Score) -> Config {
         reference: args.reference.clone(),
         labels: args.labels.clone(),
         label_column: args.label_column.clone(),
+        cache: args.cache.clone(),
+        larger: args.right_size.larger.clone(),
+        min_agreement: args.right_size.min_agreement,
         ..learning(&args.learning)
     };
     Config { score: Some(score), ..base(&args.data, Some(vec![Table::Scores, Table::Rejected])) }
@@ -170,6 +176,7 @@ pub(crate) fn labelling_loop(args: &ActiveInit) -> LoopSettings {
         pool: input(args.inputs.clone(), &args.reading),
         scorer: args.scorer.clone(),
         head: args.head,
+        cache: args.cache.clone(),
         strategy: args.strategy,
         budget: args.budget,
         random_ratio: args.random_ratio,

@@ -24,6 +24,9 @@ pub struct LoopSettings {
     /// What learns from an encoder's embeddings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
+    /// Embeddings of earlier rounds, if the scorer is an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Acquisition function.
     pub strategy: Strategy,
     /// Rows of a round.

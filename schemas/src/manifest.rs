@@ -368,7 +368,7 @@ pub struct EmbeddingRecord {
 }
 
 /// What scored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScorerRecord {
     /// Name of the scorer.
     pub name: String,
@@ -387,9 +387,28 @@ pub struct ScorerRecord {
     /// Texts that were longer than the scorer's encoder takes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub truncated_rows: u64,
+    /// Texts of which the cache had the embedding.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_rows: u64,
     /// Files with texts that it learned from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reference: Vec<InputRecord>,
+    /// The comparison that it was chosen by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right_size: Option<RightSizeRecord>,
+}
+
+/// A scorer held against a larger one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RightSizeRecord {
+    /// Name of the smaller one.
+    pub smaller: String,
+    /// Name of the larger one.
+    pub larger: String,
+    /// Rows that both scored.
+    pub sample_rows: u64,
+    /// Of these, rows of which both say the same.
+    pub agreeing_rows: u64,
 }
 
 /// How the batch was chosen.
@@ -472,6 +491,7 @@ pub fn config_for_manifest(config: &Config) -> serde_json::Value {
         ("index", "url"),
         ("embed", "model"),
         ("embed", "cache"),
+        ("score", "cache"),
         ("semantic", "model"),
         ("semantic", "cache"),
     ] {

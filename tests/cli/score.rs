@@ -1,10 +1,12 @@
 //! Scores of a pool, by what labels teach.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Float32Type};
 use serde_json::json;
 
-use crate::support::{json_lines, sample, strings, table, tamis};
+use crate::support::{files, json_lines, sample, strings, table, tamis};
 
 fn names(schema: &arrow::datatypes::Schema) -> Vec<&str> {
     schema.fields().iter().map(|field| field.name().as_str()).collect()
@@ -98,4 +100,82 @@ fn mistakes_are_named() {
     }
     tamis(dir.path(), "score pool.jsonl -o out").expect_code(0);
     assert_eq!(names(&table(&dir.path().join("out"), "scores").0)[1], "tamis_label");
+}
+
+#[test]
+fn embeddings_of_earlier_runs_are_not_computed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = json_lines(&sample("banking.jsonl"));
+    let lines = |rows: &[serde_json::Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    std::fs::write(dir.path().join("pool.jsonl"), lines(&rows[..80])).unwrap();
+    std::fs::write(dir.path().join("labels.jsonl"), lines(&rows[..20])).unwrap();
+    let model = crate::embed::model();
+    let score = |flags: &str| {
+        let args = format!("score pool.jsonl --labels labels.jsonl --scorer {model} --format json {flags}");
+        tamis(dir.path(), &args).expect_code(0).json()["manifest"]["scorer"].clone()
+    };
+    let scores = |out: &str| files(&dir.path().join(out).join("scores"));
+    assert!(score("-o without")["cached_rows"].is_null());
+    let first = score("-o first --cache cache");
+    assert!(first["cached_rows"].is_null(), "{first}");
+    let second = score("-o second --cache cache");
+    assert_eq!(second["cached_rows"], 100, "those to learn from, and all of the pool");
+    let expected = scores("without");
+    assert!(!expected.is_empty());
+    assert_eq!((scores("first"), scores("second")), (expected.clone(), expected));
+
+    // What the cache lacks is computed, and what is damaged in it is as good as not there.
+    std::fs::write(dir.path().join("pool.jsonl"), lines(&rows[..90])).unwrap();
+    assert_eq!(score("-o more --cache cache")["cached_rows"], 100);
+    let refused = tamis(dir.path(), "score pool.jsonl --labels labels.jsonl -o out --cache cache").expect_code(2);
+    assert!(refused.stderr.contains("no encoder"), "{}", refused.stderr);
+}
+
+#[test]
+fn the_smaller_scorer_is_enough_if_it_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = json_lines(&sample("banking.jsonl"));
+    let lines = |rows: &[serde_json::Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let mut intents: BTreeSet<&str> = rows.iter().map(|row| row["label"].as_str().unwrap()).collect();
+    intents = intents.into_iter().take(7).collect();
+    let rows: Vec<_> = rows.iter().filter(|row| intents.contains(row["label"].as_str().unwrap())).cloned().collect();
+    let (labelled, others): (Vec<_>, Vec<_>) = rows.into_iter().enumerate().partition(|(place, _)| place % 9 == 0);
+    let [labelled, others] = [labelled, others].map(|rows| rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>());
+    std::fs::write(dir.path().join("labels.jsonl"), lines(&labelled)).unwrap();
+    std::fs::write(dir.path().join("pool.jsonl"), lines(&[labelled, others.clone()].concat())).unwrap();
+    let model = crate::embed::model();
+    let score = |flags: &str| {
+        let args = format!("score pool.jsonl --labels labels.jsonl --format json {flags}");
+        tamis(dir.path(), &args).expect_code(0).json()["manifest"]["scorer"].clone()
+    };
+    let said = |out: &str| {
+        let (_, batch) = table(&dir.path().join(out), "scores");
+        strings(&batch, "tamis_id").into_iter().zip(strings(&batch, "tamis_label")).collect::<BTreeMap<_, _>>()
+    };
+    score("-o small");
+    score(&format!("-o large --scorer {model} --cache cache"));
+    let (of_small, of_large) = (said("small"), said("large"));
+    let ids: Vec<&str> = others.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    let n_same = ids.iter().filter(|id| of_small[**id] == of_large[**id]).count();
+    assert!(0 < n_same && n_same < ids.len(), "they differ somewhere: {n_same} of {}", ids.len());
+
+    let ratio = n_same as f64 / ids.len() as f64;
+    let enough = score(&format!("-o enough --larger {model} --cache cache --min-agreement {}", ratio - 0.001));
+    assert_eq!(enough["name"], "builtin");
+    let compared = &enough["right_size"];
+    assert_eq!((&compared["sample_rows"], &compared["agreeing_rows"]), (&json!(ids.len()), &json!(n_same)));
+    let scores = |out: &str| files(&dir.path().join(out).join("scores"));
+    assert_eq!(scores("enough"), scores("small"));
+    let not_enough = score(&format!("-o more --larger {model} --cache cache --min-agreement {}", ratio + 0.001));
+    assert!(not_enough["name"].as_str().unwrap().starts_with("encoder "), "{not_enough}");
+    assert_eq!(&not_enough["right_size"], compared);
+    assert_eq!(scores("more"), scores("large"));
+    for (args, expect) in [
+        (format!("score pool.jsonl -o out --larger {model}"), "has learnt no labels"),
+        ("score pool.jsonl -o out --labels labels.jsonl --larger ngram".into(), "says no label"),
+        (format!("score pool.jsonl -o out --labels labels.jsonl --larger {model} --min-agreement 1.2"), "0 to 1"),
+        ("score pool.jsonl -o out --labels labels.jsonl --min-agreement 0.5".into(), "--larger"),
+    ] {
+        tamis(dir.path(), &args).expect_code(2).expect_stderr(expect);
+    }
 }

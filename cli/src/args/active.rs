@@ -60,6 +60,9 @@ pub(crate) struct ActiveInit {
     /// What learns from an encoder's embeddings: linear or mlp [default: linear]
     #[arg(long, value_name = "HEAD", value_parser = head(), help_heading = "Selection")]
     pub(crate) head: Option<Head>,
+    /// With an encoder: embeddings of earlier rounds (folder or URL), only new texts are computed
+    #[arg(long, value_name = "URL", help_heading = "Selection")]
+    pub(crate) cache: Option<String>,
     /// Acquisition function, see docs/selection.md
     ///
     /// While no two classes have a label, those that ask what the model is unsure of choose as auto does.

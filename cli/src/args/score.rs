@@ -56,6 +56,11 @@ pub(crate) struct Select {
     /// The label that most annotators gave counts. Rows that they are split about are neither learned from nor chosen, but by activelab.
     #[arg(long, value_name = "COLUMN", requires = "labels", help_heading = "Selection")]
     pub(crate) annotator_column: Option<String>,
+    /// With an encoder: embeddings of earlier runs (folder or URL), only new texts are computed
+    #[arg(long, value_name = "URL", help_heading = "Selection")]
+    pub(crate) cache: Option<String>,
+    #[command(flatten)]
+    pub(crate) right_size: RightSize,
     /// Acquisition function
     ///
     /// auto: typiclust without labels, uherding with them, cluster-margin for a batch of more than 1,000 rows. By what the model is unsure of:
@@ -127,8 +132,26 @@ pub(crate) struct Score {
     /// Texts to learn from, for ngram and dsir: file, folder, glob or URL
     #[arg(long, value_name = "FILES", help_heading = "Scoring")]
     pub(crate) reference: Vec<String>,
+    /// With an encoder: embeddings of earlier runs (folder or URL), only new texts are computed
+    #[arg(long, value_name = "URL", help_heading = "Scoring")]
+    pub(crate) cache: Option<String>,
+    #[command(flatten)]
+    pub(crate) right_size: RightSize,
     #[command(flatten)]
     pub(crate) learning: Learning,
+}
+
+/// Whether a small scorer is enough.
+#[derive(Debug, Args)]
+pub(crate) struct RightSize {
+    /// A more costly scorer, which scores if --scorer agrees with it on too few rows of a sample
+    ///
+    /// Both learn from the same labels and say what about 1,000 rows without one are. The footprint's report says what the choice saved.
+    #[arg(long, value_name = "SCORER", help_heading = "Scoring")]
+    pub(crate) larger: Option<String>,
+    /// With --larger: least share of the sample on which both say the same
+    #[arg(long, value_name = "RATIO", default_value_t = 0.95, requires = "larger", help_heading = "Scoring")]
+    pub(crate) min_agreement: f64,
 }
 
 /// What learns from labels, and how.

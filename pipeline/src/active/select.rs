@@ -214,6 +214,7 @@ fn config(
         score: Some(ScoreConfig {
             scorer: settings.scorer.clone(),
             head: settings.head,
+            cache: settings.cache.clone(),
             seed: settings.seed,
             ..ScoreConfig::default()
         }),

@@ -68,7 +68,7 @@ impl Fitted<'_> {
         let verdicts = survey.verdicts();
         let rows: RowSet = self.labels.split.iter().filter(|&row| verdicts.keeps(row)).collect();
         let request = Request {
-            columns: Columns::Named(run.plan.embedding_column().into_iter().collect()),
+            columns: Columns::Named(run.plan.embedding_columns()),
             text: Some(run.plan.text.clone()),
             id: None,
             rows: Some(Arc::new(rows)),

@@ -5,8 +5,9 @@ use std::path::Path;
 use tamis_schemas::config::Config;
 use tamis_schemas::manifest::{RowCounts, ScorerRecord};
 
-use super::fit::{self, Learned};
+use super::fit;
 use super::labels::LabelSource;
+use super::learn::{self, Learned};
 use super::plan::Plan;
 use super::{Run, check, survey};
 use crate::context::Context;
@@ -85,12 +86,12 @@ pub fn distill(
     let seed = score.seed;
     let (bytes, agreement, record) = match &plan.scorer {
         ScorerChoice::Builtin => {
-            let Learned { scorer, record, .. } = fit::builtin(run, &survey, &labels, task, seed)?;
+            let Learned { scorer, record, .. } = learn::builtin(run, &survey, &labels, task, seed)?;
             (scorer.to_bytes()?, scorer.agreement(), record)
         }
         ScorerChoice::Encoder(location) => {
             let Learned { scorer, mut record, .. } =
-                fit::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
+                learn::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
             record.truncated_rows = scorer.n_labelled_truncated();
             (scorer.to_bytes()?, scorer.agreement(), record)
         }

@@ -1,6 +1,5 @@
 //! Embeddings of the rows that stay, out of the cache where it has them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, FixedSizeListArray, Float16Array, Float32Array, RecordBatch};
@@ -15,7 +14,7 @@ use super::Run;
 use super::ids::{column, ids_of};
 use super::plan::EmbedPlan;
 use crate::context::Context;
-use crate::score::cache::{Added, EmbeddingCache, Stored};
+use crate::score::cache::{Added, CachedEncoder, EmbeddingCache, Found, Stored};
 use crate::score::device::resolve;
 use crate::score::encoder::Encoder;
 use crate::store::Stores;
@@ -24,8 +23,7 @@ use crate::{Error, Result};
 /// An encoder, and what earlier runs have embedded with it.
 #[derive(Debug)]
 pub(super) struct Embedder {
-    encoder: Encoder,
-    cache: Option<EmbeddingCache>,
+    encoder: CachedEncoder,
     item: EmbeddingType,
     schema: SchemaRef,
     record: EmbeddingRecord,
@@ -67,10 +65,6 @@ impl Embedder {
             });
         }
         let dimensions = encoder.dimensions();
-        let open_cache = |url: &String| {
-            EmbeddingCache::open(url, encoder.fingerprint(), plan.embedding_type, dimensions, stores, run.context)
-        };
-        let cache = plan.cache.as_ref().map(open_cache).transpose()?;
         let record = EmbeddingRecord {
             fingerprint: encoder.fingerprint().to_owned(),
             dimensions: dimensions as u64,
@@ -79,7 +73,9 @@ impl Embedder {
             ..EmbeddingRecord::default()
         };
         let schema = embeddings_schema(plan.embedding_type, dimensions);
-        Ok(Some(Self { encoder, cache, item: plan.embedding_type, schema, record }))
+        let cache = plan.cache.as_deref();
+        let encoder = CachedEncoder::open(encoder, cache, plan.embedding_type, stores, run.context)?;
+        Ok(Some(Self { encoder, item: plan.embedding_type, schema, record }))
     }
 
     /// Schema of the table.
@@ -89,65 +85,28 @@ impl Embedder {
 
     /// Components of an embedding.
     pub(super) fn dimensions(&self) -> usize {
-        self.encoder.dimensions()
+        self.encoder.encoder().dimensions()
     }
 
     /// Whether the encoder knows any of the words of `text`.
     pub(super) fn knows(&self, text: &str) -> Result<bool> {
-        self.encoder.knows(text)
+        self.encoder.encoder().knows(text)
     }
 
     /// Embeds the texts of `batch`.
     pub(super) fn embed(&self, batch: &RecordBatch, context: &Context) -> Result<EmbeddedRows> {
         let texts = column(batch, columns::TEXT)?.as_string::<i32>();
         let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
-        let (stored, n_cached, fresh) = match &self.cache {
-            Some(cache) => self.embed_missing(cache, &texts, context)?,
-            None => (self.embed_all(&texts, context)?, 0, Vec::new()),
-        };
-        let n_truncated = stored.iter().filter(|stored| stored.is_truncated).count() as u64;
-        let table = self.table(batch, &stored)?;
-        Ok(EmbeddedRows { table, n_truncated, n_cached, fresh })
-    }
-
-    fn embed_all(&self, texts: &[&str], context: &Context) -> Result<Vec<Stored>> {
-        let embedded = self.encoder.embed(texts, context)?;
-        let vectors = embedded.vectors.chunks_exact(self.encoder.dimensions());
-        let rows = vectors.zip(embedded.is_truncated);
-        Ok(rows.map(|(vector, is_truncated)| Stored { vector: vector.to_vec(), is_truncated }).collect())
-    }
-
-    /// Embeds what the cache does not have, equal texts once.
-    #[expect(clippy::type_complexity, reason = "three results of one step")]
-    fn embed_missing(
-        &self,
-        cache: &EmbeddingCache,
-        texts: &[&str],
-        context: &Context,
-    ) -> Result<(Vec<Stored>, u64, Vec<(u128, Stored)>)> {
-        let keys: Vec<u128> = texts.iter().map(|text| EmbeddingCache::key(text)).collect();
-        let found = context.pool.install(|| cache.find(&keys));
-        let (mut missing, mut places) = (Vec::new(), HashMap::new());
-        for ((text, key), _) in texts.iter().zip(&keys).zip(&found).filter(|(_, found)| found.is_none()) {
-            places.entry(*key).or_insert_with(|| {
-                missing.push((*key, *text));
-                missing.len() - 1
-            });
-        }
-        let missing_texts: Vec<&str> = missing.iter().map(|(_, text)| *text).collect();
-        let fresh = self.embed_all(&missing_texts, context)?;
-        let n_cached = found.iter().flatten().count() as u64;
-        let stored = found.into_iter().zip(&keys);
-        let stored = stored.map(|(found, key)| found.unwrap_or_else(|| fresh[places[key]].clone())).collect();
-        Ok((stored, n_cached, missing.iter().map(|(key, _)| *key).zip(fresh).collect()))
+        let Found { embedded, n_cached, fresh } = self.encoder.embed(&texts, context)?;
+        let n_truncated = embedded.n_truncated;
+        Ok(EmbeddedRows { table: self.table(batch, embedded.vectors)?, n_truncated, n_cached, fresh })
     }
 
     /// The rows of the table.
-    fn table(&self, batch: &RecordBatch, stored: &[Stored]) -> Result<RecordBatch> {
-        let values = stored.iter().flat_map(|stored| stored.vector.iter().copied());
+    fn table(&self, batch: &RecordBatch, vectors: Vec<f32>) -> Result<RecordBatch> {
         let values: ArrayRef = match self.item {
-            EmbeddingType::F16 => Arc::new(Float16Array::from_iter_values(values.map(f16::from_f32))),
-            EmbeddingType::F32 => Arc::new(Float32Array::from_iter_values(values)),
+            EmbeddingType::F16 => Arc::new(Float16Array::from_iter_values(vectors.into_iter().map(f16::from_f32))),
+            EmbeddingType::F32 => Arc::new(Float32Array::from(vectors)),
         };
         let DataType::FixedSizeList(field, length) = self.schema.field(1).data_type() else {
             return Err(Error::Invariant("an embedding is a list".into()));
@@ -175,17 +134,12 @@ impl<'a> EmbeddingTally<'a> {
         self.record.rows += rows.table.num_rows() as u64;
         self.record.truncated_rows += rows.n_truncated;
         self.record.cached_rows += rows.n_cached;
-        match &self.embedder.cache {
-            Some(cache) => cache.add(&mut self.added, rows.fresh),
-            None => Ok(()),
-        }
+        self.embedder.encoder.add(&mut self.added, rows.fresh)
     }
 
     /// Writes what is left for the cache.
     pub(super) fn finish(mut self) -> Result<EmbeddingRecord> {
-        if let Some(cache) = &self.embedder.cache {
-            cache.flush(&mut self.added)?;
-        }
+        self.embedder.encoder.flush(&mut self.added)?;
         Ok(self.record)
     }
 }

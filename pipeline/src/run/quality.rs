@@ -264,7 +264,7 @@ impl<'a> Judge<'a> {
             Source::Distilled(location) => {
                 let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
                 let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
-                let scorer = saved.open(DeviceChoice::Auto, stores, run.context)?.scorer;
+                let scorer = saved.open(DeviceChoice::Auto, None, stores, run.context)?.scorer;
                 let judge = match &config.class {
                     None if is_number => Self::Scorer(columns::QUALITY, scorer),
                     Some(class) => match names.iter().position(|name| name == class) {

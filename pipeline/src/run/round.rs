@@ -62,7 +62,7 @@ pub(crate) fn choose_round(
 
     run.begin("scoring the pool");
     let request = Request {
-        columns: Columns::Named(stratum_columns(config).chain(plan.embedding_column()).collect()),
+        columns: Columns::Named(stratum_columns(config).chain(plan.embedding_columns()).collect()),
         text: Some(plan.text.clone()),
         id: Some(plan.id.clone()),
         rows: None,
@@ -93,7 +93,7 @@ pub(crate) fn choose_round(
     )?;
     let (batch, selection) = chooser.into_round(&survey)?;
     let inputs = input_records(inputs, survey.schema.file_rows());
-    Ok(ChosenRound { batch, selection, scorer: fitted.record(), inputs, rows })
+    Ok(ChosenRound { batch, selection, scorer: fitted.finish()?, inputs, rows })
 }
 
 fn without(batch: &RecordBatch, excluded: &HashSet<String>) -> Result<RecordBatch> {

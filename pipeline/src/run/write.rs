@@ -177,7 +177,7 @@ pub(super) fn write(
     write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
     written.losses = losses.finish()?;
     written.embedding = tally.map(EmbeddingTally::finish).transpose()?;
-    written.scorer = fitted.map(Fitted::record);
+    written.scorer = fitted.map(Fitted::finish).transpose()?;
     written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
     Ok(written)
 }
@@ -185,7 +185,7 @@ pub(super) fn write(
 /// Input columns that are looked at when no input column is written.
 fn named_columns(run: Run<'_>, router: &Router<'_>) -> Vec<String> {
     stratum_columns(run.config)
-        .chain(run.plan.embedding_column())
+        .chain(run.plan.embedding_columns())
         .chain(router.source.iter().flat_map(SourceOf::columns))
         .collect()
 }

@@ -32,6 +32,7 @@ mod task;
 
 pub(crate) use answers::top_two;
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText, Projection};
+pub use cache::SharedEncoder;
 pub use causal::CausalScorer;
 pub use choice::{ScorerChoice, Unlabelled};
 pub(crate) use class::ClassScorer;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::agreement::Agreement;
 use super::answers::Answers;
 use super::builtin::BuiltinScorer;
+use super::cache::SharedEncoder;
 use super::device::{DeviceChoice, ResolvedDevice, resolve};
 use super::head::{EncoderScorer, Truncated};
 use crate::context::Context;
@@ -241,6 +242,7 @@ impl SavedScorer {
     pub(crate) fn open<'a>(
         self,
         device: DeviceChoice,
+        cache: Option<&str>,
         stores: &Stores,
         context: &'a Context,
     ) -> Result<OpenedScorer<'a>> {
@@ -248,13 +250,13 @@ impl SavedScorer {
         match header.model {
             Model::Builtin { .. } => {
                 let scorer = Box::new(BuiltinScorer::of_saved(header, &tensors, context)?);
-                Ok(OpenedScorer { scorer, device: ResolvedDevice::cpu(), truncated: None })
+                Ok(OpenedScorer { scorer, device: ResolvedDevice::cpu(), truncated: None, encoder: None })
             }
             Model::Encoder { .. } => {
                 let device = resolve(device)?;
-                let scorer = EncoderScorer::of_saved(header, &tensors, &device, stores, context)?;
-                let truncated = Some(scorer.truncated());
-                Ok(OpenedScorer { scorer: Box::new(scorer), device, truncated })
+                let scorer = EncoderScorer::of_saved(header, &tensors, &device, cache, stores, context)?;
+                let (truncated, encoder) = (Some(scorer.truncated()), Some(scorer.encoder()));
+                Ok(OpenedScorer { scorer: Box::new(scorer), device, truncated, encoder })
             }
         }
     }
@@ -268,6 +270,8 @@ pub(crate) struct OpenedScorer<'a> {
     pub(crate) device: ResolvedDevice,
     /// Counts texts that are too long, if any are.
     pub(crate) truncated: Option<Truncated>,
+    /// What it embeds with, if it does.
+    pub(crate) encoder: Option<SharedEncoder>,
 }
 
 /// The part of the header that all versions have.

@@ -136,6 +136,12 @@ pub struct ScoreConfig {
     /// labels: a folder or URL with `model.safetensors`, `tokenizer.json` and `config.json`, or `ORG/NAME` in the hub's cache.
     /// `column:NAME`: a head on embeddings that rows have in this column. `ngram`, `dsir` and `gguf:FILE`, which need no labels: see `quality`.
     pub scorer: String,
+    /// A more costly scorer: on a sample of the rows `scorer` is held against it, and it scores if they agree on too few. Both learn from the
+    /// same labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub larger: Option<String>,
+    /// With `larger`: least share of the sample on which both say the same, 0 to 1.
+    pub min_agreement: f64,
     /// For `ngram` and `dsir`: files, folders, globs or URLs of texts to learn from, in the text column of the input.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reference: Vec<String>,
@@ -154,6 +160,9 @@ pub struct ScoreConfig {
     pub task: Task,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// With an encoder: folder or URL of embeddings that earlier runs made, as `embed.cache`. It holds single precision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Seed of the training.
     pub seed: u64,
 }
@@ -162,6 +171,8 @@ impl Default for ScoreConfig {
     fn default() -> Self {
         Self {
             scorer: "builtin".into(),
+            larger: None,
+            min_agreement: 0.95,
             reference: Vec::new(),
             head: None,
             labels: Vec::new(),
@@ -169,6 +180,7 @@ impl Default for ScoreConfig {
             label_id_column: None,
             task: Task::Auto,
             device: default_device(),
+            cache: None,
             seed: 0,
         }
     }

@@ -302,3 +302,38 @@ fn labels_are_asked_for_again() {
     let status = begun.status();
     assert_eq!((&status["rounds"][2]["disagreeing"], &status["disagreeing"]), (&json!(0), &json!(0)));
 }
+
+#[test]
+fn an_encoder_embeds_the_pool_once() {
+    let begun =
+        Loop::over(&fruit(40), &format!("--budget 5 --threshold 1.0 --scorer {} --cache cache", crate::embed::model()));
+    let (first, _) = begun.turn("");
+    assert!(first["model"]["scorer"]["cached_rows"].is_null());
+    let (second, _) = begun.turn("");
+    // The labelled rows to learn from, the pool, and the chosen rows once more for what the model says of them.
+    assert_eq!(second["model"]["scorer"]["cached_rows"], 5 + 40 + 5);
+}
+
+#[test]
+fn of_two_commands_at_once_one_chooses() {
+    let begun = Loop::over(&fruit(200), "--budget 10");
+    let select = |budget: &&str| {
+        let mut command = command(begun.dir.path());
+        command.args(["al", "select", "loop", "--budget", budget]).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // Rounds that differ: equal ones would be the same round.
+    let budgets = ["10", "11", "12"];
+    let running = budgets.each_ref().map(select);
+    let ended: Vec<_> = running.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let n_chosen = ended.iter().filter(|output| output.status.code() == Some(0)).count();
+    let said: Vec<String> = ended.iter().map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).collect();
+    assert_eq!(n_chosen, 1, "{said:?}");
+    for (output, said) in ended.iter().zip(&said).filter(|(output, _)| output.status.code() != Some(0)) {
+        let is_told = said.contains("another command has chosen round 1") || said.contains("round 1 has an answer yet");
+        assert!(output.status.code() == Some(2) && is_told, "{said}");
+    }
+    let chose = ended.iter().position(|output| output.status.code() == Some(0)).unwrap();
+    let expected: usize = budgets[chose].parse().unwrap();
+    assert_eq!((begun.status()["rounds"].as_array().unwrap().len(), begun.handed_out(1).len()), (1, expected));
+}

@@ -98,6 +98,9 @@ fn selected_words(record: &RoundRecord, location: &str) -> String {
         model.scorer.device,
         counted(model.scorer.labelled_rows, "label")
     );
+    if 0 < model.scorer.cached_rows {
+        text += &format!("           the cache had the embeddings of {}\n", counted(model.scorer.cached_rows, "text"));
+    }
     if 0 < selection.unknown_labels {
         text +=
             &format!("           {} of rows that are not in the pool\n", counted(selection.unknown_labels, "label"));

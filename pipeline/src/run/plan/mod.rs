@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) semantic: Option<SemanticPlan>,
     pub(super) quality: Option<QualityPlan>,
     pub(super) scorer: ScorerChoice,
+    /// What scores if the scorer does not agree with it.
+    pub(super) larger: Option<ScorerChoice>,
     pub(super) embed: Option<EmbedPlan>,
     pub(super) device: DeviceChoice,
     pub(super) tables: Vec<Table>,
@@ -93,6 +95,7 @@ impl Plan {
         let text = parse_text(&config.input.text)?;
         let deduplicate = settings(config)?;
         let normalize = deduplicate.as_ref().map(|settings| settings.normalize).unwrap_or_default();
+        let (scorer, larger) = config.score.as_ref().map_or_else(|| Ok((ScorerChoice::default(), None)), scorers)?;
         let device = config.score.as_ref().map_or(Ok(DeviceChoice::Auto), |score| score.device.parse())?;
         Ok(Self {
             grain: GrainPlan::new(config, &text, normalize)?,
@@ -103,19 +106,21 @@ impl Plan {
             deduplicate,
             semantic: SemanticPlan::new(config)?,
             quality: config.quality.as_ref().map(QualityPlan::new).transpose()?,
-            scorer: config.score.as_ref().map_or(Ok(ScorerChoice::default()), scorer)?,
+            scorer,
+            larger,
             embed: config.embed.as_ref().map(EmbedPlan::new).transpose()?,
             device,
             tables: tables(config)?,
         })
     }
 
-    /// The column of embeddings that the scorer learns from, if it does.
-    pub(super) fn embedding_column(&self) -> Option<String> {
-        match &self.scorer {
+    /// The columns of embeddings that scorers learn from.
+    pub(super) fn embedding_columns(&self) -> Vec<String> {
+        let columns = std::iter::once(&self.scorer).chain(&self.larger).filter_map(|choice| match choice {
             ScorerChoice::Column(name) => Some(name.clone()),
             ScorerChoice::Builtin | ScorerChoice::Encoder(_) | ScorerChoice::Unlabelled(_) => None,
-        }
+        });
+        columns.collect()
     }
 
     /// Whether any stage looks at the text.
@@ -151,15 +156,43 @@ impl Plan {
     }
 }
 
-fn scorer(score: &ScoreConfig) -> Result<ScorerChoice> {
-    let scorer = score.scorer.parse()?;
-    if score.head.is_some() && !matches!(scorer, ScorerChoice::Encoder(_) | ScorerChoice::Column(_)) {
+/// The scorer, and the larger one that it is held against.
+fn scorers(score: &ScoreConfig) -> Result<(ScorerChoice, Option<ScorerChoice>)> {
+    let scorer: ScorerChoice = score.scorer.parse()?;
+    let larger: Option<ScorerChoice> = score.larger.as_deref().map(str::parse).transpose()?;
+    let any = |is: fn(&ScorerChoice) -> bool| is(&scorer) || larger.as_ref().is_some_and(is);
+    if score.head.is_some() && !any(|scorer| matches!(scorer, ScorerChoice::Encoder(_) | ScorerChoice::Column(_))) {
         return Err(Error::Config {
             message: format!("score.head is set, but the scorer `{}` has no embeddings to learn from", score.scorer),
             hint: Some("leave it out, or name an encoder as score.scorer".into()),
         });
     }
-    Ok(scorer)
+    if score.cache.is_some() && !any(|scorer| matches!(scorer, ScorerChoice::Encoder(_))) {
+        return Err(Error::Config {
+            message: format!(
+                "score.cache (--cache) is set, but the scorer `{}` is no encoder: it embeds nothing",
+                score.scorer
+            ),
+            hint: Some("leave it out, or name an encoder as score.scorer (--scorer)".into()),
+        });
+    }
+    let learns_nothing = |scorer: &ScorerChoice| matches!(scorer, ScorerChoice::Unlabelled(_));
+    if let (Some(name), true) = (&score.larger, any(learns_nothing)) {
+        return Err(Error::Config {
+            message: format!(
+                "score.larger (--larger) is `{name}`, and the scorer `{}`: one of them says no label that the other could agree with",
+                score.scorer
+            ),
+            hint: Some("compare scorers that learn from labels".into()),
+        });
+    }
+    if !(0.0 <= score.min_agreement && score.min_agreement <= 1.0) {
+        return Err(Error::config(format!(
+            "score.min_agreement (--min-agreement) is {}: it is a share, 0 to 1",
+            score.min_agreement
+        )));
+    }
+    Ok((scorer, larger))
 }
 
 /// # Errors

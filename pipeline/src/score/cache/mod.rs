@@ -7,6 +7,7 @@
 //! A file never changes, and what it says is true whoever wrote it: nothing has to be agreed on between runs. What cannot
 //! be read, or is not what was written, is as good as not there.
 
+mod encoder;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use crate::context::Context;
 use crate::place::Place;
 use crate::store::Stores;
 
+pub use encoder::SharedEncoder;
+pub(crate) use encoder::{CachedEncoder, Found};
 use segment::Segment;
 pub(crate) use segment::Stored;
 

@@ -13,6 +13,7 @@ use crate::score::LabelledText;
 use crate::score::agreement::Agreement;
 use crate::score::append::{append_columns, append_fields, required_column};
 use crate::score::builtin::sorted_places;
+use crate::score::cache::SharedEncoder;
 use crate::score::device::ResolvedDevice;
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::saved::{self, Header, Tensors};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 /// The columns are those of the [built-in scorer](crate::score::BuiltinScorer), with the encoder's embedding.
 #[derive(Debug)]
 pub struct EncoderScorer<'a> {
-    encoder: Encoder,
+    encoder: SharedEncoder,
     /// Where its model lies.
     location: String,
     head: Head,
@@ -47,6 +48,11 @@ impl Truncated {
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Begins anew.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 impl<'a> EncoderScorer<'a> {
@@ -58,7 +64,7 @@ impl<'a> EncoderScorer<'a> {
     /// # Errors
     /// Those of the encoder; `Error::Config` for a label that the task cannot have.
     pub fn fit(
-        encoder: Encoder,
+        encoder: SharedEncoder,
         location: &str,
         labelled: &[LabelledText],
         settings: &HeadSettings,
@@ -69,10 +75,11 @@ impl<'a> EncoderScorer<'a> {
         let texts: Vec<&str> = labelled.iter().map(|one| one.text.as_str()).collect();
         let labels: Vec<&str> = labelled.iter().map(|one| one.label.as_str()).collect();
         let mut reservation = context.budget.reserve("scorer");
-        reservation.grow(texts.len() * encoder.dimensions() * size_of::<f32>())?;
+        let dimensions = encoder.encoder().dimensions();
+        reservation.grow(texts.len() * dimensions * size_of::<f32>())?;
         let embedded = encoder.embed(&texts, context)?;
         let (vectors, n_labelled_truncated) = (embedded.vectors, embedded.n_truncated);
-        let head = Head::fit(&vectors, encoder.dimensions(), &labels, settings, context)?;
+        let head = Head::fit(&vectors, dimensions, &labels, settings, context)?;
         let (location, truncated) = (location.to_owned(), Truncated::default());
         let n_labelled = labelled.len();
         Ok(Self { encoder, location, head, n_labelled, order, n_labelled_truncated, truncated, context })
@@ -104,7 +111,7 @@ impl<'a> EncoderScorer<'a> {
         let Some(n_layers) = self.head.save(&mut tensors) else { return Ok(None) };
         let model = saved::Model::Encoder {
             location: self.location.clone(),
-            fingerprint: self.encoder.fingerprint().to_owned(),
+            fingerprint: self.encoder.encoder().fingerprint().to_owned(),
             scale: self.head.scale,
             n_members: self.head.members.len(),
             n_layers,
@@ -120,6 +127,7 @@ impl<'a> EncoderScorer<'a> {
         header: Header,
         tensors: &Tensors,
         device: &ResolvedDevice,
+        cache: Option<&str>,
         stores: &Stores,
         context: &'a Context,
     ) -> Result<Self> {
@@ -139,9 +147,15 @@ impl<'a> EncoderScorer<'a> {
         }
         let n_labelled = header.labelled_rows;
         let head = Head::of_saved(header, [n_members, n_layers], scale, encoder.dimensions(), tensors)?;
+        let encoder = SharedEncoder::open(encoder, cache, stores, context)?;
         let truncated = Truncated::default();
         let (order, n_labelled_truncated) = (Vec::new(), 0);
         Ok(Self { encoder, location, head, n_labelled, order, n_labelled_truncated, truncated, context })
+    }
+
+    /// What it embeds with, to be finished once all is scored.
+    pub(crate) fn encoder(&self) -> SharedEncoder {
+        self.encoder.clone()
     }
 
     /// Counts the texts that are scored and longer than the encoder takes.
@@ -160,7 +174,7 @@ impl<'a> EncoderScorer<'a> {
     }
 
     fn fields(&self) -> Vec<FieldRef> {
-        self.head.fields(self.encoder.dimensions()).into_iter().map(Arc::new).collect()
+        self.head.fields(self.encoder.encoder().dimensions()).into_iter().map(Arc::new).collect()
     }
 }
 
@@ -179,7 +193,7 @@ impl MapStage for EncoderScorer<'_> {
         let texts: Vec<&str> = texts.iter().map(Option::unwrap_or_default).collect();
         let embedded = self.encoder.embed(&texts, self.context)?;
         self.truncated.0.fetch_add(embedded.n_truncated, Ordering::Relaxed);
-        let arrays = self.head.columns(&embedded.vectors, self.encoder.dimensions())?;
+        let arrays = self.head.columns(&embedded.vectors, self.encoder.encoder().dimensions())?;
         append_columns(&batch, &self.fields(), arrays)
     }
 }
