@@ -24,6 +24,7 @@ pub mod inspect;
 mod kmeans;
 pub mod label_tools;
 pub mod place;
+mod processor;
 pub mod progress;
 pub mod quality;
 mod row_bytes;

@@ -25,7 +25,6 @@ mod head;
 mod importance;
 mod ngram;
 mod out_of_fold;
-mod processor;
 mod saved;
 mod targets;
 mod task;

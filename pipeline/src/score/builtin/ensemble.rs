@@ -5,7 +5,7 @@
 use super::features::N_BUCKETS;
 use super::projection::normalize;
 use crate::Result;
-use crate::score::processor::for_this_processor;
+use crate::processor::for_this_processor;
 use crate::score::saved::Tensors;
 
 /// Components of a member's feature vectors.

@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use super::ensemble::{MEMBER_DIMENSIONS, Member, add_scaled, outputs_of_bag};
 use crate::Result;
 use crate::context::Cancel;
+use crate::processor::for_this_processor;
 use crate::score::out_of_fold::Trainable;
-use crate::score::processor::for_this_processor;
 use crate::score::targets::Targets;
 
 /// Labelled texts of a training step.

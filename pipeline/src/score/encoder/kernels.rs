@@ -5,7 +5,7 @@
 
 #![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
 
-use crate::score::processor::for_this_processor;
+use crate::processor::for_this_processor;
 
 /// Partial sums of a row, and what rows of attention scores are padded to.
 pub(super) const LANES: usize = 16;

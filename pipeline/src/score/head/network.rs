@@ -1,5 +1,7 @@
 //! A small network over embeddings, and its training by Adam.
 
+#![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
+
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::HeadKind;
 use crate::Result;
 use crate::context::Cancel;
+use crate::processor::for_this_processor;
 use crate::score::encoder::product::{View, product};
 use crate::score::out_of_fold::Trainable;
 use crate::score::saved::Tensors;
@@ -219,7 +222,11 @@ impl Training {
 fn gradients(network: &Network, trainer: &NetworkTrainer<'_>, batch: &[usize]) -> Vec<Layer> {
     let n_rows = batch.len();
     // What goes into each layer, and what comes out of the last one.
-    let mut values = vec![batch.iter().flat_map(|&text| trainer.input(text)).copied().collect::<Vec<f32>>()];
+    let mut inputs = Vec::with_capacity(n_rows * trainer.n_inputs);
+    for &text in batch {
+        inputs.extend_from_slice(trainer.input(text));
+    }
+    let mut values = vec![inputs];
     for (index, layer) in network.layers.iter().enumerate() {
         let (input, width) = (&values[index], layer.bias.len());
         let n_inputs = input.len() / n_rows;
@@ -248,7 +255,7 @@ fn gradients(network: &Network, trainer: &NetworkTrainer<'_>, batch: &[usize]) -
         }
     }
     let mut gradients = Vec::with_capacity(network.layers.len());
-    for (layer, input) in network.layers.iter().zip(&values).rev() {
+    for (index, (layer, input)) in network.layers.iter().zip(&values).enumerate().rev() {
         let (width, n_inputs) = (layer.bias.len(), input.len() / n_rows);
         let mut weights = vec![0.0; layer.weights.len()];
         let turned = |width| View { start: 0, row_stride: 1, column_stride: width };
@@ -264,6 +271,11 @@ fn gradients(network: &Network, trainer: &NetworkTrainer<'_>, batch: &[usize]) -
                 *sum += slope;
             }
         }
+        gradients.push(Layer { weights, bias });
+        if index == 0 {
+            // Embeddings do not learn.
+            break;
+        }
         let mut before = vec![0.0; input.len()];
         product(
             [n_rows, width, n_inputs],
@@ -277,7 +289,6 @@ fn gradients(network: &Network, trainer: &NetworkTrainer<'_>, batch: &[usize]) -
             }
         }
         slopes = before;
-        gradients.push(Layer { weights, bias });
     }
     gradients.reverse();
     gradients
@@ -309,12 +320,34 @@ impl Moments {
         let [keep, keep_square] = FORGET;
         let rate = rate / (1.0 - keep.powi(n_steps));
         let scale = 1.0 / (1.0 - keep_square.powi(n_steps));
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
-            *first = keep * *first + (1.0 - keep) * g;
-            *second = keep_square * *second + (1.0 - keep_square) * g * g;
-            *value -= rate * *first / ((*second * scale).sqrt() + 1e-8);
-        }
+        move_values(values, gradient, &mut self.first, &mut self.second, [rate, scale]);
+    }
+}
+
+for_this_processor! {
+    /// Moves each value against its mean gradient.
+    fn move_values(
+        values: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        rates: [f32; 2]
+    ) = move_each
+}
+
+#[inline(always)]
+fn move_each<const FUSED: bool>(
+    values: &mut [f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    [rate, scale]: [f32; 2],
+) {
+    let [keep, keep_square] = FORGET;
+    for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second)) {
+        *first = keep * *first + (1.0 - keep) * g;
+        *second = keep_square * *second + (1.0 - keep_square) * g * g;
+        *value -= rate * *first / ((*second * scale).sqrt() + 1e-8);
     }
 }
 

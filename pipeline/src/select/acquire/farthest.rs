@@ -25,9 +25,11 @@ pub(super) fn k_center(
     context: &Context,
 ) -> Result<Vec<Proposal>> {
     let mut distances = vec![f32::INFINITY; pool.rows.len()];
-    for index in 0..pool.labelled.len() {
+    for start in (0..pool.labelled.len()).step_by(BLOCK_ROWS) {
         context.cancel.check()?;
-        approach(&mut distances, pool.points, pool.labelled.get(index), context);
+        let block: Vec<&[f32]> =
+            (start..pool.labelled.len().min(start + BLOCK_ROWS)).map(|index| pool.labelled.get(index)).collect();
+        approach(&mut distances, pool.points, &block, context);
     }
     let mut is_out = vec![false; pool.rows.len()];
     let mut chosen = Vec::new();
@@ -47,16 +49,17 @@ pub(super) fn k_center(
         let distance = distances[next];
         let score = if distance.is_finite() { f64::from(distance).sqrt() } else { 0.0 };
         chosen.push(Proposal { index: next, score, cluster: None });
-        approach(&mut distances, pool.points, pool.points.get(next), context);
+        approach(&mut distances, pool.points, &[pool.points.get(next)], context);
     }
     Ok(chosen)
 }
 
-/// Squared distances to what is chosen, once `to` is.
-fn approach(distances: &mut [f32], points: Points<'_>, to: &[f32], context: &Context) {
+/// Squared distances to what is chosen, once `to` is. A point is read once for all of these.
+fn approach(distances: &mut [f32], points: Points<'_>, to: &[&[f32]], context: &Context) {
     context.pool.install(|| {
         distances.par_iter_mut().with_min_len(BLOCK_ROWS).enumerate().for_each(|(index, distance)| {
-            *distance = distance.min(squared_distance(points.get(index), to));
+            let point = points.get(index);
+            *distance = to.iter().map(|to| squared_distance(point, to)).fold(*distance, f32::min);
         });
     });
 }
