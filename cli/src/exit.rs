@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use tamis_pipeline::ErrorKind;
-use tamis_pipeline::footprint::report::Verdict;
+use tamis_pipeline::footprint::report::{Audit, Verdict};
 
 use crate::footprint::Stopped;
 use crate::signals;
@@ -19,9 +19,9 @@ pub(crate) enum Exit {
     Rejects,
     /// Could not run, or stopped before anything was written.
     Failed,
-    /// More energy or emissions than the budget allows: nothing was written, or a gate says so.
+    /// More energy or emissions than the budget allows: nothing was written, or a gate says so; or an audit finds a rise above its limit.
     OverBudget,
-    /// A gate cannot see what it is to judge.
+    /// A gate or an audit cannot see what it is to judge.
     Unmetered,
     /// A store did not answer, however often it was asked.
     Unavailable,
@@ -44,8 +44,8 @@ pub(crate) const HELP: &str = "Exit codes:
   1    finished, some rows rejected
   2    could not run (usage, config, input), or stopped by a loss guard
   3    more emissions than --max-g: stopped as by Ctrl-C; or tamis footprint gate
-       says no
-  4    --max-g or tamis footprint gate cannot see what it is to judge
+       says no, or tamis footprint audit finds a rise above its limit
+  4    --max-g, tamis footprint gate or audit cannot see what it is to judge
   69   an object store is unavailable, after retries: try again later
   75   another run is writing to the output, or files are on their way back
        from an archive: try again later
@@ -76,6 +76,17 @@ impl Exit {
             Verdict::Within => Self::Clean,
             Verdict::OverBudget(_) => Self::OverBudget,
             Verdict::Unmetered(_) => Self::Unmetered,
+        }
+    }
+
+    /// What an audit finds.
+    pub(crate) fn of_audit(audit: &Audit) -> Self {
+        if audit.is_flagged() {
+            Self::OverBudget
+        } else if audit.is_last_unmetered {
+            Self::Unmetered
+        } else {
+            Self::Clean
         }
     }
 

@@ -60,6 +60,12 @@ pub(crate) fn print(finished: &Finished<'_>, format: Format) -> io::Result<()> {
     out.flush()
 }
 
+/// What a run used, in a line.
+pub(crate) fn footprint_words(footprint: &Report) -> String {
+    let totals = &footprint.totals;
+    format!("{}; {}: {}", text::energy_of(totals, totals), text::grams_of(totals), text::label_line(totals))
+}
+
 /// Says that earlier runs have read all `n_inputs` files.
 pub(crate) fn print_nothing_new(command: &str, output: &str, n_inputs: usize, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -161,9 +167,7 @@ fn write_text(out: &mut impl Write, finished: &Finished<'_>) -> io::Result<()> {
     write_selection(out, finished.manifest)?;
     let parts = if finished.n_parts == 1 { String::new() } else { format!(" in {} parts", finished.n_parts) };
     if let Some(footprint) = finished.footprint {
-        let totals = &footprint.totals;
-        let label = text::label_line(totals);
-        writeln!(out, "\nfootprint: {}; {}: {label}", text::energy(&totals.kwh), text::grams(&totals.g()))?;
+        writeln!(out, "\nfootprint: {}", footprint_words(footprint))?;
     }
     writeln!(out, "\nwritten to {}{parts}", finished.output)?;
     for (table, record) in &finished.manifest.tables {

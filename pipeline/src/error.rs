@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tamis_schemas::manifest::{LossOf, LossRecord};
 
+use crate::footprint::ledger;
 use crate::store;
 
 /// Result of this crate.
@@ -202,6 +203,9 @@ impl Error {
                  table `evidence`; if not, raise --threshold, or compare fewer rows with each other: --by, --scope"
                     .into(),
             ),
+            Self::Corrupt { format: ledger::FORMAT, location, .. } => {
+                Some(format!("move `{location}` away: the next run begins a new one"))
+            }
             Self::Part { source, .. } => source.hint(),
             Self::Behind { .. } => Some("run the same command again: it completes them first".into()),
             Self::Overtaken { .. } => Some("run the same command again, with fewer others at once".into()),

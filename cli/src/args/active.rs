@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use tamis_pipeline::label_tools::LabelTool;
 use tamis_schemas::config::{Head, Strategy};
 
-use super::Reading;
 use super::score::{head, strategy};
+use super::{Accounting, Reading};
 
 /// `tamis al`.
 #[derive(Debug, Subcommand)]
@@ -116,6 +116,8 @@ pub(crate) struct ActiveSelect {
     /// Choose although no row of an earlier round has an answer yet
     #[arg(long, help_heading = "Selection")]
     pub(crate) anyway: bool,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
 }
 
 /// `tamis al export`.

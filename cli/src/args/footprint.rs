@@ -2,17 +2,21 @@
 
 #![expect(clippy::doc_markdown, reason = "these are help texts: names and units stand as elsewhere")]
 
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use tamis_pipeline::footprint::tables::Tables;
 use tamis_schemas::footprint::{BoundConfig, Label, MethodConfig, ViewConfig};
 use tamis_schemas::time_span::TimeSpan;
 
-use super::one_of;
+use super::{Format, one_of};
 
 /// How energy and emissions of a run are accounted for.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Footprint")]
 pub(crate) struct Accounting {
-    /// Account for energy and emissions, in OUT.footprint: on or off [default: on]
+    /// Account for energy and emissions, in OUT.footprint beside the output: on or off [default: on]
     #[arg(long, env = "TAMIS_FOOTPRINT", value_name = "SWITCH", value_enum)]
     pub(crate) footprint: Option<Switch>,
     /// Where the machine stands: FRA, gcp:europe-west9, aws:eu-west-3, azure:francecentral
@@ -22,6 +26,8 @@ pub(crate) struct Accounting {
     #[arg(long, value_name = "G_PER_KWH")]
     pub(crate) intensity: Option<f64>,
     /// File with what the grid's intensity was, in any of the shapes of forecasts
+    ///
+    /// It must say what came to pass: a forecast is refused.
     #[arg(long, value_name = "FILE")]
     pub(crate) actuals: Option<String>,
     /// Power usage effectiveness of the site, 1 or more
@@ -44,7 +50,7 @@ pub(crate) struct Accounting {
     /// of less than 5 %, a run of unknown length): now.
     #[arg(long, value_name = "TIME")]
     pub(crate) start_within: Option<TimeSpan>,
-    /// File with the grid's intensity in the next hours
+    /// File with the grid's intensity in the next hours, for --start-within
     ///
     /// tamis.forecast/1, or as the UK's carbon intensity API, WattTime, Electricity Maps or the Carbon Aware SDK give it.
     #[arg(long, value_name = "FILE")]
@@ -70,7 +76,7 @@ pub(crate) enum FootprintCommand {
     Report(FootprintReport),
     /// Compare a run with another by the same measure
     Compare(FootprintCompare),
-    /// Look for stages that use more from run to run
+    /// Look for stages that use more from run to run: exit code 3 if one does, 4 if it cannot be seen
     Audit(FootprintAudit),
     /// Judge a run by a budget: exit code 3 above it, 4 if it cannot be seen
     Gate(FootprintGate),
@@ -104,7 +110,6 @@ pub(crate) struct View {
 
 /// `tamis footprint report`.
 #[derive(Debug, Args)]
-#[command(after_help = "--format text, json, csv (CodeCarbon's emissions.csv), md, boamps or prometheus")]
 pub(crate) struct FootprintReport {
     #[command(flatten)]
     pub(crate) ledger: FootprintLedger,
@@ -114,8 +119,38 @@ pub(crate) struct FootprintReport {
     /// One unit of work only: mdoc, gb, survivor-mtoken or label [default: all that were counted]
     #[arg(long, value_name = "UNIT")]
     pub(crate) per: Option<String>,
+    /// File with what the grid's intensity was: shows what a start chosen by --start-within saved
+    #[arg(long, value_name = "FILE")]
+    pub(crate) actuals: Option<String>,
     #[command(flatten)]
     pub(crate) view: View,
+    // In place of the one of all commands, and with its name: help and errors list what this command writes.
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", value_parser = report_format(), default_value = "text", help_heading = "Output")]
+    pub(crate) format: Format,
+    /// File to write it to; one that is there is refused, but for --append
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+    /// Add rows to the file, if it has the columns of --format: csv and codecarbon-tasks
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub(crate) append: bool,
+}
+
+fn report_format() -> impl TypedValueParser<Value = Format> {
+    let forms = [
+        (Format::Text, "For people"),
+        (Format::Json, "For machines"),
+        (Format::Md, "For a pull request"),
+        (Format::Csv, "As CodeCarbon's emissions.csv: a row for the run"),
+        (Format::CodecarbonTasks, "As CodeCarbon's file of tasks: a row for each stage"),
+        (Format::Boamps, "In Boavizta's schema for computing tasks"),
+        (Format::Prometheus, "Gauges for Prometheus"),
+    ];
+    let named =
+        |(form, help): (Format, &'static str)| form.to_possible_value().map(|value| value.hide(false).help(help));
+    let named: Vec<PossibleValue> = forms.into_iter().filter_map(named).collect();
+    PossibleValuesParser::new(named)
+        .map(|name| Format::from_str(&name, false).expect("the names listed are those of forms"))
 }
 
 /// `tamis footprint compare`.
@@ -123,13 +158,13 @@ pub(crate) struct FootprintReport {
 pub(crate) struct FootprintCompare {
     #[command(flatten)]
     pub(crate) ledger: FootprintLedger,
-    /// What it is compared with: another output or ledger; its last run counts
+    /// What it is compared with: another output or ledger; its last run of the same command counts
     #[arg(long, value_name = "RUN")]
     pub(crate) baseline: String,
     /// What energy is divided by: mdoc, gb, survivor-mtoken or label
     #[arg(long, value_name = "UNIT", default_value = "mdoc")]
     pub(crate) per: String,
-    /// Compare although methods or boundaries differ
+    /// Compare although methods, boundaries or commands differ
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -147,7 +182,7 @@ pub(crate) struct FootprintAudit {
     /// What energy is divided by: mdoc, gb, survivor-mtoken or label
     #[arg(long, value_name = "UNIT", default_value = "mdoc")]
     pub(crate) per: String,
-    /// Rise of the energy per unit that is flagged
+    /// Rise of the energy per unit, of the run or a stage, above which it is flagged: exit code 3
     #[arg(long, value_name = "RATIO", default_value_t = 0.15)]
     pub(crate) max_rise_ratio: f64,
     #[command(flatten)]
@@ -198,29 +233,33 @@ pub(crate) struct FootprintAvoid {
     #[arg(long, value_enum, value_name = "BOUND", default_value = "unknown", help_heading = "Training")]
     pub(crate) bound_by: TrainingBound,
     /// Tokens that were dropped [default: what the run counted]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", requires = "params", help_heading = "Training")]
     pub(crate) tokens_removed: Option<f64>,
-    /// Storage tier that dropped data would lie in, as in docs/footprint.md
-    #[arg(long, value_name = "TIER", help_heading = "Storage")]
+    /// Storage tier that dropped data would lie in
+    #[arg(long, value_name = "TIER", value_parser = storage_tier(), help_heading = "Storage")]
     pub(crate) storage_tier: Option<String>,
     /// Years it would lie there
     #[arg(long, value_name = "YEARS", default_value_t = 1.0, help_heading = "Storage")]
     pub(crate) years: f64,
     /// The originals are deleted: if they are kept, nothing is saved
-    #[arg(long, help_heading = "Storage")]
+    #[arg(long, requires = "storage_tier", help_heading = "Storage")]
     pub(crate) originals_deleted: bool,
     /// Bytes that were dropped [default: what the run counted]
-    #[arg(long, value_name = "BYTES", help_heading = "Storage")]
+    #[arg(long, value_name = "BYTES", requires = "storage_tier", help_heading = "Storage")]
     pub(crate) bytes_removed: Option<f64>,
     /// Labels that need not be bought
     #[arg(long, value_name = "N", help_heading = "Labels")]
     pub(crate) labels_avoided: Option<f64>,
     /// Seconds of work for a label
-    #[arg(long, value_name = "SECONDS", help_heading = "Labels")]
+    #[arg(long, value_name = "SECONDS", requires = "labels_avoided", help_heading = "Labels")]
     pub(crate) seconds_per_label: Option<f64>,
     /// Watts that a place of work draws
-    #[arg(long, value_name = "WATTS", help_heading = "Labels")]
+    #[arg(long, value_name = "WATTS", requires = "labels_avoided", help_heading = "Labels")]
     pub(crate) workplace_watts: Option<f64>,
+}
+
+fn storage_tier() -> PossibleValuesParser {
+    PossibleValuesParser::new(Tables::shipped().storage.iter().map(|row| row.tier.as_str()))
 }
 
 /// What bounds a training run.

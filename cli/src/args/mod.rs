@@ -116,6 +116,9 @@ pub(crate) enum Format {
     /// As CodeCarbon's emissions.csv: tamis footprint report only, as all below
     #[value(hide = true)]
     Csv,
+    /// As CodeCarbon's file of tasks
+    #[value(hide = true)]
+    CodecarbonTasks,
     /// For a pull request
     #[value(hide = true)]
     Md,

@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::TypedValueParser;
 use tamis_schemas::config::{EmbeddingPrecision, EmbeddingType, Head, Strategy, Task};
 
-use super::{Data, Overwrite, Reading, one_of};
+use super::{Accounting, Data, Overwrite, Reading, one_of};
 
 /// `tamis embed`.
 #[derive(Debug, Args)]
@@ -185,6 +185,8 @@ pub(crate) struct Distill {
     pub(crate) output: String,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
     #[command(flatten)]
     pub(crate) reading: Reading,
     /// Files with the judgements: the id column and the label column [default: the input itself]

@@ -4,7 +4,7 @@ use clap::Args;
 use tamis_schemas::config::{Head, Strategy};
 
 use super::score::{head, strategy};
-use super::{Overwrite, Reading};
+use super::{Accounting, Overwrite, Reading};
 
 /// `tamis simulate`.
 #[derive(Debug, Args)]
@@ -17,6 +17,8 @@ pub(crate) struct Simulate {
     pub(crate) output: String,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
     #[command(flatten)]
     pub(crate) reading: Reading,
     /// Column with the label

@@ -3,26 +3,35 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tamis_pipeline::run::{Distilled, distill};
+use tamis_pipeline::context::Context;
+use tamis_pipeline::footprint::report::{Report, json::of_report};
+use tamis_pipeline::progress::Progress;
+use tamis_pipeline::run::{Distilled, check_distilled, distill};
 use tamis_pipeline::score::agreement::Agreement;
 
-use crate::answer;
 use crate::args::{Distill, Global};
-use crate::diagnostic;
 use crate::exit::Exit;
+use crate::footprint::{self, Account, Done};
 use crate::number::{bytes, count, counted};
-use crate::progress::Display;
-use crate::settings;
+use crate::report::footprint_words;
+use crate::{answer, diagnostic, settings};
 
 pub(crate) fn run(args: &Distill, global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let config = settings::distill(args)?;
-    let (stores, context) = (settings::stores(), settings::context(global)?);
-    let display = Display::start(global);
+    let (stores, mut context) = (settings::stores(), settings::context(global)?);
     let existing = settings::existing(args.overwrite);
-    let result = distill(&config, existing, &stores, &context, display.progress());
-    drop(display);
-    let distilled = result?;
+    let account = Account::open("tamis distill", (&config, ""), &args.accounting, &stores, &context)?;
+    if args.accounting.print_start {
+        return footprint::print_start(account.as_ref(), &args.accounting, (&stores, &context), global.format);
+    }
+    if let Some(account) = &account {
+        let check_output = || check_distilled(&args.output, existing, &stores, &context);
+        account.ready(&args.accounting, (&stores, &context), check_output)?;
+    }
+    let work = |context: &Context, progress: &Progress| distill(&config, existing, &stores, context, progress);
+    let done = |distilled: &Distilled| Some(Done::of_distilled(distilled));
+    let (distilled, footprint) = footprint::run(account, &mut context, global, work, done)?;
     let n_rejected = distilled.rows.rejected;
     if n_rejected > 0 {
         diagnostic::warn(
@@ -31,12 +40,16 @@ pub(crate) fn run(args: &Distill, global: &Global) -> anyhow::Result<Exit> {
         );
     }
     let seconds = started.elapsed().as_secs_f64();
-    answer::print(&words(&distilled, &args.output, seconds), &fields(&distilled, seconds), global.format)?;
+    let mut text = words(&distilled, &args.output, seconds);
+    if let Some(footprint) = &footprint {
+        text += &format!("footprint      {}\n", footprint_words(footprint));
+    }
+    answer::print(&text, &fields(&distilled, footprint.as_ref(), seconds), global.format)?;
     Ok(if n_rejected > 0 { Exit::Rejects } else { Exit::Clean })
 }
 
 fn words(distilled: &Distilled, output: &str, seconds: f64) -> String {
-    let Distilled { record, agreement, rows, location, n_bytes } = distilled;
+    let Distilled { record, agreement, rows, location, n_bytes, .. } = distilled;
     let what = if record.classes.is_empty() {
         record.task.clone()
     } else {
@@ -89,7 +102,7 @@ fn describe(agreement: Agreement) -> String {
     }
 }
 
-fn fields(distilled: &Distilled, seconds: f64) -> Value {
+fn fields(distilled: &Distilled, footprint: Option<&Report>, seconds: f64) -> Value {
     json!({
         "command": "tamis distill",
         "seconds": seconds,
@@ -98,5 +111,6 @@ fn fields(distilled: &Distilled, seconds: f64) -> Value {
         "rows": distilled.rows,
         "location": distilled.location,
         "bytes": distilled.n_bytes,
+        "footprint": footprint.map(of_report),
     })
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
 use tamis_pipeline::footprint::activity::SystemRoot;
+use tamis_pipeline::footprint::forecast::{Prefer, Series, parse};
 use tamis_pipeline::footprint::meter::GpuMeter;
 use tamis_pipeline::footprint::planner::{PlanQuestion, predict};
 use tamis_pipeline::footprint::report::{
@@ -14,13 +15,14 @@ use tamis_pipeline::footprint::report::{
 };
 use tamis_pipeline::footprint::tables::Tables;
 use tamis_pipeline::footprint::{KeptLedger, ledger};
-use tamis_schemas::footprint::{FootprintConfig, LedgerRow};
+use tamis_schemas::footprint::{FootprintConfig, LedgerRow, ViewConfig};
 
 use crate::args::{
     FootprintAudit, FootprintAvoid, FootprintCommand, FootprintCompare, FootprintGate, FootprintLedger, FootprintPlan,
     FootprintReport, FootprintWhatIf, Format, Global, TrainingBound,
 };
 use crate::exit::Exit;
+use crate::footprint::file;
 use crate::number::counted;
 use crate::prometheus::Exposition;
 use crate::{answer, settings};
@@ -62,24 +64,65 @@ fn rows_of(ledger: &FootprintLedger, global: &Global) -> anyhow::Result<Vec<Ledg
 }
 
 fn report(args: &FootprintReport, global: &Global) -> anyhow::Result<Exit> {
+    check_form(args)?;
     let rows = rows_of(&args.ledger, global)?;
     let mut found = report::report(&rows, args.run_id.as_deref(), args.view.view)?;
     if let Some(per) = &args.per {
         let unit = Unit::parse(per)?;
-        found.per_unit.retain(|per_unit| per_unit.unit == unit);
-        if found.per_unit.is_empty() {
+        if unit.count(&found.row.run).is_none() {
             return Err(Error::config(format!("the run did not count its {unit}")).into());
         }
+        found.per_unit.retain(|per_unit| per_unit.unit == unit);
+    }
+    if let Some(path) = &args.actuals {
+        found.shift = Some(report::shift(&found, &read_actuals(path)?));
     }
     let of_run: Vec<LedgerRow> = rows.iter().filter(|row| row.run_id == found.row.run_id).cloned().collect();
-    let text = match global.format {
-        Format::Csv => codecarbon::emissions_csv(None, &of_run, PROJECT, Tables::shipped())?,
-        Format::Md => markdown::of_report(&found),
-        Format::Boamps => format!("{:#}\n", boamps::of_report(&found, &boamps::Task::default())),
-        Format::Prometheus => exposition(&found),
-        _ => text::of_report(&found),
+    let tables = Tables::shipped();
+    let text = |existing: Option<&str>| {
+        Ok(match args.format {
+            Format::Csv => codecarbon::emissions_csv(existing, &of_run, PROJECT, tables)?,
+            Format::CodecarbonTasks => codecarbon::tasks_csv(existing, &of_run, PROJECT, tables)?,
+            Format::Md => markdown::of_report(&found),
+            Format::Boamps => format!("{:#}\n", boamps::of_report(&found, &boamps::Task::default(), tables)),
+            Format::Prometheus => exposition(&found),
+            Format::Json => format!("{:#}\n", as_json::of_report(&found)),
+            _ => text::of_report(&found),
+        })
     };
-    print(&text, || as_json::of_report(&found), global)
+    match &args.output {
+        None => answer::print(&text(None)?, &Value::Null, Format::Text)?,
+        Some(path) if args.append => file::append(path, |existing| text(Some(existing)))?,
+        Some(path) => file::create(path, &text(None)?)?,
+    }
+    Ok(Exit::Clean)
+}
+
+/// Refuses flags that a form has no use for.
+fn check_form(args: &FootprintReport) -> anyhow::Result<()> {
+    let is_codecarbon = matches!(args.format, Format::Csv | Format::CodecarbonTasks);
+    let refused = [
+        (args.append && !is_codecarbon, "--append is for --format csv and codecarbon-tasks"),
+        (is_codecarbon && args.per.is_some(), "--per has no column in CodeCarbon's files"),
+        (is_codecarbon && args.actuals.is_some(), "--actuals has no column in CodeCarbon's files"),
+        (
+            is_codecarbon && args.view.view != ViewConfig::Provisioned,
+            "CodeCarbon's files are of the provisioned view: their columns have none for another",
+        ),
+    ];
+    match refused.into_iter().find(|(is_refused, _)| *is_refused) {
+        Some((_, message)) => Err(Error::Config {
+            message: message.into(),
+            hint: Some("leave the flag out, or give another --format".into()),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+fn read_actuals(path: &str) -> anyhow::Result<Series> {
+    let unreadable = |error| Error::Unreadable { location: path.to_owned(), source: Box::new(error) };
+    Ok(parse(&std::fs::read_to_string(path).map_err(unreadable)?, path, Prefer::Actual)?)
 }
 
 /// The gauges of a run, as Prometheus reads them.
@@ -111,7 +154,8 @@ fn audit(args: &FootprintAudit, global: &Global) -> anyhow::Result<Exit> {
         max_rise_ratio: args.max_rise_ratio,
     };
     let audit = report::audit(&rows_of(&args.ledger, global)?, &options)?;
-    print(&text::of_audit(&audit), || as_json::of_audit(&audit), global)
+    print(&text::of_audit(&audit), || as_json::of_audit(&audit), global)?;
+    Ok(Exit::of_audit(&audit))
 }
 
 fn gate(args: &FootprintGate, global: &Global) -> anyhow::Result<Exit> {
@@ -181,10 +225,10 @@ fn what_if(args: &FootprintWhatIf, global: &Global) -> anyhow::Result<Exit> {
     let (was, would) = (report::report(&rows, None, args.view.view)?, report::report(&changed, None, args.view.view)?);
     let text = format!(
         "as it was\n  {}; {}\nas it would have been\n  {}; {}\n\n{}",
-        text::energy(&was.totals.kwh),
-        text::grams(&was.totals.g()),
-        text::energy(&would.totals.kwh),
-        text::grams(&would.totals.g()),
+        text::energy_of(&was.totals, &was.totals),
+        text::grams_of(&was.totals),
+        text::energy_of(&would.totals, &would.totals),
+        text::grams_of(&would.totals),
         text::of_report(&would)
     );
     print(&text, || json!({ "was": as_json::of_report(&was), "would_be": as_json::of_report(&would) }), global)

@@ -33,7 +33,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Format::Aws | Format::Gcs | Format::Azure | Format::Terraform if !has_own_formats => {
             anyhow::bail!("this format is for tamis tiers lifecycle; this command prints text or json");
         }
-        Format::Csv | Format::Md | Format::Boamps | Format::Prometheus
+        Format::Csv | Format::CodecarbonTasks | Format::Md | Format::Boamps | Format::Prometheus
             if !matches!(cli.command, Command::Footprint(FootprintCommand::Report(_))) =>
         {
             anyhow::bail!("this format is for tamis footprint report; this command prints text or json");

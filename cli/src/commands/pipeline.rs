@@ -5,18 +5,17 @@ use std::time::{Instant, SystemTime};
 use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
 use tamis_pipeline::footprint::report::Report;
+use tamis_pipeline::progress::Progress;
 use tamis_pipeline::run::{Outcome, Sharing};
-use tamis_pipeline::store::Stores;
 use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
 use crate::args::{Accounting, Added, Global, Metrics, Overwrite};
 use crate::exit::Exit;
-use crate::footprint::Account;
+use crate::footprint::{self, Account, Done};
 use crate::metrics::{self, MetricsFile};
-use crate::progress::Display;
 use crate::report::{self, Finished};
-use crate::{answer, diagnostic, log, machine, settings, telemetry};
+use crate::{diagnostic, log, machine, settings, telemetry};
 
 pub(crate) fn run(
     command: &'static str,
@@ -27,11 +26,15 @@ pub(crate) fn run(
     global: &Global,
 ) -> anyhow::Result<Exit> {
     if accounting.print_start {
-        return print_start(&config()?, accounting, global);
+        let config = config()?;
+        let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(&config)?);
+        let account = Account::open(command, (&config, ""), accounting, &stores, &context)?;
+        return footprint::print_start(account.as_ref(), accounting, (&stores, &context), global.format);
     }
     let started = Instant::now();
     let metrics_file = metrics_file.as_deref().map(MetricsFile::open).transpose()?;
-    let result = config().and_then(|config| Ok((execute(&config, overwrite, added, accounting, global)?, config)));
+    let execute = |config| Ok((execute(command, &config, overwrite, added, accounting, global)?, config));
+    let result = config().and_then(execute);
     let elapsed = started.elapsed();
     // What a run wrote that found nothing new.
     let nothing = Manifest::default();
@@ -85,26 +88,8 @@ pub(crate) fn run(
     Ok(exit)
 }
 
-/// Tells another scheduler when to start.
-fn print_start(config: &Config, accounting: &Accounting, global: &Global) -> anyhow::Result<Exit> {
-    let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(config)?);
-    let account = Account::open(config, accounting, &stores, &context)?;
-    let account = account.ok_or_else(|| Error::config("--print-start needs --footprint on"))?;
-    if let Some(start) = account.start(accounting, input_bytes(config, &stores, &context)?) {
-        answer::print(&format!("{}\n", start.words()), &start.json(), global.format)?;
-    }
-    Ok(Exit::Clean)
-}
-
-/// Bytes of the input; `None` for standard input, which is read once.
-fn input_bytes(config: &Config, stores: &Stores, context: &Context) -> anyhow::Result<Option<u64>> {
-    if config.input.paths.iter().any(|path| path == "-") {
-        return Ok(None);
-    }
-    Ok(Some(tamis_pipeline::run::input_bytes(config, stores, context)?))
-}
-
 fn execute(
+    command: &str,
     config: &Config,
     overwrite: Overwrite,
     Added { if_locked, exit_empty }: Added,
@@ -123,34 +108,22 @@ fn execute(
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
     tamis_pipeline::run::check(config)?;
-    let account = Account::open(config, accounting, &stores, &context)?;
-    if let Some(account) = account.as_ref().filter(|account| account.asks_input(accounting)) {
-        let input_bytes = input_bytes(config, &stores, &context)?;
-        input_bytes.map_or(Ok(()), |bytes| account.check_plan(bytes))?;
-        if let Some(start) = account.start(accounting, input_bytes) {
-            start.wait(&context.cancel)?;
-        }
+    let account = Account::open(command, (config, ""), accounting, &stores, &context)?;
+    if let Some(account) = &account {
+        let check_output = || tamis_pipeline::run::check_output(config, existing, &stores, &context);
+        account.ready(accounting, (&stores, &context), check_output)?;
     }
-    let running = account.map(|account| account.begin(&mut context));
-    let progress = running.as_ref().map(|running| running.progress(&context.cancel)).unwrap_or_default();
-    let display = Display::of(progress, global);
     let sharing = Sharing {
         owner: machine::process(stamp.now),
         run_id: log::given_run_id().map(str::to_owned),
         if_locked: if_locked.unwrap_or_default(),
     };
-    let ran = tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, &context, display.progress());
-    drop(display);
-    let Some(running) = running else { return Ok((ran?, None)) };
-    match (ran, running.stopped()) {
-        (Err(_), Some(stopped)) => Err(stopped.into()),
-        (Ok(outcome @ Outcome::Written { .. }), _) => {
-            let footprint = match &outcome {
-                Outcome::Written { manifest, .. } => running.finish(manifest),
-                Outcome::NothingNew { .. } | Outcome::Skipped { .. } => None,
-            };
-            Ok((outcome, footprint))
-        }
-        (ran, _) => Ok((ran?, None)),
-    }
+    let work = |context: &Context, progress: &Progress| {
+        tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, context, progress)
+    };
+    let done = |outcome: &Outcome| match outcome {
+        Outcome::Written { manifest, .. } => Some(Done::of_manifest(manifest)),
+        Outcome::NothingNew { .. } | Outcome::Skipped { .. } => None,
+    };
+    footprint::run(account, &mut context, global, work, done)
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::args::{Accounting, Global, Run, ScheduleCommand, SchedulePrint, ScheduleRun};
 use crate::exit::Exit;
+use crate::footprint::check_flags;
 use crate::schedule::daemon::Daemon;
 use crate::schedule::print::{Job, print};
 use crate::schedule::{Schedule, command, state};
@@ -34,6 +35,7 @@ fn print_target(args: &SchedulePrint, global: &Global) -> anyhow::Result<Exit> {
         config: &args.run.config,
         config_text: &text,
         arguments: &|config| command::arguments(config, mode, &args.run, &accounting, global),
+        files: &command::files(&accounting),
     };
     std::io::stdout().write_all(print(&job, args.target)?.as_bytes())?;
     Ok(Exit::Clean)
@@ -88,5 +90,6 @@ fn load(args: &Run) -> anyhow::Result<Loaded> {
         accounting.start_within = schedule.window;
         accounting.forecast = accounting.forecast.or_else(|| schedule.forecast.clone());
     }
+    check_flags(&accounting)?;
     Ok(Loaded { schedule: Schedule::new(schedule)?, mode: config.output.mode, text, accounting })
 }

@@ -3,21 +3,24 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tamis_pipeline::run::{JudgedColumns, simulate};
+use tamis_pipeline::context::Context;
+use tamis_pipeline::footprint::report::{Report, json::of_report};
+use tamis_pipeline::progress::Progress;
+use tamis_pipeline::run::{JudgedColumns, Simulated, check_simulated, simulate};
 use tamis_pipeline::score::HeadKind;
 use tamis_pipeline::simulate::{CURVES, Injection, PLOT, SUMMARY, SimulateSettings, Summary};
-use tamis_schemas::config::{Head, ScoreConfig, Strategy};
+use tamis_schemas::config::{Config, Head, OutputConfig, ScoreConfig, Strategy};
 
 use crate::args::{Global, Simulate};
 use crate::exit::Exit;
+use crate::footprint::{self, Account, Done};
 use crate::number::{bytes, count, counted};
-use crate::progress::Display;
+use crate::report::footprint_words;
 use crate::{answer, diagnostic, machine, settings};
 
 pub(crate) fn run(args: &Simulate, global: &Global) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let (stores, context) = (settings::stores(), settings::context(global)?);
-    let display = Display::start(global);
+    let (stores, mut context) = (settings::stores(), settings::context(global)?);
     let columns = JudgedColumns { label: &args.label_column, split: args.test_split_column.as_deref() };
     let score = ScoreConfig {
         scorer: args.scorer.clone(),
@@ -25,11 +28,25 @@ pub(crate) fn run(args: &Simulate, global: &Global) -> anyhow::Result<Exit> {
         head: args.head,
         ..ScoreConfig::default()
     };
+    let simulation = simulation(args);
     let input = settings::input(args.inputs.clone(), &args.reading);
-    let output = (args.output.as_str(), settings::existing(args.overwrite));
-    let result = simulate(&input, columns, &score, &simulation(args), output, (&stores, &context, display.progress()));
-    drop(display);
-    let summary = result?;
+    let existing = settings::existing(args.overwrite);
+    let config =
+        Config { score: Some(score.clone()), ..Config::new(input.clone(), OutputConfig::new(args.output.clone())) };
+    let further = format!("{columns:?} {simulation:?}");
+    let account = Account::open("tamis simulate", (&config, &further), &args.accounting, &stores, &context)?;
+    if args.accounting.print_start {
+        return footprint::print_start(account.as_ref(), &args.accounting, (&stores, &context), global.format);
+    }
+    if let Some(account) = &account {
+        let check_output = || check_simulated(&args.output, existing, &stores, &context);
+        account.ready(&args.accounting, (&stores, &context), check_output)?;
+    }
+    let work = |context: &Context, progress: &Progress| {
+        simulate(&input, columns, &score, &simulation, (&args.output, existing), (&stores, context, progress))
+    };
+    let done = |simulated: &Simulated| Some(Done::of_simulated(simulated));
+    let (Simulated { summary, .. }, footprint) = footprint::run(account, &mut context, global, work, done)?;
     if summary.rejected_rows > 0 {
         diagnostic::warn(
             &format!("{} could not be read, and were left out", counted(summary.rejected_rows, "row")),
@@ -37,7 +54,11 @@ pub(crate) fn run(args: &Simulate, global: &Global) -> anyhow::Result<Exit> {
         );
     }
     let seconds = started.elapsed().as_secs_f64();
-    answer::print(&words(&summary, &args.output, seconds), &fields(&summary, &args.output, seconds), global.format)?;
+    let mut text = words(&summary, &args.output, seconds);
+    if let Some(footprint) = &footprint {
+        text += &format!("footprint      {}\n", footprint_words(footprint));
+    }
+    answer::print(&text, &fields(&summary, footprint.as_ref(), &args.output, seconds), global.format)?;
     Ok(if summary.rejected_rows > 0 { Exit::Rejects } else { Exit::Clean })
 }
 
@@ -104,12 +125,13 @@ fn words(summary: &Summary, output: &str, seconds: f64) -> String {
     text + &format!("\n{}\n\nwritten to     {output}: {files} ({seconds:.0} s{memory})\n", summary.verdict)
 }
 
-fn fields(summary: &Summary, output: &str, seconds: f64) -> Value {
+fn fields(summary: &Summary, footprint: Option<&Report>, output: &str, seconds: f64) -> Value {
     json!({
         "command": "tamis simulate",
         "seconds": seconds,
         "peak_memory_bytes": machine::peak_memory_bytes(),
         "output": output,
         "summary": summary,
+        "footprint": footprint.map(of_report),
     })
 }

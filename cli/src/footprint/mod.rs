@@ -1,14 +1,16 @@
 //! Accounts for what a run uses: before it, between its stages, and after it.
 //!
 //! ```text
-//! earlier rows of the ledger -> prediction -> over budget? when to start?
-//! run: phases and scopes -> recorder -> at each step: over budget so far? -> stop, nothing is written
+//! earlier rows of the ledger -> prediction -> over budget? when to start?        Account::ready
+//! run: phases and scopes -> recorder -> at each step: over budget so far? -> stop, nothing is written        run
 //! end of the run -> rows -> ledger -> what the summary says
 //! ```
 
+mod done;
+pub(crate) mod file;
+mod flags;
 mod start;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,8 +19,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_pipeline::context::{Cancel, Context};
 use tamis_pipeline::footprint::KeptLedger;
 use tamis_pipeline::footprint::account::{self, Extras, Recorder, RunFacts};
-use tamis_pipeline::footprint::activity::{Machine, Meter, SystemRoot, Usage};
-use tamis_pipeline::footprint::forecast::{Prefer, Series, parse};
+use tamis_pipeline::footprint::activity::{Machine, Meter, SystemRoot};
+use tamis_pipeline::footprint::forecast::{Prefer, Series, parse, time_text};
 use tamis_pipeline::footprint::intensity::intensity;
 use tamis_pipeline::footprint::meter::{GpuMeter, PowerFile};
 use tamis_pipeline::footprint::planner::{Plan, PlanQuestion, predict};
@@ -26,17 +28,17 @@ use tamis_pipeline::footprint::report::{self, Budget, Report, Verdict};
 use tamis_pipeline::footprint::tables::Tables;
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::{Error, progress::Progress};
-use tamis_schemas::config::{Config, OutputMode};
-use tamis_schemas::footprint::{Amounts, FootprintConfig, LedgerRow, ViewConfig};
-use tamis_schemas::manifest::Manifest;
+use tamis_schemas::config::{Config, InputConfig, OutputMode};
+use tamis_schemas::footprint::{FootprintConfig, LedgerRow, ViewConfig};
 
-use crate::args::{Accounting, Switch};
-use crate::{diagnostic, log, metrics};
+use crate::args::{Accounting, Global, Switch};
+use crate::progress::Display;
+use crate::{diagnostic, log};
 
-pub(crate) use start::Start;
+pub(crate) use done::Done;
+pub(crate) use flags::check_flags;
+pub(crate) use start::{Start, print_start};
 
-/// Bytes of text that count as a token.
-const BYTES_PER_TOKEN: u64 = 4;
 /// How often counters that wrap are read.
 const SAMPLE: Duration = Duration::from_secs(30);
 
@@ -58,6 +60,7 @@ pub(crate) struct Account {
     ledger: KeptLedger,
     earlier: Vec<LedgerRow>,
     facts: RunFacts,
+    input: InputConfig,
     may_use_device: bool,
     is_added_to: bool,
 }
@@ -80,13 +83,16 @@ struct Sampler {
 }
 
 impl Account {
-    /// Checks all that can be checked before; `None` if accounting is off.
+    /// Checks all that can be checked before; `None` if accounting is off. `command` is `tamis dedup`; `config` says what it reads, where
+    /// it writes, and what runs on devices, and `further` what else its result depends on.
     pub(crate) fn open(
-        config: &Config,
+        command: &str,
+        (config, further): (&Config, &str),
         flags: &Accounting,
         stores: &Stores,
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
+        check_flags(flags)?;
         if flags.footprint == Some(Switch::Off) {
             if flags.max_g.is_some() || flags.start_within.is_some() {
                 return Err(Error::Config {
@@ -99,6 +105,7 @@ impl Account {
         }
         let settings = settings(config.footprint.clone().unwrap_or_default(), flags);
         account::check(&settings)?;
+        flags::tell_unused(&settings);
         // Both are read again at the end, when they say what came to pass.
         power_file(&settings)?;
         actuals(&settings)?;
@@ -115,17 +122,41 @@ impl Account {
         .into_iter()
         .flatten()
         .any(|device| device != "cpu");
+        let config_text = tamis_schemas::manifest::config_for_manifest(config).to_string();
         let facts = RunFacts {
             run_id: run_id(),
-            config_hash: account::hash_of(&tamis_schemas::manifest::config_for_manifest(config).to_string()),
+            command: command.trim_start_matches("tamis ").to_owned(),
+            submitted_at: flags.start_within.map(|_| now()),
+            config_hash: account::hash_of(&(config_text + further)),
             tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..RunFacts::default()
         };
-        Ok(Some(Self { settings, ledger, earlier, facts, may_use_device, is_added_to }))
+        let input = config.input.clone();
+        Ok(Some(Self { settings, ledger, earlier, facts, input, may_use_device, is_added_to }))
+    }
+
+    /// Refuses a run that will cost more than its budget, and waits for its start if it may. `check_output` refuses an output before
+    /// the wait that the run would refuse after it.
+    pub(crate) fn ready(
+        &self,
+        flags: &Accounting,
+        (stores, context): (&Stores, &Context),
+        check_output: impl FnOnce() -> tamis_pipeline::Result<()>,
+    ) -> anyhow::Result<()> {
+        if !self.asks_input(flags) {
+            return Ok(());
+        }
+        let input_bytes = self.input_bytes(stores, context)?;
+        input_bytes.map_or(Ok(()), |bytes| self.check_plan(bytes))?;
+        if let Some(start) = self.start(flags, input_bytes) {
+            check_output()?;
+            start.wait(&context.cancel)?;
+        }
+        Ok(())
     }
 
     /// Begins: what comes before, such as a wait, is not of the run.
-    pub(crate) fn begin(mut self, context: &mut Context) -> Running {
+    fn begin(mut self, context: &mut Context) -> Running {
         self.facts.started_at = now();
         let gpu = if self.may_use_device { GpuMeter::open() } else { GpuMeter::none() };
         let meter = Meter::start();
@@ -147,8 +178,16 @@ impl Account {
         predict(&self.earlier, &question)
     }
 
+    /// Bytes of the input; `None` for standard input, which is read once.
+    fn input_bytes(&self, stores: &Stores, context: &Context) -> tamis_pipeline::Result<Option<u64>> {
+        if self.input.paths.iter().any(|path| path == "-") {
+            return Ok(None);
+        }
+        tamis_pipeline::run::input_bytes(&self.input, stores, context).map(Some)
+    }
+
     /// Refuses a run that will cost more than its budget, as far as earlier ones tell.
-    pub(crate) fn check_plan(&self, input_bytes: u64) -> anyhow::Result<()> {
+    fn check_plan(&self, input_bytes: u64) -> anyhow::Result<()> {
         if !self.has_budget() {
             return Ok(());
         }
@@ -168,13 +207,13 @@ impl Account {
     }
 
     /// When to start.
-    pub(crate) fn start(&self, flags: &Accounting, input_bytes: Option<u64>) -> Option<Start> {
+    fn start(&self, flags: &Accounting, input_bytes: Option<u64>) -> Option<Start> {
         let plan = input_bytes.map_or(Plan::Unknown, |bytes| self.plan(bytes));
         Some(start::decide(flags.start_within?, flags.forecast.as_deref(), &plan, now() as i64))
     }
 
     /// Whether something depends on the bytes of the input before it is read.
-    pub(crate) fn asks_input(&self, flags: &Accounting) -> bool {
+    fn asks_input(&self, flags: &Accounting) -> bool {
         flags.start_within.is_some() || (self.has_budget() && !self.earlier.is_empty())
     }
 
@@ -183,9 +222,33 @@ impl Account {
     }
 }
 
+/// Does `work`, and accounts for it: what it used goes into the ledger if `done` says that something was done.
+pub(crate) fn run<T>(
+    account: Option<Account>,
+    context: &mut Context,
+    global: &Global,
+    work: impl FnOnce(&Context, &Progress) -> tamis_pipeline::Result<T>,
+    done: impl FnOnce(&T) -> Option<Done>,
+) -> anyhow::Result<(T, Option<Report>)> {
+    let running = account.map(|account| account.begin(context));
+    let progress = running.as_ref().map(|running| running.progress(&context.cancel)).unwrap_or_default();
+    let display = Display::of(progress, global);
+    let worked = work(context, display.progress());
+    drop(display);
+    let Some(running) = running else { return Ok((worked?, None)) };
+    match (worked, running.stopped()) {
+        (Err(_), Some(stopped)) => Err(stopped.into()),
+        (worked, _) => {
+            let worked = worked?;
+            let report = done(&worked).and_then(|done| running.finish(done));
+            Ok((worked, report))
+        }
+    }
+}
+
 impl Running {
     /// Progress whose steps are phases, at each of which the budget is looked at.
-    pub(crate) fn progress(&self, cancel: &Cancel) -> Progress {
+    fn progress(&self, cancel: &Cancel) -> Progress {
         let meter = self.meter.clone();
         // Only of grams in all: how many documents there are is known at the end.
         let settings = FootprintConfig { max_g_per_mdoc: None, ..self.account.settings.clone() };
@@ -213,21 +276,24 @@ impl Running {
     }
 
     /// Why the run was stopped, if its budget did it.
-    pub(crate) fn stopped(&self) -> Option<Stopped> {
+    fn stopped(&self) -> Option<Stopped> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ends the account of a run and adds it to the ledger. What goes wrong is told, and fails no run that is done.
-    pub(crate) fn finish(mut self, manifest: &Manifest) -> Option<Report> {
+    fn finish(mut self, done: Done) -> Option<Report> {
         self.sampler.take();
         let recording = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
         let Account { settings, ledger, mut facts, .. } = self.account;
-        facts.amounts = amounts(manifest);
-        facts.input_hash = account::hash_of(&serde_json::json!(manifest.inputs).to_string());
-        facts.device_seconds = device_seconds(manifest, &recording.usage);
+        facts.device_seconds = done.device_seconds(&recording.usage);
+        facts.amounts = done.amounts;
+        facts.input_hash = done.input_hash;
         facts.ended_at = now();
         let reported = (|| {
             let (power_file, actuals) = (power_file(&settings)?, actuals(&settings)?);
+            if let Some((path, file)) = settings.power_file.as_ref().zip(power_file.as_ref()) {
+                tell_uncovered(path, file, &facts);
+            }
             let extras = Extras { power_file: power_file.as_ref(), actuals: actuals.as_ref() };
             let rows = account::rows(&recording, &facts, &settings, extras, Tables::shipped())?;
             ledger.append(&rows)?;
@@ -280,16 +346,24 @@ fn text_of(path: &String) -> tamis_pipeline::Result<String> {
     std::fs::read_to_string(path).map_err(|error| Error::Unreadable { location: path.clone(), source: Box::new(error) })
 }
 
-/// Seconds that a device was held: those of the stages that use one, if one was used.
-fn device_seconds(manifest: &Manifest, usage: &Usage) -> BTreeMap<String, f64> {
-    let of_scorer = manifest.scorer.as_ref().map(|scorer| &scorer.device);
-    let of_encoder = manifest.embedding.as_ref().map(|embedding| &embedding.device);
-    if !of_scorer.into_iter().chain(of_encoder).any(|device| device.starts_with("cuda")) {
-        return BTreeMap::new();
+/// Warns of readings that are not of the run.
+fn tell_uncovered(path: &str, file: &PowerFile, facts: &RunFacts) {
+    if file.energy(facts.started_at, facts.ended_at).is_some() {
+        return;
     }
-    let uses = |name: &str| ["learning", "scoring", "embedding"].contains(&name);
-    let stages = usage.stages.iter().filter(|stage| uses(&stage.name));
-    stages.map(|stage| (stage.name.clone(), stage.wall_seconds)).collect()
+    let time = |at: f64| time_text(at as i64);
+    let has = file.span().map_or_else(
+        || "it has no readings".to_owned(),
+        |(first, last)| format!("its readings are from {} to {}", time(first), time(last)),
+    );
+    diagnostic::warn(
+        &format!(
+            "the power file `{path}` does not cover half of this run ({} to {}): {has}",
+            time(facts.started_at),
+            time(facts.ended_at)
+        ),
+        "let the meter write while the run goes on, every 2 minutes or oftener, by the clock of this machine",
+    );
 }
 
 impl Sampler {
@@ -330,24 +404,6 @@ fn settings(config: FootprintConfig, flags: &Accounting) -> FootprintConfig {
         method: flags.method.or(config.method),
         max_g: flags.max_g.or(config.max_g),
         ..config
-    }
-}
-
-/// What went through a run. Tokens are a quarter of the bytes of text; those of survivors are in proportion of the rows.
-fn amounts(manifest: &Manifest) -> Amounts {
-    let rows = &manifest.rows;
-    let tokens_in = rows.text_bytes / BYTES_PER_TOKEN;
-    let tokens_out = u128::from(tokens_in) * u128::from(rows.kept) / u128::from(rows.rows_in.max(1));
-    let known = |tokens: u64| (0 < rows.text_bytes).then_some(tokens);
-    Amounts {
-        docs_in: Some(rows.rows_in),
-        docs_out: Some(rows.kept),
-        bytes_in: Some(metrics::input_bytes(manifest)),
-        bytes_out: Some(metrics::output_bytes(manifest)),
-        tokens_in: known(tokens_in),
-        tokens_out: known(tokens_out as u64),
-        labels: manifest.selection.as_ref().map(|selection| selection.batch_rows),
-        ..Amounts::default()
     }
 }
 

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tamis_pipeline::Error;
 use tamis_pipeline::context::Cancel;
+use tamis_pipeline::context::Context;
 use tamis_pipeline::footprint::forecast::{Decision, Prefer, Question, choose, parse, time_text};
 use tamis_pipeline::footprint::planner::Plan;
+use tamis_pipeline::store::Stores;
 use tamis_schemas::time_span::TimeSpan;
 
-use super::now;
-use crate::diagnostic;
+use super::{Account, now};
+use crate::args::{Accounting, Format};
+use crate::exit::Exit;
+use crate::{answer, diagnostic};
 
 /// How long a signal goes unheard while a run waits.
 const TICK: Duration = Duration::from_millis(200);
@@ -45,14 +50,28 @@ pub(super) fn decide(within: TimeSpan, path: Option<&str>, plan: &Plan, now: i64
     Start { decision: choose(&question, series.as_ref()), deadline }
 }
 
+/// Tells another scheduler when to start.
+pub(crate) fn print_start(
+    account: Option<&Account>,
+    flags: &Accounting,
+    (stores, context): (&Stores, &Context),
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let account = account.ok_or_else(|| Error::config("--print-start needs --footprint on"))?;
+    if let Some(start) = account.start(flags, account.input_bytes(stores, context)?) {
+        answer::print(&format!("{}\n", start.words()), &start.json(), format)?;
+    }
+    Ok(Exit::Clean)
+}
+
 impl Start {
     /// For people.
-    pub(crate) fn words(&self) -> String {
+    fn words(&self) -> String {
         self.decision.to_string()
     }
 
     /// For other schedulers.
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         json!({
             "start_at": time_text(self.decision.start_at),
             "start_at_seconds": self.decision.start_at,
@@ -65,7 +84,7 @@ impl Start {
     }
 
     /// Waits until then, or for a signal.
-    pub(crate) fn wait(&self, cancel: &Cancel) -> anyhow::Result<()> {
+    pub(super) fn wait(&self, cancel: &Cancel) -> anyhow::Result<()> {
         diagnostic::note(&self.words());
         while now() < self.decision.start_at as f64 {
             cancel.check()?;

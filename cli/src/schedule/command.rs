@@ -58,6 +58,15 @@ pub(crate) fn arguments(
     words
 }
 
+/// Files that the command reads beside config and input.
+pub(crate) fn files(accounting: &Accounting) -> Vec<&str> {
+    [&accounting.forecast, &accounting.actuals, &accounting.power_file]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect()
+}
+
 fn if_locked(action: IfLocked) -> OsString {
     match action {
         IfLocked::Fail => "fail".into(),

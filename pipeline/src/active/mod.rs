@@ -30,7 +30,7 @@ pub use export::{Exported, export};
 pub use import::{Import, ImportedFiles, import};
 pub use init::init;
 pub use ledger::Ledger;
-pub use select::{SelectRequest, Selected, select};
+pub use select::{SelectRequest, Selected, check_select, select};
 pub use status::{ClassCount, RoundStatus, Status, status};
 
 use std::collections::{BTreeMap, BTreeSet};

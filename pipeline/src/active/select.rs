@@ -59,9 +59,7 @@ pub fn select(
     let known = Known::of(ledger)?;
     let verdicts = known.verdicts();
     let open = known.open_ids(&verdicts)?;
-    if !request.anyway {
-        refuse_unanswered(ledger, &open)?;
-    }
+    let left = rows_left(ledger, &known, &verdicts, &open, request)?;
     let labels = labels_of(&verdicts);
     let handed_out = known.handed_out()?;
     let settings = ledger.settings();
@@ -76,15 +74,6 @@ pub fn select(
         Some(Verdict::Skipped) | None => false,
     };
     let excluded: HashSet<String> = handed_out.iter().filter(|id| !stays(id)).map(|id| (*id).to_owned()).collect();
-    let n_outside = labels.keys().filter(|id| !handed_out.contains(**id)).count() as u64;
-    let given = n_outside + ledger.rounds().iter().map(|round| round.selection.batch_rows).sum::<u64>();
-    let left = settings.max_labels.map_or(u64::MAX, |most| most.saturating_sub(given));
-    if left == 0 && !request.anyway {
-        return Err(Error::Config {
-            message: format!("the budget is used up: {given} rows are labelled or handed out"),
-            hint: Some("`tamis al status` says what they came to; --anyway hands out more".into()),
-        });
-    }
     let asked = request.budget.unwrap_or(settings.budget);
     let budget = if request.anyway { asked } else { asked.min(left) };
     let seed = round_seed(settings.seed, round);
@@ -128,6 +117,40 @@ pub fn select(
         stop_set: ledger.put_table(round, "stop_set", &stop_set)?,
     };
     Ok(Selected::Round(Box::new(ledger.add_round(record)?.clone())))
+}
+
+/// Refuses what [`select`] would refuse for earlier rounds, for a command that has to wait before it begins.
+///
+/// # Errors
+/// As [`select`].
+pub fn check_select(ledger: &Ledger, request: SelectRequest) -> Result<()> {
+    let known = Known::of(ledger)?;
+    let verdicts = known.verdicts();
+    rows_left(ledger, &known, &verdicts, &known.open_ids(&verdicts)?, request).map(drop)
+}
+
+/// Rows that may still be handed out.
+fn rows_left(
+    ledger: &Ledger,
+    known: &Known,
+    verdicts: &BTreeMap<&str, Verdict>,
+    open: &[BTreeSet<&str>],
+    request: SelectRequest,
+) -> Result<u64> {
+    if !request.anyway {
+        refuse_unanswered(ledger, open)?;
+    }
+    let handed_out = known.handed_out()?;
+    let n_outside = labels_of(verdicts).keys().filter(|id| !handed_out.contains(**id)).count() as u64;
+    let n_given = n_outside + ledger.rounds().iter().map(|round| round.selection.batch_rows).sum::<u64>();
+    let left = ledger.settings().max_labels.map_or(u64::MAX, |most| most.saturating_sub(n_given));
+    if left == 0 && !request.anyway {
+        return Err(Error::Config {
+            message: format!("the budget is used up: {n_given} rows are labelled or handed out"),
+            hint: Some("`tamis al status` says what they came to; --anyway hands out more".into()),
+        });
+    }
+    Ok(left)
 }
 
 /// Refuses a round while an earlier one has no answer at all: it was hardly meant.

@@ -51,6 +51,10 @@ pub struct Recording {
 pub struct RunFacts {
     /// The run.
     pub run_id: String,
+    /// The command: `dedup`, `al select`.
+    pub command: String,
+    /// When it was asked for, seconds since 1970, if it was free to wait.
+    pub submitted_at: Option<f64>,
     /// When it started, seconds since 1970.
     pub started_at: f64,
     /// When it ended, seconds since 1970.
@@ -177,9 +181,11 @@ pub fn rows(
     let row = |(at, stage): (usize, &StageUsage)| LedgerRow {
         schema: LEDGER_SCHEMA.into(),
         run_id: facts.run_id.clone(),
+        command: Some(facts.command.clone()),
         stage: stage.name.clone(),
         seq: at as u32,
         rows_of_run: usage.stages.len() as u32,
+        submitted_at: facts.submitted_at.map(|at| time_text(at as i64)),
         start_at: time_text(time.0),
         end_at: time_text(time.1),
         run_wall_seconds: usage.wall_seconds,

@@ -97,19 +97,11 @@ impl KeptLedger {
     /// Its rows, if no row was changed.
     ///
     /// # Errors
-    /// As [`rows`](Self::rows); `Error::Corrupt` with the row that was changed.
+    /// As [`text`](Self::text); `Error::Corrupt` with the line that is no row, or the row that was changed.
     pub fn verified_rows(&self) -> Result<Vec<LedgerRow>> {
         let text = self.text()?;
         ledger::verify_text(&text, &self.location())?;
         ledger::parse(&text, &self.location())
-    }
-
-    /// Its rows; none if there is none yet.
-    ///
-    /// # Errors
-    /// As [`text`](Self::text); `Error::Corrupt` with the line that is no row.
-    pub fn rows(&self) -> Result<Vec<LedgerRow>> {
-        ledger::parse(&self.text()?, &self.location())
     }
 
     /// Adds rows, after those that others add meanwhile.
@@ -148,7 +140,7 @@ impl KeptLedger {
     fn text_of(&self, bytes: &[u8]) -> Result<String> {
         String::from_utf8(bytes.to_vec()).map_err(|_| Error::Corrupt {
             location: self.location(),
-            format: "a footprint ledger",
+            format: ledger::FORMAT,
             message: "it is no UTF-8".into(),
         })
     }

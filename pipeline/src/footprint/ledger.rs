@@ -13,8 +13,8 @@ use tamis_schemas::footprint::{LEDGER_SCHEMA, LedgerRow};
 use crate::sink::hex;
 use crate::{Error, Result};
 
-/// Name of the ledger among the files of a run.
-pub const FILE_NAME: &str = "footprint.jsonl";
+/// What errors call it.
+pub(crate) const FORMAT: &str = "a footprint ledger";
 
 /// What the first row has in place of the hash of the row before.
 pub const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -192,9 +192,5 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn damaged(location: &str, line: usize, message: &str) -> Error {
-    Error::Corrupt {
-        location: location.to_owned(),
-        format: "a footprint ledger",
-        message: format!("line {line}: {message}"),
-    }
+    Error::Corrupt { location: location.to_owned(), format: FORMAT, message: format!("line {line}: {message}") }
 }

@@ -1,9 +1,8 @@
-//! What a run will use, by what earlier ones used; and choices that make it less.
+//! What a run will use, by what earlier ones used.
 
 use tamis_schemas::footprint::{Interval, LedgerRow, ViewConfig};
 
 use super::report::{Totals, runs};
-use crate::{Error, Result};
 
 /// What is to be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,94 +176,6 @@ fn rank(n_numbers: usize, ratio: f64) -> usize {
     position.max(1).min(n_numbers.max(1)) - 1
 }
 
-/// A model that could be used.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// Name.
-    pub name: String,
-    /// Energy of a document, joules.
-    pub joules_per_doc: f64,
-    /// Share of the documents of a sample on which it says what the most costly one says.
-    pub agreement: f64,
-}
-
-/// The model that is used.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelChoice {
-    /// Name.
-    pub name: String,
-    /// The most costly one, which others are held against.
-    pub reference: String,
-    /// Share of the energy of the reference that the choice saves, 0 to 1.
-    pub saved_ratio: f64,
-    /// Its agreement with the reference.
-    pub agreement: f64,
-}
-
-/// Chooses the least costly model that agrees with the most costly one on at least `min_agreement` of a sample. Of equally costly
-/// ones, the one that agrees more.
-///
-/// # Errors
-/// `Error::Config` if there is no candidate, or a number cannot be.
-pub fn right_size(candidates: &[Candidate], min_agreement: f64) -> Result<ModelChoice> {
-    if !(0.0..=1.0).contains(&min_agreement) {
-        return Err(Error::config(format!("min_agreement is {min_agreement}: it is a share, 0 to 1")));
-    }
-    for candidate in candidates {
-        let Candidate { name, joules_per_doc, agreement } = candidate;
-        let is_cost = joules_per_doc.is_finite() && *joules_per_doc > 0.0;
-        if !is_cost || !(0.0..=1.0).contains(agreement) {
-            return Err(Error::config(format!("model `{name}`: {joules_per_doc} J a document, agreement {agreement}")));
-        }
-    }
-    let by_cost = |one: &&Candidate, other: &&Candidate| {
-        let by_joules = one.joules_per_doc.total_cmp(&other.joules_per_doc);
-        by_joules.then(other.agreement.total_cmp(&one.agreement))
-    };
-    let reference =
-        candidates.iter().max_by(by_cost).ok_or_else(|| Error::config("there is no model to choose from"))?;
-    let enough = candidates.iter().filter(|candidate| candidate.agreement >= min_agreement);
-    let chosen = enough.min_by(by_cost).unwrap_or(reference);
-    Ok(ModelChoice {
-        name: chosen.name.clone(),
-        reference: reference.name.clone(),
-        saved_ratio: 1.0 - chosen.joules_per_doc / reference.joules_per_doc,
-        agreement: if chosen == reference { 1.0 } else { chosen.agreement },
-    })
-}
-
-/// A filter whose place among others does not change which documents stay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FilterCost {
-    /// Name.
-    pub name: String,
-    /// Energy of a document that it looks at, joules.
-    pub joules_per_doc: f64,
-    /// Share of the documents that it lets through, whatever went before.
-    pub pass_ratio: f64,
-}
-
-/// The order of filters with the least energy: by cost over the share that each removes. Equal ones stay as they are.
-///
-/// # Source
-/// Exchange argument: of two neighbours, the one with the lower `cost / (1 - pass)` goes first.
-pub fn cheap_first(filters: &[FilterCost]) -> Vec<FilterCost> {
-    let rank = |filter: &FilterCost| filter.joules_per_doc / (1.0 - filter.pass_ratio).max(1e-12);
-    let mut ordered = filters.to_vec();
-    ordered.sort_by(|one, other| rank(one).total_cmp(&rank(other)));
-    ordered
-}
-
-/// Energy of filters in their order, joules for each document that comes in.
-pub fn joules_per_doc(filters: &[FilterCost]) -> f64 {
-    let (mut left, mut joules) = (1.0, 0.0);
-    for filter in filters {
-        joules += left * filter.joules_per_doc;
-        left *= filter.pass_ratio;
-    }
-    joules
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::report::text;
@@ -346,69 +257,5 @@ mod tests {
             row.run.bytes_in = None;
         }
         assert_eq!(predict(&rows, &question(&rows, 1)), Plan::Unknown);
-    }
-
-    fn candidate(name: &str, joules_per_doc: f64, agreement: f64) -> Candidate {
-        Candidate { name: name.into(), joules_per_doc, agreement }
-    }
-
-    #[test]
-    fn the_smallest_model_that_agrees() {
-        let models = [
-            candidate("large", 8.0, 1.0),
-            candidate("small", 1.0, 0.91),
-            candidate("tiny", 0.1, 0.7),
-            candidate("mid", 2.0, 0.97),
-        ];
-        for (min_agreement, expect, saved_ratio) in [
-            (0.5, "tiny", 0.9875),
-            (0.9, "small", 0.875),
-            (0.95, "mid", 0.75),
-            (0.99, "large", 0.0),
-            (1.0, "large", 0.0),
-        ] {
-            let choice = right_size(&models, min_agreement).unwrap();
-            assert_eq!((choice.name.as_str(), choice.reference.as_str()), (expect, "large"), "{min_agreement}");
-            assert!((choice.saved_ratio - saved_ratio).abs() < 1e-12);
-        }
-        assert!(text::of_model(&right_size(&models, 0.9).unwrap()).contains("88 % less energy"));
-        // Where none agrees, the most costly one stays.
-        assert_eq!(right_size(&[candidate("a", 2.0, 0.5), candidate("b", 1.0, 0.4)], 0.9).unwrap().name, "a");
-        assert!(right_size(&[], 0.9).is_err());
-        assert!(right_size(&models, 1.1).is_err());
-        assert!(right_size(&[candidate("a", 0.0, 0.5)], 0.9).is_err());
-    }
-
-    #[test]
-    fn cheap_filters_go_first() {
-        let filter =
-            |name: &str, joules_per_doc, pass_ratio| FilterCost { name: name.into(), joules_per_doc, pass_ratio };
-        let filters = [
-            filter("model", 5.0, 0.2),
-            filter("length", 0.1, 0.9),
-            filter("language", 1.0, 0.5),
-            filter("none", 0.5, 1.0),
-        ];
-        let ordered = cheap_first(&filters);
-        // Against each order there is.
-        let mut least = f64::INFINITY;
-        let mut order: Vec<usize> = (0..4).collect();
-        permute(&mut order, 0, &mut |order| {
-            let filters: Vec<FilterCost> = order.iter().map(|at| filters[*at].clone()).collect();
-            least = least.min(joules_per_doc(&filters));
-        });
-        assert!((joules_per_doc(&ordered) - least).abs() < 1e-12, "{ordered:?}");
-        assert!(joules_per_doc(&ordered) < joules_per_doc(&filters));
-    }
-
-    fn permute(order: &mut Vec<usize>, from: usize, visit: &mut dyn FnMut(&[usize])) {
-        if from == order.len() {
-            visit(order);
-        }
-        for at in from..order.len() {
-            order.swap(from, at);
-            permute(order, from + 1, visit);
-            order.swap(from, at);
-        }
     }
 }

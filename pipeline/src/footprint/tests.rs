@@ -55,6 +55,7 @@ pub(crate) fn recording() -> Recording {
 pub(crate) fn facts(run_id: &str) -> RunFacts {
     RunFacts {
         run_id: run_id.into(),
+        command: "dedup".into(),
         started_at: T0,
         ended_at: T0 + 120.0,
         amounts: Amounts {
@@ -222,6 +223,107 @@ fn a_changed_ledger_names_the_row() {
     assert_eq!(ledger::verify_text(&[lines[0], ""].join("\n"), "x").unwrap().n_rows, 1);
     let other = text.replace("tamis.footprint/1", "tamis.footprint/9");
     assert!(ledger::parse(&other, "x").unwrap_err().to_string().contains("tamis.footprint/9"));
+}
+
+#[test]
+fn rows_of_earlier_versions_are_read_and_checked() {
+    let mut text = String::new();
+    let mut previous = ledger::FIRST.to_owned();
+    for row in run("old", 1.0) {
+        let mut value = serde_json::to_value(&row).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        assert!(fields.shift_remove("command").is_some() && fields.shift_remove("submitted_at").is_some());
+        fields.shift_remove("sha256");
+        fields["prev_sha256"] = previous.into();
+        let line = value.to_string();
+        let start = &line[..line.len() - 1];
+        previous = account::hash_of(start);
+        text += &format!("{start},\"sha256\":\"{previous}\"}}\n");
+    }
+    assert_eq!(ledger::verify_text(&text, "old").unwrap().n_rows, 4);
+    let rows = ledger::parse(&text, "old").unwrap();
+    assert!(rows.iter().all(|row| row.command.is_none() && row.submitted_at.is_none()));
+    let both = ledger::with_rows(&text, "old", &run("new", 1.0)).unwrap();
+    assert_eq!(ledger::verify_text(&both, "old").unwrap().n_rows, 8);
+    assert_eq!(ledger::parse(&both, "old").unwrap()[4].command.as_deref(), Some("dedup"));
+}
+
+/// Joules beyond idle, of all rows.
+fn dynamic_j(rows: &[LedgerRow], name: Component) -> Interval {
+    let components = rows.iter().flat_map(|row| &row.components).filter(|row| row.name == name);
+    components.filter_map(|row| row.dynamic_j).sum()
+}
+
+/// Rows of the run that these counters were read of.
+fn rows_of(recording: &Recording) -> Vec<LedgerRow> {
+    rows(recording, &facts("run"), &settings(), Extras::default(), Tables::shipped()).unwrap()
+}
+
+#[test]
+fn what_others_use_beside_a_run_is_not_its_own() {
+    let alone = recording();
+    let mut beside = alone.clone();
+    // Two busy loops of others: everything takes three times as long, and the machine is busy all the time.
+    beside.usage.wall_seconds *= 3.0;
+    for stage in &mut beside.usage.stages {
+        stage.wall_seconds *= 3.0;
+    }
+    beside.activity.machine_cpu_seconds = Some(720.0);
+    beside.activity.contended = true;
+    let (alone, beside) = (rows_of(&alone), rows_of(&beside));
+    for (one, other) in alone.iter().zip(&beside) {
+        assert_eq!((one.cpu_seconds.to_bits(), &one.stage), (other.cpu_seconds.to_bits(), &other.stage));
+        let of_cpu = |row: &LedgerRow| dynamic_j(std::slice::from_ref(row), Component::Cpu);
+        assert_eq!(of_cpu(one), of_cpu(other), "{}", one.stage);
+    }
+    // Of what the machine draws when idle, its share is by what all used: no more than alone, where others hardly used it.
+    let mid = |rows: &[LedgerRow]| sum_j(rows, Component::Cpu).mid();
+    assert!(mid(&beside) <= mid(&alone), "{} {}", mid(&beside), mid(&alone));
+    assert!(beside.iter().all(|row| row.contended));
+}
+
+#[test]
+fn energy_grows_with_the_work_that_is_counted() {
+    let of = |factor: u64| {
+        let mut recording = recording();
+        for stage in &mut recording.usage.stages {
+            stage.cpu_ns *= factor;
+            stage.wall_seconds *= factor as f64;
+            stage.amounts.read_bytes = stage.amounts.read_bytes.map(|bytes| bytes * factor);
+            stage.amounts.written_bytes = stage.amounts.written_bytes.map(|bytes| bytes * factor);
+        }
+        recording.usage.cpu_ns *= factor;
+        recording.usage.wall_seconds *= factor as f64;
+        let activity = &mut recording.activity;
+        activity.machine_cpu_seconds = activity.machine_cpu_seconds.map(|seconds| seconds * factor as f64);
+        activity.read_bytes = activity.read_bytes.map(|bytes| bytes * factor);
+        activity.written_bytes = activity.written_bytes.map(|bytes| bytes * factor);
+        activity.net_bytes = Some(1_000_000_000 * factor);
+        rows_of(&recording)
+    };
+    let once = of(1);
+    for factor in [2, 3, 10] {
+        let more = of(factor);
+        for name in [Component::Cpu, Component::Ram, Component::Disk, Component::Network] {
+            for (one, many) in
+                [(sum_j(&once, name), sum_j(&more, name)), (dynamic_j(&once, name), dynamic_j(&more, name))]
+            {
+                for bound in [Interval::low, Interval::mid, Interval::high] {
+                    let expect = bound(&one) * factor as f64;
+                    assert!((bound(&many) - expect).abs() <= 1e-9 * expect, "{name} {factor}: {one:?} {many:?}");
+                }
+            }
+        }
+    }
+    assert!(0.0 < dynamic_j(&once, Component::Cpu).low() && 0.0 < sum_j(&once, Component::Network).low());
+    // A stage that works twice as much beside others that do not has twice the energy of its processor.
+    let mut longer = recording();
+    longer.usage.stages[1].cpu_ns *= 2;
+    longer.usage.cpu_ns = longer.usage.stages.iter().map(|stage| stage.cpu_ns).sum();
+    let of_stage = |rows: &[LedgerRow], at: usize| dynamic_j(&rows[at..=at], Component::Cpu).mid();
+    let (before, after) = (rows_of(&recording()), rows_of(&longer));
+    assert!((of_stage(&after, 1) / of_stage(&before, 1) - 2.0).abs() < 1e-9);
+    assert!((of_stage(&after, 0) / of_stage(&before, 0) - 1.0).abs() < 1e-9);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use tamis_schemas::config::Config;
-use tamis_schemas::manifest::{RowCounts, ScorerRecord};
+use tamis_schemas::manifest::{InputRecord, RowCounts, ScorerRecord};
 
 use super::fit;
 use super::labels::LabelSource;
 use super::learn::{self, Learned};
 use super::plan::Plan;
-use super::{Run, check, survey};
+use super::{Run, check, input_records, survey};
 use crate::context::Context;
 use crate::place::Place;
 use crate::progress::Progress;
@@ -29,6 +29,8 @@ pub struct Distilled {
     pub agreement: Option<Agreement>,
     /// Rows of the input.
     pub rows: RowCounts,
+    /// Its files.
+    pub inputs: Vec<InputRecord>,
     /// The file.
     pub location: String,
     /// Its length.
@@ -41,6 +43,21 @@ fn absolute(location: &str) -> String {
     let is_folder = !is_url(location) && path.is_dir();
     let absolute = is_folder.then(|| std::path::absolute(path).ok()?.into_os_string().into_string().ok()).flatten();
     absolute.unwrap_or_else(|| location.to_owned())
+}
+
+/// Refuses an output that has a scorer already, unless it may be replaced.
+///
+/// # Errors
+/// `Error::Config`, and whatever stops the look at it.
+pub fn check_distilled(output: &str, existing: Existing, stores: &Stores, context: &Context) -> Result<()> {
+    let place = Place::new(output, stores, context.runtime.handle())?;
+    if existing == Existing::Refuse && place.is_there(SCORER_FILE)? {
+        return Err(Error::Config {
+            message: format!("`{}` is there already", place.display(SCORER_FILE)),
+            hint: Some("choose another output, or replace it with --overwrite".into()),
+        });
+    }
+    Ok(())
 }
 
 /// Learns the scorer that `[score]` of `config` describes from the labels it names, and writes it to `output.path`.
@@ -69,13 +86,8 @@ pub fn distill(
     let missing = || Error::config("there is nothing to learn from: score.labels (--labels) names no file");
     let score = config.score.as_ref().ok_or_else(missing)?;
     let source = LabelSource::of_score(score).ok_or_else(missing)?;
+    check_distilled(&config.output.path, existing, stores, context)?;
     let place = Place::new(&config.output.path, stores, context.runtime.handle())?;
-    if existing == Existing::Refuse && place.is_there(SCORER_FILE)? {
-        return Err(Error::Config {
-            message: format!("`{}` is there already", place.display(SCORER_FILE)),
-            hint: Some("choose another output, or replace it with --overwrite".into()),
-        });
-    }
     let inputs = &Inputs::discover(&config.input.paths, &plan.source, stores, context)?;
     let run = Run { config, plan, inputs, context, progress };
     let mut no_tables =
@@ -119,5 +131,12 @@ pub fn distill(
     progress.begin("writing");
     let n_bytes = bytes.len() as u64;
     place.put(SCORER_FILE, bytes)?;
-    Ok(Distilled { record, agreement, rows: survey.rows, location: place.display(SCORER_FILE), n_bytes })
+    Ok(Distilled {
+        record,
+        agreement,
+        inputs: input_records(inputs, survey.schema.file_rows()),
+        rows: survey.rows,
+        location: place.display(SCORER_FILE),
+        n_bytes,
+    })
 }

@@ -4,11 +4,12 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use tamis_schemas::columns;
 use tamis_schemas::config::InputConfig;
+use tamis_schemas::manifest::InputRecord;
 
 use super::ids::{column, ids_of};
 use super::plan::{id_source, parse_text, source_options};
 use super::simulate::JudgedColumns;
-use super::{NAMES_COLUMNS, pass, with_flags};
+use super::{NAMES_COLUMNS, input_records, pass, with_flags};
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::score::embeddings_of;
@@ -18,7 +19,7 @@ use crate::source::{Columns, Inputs, Request, Types};
 use crate::store::Stores;
 use crate::{Error, Result};
 
-/// Reads texts, ids, labels, and, if columns are named, embeddings and what tells test rows from others.
+/// Reads texts, ids, labels, and, if columns are named, embeddings and what tells test rows from others; and says of which files.
 ///
 /// # Errors
 /// `Error::Column` if a column is not there, or holds lists; whatever stops a reading; `Error::OverBudget`.
@@ -29,7 +30,7 @@ pub(super) fn read_judged(
     stores: &Stores,
     context: &Context,
     progress: &Progress,
-) -> Result<Judged> {
+) -> Result<(Judged, Vec<InputRecord>)> {
     let inputs = Inputs::discover(&input.paths, &source_options(input)?, stores, context)?;
     let (label_column, split_column) = (named.label, named.split);
     let names = [Some(label_column), split_column, embedding_column].into_iter().flatten().map(str::to_owned).collect();
@@ -95,7 +96,7 @@ pub(super) fn read_judged(
         });
     }
     judged.reservation = Some(reservation);
-    Ok(judged)
+    Ok((judged, input_records(&inputs, schema.file_rows())))
 }
 
 /// Labels as text.

@@ -45,10 +45,10 @@ mod write;
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::{CommitMode, Config, IndexConfig, OutputMode, Table};
+use tamis_schemas::config::{CommitMode, Config, IndexConfig, InputConfig, OutputMode, Table};
 use tamis_schemas::manifest::{InputRecord, MANIFEST_VERSION, Manifest, RowCounts, config_for_manifest};
 
-pub use distill::{Distilled, distill};
+pub use distill::{Distilled, check_distilled, distill};
 pub(crate) use ids::{ids_of, rows_of};
 pub use look::{ColumnSummary, InputSummary, look};
 pub(crate) use plan::parse_text;
@@ -56,7 +56,7 @@ pub(crate) use restore::completed;
 pub use restore::{Restoration, RestoreSettings, Restored, restore};
 pub(crate) use round::{ChosenRound, choose_round};
 pub use selected::Selectors;
-pub use simulate::{JudgedColumns, simulate};
+pub use simulate::{JudgedColumns, Simulated, check_simulated, simulate};
 pub use tune::draw_sample;
 
 use crate::context::Context;
@@ -72,7 +72,7 @@ use crate::tiers::{self, DEFAULT_TIER};
 use crate::{Error, Result};
 
 use index::IndexRun;
-use plan::Plan;
+use plan::{Plan, source_options};
 
 /// Checks a config without reading anything.
 ///
@@ -104,13 +104,27 @@ pub(crate) fn unique_columns(config: &Config) -> Result<Vec<String>> {
     Ok(Plan::new(config)?.unique_columns())
 }
 
-/// Bytes of the inputs of `config`, as stored.
+/// Refuses an output that a run of `config` would refuse, for runs that have to wait before they begin. It stays as it is.
+///
+/// # Errors
+/// `Error::Config` if the output holds something that is not to be overwritten, or lies in an input; `Error::Locked`;
+/// `Error::Unwritable`. Not of an output that runs are added to: it may be there.
+pub fn check_output(config: &Config, existing: Existing, stores: &Stores, context: &Context) -> Result<()> {
+    let config = &config.resolved();
+    if config.output.mode == OutputMode::Append {
+        return Ok(());
+    }
+    let plan = &Plan::new(config)?;
+    let job = Job { config, plan, existing, stores, context, progress: &Progress::default() };
+    job.output(None).map(drop)
+}
+
+/// Bytes of inputs, as stored.
 ///
 /// # Errors
 /// `Error::NoInput` or `Error::Unreadable` if they are not there.
-pub fn input_bytes(config: &Config, stores: &Stores, context: &Context) -> Result<u64> {
-    let plan = Plan::new(config)?;
-    Ok(Inputs::discover(&config.input.paths, &plan.source, stores, context)?.total_bytes())
+pub fn input_bytes(input: &InputConfig, stores: &Stores, context: &Context) -> Result<u64> {
+    Ok(Inputs::discover(&input.paths, &source_options(input)?, stores, context)?.total_bytes())
 }
 
 /// How near-duplicates would be looked for; `None` if the config does not ask for it.

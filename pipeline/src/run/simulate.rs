@@ -1,6 +1,7 @@
 //! `tamis simulate`: read, replay, write.
 
 use tamis_schemas::config::{InputConfig, ScoreConfig};
+use tamis_schemas::manifest::InputRecord;
 
 use super::judged::read_judged;
 use crate::context::Context;
@@ -23,6 +24,25 @@ pub struct JudgedColumns<'a> {
     pub split: Option<&'a str>,
 }
 
+/// What was replayed.
+#[derive(Debug)]
+pub struct Simulated {
+    /// What came of it.
+    pub summary: Summary,
+    /// The files that were read.
+    pub inputs: Vec<InputRecord>,
+    /// Where an encoder ran, if one did.
+    pub device: Option<String>,
+}
+
+/// Refuses an output that has a summary already, unless it may be replaced.
+///
+/// # Errors
+/// `Error::Config`, and whatever stops the look at it.
+pub fn check_simulated(output: &str, existing: Existing, stores: &Stores, context: &Context) -> Result<()> {
+    simulate::check_free(&Place::new(output, stores, context.runtime.handle())?, existing)
+}
+
 /// Replays strategies on the rows of `input`, and writes curves, plot and summary to `output`.
 ///
 /// # Errors
@@ -34,8 +54,8 @@ pub fn simulate(
     settings: &SimulateSettings,
     (output, existing): (&str, Existing),
     (stores, context, progress): (&Stores, &Context, &Progress),
-) -> Result<Summary> {
-    simulate::check_free(&Place::new(output, stores, context.runtime.handle())?, existing)?;
+) -> Result<Simulated> {
+    check_simulated(output, existing, stores, context)?;
     let choice = score.scorer.parse()?;
     if score.head.is_some() && choice == ScorerChoice::Builtin {
         return Err(Error::Config {
@@ -43,11 +63,13 @@ pub fn simulate(
             hint: Some("leave it out, or name an encoder with --scorer".into()),
         });
     }
+    let mut device = None;
     let encoder = match &choice {
         ScorerChoice::Builtin | ScorerChoice::Column(_) => None,
         ScorerChoice::Encoder(location) => {
-            let device = resolve(score.device.parse()?)?;
-            Some(Encoder::open(location, &EncoderOptions::default(), &device, stores, context)?)
+            let resolved = resolve(score.device.parse()?)?;
+            device = Some(resolved.description.clone());
+            Some(Encoder::open(location, &EncoderOptions::default(), &resolved, stores, context)?)
         }
         ScorerChoice::Unlabelled(_) => {
             return Err(Error::Config {
@@ -60,9 +82,9 @@ pub fn simulate(
         ScorerChoice::Column(name) => Some(name.as_str()),
         _ => None,
     };
-    let judged = read_judged(input, columns, embeddings, stores, context, progress)?;
+    let (judged, inputs) = read_judged(input, columns, embeddings, stores, context, progress)?;
     let (points, summary) = simulate::simulate(judged, encoder.as_ref(), settings, context, progress)?;
     progress.begin("writing");
     simulate::write(&points, &summary, output, existing, stores, context)?;
-    Ok(summary)
+    Ok(Simulated { summary, inputs, device })
 }

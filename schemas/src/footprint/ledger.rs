@@ -23,12 +23,18 @@ pub struct LedgerRow {
     pub schema: String,
     /// The run.
     pub run_id: String,
+    /// What was run: `dedup`, `run`, `al select`. Null in rows that versions wrote which did not say it.
+    #[serde(default)]
+    pub command: Option<String>,
     /// The stage, or [`OVERHEAD`].
     pub stage: String,
     /// Position of the row in its run, from 0.
     pub seq: u32,
     /// Rows of the run.
     pub rows_of_run: u32,
+    /// When the run was asked for, RFC 3339 in UTC, if it was free to wait for a cleaner grid.
+    #[serde(default)]
+    pub submitted_at: Option<String>,
     /// When the run started, RFC 3339 in UTC.
     pub start_at: String,
     /// When the run ended, RFC 3339 in UTC.

@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use tamis_pipeline::active::{self, Import, ImportedFiles, Ledger, SelectRequest, Selected};
+use tamis_pipeline::context::Context;
+use tamis_pipeline::footprint::report::json::of_report;
 use tamis_pipeline::label_tools::{ImportSettings, LabelTool};
+use tamis_pipeline::progress::Progress;
 use tamis_schemas::active::RoundRecord;
+use tamis_schemas::config::{Config, OutputConfig, ScoreConfig};
 
 use crate::args::{ActiveCommand, ActiveExport, ActiveImport, ActiveInit, ActiveSelect, Global};
 use crate::exit::Exit;
+use crate::footprint::{self, Account, Done};
 use crate::number::{count, counted};
 use crate::progress::Display;
+use crate::report::footprint_words;
 use crate::{answer, diagnostic, settings};
 
 /// Rejected rows that are told of one by one.
@@ -54,20 +60,48 @@ fn init(args: &ActiveInit, global: &Global) -> anyhow::Result<Exit> {
 }
 
 fn select(args: &ActiveSelect, global: &Global) -> anyhow::Result<Exit> {
-    let (stores, context) = (settings::stores(), settings::context(global)?);
+    let (stores, mut context) = (settings::stores(), settings::context(global)?);
     let mut ledger = Ledger::open(&args.ledger.ledger, &stores, &context)?;
     let request = SelectRequest { budget: args.budget, anyway: args.anyway, now: settings::stamp().now };
-    let display = Display::start(global);
-    let selected = active::select(&mut ledger, request, &stores, &context, display.progress());
-    drop(display);
-    let (text, record) = match selected? {
+    let config = accounted(&ledger);
+    let further = json!([ledger.settings(), args.budget]).to_string();
+    let account = Account::open("tamis al select", (&config, &further), &args.accounting, &stores, &context)?;
+    if args.accounting.print_start {
+        return footprint::print_start(account.as_ref(), &args.accounting, (&stores, &context), global.format);
+    }
+    if let Some(account) = &account {
+        account.ready(&args.accounting, (&stores, &context), || active::check_select(&ledger, request))?;
+    }
+    let work =
+        |context: &Context, progress: &Progress| active::select(&mut ledger, request, &stores, context, progress);
+    let done = |selected: &Selected| match selected {
+        Selected::Round(record) => Some(Done::of_round(record)),
+        Selected::Exhausted => None,
+    };
+    let (selected, footprint) = footprint::run(account, &mut context, global, work, done)?;
+    let (mut text, record) = match selected {
         Selected::Round(record) => (selected_words(&record, ledger.location()), Some(record)),
         Selected::Exhausted => ("no row of the pool is left to choose: nothing was written\n".into(), None),
     };
-    let json = json!({ "command": "tamis al select", "ledger": ledger.location(), "round": record });
+    if let Some(footprint) = &footprint {
+        text += &format!("footprint  {}\n", footprint_words(footprint));
+    }
+    let json = json!({
+        "command": "tamis al select",
+        "ledger": ledger.location(),
+        "round": record,
+        "footprint": footprint.as_ref().map(of_report),
+    });
     answer::print(&text, &json, global.format)?;
     let n_rejected = record.map_or(0, |record| record.pool.rows.rejected);
     Ok(if 0 < n_rejected { Exit::Rejects } else { Exit::Clean })
+}
+
+/// What a round reads, and what is accounted for beside: the loop.
+fn accounted(ledger: &Ledger) -> Config {
+    let settings = ledger.settings();
+    let score = ScoreConfig { scorer: settings.scorer.clone(), ..ScoreConfig::default() };
+    Config { score: Some(score), ..Config::new(settings.pool.clone(), OutputConfig::new(ledger.location().to_owned())) }
 }
 
 fn selected_words(record: &RoundRecord, location: &str) -> String {

@@ -21,6 +21,14 @@ pub(super) fn text(job: &Job<'_>, fields: &Fields) -> Result<String, Error> {
     let lines = job.config_text.lines();
     let lines: Vec<String> =
         lines.map(|line| if line.is_empty() { String::new() } else { format!("    {line}") }).collect();
+    // What a config map holds is fixed, and a forecast is not.
+    let mention = |file: &&str| {
+        format!(
+            "              # the command reads {}: mount a volume at its folder, where something renews it\n",
+            quoted(file)
+        )
+    };
+    let files: String = job.files.iter().map(mention).collect();
     Ok(format!(
         "apiVersion: v1
 kind: ConfigMap
@@ -73,7 +81,7 @@ spec:
               # envFrom:
               #   - secretRef:
               #       name: {name}
-              volumeMounts:
+{files}              volumeMounts:
                 - name: config
                   mountPath: /etc/tamis
                   readOnly: true

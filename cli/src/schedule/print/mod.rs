@@ -28,6 +28,8 @@ pub(crate) struct Job<'a> {
     pub(crate) config_text: &'a str,
     /// The arguments that run a config, wherever it lies then.
     pub(crate) arguments: &'a dyn Fn(&Path) -> Vec<OsString>,
+    /// Files that it reads beside the config and its input.
+    pub(crate) files: &'a [&'a str],
 }
 
 /// The text for a target.
@@ -106,6 +108,7 @@ mod tests {
                 config: Path::new(config),
                 config_text: "",
                 arguments: &|_| Vec::new(),
+                files: &[],
             };
             assert_eq!(job.name(), expect, "{config}");
         };

@@ -1,4 +1,7 @@
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use tamis_schemas::footprint::Amounts;
 
@@ -59,6 +62,76 @@ fn scopes_of_many_threads_add_up_to_the_process() {
     }
     // Other tests of this process run meanwhile: their time is in phases, so only the lower bound is sure.
     assert!(cpu_ms(&usage, "write") >= 20.0);
+}
+
+/// Keeps CPUs busy until it is dropped.
+struct BusyLoops {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl BusyLoops {
+    fn start(n_threads: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spin = |stop: Arc<AtomicBool>| {
+            let mut n_turns = 0;
+            while !stop.load(Ordering::Relaxed) {
+                n_turns = std::hint::black_box(n_turns + 1);
+            }
+            thread_cpu_ns()
+        };
+        let threads = (0..n_threads).map(|_| Arc::clone(&stop)).map(|stop| std::thread::spawn(move || spin(stop)));
+        Self { threads: threads.collect(), stop }
+    }
+
+    /// CPU time that they used, nanoseconds.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    }
+}
+
+#[test]
+fn busy_loops_beside_a_scope_are_not_in_it() {
+    let n_cpus = std::thread::available_parallelism().map_or(2, usize::from);
+    for n_busy in [0, 2 * n_cpus] {
+        let process_start_ns = process_cpu_ns();
+        let meter = Meter::start();
+        let busy = BusyLoops::start(n_busy);
+        let stage = meter.stage("dedup");
+        let before_ns = thread_cpu_ns();
+        let scope = stage.enter();
+        let inside_ns = thread_cpu_ns();
+        work(50);
+        let worked_ns = thread_cpu_ns() - inside_ns;
+        drop(scope);
+        let most_ns = thread_cpu_ns() - before_ns;
+        let busy_ns = busy.end();
+        let usage = meter.finish();
+        // What this thread used, to the nanosecond, whatever ran beside it; the rest has what the loops used.
+        let scoped_ns = usage.stages[0].cpu_ns;
+        assert!((worked_ns..=most_ns).contains(&scoped_ns), "{n_busy} loops: {worked_ns} {scoped_ns} {most_ns}");
+        let overhead_ns = usage.stages[1].cpu_ns;
+        assert!(busy_ns <= overhead_ns, "{n_busy} loops used {busy_ns} ns, overhead has {overhead_ns}");
+        assert_eq!(sum_ns(&usage), usage.cpu_ns);
+        assert!(usage.cpu_ns <= process_cpu_ns() - process_start_ns);
+    }
+}
+
+#[test]
+fn busy_processes_beside_this_one_are_not_in_it() {
+    // Processes of others have clocks of their own: those of this one stand still while it waits for them.
+    let (process_ns, thread_ns) = (process_cpu_ns(), thread_cpu_ns());
+    let script = "n=0; while [ $n -lt 200000 ]; do n=$((n+1)); done";
+    let busy: Vec<_> = (0..2).map(|_| std::process::Command::new("sh").args(["-c", script]).spawn().unwrap()).collect();
+    let ids: Vec<u32> = busy.iter().map(std::process::Child::id).collect();
+    for mut child in busy {
+        assert!(child.wait().unwrap().success());
+    }
+    let waited_ns = thread_cpu_ns() - thread_ns;
+    assert!(waited_ns <= process_cpu_ns() - process_ns);
+    // Starting two processes and waiting for them takes some milliseconds at most; their loops take hundreds.
+    assert!(waited_ns < 100_000_000, "{ids:?}: {waited_ns} ns");
 }
 
 #[test]

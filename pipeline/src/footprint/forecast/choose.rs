@@ -121,19 +121,6 @@ pub fn choose(question: &Question, forecast: Option<&Series>) -> Decision {
     }
 }
 
-/// Grams of `CO2e` that a shift has saved, by what came to pass: energy times the difference of the means. Negative if it was the
-/// wrong way; none if the series does not cover both.
-pub fn shift_saved_g(
-    actuals: &Series,
-    energy_kwh: f64,
-    submitted_at: i64,
-    started_at: i64,
-    duration_seconds: i64,
-) -> Option<f64> {
-    let mean = |start: i64| actuals.mean(start, start + duration_seconds);
-    Some(energy_kwh * (mean(submitted_at)? - mean(started_at)?))
-}
-
 impl fmt::Display for Decision {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason {

@@ -8,7 +8,7 @@ mod tests;
 use chrono::{DateTime, SecondsFormat};
 use tamis_schemas::footprint::{FORECAST_SCHEMA, Forecast, ForecastPoint, Signal};
 
-pub use choose::{Decision, Question, Reason, choose, shift_saved_g};
+pub use choose::{Decision, Question, Reason, choose};
 pub use shapes::{Prefer, parse};
 
 /// Carbon intensity of one zone over time: points by time, none overlapping, gaps allowed. Times are seconds since 1970.

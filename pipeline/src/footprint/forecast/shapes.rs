@@ -28,21 +28,24 @@ const G_PER_KWH_OF_LBS_PER_MWH: f64 = 0.453_592_37;
 
 /// Reads a forecast, or what came to pass, in any of the shapes; `location` is for messages.
 ///
+/// Where what came to pass is wanted, points that start after a file was made are left out: nobody knew them then.
+///
 /// # Errors
-/// `Error::Corrupt` for text that has none of the shapes, or a point that cannot be.
+/// `Error::Corrupt` for text that has none of the shapes, or a point that cannot be; or for a forecast where what came to pass is
+/// wanted.
 pub fn parse(text: &str, location: &str, prefer: Prefer) -> Result<Series> {
-    let damaged = |message: String| Error::Corrupt {
-        location: location.to_owned(),
-        format: "a forecast of carbon intensity",
-        message,
+    let format = match prefer {
+        Prefer::Forecast => "a forecast of carbon intensity",
+        Prefer::Actual => "a file of what the carbon intensity was",
     };
+    let damaged = |message: String| Error::Corrupt { location: location.to_owned(), format, message };
     let value: Value = serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
     read(&value, prefer).map_err(damaged)
 }
 
 fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
     if value.get("schema").is_some() {
-        return canonical(value);
+        return canonical(value)?.as_wanted(prefer);
     }
     let first = |key: &str| value.get(key).and_then(|list| list.as_array()).and_then(|list| list.first());
     if let Some(list) = find(value, &["Emissions", "emissions"]).and_then(Value::as_array) {
@@ -50,13 +53,13 @@ fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
     }
     if let Some(list) = value.as_array() {
         return if list.first().is_some_and(|entry| find(entry, &["forecastData"]).is_some()) {
-            sdk_api(list)
+            sdk_api(list)?.as_wanted(prefer)
         } else {
             sdk_file(list)
         };
     }
     if first("data").is_some_and(|entry| entry.get("point_time").is_some()) {
-        return watttime(value);
+        return watttime(value)?.as_wanted(prefer);
     }
     let is_uk = |list: &Value| list.get(0).is_some_and(|entry| entry.get("from").is_some());
     let nested = value.get("data").and_then(|data| data.get("data"));
@@ -64,9 +67,24 @@ fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
         return britain(value, list, prefer);
     }
     if value.get("zone").is_some() {
-        return electricity_maps(value);
+        let series = electricity_maps(value)?;
+        // Its time of the present and of the past is that of the last change.
+        return if value.get("forecast").is_some() { series.as_wanted(prefer) } else { Ok(series) };
     }
     Err("it has none of the shapes that tamis knows; docs/footprint.md lists them".into())
+}
+
+const NO_ACTUALS: &str =
+    "it is a forecast, and does not say what came to pass; give a file of the past, fetched after the run";
+
+impl Series {
+    /// Without what nobody knew when it was made, if what came to pass is wanted.
+    fn as_wanted(mut self, prefer: Prefer) -> Result<Self, String> {
+        if let (Prefer::Actual, Some(at)) = (prefer, self.generated_at) {
+            self.points.retain(|point| point.start < at);
+        }
+        if self.points.is_empty() { Err(NO_ACTUALS.into()) } else { Ok(self) }
+    }
 }
 
 fn canonical(value: &Value) -> Result<Series, String> {
@@ -91,8 +109,8 @@ fn canonical(value: &Value) -> Result<Series, String> {
 
 fn britain(value: &Value, list: &Value, prefer: Prefer) -> Result<Series, String> {
     let keys = match prefer {
-        Prefer::Forecast => ["forecast", "actual"],
-        Prefer::Actual => ["actual", "forecast"],
+        Prefer::Forecast => &["forecast", "actual"][..],
+        Prefer::Actual => &["actual"],
     };
     let mut points = Vec::new();
     for entry in list.as_array().into_iter().flatten() {
@@ -100,6 +118,9 @@ fn britain(value: &Value, list: &Value, prefer: Prefer) -> Result<Series, String
         // What came to pass is null for what is still to come.
         let Some(g_per_kwh) = keys.iter().find_map(|key| intensity.get(key).and_then(Value::as_f64)) else { continue };
         points.push(Point { start: time_of(entry, &["from"])?, end: time_of(entry, &["to"])?, g_per_kwh });
+    }
+    if points.is_empty() && prefer == Prefer::Actual {
+        return Err(NO_ACTUALS.into());
     }
     let region = value.get("data").and_then(|data| data.get("shortname")).and_then(Value::as_str);
     Series::new(region.unwrap_or("GB").to_owned(), None, Signal::Average, points)

@@ -105,14 +105,6 @@ fn why_a_run_starts_now() {
 }
 
 #[test]
-fn what_a_shift_saved() {
-    let actuals = series(&[(0, 3600, 300.0), (3600, 7200, 100.0)]);
-    assert_eq!(shift_saved_g(&actuals, 2.0, T0, T0 + 3600, 3600), Some(400.0));
-    assert_eq!(shift_saved_g(&actuals, 2.0, T0 + 3600, T0, 3600), Some(-400.0));
-    assert_eq!(shift_saved_g(&actuals, 2.0, T0, T0 + 3600, 3601), None);
-}
-
-#[test]
 fn shapes_of_others() {
     let uk = r#"{"data":[
         {"from":"2026-11-30T10:00Z","to":"2026-11-30T10:30Z","intensity":{"forecast":266,"actual":263,"index":"moderate"}},
@@ -195,4 +187,31 @@ fn what_is_no_forecast_says_why() {
         let message = parse(text, "forecast.json", Prefer::Forecast).unwrap_err().to_string();
         assert!(message.contains(expect) && message.contains("`forecast.json`"), "{message}");
     }
+}
+
+#[test]
+fn a_forecast_is_not_what_came_to_pass() {
+    let uk_region = r#"{"data":{"regionid":13,"shortname":"London","data":[
+        {"from":"2026-11-30T10:00Z","to":"2026-11-30T10:30Z","intensity":{"forecast":266}}]}}"#;
+    let uk = r#"{"data":[{"from":"2026-11-30T10:00Z","to":"2026-11-30T10:30Z","intensity":{"forecast":266,"actual":null}}]}"#;
+    let maps = r#"{"zone":"DE","forecast":[{"carbonIntensity":266,"datetime":"2026-11-30T10:00:00Z"}],"updatedAt":"2026-11-30T09:58:00Z"}"#;
+    let watttime = r#"{"data":[{"point_time":"2026-11-30T10:00:00Z","value":900.0}],
+        "meta":{"region":"X","units":"lbs_co2_per_mwh","generated_at":"2026-11-30T09:55:00Z"}}"#;
+    let sdk_api = r#"[{"generatedAt":"2026-11-30T09:58:00Z","location":"eastus","forecastData":[
+        {"timestamp":"2026-11-30T10:00:00Z","duration":30,"value":266.0}]}]"#;
+    let ours = serde_json::to_string(&series(&[(0, 3600, 100.0), (3600, 7200, 200.0)]).canonical()).unwrap();
+    for text in [uk_region, uk, maps, watttime, sdk_api, &ours] {
+        assert!(parse(text, "f.json", Prefer::Forecast).is_ok(), "{text}");
+        let message = parse(text, "f.json", Prefer::Actual).unwrap_err().to_string();
+        assert!(message.contains("`f.json`") && message.contains("it is a forecast"), "{message}");
+    }
+    // Made an hour later, its first hour is of the past.
+    let later = ours.replacen("2026-11-30T10:00:00Z", "2026-11-30T11:00:00Z", 1);
+    assert_eq!(parse(&later, "f.json", Prefer::Actual).unwrap().points(), series(&[(0, 3600, 100.0)]).points());
+    let history = maps.replace("\"forecast\"", "\"history\"");
+    assert_eq!(parse(&history, "f.json", Prefer::Actual).unwrap().points().len(), 1);
+    // A slot without an actual value has none.
+    let mixed = r#"{"data":[{"from":"2026-11-30T10:00Z","to":"2026-11-30T10:30Z","intensity":{"forecast":266,"actual":263}},
+        {"from":"2026-11-30T10:30Z","to":"2026-11-30T11:00Z","intensity":{"forecast":200,"actual":null}}]}"#;
+    assert_eq!(parse(mixed, "f.json", Prefer::Actual).unwrap().points(), series(&[(0, 1800, 263.0)]).points());
 }

@@ -106,14 +106,14 @@ pub fn energy(
             watts.method
         }
         Method::Compat(watts) => {
-            components.push(cpu_compat(load, watts));
-            "codecarbon-compat/1"
+            components.push(known(Component::Cpu, load.cpu_seconds * watts.watts, watts.label, watts.source));
+            COMPAT
         }
     };
     match method {
         Method::PowerFile => {}
         Method::Compat(_) => {
-            components.push(known(Component::Ram, COMPAT_RAM_W * load.wall_seconds, "codecarbon-compat/1"));
+            components.push(known(Component::Ram, COMPAT_RAM_W * load.wall_seconds, Label::Assumed, COMPAT_SOURCE));
         }
         _ => components.push(ram(
             load,
@@ -149,7 +149,15 @@ enum Method {
     PowerFile,
     Powercap,
     Watts(Watts),
-    Compat(f64),
+    Compat(CompatWatts),
+}
+
+/// Watts of a thread, as `CodeCarbon` has them.
+#[derive(Debug, Clone, Copy)]
+struct CompatWatts {
+    watts: f64,
+    label: Label,
+    source: &'static str,
 }
 
 /// Watts of a thread.
@@ -163,6 +171,10 @@ struct Watts {
     /// Are they those of a whole server, with its first gigabytes of memory?
     is_server: bool,
 }
+
+const COMPAT: &str = "codecarbon-compat/1";
+
+const COMPAT_SOURCE: &str = "as CodeCarbon 3.3.2 does in process mode";
 
 /// Memory of a process, as `CodeCarbon` has it on x86, watts.
 const COMPAT_RAM_W: f64 = 10.0;
@@ -215,7 +227,7 @@ fn choose(readings: &Readings, machine: &Machine, settings: &ModelSettings, tabl
     match settings.method {
         Some(MethodConfig::PowerFile) => Method::PowerFile,
         Some(MethodConfig::Powercap) => Method::Powercap,
-        Some(MethodConfig::CodecarbonCompat) => Method::Compat(tdp_per_thread.unwrap_or(COMPAT_UNKNOWN_W)),
+        Some(MethodConfig::CodecarbonCompat) => Method::Compat(compat(tdp_per_thread)),
         Some(MethodConfig::SpecFamily) => Method::Watts(family().unwrap_or_else(generic)),
         Some(MethodConfig::Tdp) => Method::Watts(tdp().unwrap_or_else(generic)),
         Some(MethodConfig::Generic) => Method::Watts(generic()),
@@ -265,15 +277,21 @@ fn cpu_by_watts(load: &Load, machine: &Machine, share: Interval, watts: &Watts) 
     row(Component::Cpu, dynamic + idle, dynamic, watts.label, watts.method, watts.source)
 }
 
-fn cpu_compat(load: &Load, watts_per_thread: f64) -> ComponentRow {
-    let mut row = known(Component::Cpu, load.cpu_seconds * watts_per_thread, "codecarbon-compat/1");
-    row.label = Label::Estimated;
-    row
+/// A processor that is in no table has watts that are not about it.
+fn compat(tdp_per_thread: Option<f64>) -> CompatWatts {
+    match tdp_per_thread {
+        Some(watts) => CompatWatts { watts, label: Label::Estimated, source: COMPAT_SOURCE },
+        None => CompatWatts {
+            watts: COMPAT_UNKNOWN_W,
+            label: Label::Assumed,
+            source: "4 W for a thread of an unknown processor, as CodeCarbon 3.3.2 has it",
+        },
+    }
 }
 
-fn known(name: Component, joules: f64, method: &'static str) -> ComponentRow {
+fn known(name: Component, joules: f64, label: Label, source: &'static str) -> ComponentRow {
     let joules = Interval::exact(joules);
-    row(name, joules, joules, Label::Assumed, method, "as CodeCarbon 3.3.2 does in process mode")
+    row(name, joules, joules, label, COMPAT, source)
 }
 
 fn ram(

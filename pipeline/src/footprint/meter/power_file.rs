@@ -72,6 +72,11 @@ impl PowerFile {
         Ok(Self { kind, readings })
     }
 
+    /// When its first and its last reading were, seconds since 1970; none without readings.
+    pub fn span(&self) -> Option<(f64, f64)> {
+        Some((self.readings.first()?.0, self.readings.last()?.0))
+    }
+
     /// Energy from `start` to `end`, seconds since 1970, in joules; and the share of that time that readings cover.
     ///
     /// The lower bound is what was read, the rest is filled in at the mean power. None if readings cover less than half.

@@ -357,3 +357,19 @@ fn embodied_emissions_go_by_hours_threads_and_memory() {
     assert!((grams.mid() - (2.0 * 5200.0 + 24.0 * 1388.0) / 35_040.0).abs() < 1e-9, "{grams:?}");
     assert!(grams.low() < grams.mid() && grams.mid() < grams.high());
 }
+
+#[test]
+fn the_watts_that_codecarbon_falls_back_to_are_assumed() {
+    let settings = ModelSettings { method: Some(MethodConfig::CodecarbonCompat), ..ModelSettings::default() };
+    let of = |name: &str| {
+        let mut machine = machine(2);
+        machine.cpu.name = name.into();
+        let load = Load { cpu_seconds: 3.0, wall_seconds: 6.0, ..Load::default() };
+        energy(&load, &Readings::default(), &machine, &settings, Tables::shipped()).unwrap().components.remove(0)
+    };
+    let unknown = of("no such processor");
+    assert_eq!((unknown.label, unknown.provisioned_j), (Label::Assumed, Some(Interval::exact(12.0))));
+    assert!(unknown.source.starts_with("4 W for a thread of an unknown processor"), "{}", unknown.source);
+    let known = of(&Tables::shipped().cpu_tdp[0].name);
+    assert_eq!(known.label, Label::Estimated, "{known:?}");
+}

@@ -2,7 +2,7 @@
 
 use tamis_schemas::footprint::{LedgerRow, ViewConfig};
 
-use super::compare::{not_counted, unlike};
+use super::comparable::{check_counted, command_of, units, unlike, unmetered};
 use super::totals::{Totals, runs};
 use super::unit::Unit;
 use crate::{Error, Result};
@@ -31,6 +31,8 @@ impl Default for AuditOptions {
 pub struct Audit {
     /// What energy is divided by.
     pub unit: Unit,
+    /// What was run, if rows say it.
+    pub command: Option<String>,
     /// Runs looked at, the oldest first.
     pub run_ids: Vec<String>,
     /// Runs left out, and why.
@@ -39,6 +41,8 @@ pub struct Audit {
     pub total: Trend,
     /// Its stages, in the order of the last run.
     pub stages: Vec<Trend>,
+    /// The energy of the last run of the ledger is not known: nothing is said of it.
+    pub is_last_unmetered: bool,
 }
 
 /// A series of figures.
@@ -48,58 +52,88 @@ pub struct Trend {
     pub name: String,
     /// kWh for a unit of work, the oldest first; PUE is that of the last run.
     pub kwh_per_unit: Vec<f64>,
-    /// Median of all.
-    pub median: f64,
-    /// Median of the slopes between any two (Theil-Sen), kWh for a unit from one run to the next. One wild run in four does not move it.
-    pub slope: f64,
-    /// The last one over the median of those before, less 1.
-    pub last_rise_ratio: f64,
-    /// What slope makes of the whole time, over the median.
-    pub trend_ratio: f64,
+    /// Median of all; none of none.
+    pub median: Option<f64>,
+    /// Median of the slopes between any two (Theil-Sen), kWh for a unit from one run to the next; none of fewer than two. One wild
+    /// run in four does not move it.
+    pub slope: Option<f64>,
+    /// The last one over the median of those before, less 1; none if there is nothing before.
+    pub last_rise_ratio: Option<f64>,
+    /// What slope makes of the whole time, over the median; none of fewer than three: two runs are a comparison, not a trend.
+    pub trend_ratio: Option<f64>,
     /// The last one, or the trend, rises by more than the limit.
     pub is_flagged: bool,
 }
 
-/// Looks at the last runs of a ledger. Those whose figures are made otherwise than the last run's are left out by name.
+impl Audit {
+    /// The run and its stages.
+    pub fn trends(&self) -> impl Iterator<Item = &Trend> {
+        std::iter::once(&self.total).chain(&self.stages)
+    }
+
+    /// The run or a stage rises by more than the limit.
+    pub fn is_flagged(&self) -> bool {
+        self.trends().any(|trend| trend.is_flagged)
+    }
+}
+
+/// Looks at the last runs of a ledger, those of the command that was run last. Runs whose figures are made otherwise than the last
+/// one's, that read no rows or were not metered are left out by name.
 ///
 /// # Errors
-/// `Error::Config` if there is no run or the last one did not count the unit.
+/// `Error::Config` if there is no run, the last one did not count the unit, or the limit is no share.
 pub fn audit(rows: &[LedgerRow], options: &AuditOptions) -> Result<Audit> {
+    let AuditOptions { unit, view, max_rise_ratio, .. } = *options;
+    if !max_rise_ratio.is_finite() || max_rise_ratio < 0.0 {
+        return Err(Error::Config {
+            message: format!("a limit of {max_rise_ratio} for a rise: it is a number, 0 or more"),
+            hint: Some("0.15 flags what rises by more than 15 %".into()),
+        });
+    }
     let all = runs(rows);
-    let skipped = all.len().saturating_sub(options.last.max(1));
-    let chosen = &all[skipped..];
-    let last = chosen.last().ok_or_else(|| Error::config("the footprint ledger has no run"))?;
-    options.unit.count(&last[0].run).ok_or_else(|| not_counted(options.unit, &last[0].run_id))?;
-    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    for run in chosen {
-        let unlike = unlike(last, run);
-        let id = &run[0].run_id;
-        match options.unit.count(&run[0].run) {
-            _ if !unlike.is_empty() => left_out.push(format!("`{id}`: {}", unlike.join("; "))),
-            None => left_out.push(format!("`{id}` did not count its {}", options.unit)),
-            Some(_) if run.len() as u32 != run[0].rows_of_run => left_out.push(format!("`{id}` lacks rows")),
-            Some(n_units) => kept.push((run, n_units)),
+    let newest = all.last().ok_or_else(|| Error::config("the footprint ledger has no run"))?;
+    check_counted(newest, unit)?;
+    let (alike, others): (Vec<_>, Vec<_>) = all.iter().partition(|run| run[0].command == newest[0].command);
+    let of_others = |run: &&Vec<&LedgerRow>| format!("`{}` is of {}", run[0].run_id, command_of(run[0]));
+    let mut left_out: Vec<String> = others.iter().map(of_others).collect();
+    let mut kept = Vec::new();
+    for run in &alike[alike.len().saturating_sub(options.last.max(1))..] {
+        match units(run, unit, view) {
+            Ok(n_units) => kept.push((*run, n_units)),
+            Err(why) => left_out.push(why),
         }
     }
-    let pue = &last[0].pue;
+    if let Some((last, _)) = kept.last().copied() {
+        kept.retain(|(run, _)| {
+            let unlike = unlike(last, run);
+            if !unlike.is_empty() {
+                left_out.push(format!("`{}`: {}", run[0].run_id, unlike.join("; ")));
+            }
+            unlike.is_empty()
+        });
+    }
+    let last = kept.last().map(|(run, _)| *run);
     let kwh = |rows: &[&LedgerRow], n_units: f64| {
+        let pue = last.map_or(&rows[0].pue, |last| &last[0].pue);
         let pinned: Vec<LedgerRow> = rows.iter().map(|row| LedgerRow { pue: pue.clone(), ..(*row).clone() }).collect();
-        Totals::of(&pinned.iter().collect::<Vec<_>>(), options.view).kwh.mid() / n_units
+        Totals::of(&pinned.iter().collect::<Vec<_>>(), view).kwh.mid() / n_units
     };
     let total = kept.iter().map(|(run, n_units)| kwh(run, *n_units)).collect();
-    let stages = last.iter().map(|row| {
+    let stages = last.into_iter().flatten().map(|row| {
         let of_stage = kept.iter().filter_map(|(run, n_units)| {
             let found: Vec<&LedgerRow> = run.iter().filter(|other| other.stage == row.stage).copied().collect();
             (!found.is_empty()).then(|| kwh(&found, *n_units))
         });
-        trend(&row.stage, of_stage.collect(), options.max_rise_ratio)
+        trend(&row.stage, of_stage.collect(), max_rise_ratio)
     });
     Ok(Audit {
-        unit: options.unit,
+        unit,
+        command: newest[0].command.clone(),
         run_ids: kept.iter().map(|(run, _)| run[0].run_id.clone()).collect(),
-        left_out,
         stages: stages.collect(),
-        total: trend("run", total, options.max_rise_ratio),
+        total: trend("run", total, max_rise_ratio),
+        is_last_unmetered: unmetered(newest, view).is_some(),
+        left_out,
     })
 }
 
@@ -111,32 +145,32 @@ fn trend(name: &str, kwh_per_unit: Vec<f64>, max_rise_ratio: f64) -> Trend {
         slopes.extend(later.map(|(other, distance)| (other - one) / f64::from(distance)));
     }
     let slope = median(&slopes);
-    let over = |value: f64, base: f64| if base > 0.0 { value / base } else { 0.0 };
+    let over = |value: f64, base: Option<f64>| base.filter(|base| 0.0 < *base).map(|base| value / base);
     let before = &kwh_per_unit[..kwh_per_unit.len().saturating_sub(1)];
-    let last = kwh_per_unit.last().copied().unwrap_or(0.0);
-    let last_rise_ratio = if before.is_empty() { 0.0 } else { over(last, median(before)) - 1.0 };
-    // Two runs are a comparison, not a trend.
     let n_steps = before.len();
-    let trend_ratio = if n_steps < 2 { 0.0 } else { over(slope * n_steps as f64, middle) };
+    let last = kwh_per_unit.last().copied();
+    let last_rise_ratio = last.and_then(|last| Some(over(last, median(before))? - 1.0));
+    let trend_ratio = slope.filter(|_| 2 <= n_steps).and_then(|slope| over(slope * n_steps as f64, middle));
+    let is_above = |ratio: Option<f64>| ratio.is_some_and(|ratio| ratio > max_rise_ratio);
     Trend {
         name: name.to_owned(),
         median: middle,
         slope,
         last_rise_ratio,
         trend_ratio,
-        is_flagged: last_rise_ratio > max_rise_ratio || trend_ratio > max_rise_ratio,
+        is_flagged: is_above(last_rise_ratio) || is_above(trend_ratio),
         kwh_per_unit,
     }
 }
 
-/// Middle of numbers, 0 if there are none.
-fn median(numbers: &[f64]) -> f64 {
+/// Middle of numbers, if there are any.
+fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     match sorted.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        0 => None,
+        n if n % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
     }
 }

@@ -99,13 +99,14 @@ pub struct AvoidedItem {
 /// All scenarios of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Avoided {
-    /// What the run itself used, kWh, provisioned.
-    pub own_kwh: Interval,
-    /// What the run itself emitted, grams of `CO2e`, provisioned.
-    pub own_g: Interval,
+    /// What the run itself used, kWh, provisioned; none if that is not known.
+    pub own_kwh: Option<Interval>,
+    /// What the run itself emitted, grams of `CO2e`, provisioned; none if that is not known.
+    pub own_g: Option<Interval>,
     /// Scenarios.
     pub items: Vec<AvoidedItem>,
-    /// What the run used over the lower bounds of what applies: below 1 it pays. None if nothing does, or only perhaps.
+    /// What the run used over the lower bounds of what applies: below 1 it pays. None if nothing does, or only perhaps, or if
+    /// what the run used is not known.
     pub payback_ratio: Option<f64>,
 }
 
@@ -127,17 +128,19 @@ pub fn avoid(rows: &[LedgerRow], question: &AvoidQuestion, tables: &Tables) -> R
         items.push(of_labels(run[0], labels)?);
     }
     let sure_kwh: f64 = items.iter().filter(|item| item.applies == Applies::Yes).map(|item| item.kwh.low()).sum();
+    let own_kwh = report.totals.known_kwh();
     Ok(Avoided {
-        own_kwh: report.totals.kwh,
-        own_g: report.totals.g(),
-        payback_ratio: (sure_kwh > 0.0).then(|| report.totals.kwh.mid() / sure_kwh),
+        own_kwh,
+        own_g: report.totals.known_g(),
+        payback_ratio: own_kwh.filter(|_| sure_kwh > 0.0).map(|kwh| kwh.mid() / sure_kwh),
         items,
     })
 }
 
 fn of_training(row: &LedgerRow, training: &TrainingQuestion, tables: &Tables) -> Result<AvoidedItem> {
     let TrainingQuestion { params, epochs, runs, bound_by, .. } = *training;
-    positive(&[("params", params), ("epochs", epochs), ("runs", runs)])?;
+    positive(&[("--params", Some(params)), ("--epochs", Some(epochs)), ("--trainings", Some(runs))])?;
+    positive(&[("--tokens-removed", training.tokens_removed)])?;
     let counted = || Some(row.run.tokens_in?.checked_sub(row.run.tokens_out?)? as f64);
     let removed =
         training.tokens_removed.or_else(counted).ok_or_else(|| missing(&row.run_id, "tokens", "--tokens-removed"))?;
@@ -179,7 +182,7 @@ fn of_training(row: &LedgerRow, training: &TrainingQuestion, tables: &Tables) ->
 }
 
 fn of_storage(row: &LedgerRow, storage: &StorageQuestion, tables: &Tables) -> Result<AvoidedItem> {
-    positive(&[("years", storage.years)])?;
+    positive(&[("--years", Some(storage.years)), ("--bytes-removed", storage.bytes_removed)])?;
     let tier = tables.storage_tier(&storage.tier)?;
     let counted = || Some(row.run.bytes_in?.checked_sub(row.run.bytes_out?)? as f64);
     let removed =
@@ -204,7 +207,11 @@ fn of_storage(row: &LedgerRow, storage: &StorageQuestion, tables: &Tables) -> Re
 }
 
 fn of_labels(row: &LedgerRow, labels: &LabelQuestion) -> Result<AvoidedItem> {
-    positive(&[("labels", labels.labels_avoided)])?;
+    positive(&[
+        ("--labels-avoided", Some(labels.labels_avoided)),
+        ("--seconds-per-label", labels.seconds_each),
+        ("--workplace-watts", labels.watts),
+    ])?;
     let seconds = labels.seconds_each.map(|seconds| seconds * labels.labels_avoided);
     let mut assumptions = vec![format!("{} labels less, at an equal score", labels.labels_avoided)];
     let kwh = if let (Some(seconds), Some(watts)) = (seconds, labels.watts) {
@@ -224,11 +231,12 @@ fn of_labels(row: &LedgerRow, labels: &LabelQuestion) -> Result<AvoidedItem> {
     })
 }
 
-fn positive(numbers: &[(&str, f64)]) -> Result<()> {
-    match numbers.iter().find(|(_, number)| !number.is_finite() || *number < 0.0) {
-        Some((name, number)) => Err(Error::config(format!("{name} is {number}: it is a number, 0 or more"))),
-        None => Ok(()),
-    }
+fn positive(numbers: &[(&str, Option<f64>)]) -> Result<()> {
+    let bad = numbers.iter().find_map(|(flag, number)| {
+        let number = number.filter(|number| !number.is_finite() || *number < 0.0)?;
+        Some((flag, number))
+    });
+    bad.map_or(Ok(()), |(flag, number)| Err(Error::config(format!("{flag} is {number}: it is a number, 0 or more"))))
 }
 
 fn missing(run_id: &str, what: &str, flag: &str) -> Error {

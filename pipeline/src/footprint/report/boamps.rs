@@ -1,10 +1,12 @@
 //! Reports in the schema of `BoAmps`, by which Boavizta gathers the energy of computing tasks.
 
 use serde_json::{Value, json};
-use tamis_schemas::footprint::{Component, Label, ViewConfig};
+use tamis_schemas::footprint::ViewConfig;
 
+use super::place::Place;
 use super::text::label_line;
 use super::totals::Report;
+use crate::footprint::tables::Tables;
 
 const SPECIFICATION: &str = "https://github.com/Boavizta/BoAmps/tree/main/model";
 
@@ -23,33 +25,32 @@ impl Default for Task {
     }
 }
 
-/// The report of a run. Its identity is that of the run, so that the same run is the same report.
-pub fn of_report(report: &Report, task: &Task) -> Value {
+/// The report of a run. Its identity is that of the run, so that the same run is the same report. What is not known is left out,
+/// also the energy, which the schema wants: none is better than one that is too low.
+pub fn of_report(report: &Report, task: &Task, tables: &Tables) -> Value {
     let row = &report.row;
     let totals = &report.totals;
-    let has_cloud = row.intensity.zone.contains(':');
-    let zone = row.intensity.zone.split(' ').next().unwrap_or_default();
-    let mut infrastructure = json!({
-        "infraType": if has_cloud { "publicCloud" } else { "onPremise" },
+    let place = Place::of(row, tables);
+    let provider = if place.provider == "gcp" { "google" } else { &place.provider };
+    let infrastructure = known(json!({
+        "infraType": if place.provider.is_empty() { "onPremise" } else { "publicCloud" },
+        "cloudProvider": text(provider),
         "components": components(report),
-    });
-    if let Some((provider, _)) = zone.split_once(':') {
-        infrastructure["cloudProvider"] = json!(if provider == "gcp" { "google" } else { provider });
-    }
-    let country = row.intensity.zone.split('(').next_back().unwrap_or_default().trim_end_matches(')');
+    }));
     let dataset = |usage: &str, docs: Option<u64>, bytes: Option<u64>| {
-        let mut value = json!({"dataUsage": usage, "dataType": "text"});
-        if let Some(docs) = docs {
-            value["dataQuantity"] = json!(docs);
-        }
-        if let Some(bytes) = bytes {
-            value["dataSize"] = json!(bytes as f64 / 1e9);
-        }
-        value
+        known(json!({
+            "dataUsage": usage,
+            "dataType": "text",
+            "dataQuantity": docs,
+            "dataSize": bytes.map(|bytes| bytes as f64 / 1e9),
+        }))
     };
+    let energy = totals.known_kwh().map_or_else(
+        || "energy not known".to_owned(),
+        |kwh| format!("energy {} kWh (low {}, high {})", kwh.mid(), kwh.low(), kwh.high()),
+    );
     json!({
         "header": {
-            "licensing": "",
             "formatVersion": "0.1",
             "formatVersionSpecificationUri": SPECIFICATION,
             "reportId": row.run_id,
@@ -66,29 +67,40 @@ pub fn of_report(report: &Report, task: &Task) -> Value {
                 dataset("input", row.run.docs_in, row.run.bytes_in),
                 dataset("output", row.run.docs_out, row.run.bytes_out),
             ],
-            "taskDescription": format!(
-                "energy {} kWh (low {}, high {}); {}", totals.kwh.mid(), totals.kwh.low(), totals.kwh.high(), label_line(totals)
-            ),
+            "taskDescription": format!("{energy}; {}", label_line(totals)),
         },
-        "measures": [{
+        "measures": [known(json!({
             "measurementMethod": format!("tamis {}", row.method),
             "version": row.tamis_version,
             "cpuTrackingMode": row.method,
             "averageUtilizationCpu": utilization(report),
             // In kWh, in spite of the name; with what the site adds.
-            "powerConsumption": totals.kwh.mid(),
+            "powerConsumption": totals.known_kwh().map(|kwh| kwh.mid()),
             "measurementDuration": row.run_wall_seconds,
             "measurementDateTime": date_time(&row.start_at),
-        }],
+        }))],
         "system": {"os": std::env::consts::OS},
-        "software": {"language": "rust", "version": ""},
+        "software": {"language": "rust"},
         "infrastructure": infrastructure,
-        "environment": {
-            "country": country,
+        "environment": known(json!({
+            "country": text(&place.iso3),
             "powerSourceCarbonIntensity": row.intensity.g_per_kwh.mid(),
-        },
+        })),
         "quality": quality(report),
     })
+}
+
+/// An object without the fields that are null.
+fn known(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value
+}
+
+/// A text; null if it is empty.
+fn text(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// `YYYY-MM-DD HH:MM:SS`.
@@ -98,9 +110,11 @@ fn date_time(rfc_3339: &str) -> String {
 
 fn components(report: &Report) -> Value {
     let machine = &report.row.machine;
+    let memory_gb = (0 < machine.ram_bytes).then(|| (machine.ram_bytes as f64 / 1e9).round() as u64);
+    let (name, vendor) = (text(&machine.cpu), text(&machine.cpu_vendor));
     let mut components = vec![
-        json!({"componentName": machine.cpu, "componentType": "cpu", "nbComponent": 1, "manufacturer": machine.cpu_vendor}),
-        json!({"componentType": "ram", "nbComponent": 1, "memorySize": (machine.ram_bytes as f64 / 1e9).round() as u64}),
+        known(json!({"componentName": name, "componentType": "cpu", "nbComponent": 1, "manufacturer": vendor})),
+        known(json!({"componentType": "ram", "nbComponent": 1, "memorySize": memory_gb})),
     ];
     components.extend(
         machine.gpus.iter().map(|name| json!({"componentName": name, "componentType": "gpu", "nbComponent": 1})),
@@ -108,20 +122,16 @@ fn components(report: &Report) -> Value {
     Value::Array(components)
 }
 
-fn utilization(report: &Report) -> f64 {
+fn utilization(report: &Report) -> Option<f64> {
     let capacity = f64::from(report.row.machine.threads) * report.row.run_wall_seconds;
-    if capacity > 0.0 { (report.totals.cpu_seconds / capacity).min(1.0) } else { 0.0 }
+    (0.0 < capacity).then(|| (report.totals.cpu_seconds / capacity).min(1.0))
 }
 
 /// `high` is within 10 %, `medium` within 25 %, `low` within 50 %; what is wider is low, too: there is no other word.
 fn quality(report: &Report) -> &'static str {
     let kwh = &report.totals.kwh;
     let error = if kwh.mid() > 0.0 { (kwh.high() - kwh.mid()).max(kwh.mid() - kwh.low()) / kwh.mid() } else { 1.0 };
-    let is_whole = report
-        .totals
-        .components
-        .iter()
-        .all(|total| total.label != Label::Absent || matches!(total.name, Component::Disk | Component::Network));
+    let is_whole = report.totals.is_known();
     match report.view {
         ViewConfig::Provisioned if is_whole && error <= 0.1 => "high",
         ViewConfig::Provisioned if is_whole && error <= 0.25 => "medium",

@@ -2,10 +2,11 @@
 //!
 //! Its reader compares the header: one column more, and it puts the file away. So bounds and labels are not in it, nor are disks,
 //! the network and embodied emissions, for which it has no column: `energy_consumed` is processor, devices and memory, by best
-//! guess. Energy and power hold the PUE, as there.
+//! guess. Energy and power hold the PUE, as there. What is not known is an empty cell, which readers of CSV take for no number.
 
 use tamis_schemas::footprint::{Component, LedgerRow, ViewConfig};
 
+use super::place::Place;
 use super::totals::{Totals, runs};
 use crate::footprint::J_PER_KWH;
 use crate::footprint::tables::Tables;
@@ -62,46 +63,41 @@ const NOT_OF_TASKS: [&str; 3] = ["experiment_id", "pue", "wue"];
 /// `Error::Config` if there is no run, or if the file has other columns.
 pub fn emissions_csv(existing: Option<&str>, rows: &[LedgerRow], project: &str, tables: &Tables) -> Result<String> {
     let run = last_run(rows)?;
-    let header = COLUMNS.join(",");
-    let existing = existing.filter(|text| !text.trim().is_empty());
-    let mut text = match existing {
-        Some(text) => {
-            if text.lines().next().is_some_and(|line| line.trim_end() != header) {
-                return Err(Error::Config {
-                    message: "the emissions file has other columns than CodeCarbon 3.3".into(),
-                    hint: Some("name another file".into()),
-                });
-            }
-            text.to_owned()
-        }
-        None => header + "\n",
-    };
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Ok(text + &line(values(&run, project, tables).into_iter().map(|(_, value)| value))?)
+    let row = line(values(&run, project, tables).into_iter().map(|(_, value)| value))?;
+    continued(existing, &(COLUMNS.join(",") + "\n"), &row)
 }
 
-/// The file of tasks of the last run of `rows`: its stages.
+/// The file of tasks with those of the last run of `rows` at its end, its stages; `existing` is its text so far.
 ///
 /// # Errors
-/// `Error::Config` if there is no run.
-pub fn tasks_csv(rows: &[LedgerRow], project: &str, tables: &Tables) -> Result<String> {
+/// As [`emissions_csv`].
+pub fn tasks_csv(existing: Option<&str>, rows: &[LedgerRow], project: &str, tables: &Tables) -> Result<String> {
     let run = last_run(rows)?;
     let kept = |column: &str| !NOT_OF_TASKS.contains(&column);
     let columns = COLUMNS.into_iter().filter(|column| kept(column)).map(str::to_owned);
-    let mut text = line(std::iter::once("task_name".to_owned()).chain(columns))?;
+    let header = line(std::iter::once("task_name".to_owned()).chain(columns))?;
+    let mut lines = String::new();
     for row in run {
         let of_row = values(&[row], project, tables).into_iter();
         let of_row = of_row.filter(|(column, _)| kept(column)).map(|(_, value)| value);
-        text += &line(std::iter::once(row.stage.clone()).chain(of_row))?;
+        lines += &line(std::iter::once(row.stage.clone()).chain(of_row))?;
     }
-    Ok(text)
+    continued(existing, &header, &lines)
 }
 
-/// Name that `CodeCarbon` gives to a file of tasks.
-pub fn tasks_file_name(experiment: &str, run_id: &str) -> String {
-    format!("emissions_{experiment}_{run_id}.csv")
+/// A file with this header, and lines at its end.
+fn continued(existing: Option<&str>, header: &str, lines: &str) -> Result<String> {
+    let Some(text) = existing.filter(|text| !text.trim().is_empty()) else { return Ok(format!("{header}{lines}")) };
+    let first = text.lines().next().unwrap_or_default().trim_end();
+    if first != header.trim_end() {
+        let n_columns = header.split(',').count();
+        return Err(Error::Config {
+            message: format!("its columns are not the {n_columns} of CodeCarbon 3.3, in their order: `{first}`"),
+            hint: Some("name another file; this one stays as it is".into()),
+        });
+    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Ok(format!("{text}{end}{lines}"))
 }
 
 fn last_run(rows: &[LedgerRow]) -> Result<Vec<&LedgerRow>> {
@@ -111,23 +107,21 @@ fn last_run(rows: &[LedgerRow]) -> Result<Vec<&LedgerRow>> {
 fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static str, String)> {
     let row = rows[0];
     let totals = Totals::of(rows, ViewConfig::Provisioned);
-    let kwh = |names: &[Component]| {
-        let found = totals.components.iter().filter(|total| names.contains(&total.name));
-        found.filter_map(|total| total.kwh).map(|kwh| kwh.mid()).sum::<f64>()
-    };
-    let cpu = kwh(&[Component::Cpu, Component::Machine]);
-    let (gpu, ram) = (kwh(&[Component::Gpu]), kwh(&[Component::Ram]));
-    let consumed = cpu + gpu + ram;
-    let emissions_kg = consumed * row.intensity.g_per_kwh.mid() / 1e3;
-    let duration = if rows.len() == 1 && row.rows_of_run > 1 { row.wall_seconds } else { row.run_wall_seconds };
-    let watts = |kwh: f64| if duration > 0.0 { kwh * J_PER_KWH / duration } else { 0.0 };
+    let Energies { cpu, gpu, ram } = Energies::of(&totals);
+    // Memory is in what a meter at the socket reads.
+    let consumed = totals.known_kwh().and_then(|_| Some(cpu? + gpu? + ram.unwrap_or(0.0)));
+    let emissions_kg = consumed.map(|kwh| kwh * row.intensity.g_per_kwh.mid() / 1e3);
+    let seconds = if rows.len() == 1 && row.rows_of_run > 1 { row.wall_seconds } else { row.run_wall_seconds };
+    let duration = known(seconds);
+    let watts = |kwh: Option<f64>| Some(kwh? * J_PER_KWH / duration?);
     let place = Place::of(row, tables);
-    let threads = f64::from(row.machine.threads);
-    let capacity = threads * duration;
-    let ram_gb = row.machine.ram_bytes as f64 / 1e9;
-    let used_gb = row.machine.rss_peak_bytes.unwrap_or(0) as f64 / 1e9;
-    let percent = |part: f64, whole: f64| if whole > 0.0 { 100.0 * (part / whole).min(1.0) } else { 0.0 };
+    let threads = known(f64::from(row.machine.threads));
+    let ram_gb = known(row.machine.ram_bytes as f64 / 1e9);
+    let used_gb = row.machine.rss_peak_bytes.map(|bytes| bytes as f64 / 1e9);
+    let percent = |part: f64, whole: f64| 100.0 * (part / whole).min(1.0);
+    let cpu_percent = threads.zip(duration).map(|(threads, seconds)| percent(totals.cpu_seconds, threads * seconds));
     let gpus = row.machine.gpus.len();
+    let uses_gpu = totals.components.iter().any(|total| total.name == Component::Gpu);
     let values = [
         row.end_at.trim_end_matches('Z').to_owned(),
         project.to_owned(),
@@ -135,7 +129,7 @@ fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static 
         String::new(),
         number(duration),
         number(emissions_kg),
-        number(if duration > 0.0 { emissions_kg / duration } else { 0.0 }),
+        number(emissions_kg.zip(duration).map(|(kg, seconds)| kg / seconds)),
         number(watts(cpu)),
         number(watts(gpu)),
         number(watts(ram)),
@@ -143,7 +137,8 @@ fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static 
         number(gpu),
         number(ram),
         number(consumed),
-        number(0.0),
+        // Water is not looked at.
+        String::new(),
         place.country,
         place.iso3,
         String::new(),
@@ -154,59 +149,50 @@ fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static 
         format!("tamis-{} (compat 3.3.2)", row.tamis_version),
         number(threads),
         row.machine.cpu.clone(),
-        if gpus > 0 { number(gpus as f64) } else { String::new() },
+        number(known(gpus as f64)),
         row.machine.gpus.join("; "),
         String::new(),
         String::new(),
         number(ram_gb),
         "process".to_owned(),
-        number(percent(totals.cpu_seconds, capacity)),
-        number(0.0),
-        number(percent(used_gb, ram_gb)),
+        number(cpu_percent),
+        number((!uses_gpu).then_some(0.0)),
+        number(used_gb.zip(ram_gb).map(|(used, whole)| percent(used, whole))),
         number(used_gb),
         if place.provider.is_empty() { "N" } else { "Y" }.to_owned(),
-        number(row.pue.value.mid()),
-        number(0.0),
+        number(Some(row.pue.value.mid())),
+        String::new(),
     ];
     COLUMNS.into_iter().zip(values).collect()
 }
 
-/// Where a run was, in the words of the file.
-struct Place {
-    country: String,
-    iso3: String,
-    provider: String,
-    region: String,
+/// What the file has columns for, kWh; none if it is not known.
+struct Energies {
+    cpu: Option<f64>,
+    /// 0 if no device was used.
+    gpu: Option<f64>,
+    ram: Option<f64>,
 }
 
-impl Place {
-    fn of(row: &LedgerRow, tables: &Tables) -> Self {
-        let zone = row.intensity.zone.as_str();
-        let name = zone.split(' ').next().unwrap_or(zone);
-        let (provider, region) = name.split_once(':').unwrap_or(("", ""));
-        let of_gcp = || Some(tables.gcp_regions.iter().find(|row| row.region == region)?.iso3.as_str());
-        let of_cloud = || {
-            let found = tables.cloud_regions.iter().find(|row| row.provider == provider && row.region == region);
-            found.map(|row| row.iso3.as_str())
-        };
-        let iso3 = match provider {
-            "" => name,
-            "gcp" => of_gcp().unwrap_or_default(),
-            _ => of_cloud().unwrap_or_default(),
-        };
-        let country = tables.country(iso3);
+impl Energies {
+    fn of(totals: &Totals) -> Self {
+        let find = |name: Component| totals.components.iter().find(|total| total.name == name);
+        let kwh = |name: Component| Some(find(name)?.kwh?.mid());
         Self {
-            country: country.map(|row| row.country.clone()).unwrap_or_default(),
-            iso3: country.map(|row| row.iso3.clone()).unwrap_or_default(),
-            provider: provider.to_owned(),
-            region: region.to_owned(),
+            cpu: kwh(Component::Cpu).or_else(|| kwh(Component::Machine)),
+            gpu: find(Component::Gpu).map_or(Some(0.0), |gpu| Some(gpu.kwh?.mid())),
+            ram: kwh(Component::Ram),
         }
     }
 }
 
-fn number(value: f64) -> String {
-    // The sum of nothing is -0.
-    format!("{:?}", value + 0.0)
+/// A figure that is never 0 where it is known.
+fn known(value: f64) -> Option<f64> {
+    (0.0 < value).then_some(value)
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| format!("{value:?}"))
 }
 
 fn line(values: impl Iterator<Item = String>) -> Result<String> {

@@ -2,25 +2,35 @@
 
 use tamis_schemas::footprint::{Interval, LedgerRow, ViewConfig};
 
+use super::comparable::{check_counted, command_of, units, unlike};
 use super::totals::{Report, report_of, runs};
 use super::unit::Unit;
 use crate::{Error, Result};
 
-/// Two runs by the same measure: intensity and PUE are those of the baseline.
+/// Two runs by the same measure, if there are two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
+    /// What both are divided by.
+    pub unit: Unit,
+    /// Later runs that are in no ratio, and why.
+    pub left_out: Vec<String>,
+    /// The runs; none if all of one side are left out.
+    pub pair: Option<Pair>,
+}
+
+/// Two runs: intensity and PUE are those of the baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
     /// What is compared with.
     pub baseline: Report,
     /// What is compared.
     pub run: Report,
-    /// What both are divided by.
-    pub unit: Unit,
     /// kWh for a unit, of the baseline and of the run.
     pub kwh_per_unit: [Interval; 2],
     /// Grams of `CO2e` for a unit, of the baseline and of the run.
     pub g_per_unit: [Interval; 2],
-    /// Change of kWh for a unit: -0.25 is a quarter less.
-    pub change_ratio: f64,
+    /// Change of kWh for a unit: -0.25 is a quarter less. None if the baseline used nothing.
+    pub change_ratio: Option<f64>,
     /// By stage, in kWh for a unit.
     pub stages: Vec<StageChange>,
     /// In what the runs are unlike; not empty only if the comparison was forced.
@@ -40,13 +50,15 @@ pub struct StageChange {
     pub run_kwh: Option<f64>,
 }
 
-/// Compares the last run of `rows` with the last run of `baseline`, for a unit of work.
+/// Compares the last run of `rows` with the last run of the same command in `baseline`, for a unit of work. Runs that read no rows or
+/// were not metered are passed over by name.
 ///
 /// Intensity and PUE are pinned to the baseline's: the mean of a grid moves by up to a fifth between two editions of one table,
 /// which is enough to look like a saving.
 ///
 /// # Errors
-/// `Error::Config` if there is no run, if the unit was not counted, or if the runs are unlike and `is_forced` does not say to go on.
+/// `Error::Config` if there is no run, if the unit was not counted, or if the runs are unlike or of different commands and
+/// `is_forced` does not say to go on.
 pub fn compare(
     baseline: &[LedgerRow],
     rows: &[LedgerRow],
@@ -54,13 +66,64 @@ pub fn compare(
     view: ViewConfig,
     is_forced: bool,
 ) -> Result<Comparison> {
-    let (baseline, run) = (last_run(baseline, "baseline")?, last_run(rows, "ledger to compare")?);
+    let newest = |rows: &[LedgerRow], what: &str| -> Result<LedgerRow> {
+        let last = runs(rows).pop().ok_or_else(|| Error::config(format!("the {what} has no run")))?;
+        check_counted(&last, unit)?;
+        Ok(last[0].clone())
+    };
+    let (row, row_of_baseline) = (newest(rows, "ledger to compare")?, newest(baseline, "baseline")?);
+    let is_alike = |run: &Vec<&LedgerRow>| run[0].command == row.command;
+    let (mut of_rows, mut of_baseline) = (runs(rows), runs(baseline));
+    of_rows.retain(is_alike);
+    if of_baseline.iter().any(is_alike) {
+        of_baseline.retain(is_alike);
+    } else if !is_forced {
+        let (own, other) = (command_of(&row), command_of(&row_of_baseline));
+        return Err(Error::Config {
+            message: format!("the baseline has no run of {own} to compare with: its last one is of {other}"),
+            hint: Some(FORCE.into()),
+        });
+    }
+    let mut left_out = Vec::new();
+    let run = last_in_ratio(of_rows, unit, view, &mut left_out);
+    let baseline = last_in_ratio(of_baseline, unit, view, &mut left_out);
+    let pair = match (baseline, run) {
+        (Some(baseline), Some(run)) => Some(pair(baseline, run, view, is_forced)?),
+        _ => None,
+    };
+    Ok(Comparison { unit, left_out, pair })
+}
+
+const FORCE: &str = "measure both in the same way; --force compares them nevertheless, and says so";
+
+/// The last run that can be in a ratio, and its units of work.
+fn last_in_ratio<'a>(
+    runs: Vec<Vec<&'a LedgerRow>>,
+    unit: Unit,
+    view: ViewConfig,
+    left_out: &mut Vec<String>,
+) -> Option<(Vec<&'a LedgerRow>, f64)> {
+    runs.into_iter().rev().find_map(|run| match units(&run, unit, view) {
+        Ok(n_units) => Some((run, n_units)),
+        Err(why) => {
+            left_out.push(why);
+            None
+        }
+    })
+}
+
+fn pair(
+    (baseline, n_baseline): (Vec<&LedgerRow>, f64),
+    (run, n_run): (Vec<&LedgerRow>, f64),
+    view: ViewConfig,
+    is_forced: bool,
+) -> Result<Pair> {
     let first = baseline[0];
     let unlike = unlike(&baseline, &run);
     if !unlike.is_empty() && !is_forced {
         return Err(Error::Config {
             message: format!("run `{}` is not like run `{}`: {}", run[0].run_id, first.run_id, unlike.join("; ")),
-            hint: Some("measure both in the same way; --force compares them nevertheless, and says so".into()),
+            hint: Some(FORCE.into()),
         });
     }
     let pinned: Vec<LedgerRow> = run
@@ -68,61 +131,23 @@ pub fn compare(
         .map(|row| LedgerRow { pue: first.pue.clone(), intensity: first.intensity.clone(), ..(*row).clone() })
         .collect();
     let pinned: Vec<&LedgerRow> = pinned.iter().collect();
-    let of = |run: &[&LedgerRow]| {
-        let n_units = unit.count(&run[0].run).ok_or_else(|| not_counted(unit, &run[0].run_id))?;
-        Ok::<_, Error>((report_of(run, view), n_units))
-    };
-    let ((baseline_report, n_baseline), (run_report, n_run)) = (of(&baseline)?, of(&pinned)?);
+    let (baseline_report, run_report) = (report_of(&baseline, view), report_of(&pinned, view));
     let kwh_per_unit = [baseline_report.totals.kwh.scale(1.0 / n_baseline), run_report.totals.kwh.scale(1.0 / n_run)];
     let g_per_unit = [baseline_report.totals.g().scale(1.0 / n_baseline), run_report.totals.g().scale(1.0 / n_run)];
-    let stages = stages(&baseline_report, n_baseline, &run_report, n_run);
-    Ok(Comparison {
-        change_ratio: kwh_per_unit[1].mid() / kwh_per_unit[0].mid() - 1.0,
+    let [before, after] = kwh_per_unit.map(|kwh| kwh.mid());
+    Ok(Pair {
+        change_ratio: (0.0 < before).then(|| after / before - 1.0),
         kwh_per_unit,
         g_per_unit,
-        stages,
+        stages: stages(&baseline_report, n_baseline, &run_report, n_run),
         unlike,
-        notes: notes(first, run[0], &baseline_report, &run_report),
+        notes: notes(first, run[0]),
         baseline: baseline_report,
         run: run_report,
-        unit,
     })
 }
 
-pub(super) fn not_counted(unit: Unit, run_id: &str) -> Error {
-    Error::Config {
-        message: format!("run `{run_id}` did not count its {unit}"),
-        hint: Some("choose another unit with --per".into()),
-    }
-}
-
-fn last_run<'a>(rows: &'a [LedgerRow], what: &str) -> Result<Vec<&'a LedgerRow>> {
-    runs(rows).pop().ok_or_else(|| Error::config(format!("the {what} has no run")))
-}
-
-/// In what the figures of two runs are not made alike.
-pub(super) fn unlike(one: &[&LedgerRow], other: &[&LedgerRow]) -> Vec<String> {
-    let (first, second) = (one[0], other[0]);
-    let mut unlike = Vec::new();
-    let mut check = |what: &str, one: &str, other: &str| {
-        if one != other {
-            unlike.push(format!("{what} `{other}` instead of `{one}`"));
-        }
-    };
-    check("method", &first.method, &second.method);
-    check("boundary", &first.boundary, &second.boundary);
-    check("signal", first.intensity.signal.name(), second.intensity.signal.name());
-    let short = |hash: &str| hash.get(..8).unwrap_or(hash).to_owned();
-    check("tables of factors", &short(&first.tables_hash), &short(&second.tables_hash));
-    let components = |row: &LedgerRow| {
-        let names = row.components.iter().map(|row| format!("{} {}", row.name, row.method));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    check("components", &components(first), &components(second));
-    unlike
-}
-
-fn notes(first: &LedgerRow, second: &LedgerRow, baseline: &Report, run: &Report) -> Vec<String> {
+fn notes(first: &LedgerRow, second: &LedgerRow) -> Vec<String> {
     let mut notes = Vec::new();
     if first.machine.fingerprint != second.machine.fingerprint {
         notes.push(format!("another machine: `{}` instead of `{}`", second.machine.cpu, first.machine.cpu));
@@ -138,10 +163,7 @@ fn notes(first: &LedgerRow, second: &LedgerRow, baseline: &Report, run: &Report)
             first.pue.value.mid()
         ));
     }
-    for (report, row) in [(baseline, first), (run, second)] {
-        if report.is_incomplete {
-            notes.push(format!("run `{}` lacks rows: its figures are too low", row.run_id));
-        }
+    for row in [first, second] {
         if row.contended {
             notes.push(format!("others used the CPUs during run `{}`: its idle share is less sure", row.run_id));
         }

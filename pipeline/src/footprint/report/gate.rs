@@ -4,7 +4,7 @@ use tamis_schemas::footprint::{
     Amounts, BoundConfig, Component, FootprintConfig, IntensityRow, Interval, Label, LedgerRow, ViewConfig,
 };
 
-use super::totals::{Report, report_of, runs};
+use super::totals::{Report, must_be_known, report_of, runs};
 use super::unit::Unit;
 use crate::footprint::planner::Plan;
 use crate::{Error, Result};
@@ -145,8 +145,7 @@ pub fn judge(kwh: Interval, g: Interval, run: &Amounts, budget: &Budget) -> Resu
 
 /// Why the energy of a run is not known well enough.
 fn unmetered(report: &Report, budget: &Budget) -> Vec<String> {
-    let is_required =
-        |name: Component| budget.require.is_some() || !matches!(name, Component::Disk | Component::Network);
+    let is_required = |name: Component| budget.require.is_some() || must_be_known(name);
     let mut reasons = Vec::new();
     for total in &report.totals.components {
         if total.label == Label::Absent && is_required(total.name) {

@@ -5,10 +5,11 @@ use tamis_schemas::footprint::Interval;
 
 use super::audit::{Audit, Trend};
 use super::avoid::{Applies, Avoided, AvoidedItem};
-use super::compare::Comparison;
+use super::compare::{Comparison, Pair, StageChange};
 use super::doctor::Doctor;
 use super::gate::{Breach, Verdict};
-use super::text::{REBOUND, STATEMENT, notes, view_name};
+use super::shift::Shift;
+use super::text::{self, REBOUND, STATEMENT, notes, view_name};
 use super::totals::{ComponentTotal, Report, Totals};
 use crate::footprint::planner::{Basis, Plan, Quantiles, StagePrediction};
 
@@ -34,7 +35,9 @@ pub fn of_report(report: &Report) -> Value {
     json!({
         "schema": "tamis.footprint-report/1",
         "run_id": row.run_id,
+        "command": row.command,
         "view": view_name(report.view),
+        "submitted_at": row.submitted_at,
         "start_at": row.start_at,
         "end_at": row.end_at,
         "wall_seconds": row.run_wall_seconds,
@@ -49,32 +52,44 @@ pub fn of_report(report: &Report) -> Value {
         "boundary": row.boundary,
         "contended": row.contended,
         "is_incomplete": report.is_incomplete,
+        "shift": report.shift.as_ref().map(of_shift),
         "tables_hash": row.tables_hash,
         "notes": notes(report),
         "statement": STATEMENT,
     })
 }
 
-/// A comparison.
-pub fn of_comparison(comparison: &Comparison) -> Value {
-    let stages: Vec<Value> = comparison
-        .stages
-        .iter()
-        .map(|stage| json!({"stage": stage.stage, "baseline_kwh": stage.baseline_kwh, "run_kwh": stage.run_kwh}))
-        .collect();
-    let side = |report: &Report, kwh: &Interval, g: &Interval| json!({"run_id": report.row.run_id, "totals": of_totals(&report.totals), "kwh_per_unit": kwh, "g_per_unit": g});
+/// What a start saved, grams of `CO2e`; or why that is not known.
+fn of_shift(shift: &Shift) -> Value {
+    let Shift::Known(saved) = shift else { return json!({"saved_g": null, "why": text::of_shift(shift)}) };
     json!({
-        "unit": comparison.unit.name(),
-        "baseline": side(&comparison.baseline, &comparison.kwh_per_unit[0], &comparison.g_per_unit[0]),
-        "run": side(&comparison.run, &comparison.kwh_per_unit[1], &comparison.g_per_unit[1]),
-        "change_ratio": comparison.change_ratio,
-        "stages": stages,
-        "unlike": comparison.unlike,
-        "notes": comparison.notes,
+        "saved_g": saved.g,
+        "at_once_g_per_kwh": saved.at_once_g_per_kwh,
+        "as_was_g_per_kwh": saved.as_was_g_per_kwh,
+        "signal": saved.signal.name(),
     })
 }
 
-/// An audit.
+/// A comparison; its sides and ratio are null if there is nothing to compare.
+pub fn of_comparison(comparison: &Comparison) -> Value {
+    let stage = |stage: &StageChange| json!({"stage": stage.stage, "baseline_kwh": stage.baseline_kwh, "run_kwh": stage.run_kwh});
+    let side = |report: &Report, kwh: &Interval, g: &Interval| json!({"run_id": report.row.run_id, "totals": of_totals(&report.totals), "kwh_per_unit": kwh, "g_per_unit": g});
+    let pair = comparison.pair.as_ref();
+    let baseline = |pair: &Pair| side(&pair.baseline, &pair.kwh_per_unit[0], &pair.g_per_unit[0]);
+    let run = |pair: &Pair| side(&pair.run, &pair.kwh_per_unit[1], &pair.g_per_unit[1]);
+    json!({
+        "unit": comparison.unit.name(),
+        "left_out": comparison.left_out,
+        "baseline": pair.map(baseline),
+        "run": pair.map(run),
+        "change_ratio": pair.and_then(|pair| pair.change_ratio),
+        "stages": pair.map_or_else(Vec::new, |pair| pair.stages.iter().map(stage).collect()),
+        "unlike": pair.map_or(&[][..], |pair| &pair.unlike),
+        "notes": pair.map_or(&[][..], |pair| &pair.notes),
+    })
+}
+
+/// An audit; a ratio that there is nothing for is null.
 pub fn of_audit(audit: &Audit) -> Value {
     let trend = |trend: &Trend| {
         json!({
@@ -90,8 +105,11 @@ pub fn of_audit(audit: &Audit) -> Value {
     let stages: Vec<Value> = audit.stages.iter().map(trend).collect();
     json!({
         "unit": audit.unit.name(),
+        "command": audit.command,
         "runs": audit.run_ids,
         "left_out": audit.left_out,
+        "is_last_unmetered": audit.is_last_unmetered,
+        "is_flagged": audit.is_flagged(),
         "total": trend(&audit.total),
         "stages": stages,
     })
@@ -165,15 +183,15 @@ fn of_totals(totals: &Totals) -> Value {
             "source": total.source,
         })
     };
-    let [measured, estimated, assumed] = totals.label_ratios;
+    let label_ratios = |[measured, estimated, assumed]: [f64; 3]| json!({"measured": measured, "estimated": estimated, "assumed": assumed});
     json!({
-        "kwh": totals.kwh,
-        "g": totals.g(),
-        "operational_g": totals.operational_g,
+        "kwh": totals.known_kwh(),
+        "g": totals.known_g(),
+        "operational_g": totals.known_kwh().map(|_| totals.operational_g),
         "embodied_g": totals.embodied_g,
         "cpu_seconds": totals.cpu_seconds,
         "label": totals.label,
-        "label_ratios": {"measured": measured, "estimated": estimated, "assumed": assumed},
+        "label_ratios": totals.known_label_ratios().map(label_ratios),
         "components": totals.components.iter().map(component).collect::<Vec<_>>(),
     })
 }

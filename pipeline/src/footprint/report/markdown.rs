@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::text::{STATEMENT, energy, energy_like, grams, label_line, notes, view_name};
+use super::text::{STATEMENT, energy, energy_like, energy_of, grams, grams_of, label_line, notes, of_shift, view_name};
 use super::totals::Report;
 
 /// The report of a run.
@@ -13,8 +13,8 @@ pub fn of_report(report: &Report) -> String {
         out,
         "View: {}. Energy {}, emissions {}. {}.\n",
         view_name(report.view),
-        energy(&report.totals.kwh),
-        grams(&report.totals.g()),
+        energy_of(&report.totals, &report.totals),
+        grams_of(&report.totals),
         label_line(&report.totals)
     );
     if !report.per_unit.is_empty() {
@@ -27,8 +27,7 @@ pub fn of_report(report: &Report) -> String {
     out += "| stage | CPU seconds | energy | emissions |\n| --- | ---: | --- | --- |\n";
     for stage in &report.stages {
         let totals = &stage.totals;
-        let energy = energy_like(&totals.kwh, report.totals.kwh.mid());
-        let grams = grams(&totals.g());
+        let (energy, grams) = (energy_of(totals, &report.totals), grams_of(totals));
         let _ = writeln!(out, "| {} | {:.1} | {energy} | {grams} |", cell(&stage.stage), totals.cpu_seconds);
     }
     out += "\n| component | energy | label | by |\n| --- | --- | --- | --- |\n";
@@ -53,6 +52,9 @@ pub fn of_report(report: &Report) -> String {
         row.pue.value.mid(),
         cell(&row.pue.source)
     );
+    if let Some(shift) = &report.shift {
+        let _ = writeln!(out, "\nShift saved: {}.", of_shift(shift));
+    }
     for note in notes(report) {
         let _ = writeln!(out, "\nNote: {note}.");
     }

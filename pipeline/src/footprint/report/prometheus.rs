@@ -2,7 +2,7 @@
 
 use tamis_schemas::footprint::Interval;
 
-use super::totals::{Report, Totals};
+use super::totals::Report;
 
 /// One value of a gauge.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ const LABELS: (&str, &str) =
 const INTENSITY: (&str, &str) =
     ("tamis_footprint_intensity_grams_per_kwh", "Carbon intensity that the last run went by.");
 
-/// Gauges of a run. Values of one name follow each other, as the text format wants it.
+/// Gauges of a run. Values of one name follow each other, as the text format wants it. What is not known has none.
 pub fn gauges(report: &Report) -> Vec<Gauge> {
     let joules = |kwh: f64| kwh * crate::footprint::J_PER_KWH;
     let view = super::text::view_name(report.view);
@@ -53,16 +53,16 @@ pub fn gauges(report: &Report) -> Vec<Gauge> {
     for total in report.totals.components.iter().filter(|total| total.kwh.is_none()) {
         push(ABSENT, vec![("component", total.name.to_string())], 1.0);
     }
-    for (bound, value) in of_bounds(&report.totals.kwh) {
+    for (bound, value) in report.totals.known_kwh().iter().flat_map(of_bounds) {
         push(TOTAL, vec![("bound", bound.to_owned()), ("view", view.to_owned())], joules(value));
     }
-    for (bound, value) in of_bounds(&report.totals.g()) {
+    for (bound, value) in report.totals.known_g().iter().flat_map(of_bounds) {
         push(CARBON, vec![("bound", bound.to_owned()), ("view", view.to_owned())], value);
     }
     for stage in &report.stages {
         push(CPU, vec![("stage", stage.stage.clone())], stage.totals.cpu_seconds);
     }
-    for (label, ratio) in labels(&report.totals) {
+    for (label, ratio) in report.totals.known_label_ratios().into_iter().flat_map(labels) {
         push(LABELS, vec![("label", label.to_owned())], ratio);
     }
     push(INTENSITY, vec![("zone", report.row.intensity.zone.clone())], report.row.intensity.g_per_kwh.mid());
@@ -73,7 +73,6 @@ fn of_bounds(interval: &Interval) -> [(&'static str, f64); 3] {
     [("low", interval.low()), ("mid", interval.mid()), ("high", interval.high())]
 }
 
-fn labels(totals: &Totals) -> [(&'static str, f64); 3] {
-    let [measured, estimated, assumed] = totals.label_ratios;
+fn labels([measured, estimated, assumed]: [f64; 3]) -> [(&'static str, f64); 3] {
     [("measured", measured), ("estimated", estimated), ("assumed", assumed)]
 }

@@ -6,12 +6,14 @@ use tamis_schemas::footprint::{BoundConfig, Interval, Label, ViewConfig};
 
 use super::audit::{Audit, Trend};
 use super::avoid::{Applies, Avoided};
-use super::compare::Comparison;
+use super::compare::{Comparison, Pair};
 use super::doctor::Doctor;
 use super::gate::Verdict;
+use super::shift::Shift;
 use super::totals::{Report, Totals};
+use super::unit::Unit;
 use crate::footprint::meter::SensorState;
-use crate::footprint::planner::{Basis, ModelChoice, Plan, Quantiles};
+use crate::footprint::planner::{Basis, Plan, Quantiles};
 
 /// What every report ends with.
 pub const STATEMENT: &str =
@@ -27,8 +29,8 @@ pub fn of_report(report: &Report) -> String {
     let mut out =
         format!("run {}: {} to {}, {} view\n\n", row.run_id, row.start_at, row.end_at, view_name(report.view));
     let totals = &report.totals;
-    line(&mut out, "energy", &energy(&totals.kwh));
-    line(&mut out, "emissions", &grams(&totals.g()));
+    line(&mut out, "energy", &energy_of(totals, totals));
+    line(&mut out, "emissions", &grams_of(totals));
     if report.view == ViewConfig::Provisioned {
         line(&mut out, "  embodied", &grams(&totals.embodied_g));
     }
@@ -38,6 +40,9 @@ pub fn of_report(report: &Report) -> String {
         &format!("{:.1} s in {:.1} s on {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
     );
     line(&mut out, "label", &label_line(totals));
+    if let Some(shift) = &report.shift {
+        line(&mut out, "shift saved", &of_shift(shift));
+    }
     for per_unit in &report.per_unit {
         let what = format!("per {}", per_unit.unit);
         line(&mut out, &what, &format!("{}; {}", energy(&per_unit.kwh), grams(&per_unit.g)));
@@ -50,15 +55,10 @@ pub fn of_report(report: &Report) -> String {
     }
     out += "\nstages\n";
     for stage in &report.stages {
-        let share = ratio(stage.totals.kwh.mid(), totals.kwh.mid());
+        let share =
+            ratio(&stage.totals, totals).map_or_else(|| "-".to_owned(), |share| format!("{:.1}", 100.0 * share));
         let cpu = format!("{:.1} CPU s", stage.totals.cpu_seconds);
-        let _ = writeln!(
-            out,
-            "  {:<18} {:>5.1} %  {cpu:>12}  {}",
-            stage.stage,
-            100.0 * share,
-            energy_like(&stage.totals.kwh, totals.kwh.mid())
-        );
+        let _ = writeln!(out, "  {:<18} {share:>5} %  {cpu:>12}  {}", stage.stage, energy_of(&stage.totals, totals));
     }
     let intensity = &row.intensity;
     let year = intensity.year.map_or_else(String::new, |year| format!(", {year}"));
@@ -76,6 +76,27 @@ pub fn of_report(report: &Report) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     out + STATEMENT + "\n"
+}
+
+/// What a start saved, or why that is not known.
+pub fn of_shift(shift: &Shift) -> String {
+    match shift {
+        Shift::Known(saved) => {
+            let sign = if saved.g < 0.0 { "-" } else { "" };
+            format!(
+                "{sign}{}: {:.0} g/kWh at once, {:.0} g/kWh at the start that was chosen, as it came to pass ({} signal)",
+                grams_mid(saved.g.abs()),
+                saved.at_once_g_per_kwh,
+                saved.as_was_g_per_kwh,
+                saved.signal.name()
+            )
+        }
+        Shift::NotFree => "nothing: the run was not free to wait (--start-within)".into(),
+        Shift::NotCovered => {
+            "not known: the actual intensities do not cover the run, and the same run if it had started at once".into()
+        }
+        Shift::Unmetered => "not known: neither is the energy of the run".into(),
+    }
 }
 
 /// `0 % measured, 34 % estimated, 66 % assumed`, and what is absent.
@@ -107,17 +128,32 @@ pub fn notes(report: &Report) -> Vec<String> {
 
 /// A comparison.
 pub fn of_comparison(comparison: &Comparison) -> String {
-    let Comparison { baseline, run, unit, kwh_per_unit, g_per_unit, .. } = comparison;
+    let mut out = match &comparison.pair {
+        Some(pair) => of_pair(pair, comparison.unit),
+        None => {
+            format!("nothing to compare: a side has no run whose energy can be divided by its {}\n", comparison.unit)
+        }
+    };
+    left_out(&mut out, &comparison.left_out);
+    out
+}
+
+fn of_pair(pair: &Pair, unit: Unit) -> String {
+    let Pair { baseline, run, kwh_per_unit, g_per_unit, .. } = pair;
     let mut out = format!("run {} against {}, per {unit}\n\n", run.row.run_id, baseline.row.run_id);
-    for why in &comparison.unlike {
+    for why in &pair.unlike {
         let _ = writeln!(out, "WARNING: not alike, compared because it was forced: {why}");
     }
     line(&mut out, "baseline", &format!("{}; {}", energy(&kwh_per_unit[0]), grams(&g_per_unit[0])));
     line(&mut out, "run", &format!("{}; {}", energy(&kwh_per_unit[1]), grams(&g_per_unit[1])));
-    line(&mut out, "change", &format!("{:+.1} % of energy per {unit}", 100.0 * comparison.change_ratio));
+    let change = pair.change_ratio.map_or_else(
+        || "not known: the baseline used nothing".to_owned(),
+        |ratio| format!("{:+.1} % of energy per {unit}", 100.0 * ratio),
+    );
+    line(&mut out, "change", &change);
     line(&mut out, "in total", &format!("{} instead of {}", energy(&run.totals.kwh), energy(&baseline.totals.kwh)));
     out += "\nstages\n";
-    for stage in &comparison.stages {
+    for stage in &pair.stages {
         let like_kwh = kwh_per_unit[0].mid();
         let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), |kwh| energy_mid_like(kwh, like_kwh));
         let change = match (stage.baseline_kwh, stage.run_kwh) {
@@ -132,28 +168,38 @@ pub fn of_comparison(comparison: &Comparison) -> String {
             figure(stage.run_kwh)
         );
     }
-    for note in &comparison.notes {
+    for note in &pair.notes {
         let _ = writeln!(out, "note: {note}");
     }
     out
 }
 
+fn left_out(out: &mut String, why: &[String]) {
+    for why in why {
+        let _ = writeln!(out, "left out: {why}");
+    }
+}
+
 /// An audit.
 pub fn of_audit(audit: &Audit) -> String {
     let n_runs = audit.run_ids.len();
-    let mut out = format!("{n_runs} runs, energy per {}\n\n", audit.unit);
-    let _ = writeln!(out, "  {:<18} {:>12} {:>12} {:>9} {:>9}", "stage", "median", "last", "rise", "trend");
-    for trend in std::iter::once(&audit.total).chain(&audit.stages) {
-        out += &trend_line(trend, audit.total.median);
+    let runs = if n_runs == 1 { "run" } else { "runs" };
+    let mut out = format!("{n_runs} {runs}, energy per {}\n\n", audit.unit);
+    if let Some(like_kwh) = audit.total.median {
+        let _ = writeln!(out, "  {:<18} {:>12} {:>12} {:>9} {:>9}", "stage", "median", "last", "rise", "trend");
+        for trend in audit.trends() {
+            out += &trend_line(trend, like_kwh);
+        }
     }
-    for why in &audit.left_out {
-        let _ = writeln!(out, "left out: {why}");
+    left_out(&mut out, &audit.left_out);
+    match &audit.run_ids[..] {
+        [] => out += "nothing to compare: no run is left\n",
+        [run_id] => {
+            let _ = writeln!(out, "nothing to compare with: `{run_id}` is the only run");
+        }
+        _ => {}
     }
-    let flagged: Vec<&str> = std::iter::once(&audit.total)
-        .chain(&audit.stages)
-        .filter(|trend| trend.is_flagged)
-        .map(|trend| trend.name.as_str())
-        .collect();
+    let flagged: Vec<&str> = audit.trends().filter(|trend| trend.is_flagged).map(|trend| trend.name.as_str()).collect();
     if !flagged.is_empty() {
         let _ = writeln!(
             out,
@@ -165,15 +211,16 @@ pub fn of_audit(audit: &Audit) -> String {
 }
 
 fn trend_line(trend: &Trend, like_kwh: f64) -> String {
-    let last = trend.kwh_per_unit.last().copied().unwrap_or(0.0);
+    let figure = |kwh: Option<f64>| kwh.map_or_else(|| "-".to_owned(), |kwh| energy_mid_like(kwh, like_kwh));
+    let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:+.1} %", 100.0 * ratio));
     let flag = if trend.is_flagged { "  !" } else { "" };
     format!(
-        "  {:<18} {:>12} {:>12} {:>+7.1} % {:>+7.1} %{flag}\n",
+        "  {:<18} {:>12} {:>12} {:>9} {:>9}{flag}\n",
         trend.name,
-        energy_mid_like(trend.median, like_kwh),
-        energy_mid_like(last, like_kwh),
-        100.0 * trend.last_rise_ratio,
-        100.0 * trend.trend_ratio
+        figure(trend.median),
+        figure(trend.kwh_per_unit.last().copied()),
+        percent(trend.last_rise_ratio),
+        percent(trend.trend_ratio)
     )
 }
 
@@ -210,7 +257,9 @@ pub fn of_verdict(verdict: &Verdict) -> String {
 
 /// Scenarios.
 pub fn of_avoided(avoided: &Avoided) -> String {
-    let mut out = format!("the run itself: {}; {}\n", energy(&avoided.own_kwh), grams(&avoided.own_g));
+    let own = avoided.own_kwh.zip(avoided.own_g);
+    let own = own.map_or_else(|| "not known".to_owned(), |(kwh, g)| format!("{}; {}", energy(&kwh), grams(&g)));
+    let mut out = format!("the run itself: {own}\n");
     for item in &avoided.items {
         let figure = match item.applies {
             Applies::No => "nothing".to_owned(),
@@ -303,18 +352,21 @@ pub fn of_plan(plan: &Plan) -> String {
     out
 }
 
-/// A choice of a model, and what it saves.
-pub fn of_model(choice: &ModelChoice) -> String {
-    if choice.name == choice.reference {
-        return format!("model `{}`: no smaller one agrees with it often enough\n", choice.name);
+/// Energy of some rows, in the unit that suits those of the whole; or that it is not known, and what the rest used.
+pub fn energy_of(totals: &Totals, whole: &Totals) -> String {
+    let figure = energy_like(&totals.kwh, whole.kwh.mid());
+    if totals.is_known() {
+        figure
+    } else if 0.0 < totals.kwh.high() {
+        format!("not known; {figure} without what is absent")
+    } else {
+        "not known".to_owned()
     }
-    format!(
-        "model `{}` instead of `{}`: agrees on {:.1} % of a sample, {:.0} % less energy for a document\n",
-        choice.name,
-        choice.reference,
-        100.0 * choice.agreement,
-        100.0 * choice.saved_ratio
-    )
+}
+
+/// Emissions of some rows, or that they are not known.
+pub fn grams_of(totals: &Totals) -> String {
+    totals.known_g().map_or_else(|| "not known".to_owned(), |g| grams(&g))
 }
 
 /// Energy with bounds, in the unit that suits it.
@@ -395,8 +447,10 @@ fn percents(ratios: &[f64; 3]) -> [i64; 3] {
     percents
 }
 
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+/// Share of a part, if both are known.
+fn ratio(part: &Totals, whole: &Totals) -> Option<f64> {
+    let (part, whole) = (part.known_kwh()?.mid(), whole.known_kwh()?.mid());
+    (0.0 < whole).then(|| part / whole)
 }
 
 /// As in `--view`.

@@ -2,6 +2,7 @@
 
 use tamis_schemas::footprint::{Amounts, Component, Interval, Label, LedgerRow, ViewConfig};
 
+use super::shift::Shift;
 use super::unit::{PerUnit, Unit};
 use crate::footprint::J_PER_KWH;
 use crate::{Error, Result};
@@ -12,7 +13,7 @@ const DECISIVE_RATIO: f64 = 0.05;
 /// What some rows used together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
-    /// Energy with what the site adds, kWh. Absent components are not in it.
+    /// Energy with what the site adds, kWh. Absent components are not in it: [`known_kwh`](Self::known_kwh) is all of it or none.
     pub kwh: Interval,
     /// Emissions of that energy, grams of `CO2e`.
     pub operational_g: Interval,
@@ -54,8 +55,10 @@ pub struct Report {
     pub totals: Totals,
     /// Its stages, the largest first.
     pub stages: Vec<StageReport>,
-    /// For each unit of work that was counted.
+    /// For each unit of work that was counted; empty if the energy is not known.
     pub per_unit: Vec<PerUnit>,
+    /// What its start saved, if the intensities that came to pass were given.
+    pub shift: Option<Shift>,
     /// Rows are missing: figures are too low.
     pub is_incomplete: bool,
 }
@@ -77,6 +80,31 @@ impl Totals {
     /// Operational and embodied emissions, grams of `CO2e`.
     pub fn g(&self) -> Interval {
         self.operational_g + self.embodied_g
+    }
+
+    /// Components that are absent, and without which the sum is none. Disks and the network may be.
+    pub fn missing(&self) -> impl Iterator<Item = &ComponentTotal> {
+        self.components.iter().filter(|total| total.kwh.is_none() && must_be_known(total.name))
+    }
+
+    /// Whether the sum is one: a sum without the processor is not the energy of a run.
+    pub fn is_known(&self) -> bool {
+        !self.components.is_empty() && self.missing().next().is_none()
+    }
+
+    /// Energy, if it is known.
+    pub fn known_kwh(&self) -> Option<Interval> {
+        self.is_known().then_some(self.kwh)
+    }
+
+    /// Operational and embodied emissions, if the energy is known.
+    pub fn known_g(&self) -> Option<Interval> {
+        self.is_known().then(|| self.g())
+    }
+
+    /// Shares of the energy that are measured, estimated and assumed, if there is any.
+    pub fn known_label_ratios(&self) -> Option<[f64; 3]> {
+        (0.0 < self.kwh.mid()).then_some(self.label_ratios)
     }
 
     /// Sums rows of one run.
@@ -130,10 +158,16 @@ impl Totals {
 fn labels(components: &[ComponentTotal], sum_kwh: f64) -> (Label, [f64; 3]) {
     let mid = |total: &ComponentTotal| total.kwh.map_or(0.0, |kwh| kwh.mid());
     let ratio = |total: &ComponentTotal| if sum_kwh > 0.0 { mid(total) / sum_kwh } else { 0.0 };
-    let of = |label: Label| components.iter().filter(|total| total.label == label).map(ratio).sum();
+    // The sum of nothing is -0.
+    let of = |label: Label| components.iter().filter(|total| total.label == label).map(ratio).sum::<f64>() + 0.0;
     let is_decisive = |total: &&ComponentTotal| total.kwh.is_none() || ratio(total) >= DECISIVE_RATIO;
     let worst = components.iter().filter(is_decisive).map(|total| total.label).max();
     (worst.unwrap_or(Label::Absent), [of(Label::Measured), of(Label::Estimated), of(Label::Assumed)])
+}
+
+/// Whether the energy of a run is not known without that of this component.
+pub(super) fn must_be_known(name: Component) -> bool {
+    !matches!(name, Component::Disk | Component::Network)
 }
 
 /// Rows by run, in the order of each run's first row.
@@ -182,7 +216,7 @@ pub(super) fn report_of(run: &[&LedgerRow], view: ViewConfig) -> Report {
         })
         .collect();
     stages.sort_by(|one, other| other.totals.kwh.mid().total_cmp(&one.totals.kwh.mid()));
-    let per_unit = Unit::ALL.into_iter().filter_map(|unit| {
+    let per_unit = Unit::ALL.into_iter().filter(|_| totals.is_known()).filter_map(|unit| {
         let n_units = unit.count(&run[0].run)?;
         Some(PerUnit { unit, n_units, kwh: totals.kwh.scale(1.0 / n_units), g: totals.g().scale(1.0 / n_units) })
     });
@@ -190,6 +224,7 @@ pub(super) fn report_of(run: &[&LedgerRow], view: ViewConfig) -> Report {
         row: run[0].clone(),
         view,
         per_unit: per_unit.collect(),
+        shift: None,
         stages,
         totals,
         is_incomplete: run.len() as u32 != run[0].rows_of_run,

@@ -57,15 +57,19 @@ impl Unit {
         })
     }
 
-    /// How many of it a run had; none if that was not counted, or if it is 0.
-    pub fn count(self, run: &Amounts) -> Option<f64> {
-        let count = match self {
+    /// How many of it a run had, which may be 0; none if that was not counted.
+    pub fn counted(self, run: &Amounts) -> Option<f64> {
+        Some(match self {
             Self::MillionDocs => run.docs_in? as f64 / 1e6,
             Self::Gigabyte => run.bytes_in? as f64 / 1e9,
             Self::MillionSurvivorTokens => run.tokens_out? as f64 / 1e6,
             Self::Label => run.labels? as f64,
-        };
-        Some(count).filter(|count| *count > 0.0)
+        })
+    }
+
+    /// How many of it a run had; none if that was not counted, or if it is 0.
+    pub fn count(self, run: &Amounts) -> Option<f64> {
+        self.counted(run).filter(|count| *count > 0.0)
     }
 }
 

@@ -66,10 +66,11 @@ fn emissions_are_what_codecarbon_was_given() {
     let rows = run("one", 1.0);
     let first = codecarbon::emissions_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     let both = codecarbon::emissions_csv(Some(&first), &run("two", 1.0), "tamis", Tables::shipped()).unwrap();
-    let tasks = codecarbon::tasks_csv(&rows, "tamis", Tables::shipped()).unwrap();
+    let tasks = codecarbon::tasks_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     golden("codecarbon", "emissions.csv", &both);
     golden("codecarbon", "tasks.csv", &tasks);
-    let boamps = boamps::of_report(&report(&rows, None, PROVISIONED).unwrap(), &boamps::Task::default());
+    let boamps =
+        boamps::of_report(&report(&rows, None, PROVISIONED).unwrap(), &boamps::Task::default(), Tables::shipped());
     golden("codecarbon", "boamps.json", &format!("{boamps:#}\n"));
 }
 
@@ -115,7 +116,7 @@ fn words_are_what_they_were() {
 #[test]
 fn tasks_add_up_to_the_run() {
     let rows = run("one", 1.0);
-    let tasks = codecarbon::tasks_csv(&rows, "tamis", Tables::shipped()).unwrap();
+    let tasks = codecarbon::tasks_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     let mut reader = csv::Reader::from_reader(tasks.as_bytes());
     let headers = reader.headers().unwrap().clone();
     assert_eq!((headers.len(), &headers[0], &headers[1]), (36, "task_name", "timestamp"));
@@ -124,7 +125,6 @@ fn tasks_add_up_to_the_run() {
     let run = codecarbon::emissions_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     let of_run: f64 = run.lines().nth(1).unwrap().split(',').nth(13).unwrap().parse().unwrap();
     assert!(near(sum, of_run));
-    assert_eq!(codecarbon::tasks_file_name("x", "one"), "emissions_x_one.csv");
 }
 
 #[test]
@@ -137,7 +137,8 @@ fn a_cloud_has_a_country() {
     }
     let text = codecarbon::emissions_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
     assert!(text.contains(",France,FRA,,aws,eu-west-3,"), "{text}");
-    let boamps = boamps::of_report(&report(&rows, None, PROVISIONED).unwrap(), &boamps::Task::default());
+    let boamps =
+        boamps::of_report(&report(&rows, None, PROVISIONED).unwrap(), &boamps::Task::default(), Tables::shipped());
     assert_eq!(boamps["environment"]["country"], "FRA");
     assert_eq!(boamps["infrastructure"]["cloudProvider"], "aws");
 }
@@ -145,7 +146,7 @@ fn a_cloud_has_a_country() {
 #[test]
 fn boamps_has_what_its_schema_requires() {
     let report = report(&run("one", 1.0), None, PROVISIONED).unwrap();
-    let value = boamps::of_report(&report, &boamps::Task::default());
+    let value = boamps::of_report(&report, &boamps::Task::default(), Tables::shipped());
     for path in [
         "/header/reportDatetime",
         "/header/publisher/confidentialityLevel",
@@ -193,4 +194,119 @@ fn json_markdown_and_gauges_have_the_same_figures() {
     assert_eq!(audit["runs"].as_array().unwrap().len(), 2);
     let comparison = compare(&run("a", 1.0), &run("b", 1.0), Unit::Gigabyte, PROVISIONED, false).unwrap();
     assert_eq!(json::of_comparison(&comparison)["unit"], "gb");
+}
+
+#[test]
+fn what_is_absent_is_zero_in_no_form() {
+    let mut rows = run("one", 1.0);
+    for row in &mut rows {
+        absent(row, Component::Cpu);
+        row.machine.rss_peak_bytes = None;
+        row.machine.ram_bytes = 0;
+    }
+    let report = report(&rows, None, PROVISIONED).unwrap();
+    let csv = codecarbon::emissions_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
+    let tasks = codecarbon::tasks_csv(None, &rows, "tamis", Tables::shipped()).unwrap();
+    for text in [&csv, &tasks] {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let headers = reader.headers().unwrap().clone();
+        let record = reader.records().next().unwrap().unwrap();
+        let cell = |name: &str| &record[headers.iter().position(|column| column == name).unwrap()];
+        for name in [
+            "cpu_energy",
+            "cpu_power",
+            "energy_consumed",
+            "emissions",
+            "emissions_rate",
+            "water_consumed",
+            "ram_used_gb",
+            "ram_total_size",
+            "ram_utilization_percent",
+            "gpu_count",
+        ] {
+            assert_eq!(cell(name), "", "{name}");
+        }
+        assert!(cell("ram_energy").parse::<f64>().unwrap() > 0.0);
+        assert_eq!(cell("gpu_energy"), "0.0", "no device was used: that is known");
+    }
+    golden("codecarbon", "absent.csv", &csv);
+    let value = json::of_report(&report);
+    for path in ["/totals/kwh", "/totals/g", "/totals/operational_g", "/stages/0/kwh"] {
+        assert!(value.pointer(path).unwrap().is_null(), "{path}");
+    }
+    assert_eq!(value["per_unit"], serde_json::json!([]));
+    let boamps = boamps::of_report(&report, &boamps::Task::default(), Tables::shipped());
+    assert_eq!(boamps["measures"][0].get("powerConsumption"), None);
+    assert_eq!(boamps["infrastructure"]["components"][1].get("memorySize"), None);
+    assert!(boamps["task"]["taskDescription"].as_str().unwrap().starts_with("energy not known"), "{boamps}");
+    let gauges = prometheus::gauges(&report);
+    for name in ["tamis_footprint_run_energy_joules", "tamis_footprint_run_co2e_grams"] {
+        assert!(gauges.iter().all(|gauge| gauge.name != name), "{name}");
+    }
+    assert!(gauges.iter().any(|gauge| gauge.name == "tamis_footprint_absent"));
+    for text in [text::of_report(&report), markdown::of_report(&report)] {
+        assert!(text.contains("not known") && text.contains("without what is absent"), "{text}");
+        assert!(!text.contains("per million"), "{text}");
+    }
+}
+
+#[test]
+fn where_nothing_is_known_nothing_is_said() {
+    let mut rows = run("one", 1.0);
+    for row in &mut rows {
+        for name in [Component::Cpu, Component::Ram, Component::Disk, Component::Network] {
+            absent(row, name);
+        }
+    }
+    let report = report(&rows, None, PROVISIONED).unwrap();
+    assert!(json::of_report(&report)["totals"]["label_ratios"].is_null());
+    assert!(prometheus::gauges(&report).iter().all(|gauge| gauge.name != "tamis_footprint_label_ratio"));
+    assert!(text::of_report(&report).contains("energy                         not known\n"));
+}
+
+#[test]
+fn a_share_of_nothing_has_no_sign() {
+    let totals = report(&run("one", 1.0), None, PROVISIONED).unwrap().totals;
+    assert!(totals.label_ratios[0].is_sign_positive(), "{:?}", totals.label_ratios);
+    let text = json::of_report(&report(&run("one", 1.0), None, PROVISIONED).unwrap()).to_string();
+    assert!(!text.contains("-0.0"), "{text}");
+}
+
+#[test]
+fn files_of_codecarbon_go_on_and_others_stay() {
+    let (one, two, tables) = (run("one", 1.0), run("two", 1.0), Tables::shipped());
+    for write in [codecarbon::emissions_csv, codecarbon::tasks_csv] {
+        let first = write(None, &one, "tamis", tables).unwrap();
+        assert_eq!(write(Some(" \n"), &one, "tamis", tables).unwrap(), first);
+        let both = write(Some(&first), &two, "tamis", tables).unwrap();
+        let torn = write(Some(first.trim_end()), &two, "tamis", tables).unwrap();
+        assert!(both.starts_with(&first) && both == torn && both.lines().all(|line| !line.is_empty()), "{both}");
+        let n_rows = |text: &str| text.lines().count() - 1;
+        assert_eq!(n_rows(&both), 2 * n_rows(&first));
+        let error = write(Some("a,b\n1,2\n"), &two, "tamis", tables).unwrap_err();
+        assert!(error.to_string().contains("`a,b`") && error.hint().is_some(), "{error}");
+    }
+    // One kind is not put behind the other.
+    let tasks = codecarbon::tasks_csv(None, &one, "tamis", tables).unwrap();
+    assert!(codecarbon::emissions_csv(Some(&tasks), &two, "tamis", tables).is_err());
+}
+
+#[test]
+fn a_country_is_a_country_or_left_out() {
+    for (region, country, cloud) in [
+        (Some("gcp:europe-west9"), Some("FRA"), Some("google")),
+        (Some("aws:us-east-1"), Some("USA"), Some("aws")),
+        (Some("DEU"), Some("DEU"), None),
+        (None, None, None),
+    ] {
+        let config =
+            tamis_schemas::footprint::FootprintConfig { region: region.map(str::to_owned), ..Default::default() };
+        let row = intensity::intensity(&config, None, (0, 1), Tables::shipped()).unwrap();
+        let mut rows = run("one", 1.0);
+        rows.iter_mut().for_each(|of_run| of_run.intensity = row.clone());
+        let report = report(&rows, None, PROVISIONED).unwrap();
+        let value = boamps::of_report(&report, &boamps::Task::default(), Tables::shipped());
+        assert_eq!(value["environment"].get("country").and_then(|name| name.as_str()), country, "{region:?}");
+        assert_eq!(value["infrastructure"].get("cloudProvider").and_then(|name| name.as_str()), cloud, "{region:?}");
+    }
 }

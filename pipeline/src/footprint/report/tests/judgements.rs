@@ -13,10 +13,11 @@ fn a_comparison_pins_intensity_and_pue() {
         scale(row, 0.75);
     }
     let comparison = compare(&baseline, &other, Unit::MillionDocs, PROVISIONED, false).unwrap();
-    assert!(near(comparison.change_ratio, -0.25), "{}", comparison.change_ratio);
-    assert!(near(comparison.run.totals.operational_g.mid() / comparison.baseline.totals.operational_g.mid(), 0.75));
-    assert!(comparison.notes.iter().any(|note| note.contains("intensity and PUE of the baseline")));
-    let dedup = comparison.stages.iter().find(|stage| stage.stage == "dedup").unwrap();
+    let pair = comparison.pair.as_ref().unwrap();
+    assert!(near(pair.change_ratio.unwrap(), -0.25), "{:?}", pair.change_ratio);
+    assert!(near(pair.run.totals.operational_g.mid() / pair.baseline.totals.operational_g.mid(), 0.75));
+    assert!(pair.notes.iter().any(|note| note.contains("intensity and PUE of the baseline")));
+    let dedup = pair.stages.iter().find(|stage| stage.stage == "dedup").unwrap();
     assert!(near(dedup.run_kwh.unwrap() / dedup.baseline_kwh.unwrap(), 0.75));
     assert!(text::of_comparison(&comparison).contains("-25.0 % of energy per million documents"));
 }
@@ -55,17 +56,17 @@ fn an_audit_sees_a_fifth_more() {
     // The last run's `dedup` takes a fifth more: the stage is flagged; the run as a whole rises by less than the limit.
     let jump = audit(&history(&[1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.2]), &options).unwrap();
     let dedup = jump.stages.iter().find(|trend| trend.name == "dedup").unwrap();
-    assert!(dedup.is_flagged && (dedup.last_rise_ratio - 0.2).abs() < 0.01, "{dedup:?}");
+    assert!(dedup.is_flagged && (dedup.last_rise_ratio.unwrap() - 0.2).abs() < 0.01, "{dedup:?}");
     assert!(!jump.total.is_flagged, "{:?}", jump.total);
     assert!(text::of_audit(&jump).contains("regression: dedup;"));
     // Slowly, 4 % a run: no run is much above those before it in the end, but the trend is.
     let slow: Vec<f64> = (0..8).map(|number| 1.0 + 0.04 * f64::from(number)).collect();
     let creeping = audit(&history(&slow), &options).unwrap();
     let dedup = creeping.stages.iter().find(|trend| trend.name == "dedup").unwrap();
-    assert!(dedup.is_flagged && dedup.trend_ratio > 0.2, "{dedup:?}");
+    assert!(dedup.is_flagged && dedup.trend_ratio.unwrap() > 0.2, "{dedup:?}");
     // One wild run among many is not the trend.
     let wild = audit(&history(&[1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0]), &options).unwrap();
-    assert!(wild.stages.iter().all(|trend| !trend.is_flagged && trend.slope.abs() < 1e-12));
+    assert!(wild.stages.iter().all(|trend| !trend.is_flagged && trend.slope.unwrap().abs() < 1e-12));
     assert_eq!(
         audit(&history(&slow), &AuditOptions { last: 3, ..options }).unwrap().run_ids,
         ["run 5", "run 6", "run 7"]
@@ -82,7 +83,7 @@ fn an_audit_leaves_out_what_is_unlike() {
     let audit = audit(&rows, &AuditOptions::default()).unwrap();
     assert_eq!(audit.run_ids, ["run 1", "run 2"]);
     assert!(audit.left_out.len() == 1 && audit.left_out[0].contains("`run 0`: method"), "{:?}", audit.left_out);
-    assert!(audit.total.trend_ratio.abs() < 1e-12);
+    assert!(audit.total.last_rise_ratio.unwrap().abs() < 1e-12);
 }
 
 #[test]
@@ -154,4 +155,114 @@ fn a_gate_that_cannot_see_stays_shut() {
     }
     let per_doc = Budget { max_g_per_mdoc: Some(1e9), ..Budget::default() };
     assert_eq!(gate(&rows, &per_doc).unwrap().exit_code(), 4);
+}
+
+/// Rows of a run of another command.
+fn run_of(command: Option<&str>, run_id: &str, factor: f64) -> Vec<LedgerRow> {
+    let mut rows = run(run_id, factor);
+    for row in &mut rows {
+        row.command = command.map(str::to_owned);
+    }
+    rows
+}
+
+#[test]
+fn runs_are_compared_with_those_of_the_same_command() {
+    let baseline = [run("one", 1.0), run_of(Some("select"), "chosen", 3.0)].concat();
+    let compared = |rows: &[LedgerRow]| compare(&baseline, rows, Unit::MillionDocs, PROVISIONED, false);
+    let pair = compared(&run("two", 0.5)).unwrap().pair.unwrap();
+    assert_eq!((pair.baseline.row.run_id.as_str(), pair.run.row.run_id.as_str()), ("one", "two"));
+    for (command, expect) in [
+        (Some("score"), "no run of `tamis score` to compare with: its last one is of `tamis select`"),
+        (None, "no run of a command that its rows do not name to compare with"),
+    ] {
+        let other = run_of(command, "two", 1.0);
+        let error = compared(&other).unwrap_err();
+        assert!(error.to_string().contains(expect), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--force")), "{error}");
+        let forced = compare(&baseline, &other, Unit::MillionDocs, PROVISIONED, true).unwrap();
+        let text = text::of_comparison(&forced);
+        assert!(text.contains("WARNING: not alike") && text.contains("instead of `tamis select`"), "{text}");
+    }
+    // Rows that do not name their command are like each other.
+    let old = |run_id| run_of(None, run_id, 1.0);
+    assert!(compare(&old("a"), &old("b"), Unit::MillionDocs, PROVISIONED, false).unwrap().pair.is_some());
+
+    let rows = [baseline, run("three", 1.0)].concat();
+    let audit = audit(&rows, &AuditOptions::default()).unwrap();
+    assert_eq!(audit.run_ids, ["one", "three"]);
+    assert_eq!(audit.left_out, ["`chosen` is of `tamis select`"]);
+    assert_eq!((audit.total.last_rise_ratio, audit.command.as_deref()), (Some(0.0), Some("dedup")));
+}
+
+/// A run that found no row, with the energy that it took.
+fn empty(run_id: &str) -> Vec<LedgerRow> {
+    let mut rows = run(run_id, 0.01);
+    for row in &mut rows {
+        (row.run.docs_in, row.run.docs_out, row.run.tokens_out) = (Some(0), Some(0), None);
+    }
+    rows
+}
+
+fn blind(run_id: &str) -> Vec<LedgerRow> {
+    let mut rows = run(run_id, 1.0);
+    rows.iter_mut().for_each(|row| absent(row, Component::Cpu));
+    rows
+}
+
+#[test]
+fn runs_without_rows_or_without_a_meter_are_in_no_ratio() {
+    let options = AuditOptions::default();
+    let rows = [run("one", 1.0), empty("two"), blind("three"), run("four", 1.0), empty("five")].concat();
+    let audited = audit(&rows, &options).unwrap();
+    assert_eq!(audited.run_ids, ["one", "four"]);
+    assert!(audited.total.last_rise_ratio.unwrap().abs() < 1e-12 && !audited.is_last_unmetered);
+    let text = text::of_audit(&audited);
+    for expect in
+        ["left out: `two` read no rows", "left out: `three` was not metered: cpu: ", "left out: `five` read no rows"]
+    {
+        assert!(text.contains(expect), "no `{expect}` in\n{text}");
+    }
+    // The word for the newest run is that it cannot be seen.
+    let unseen = audit(&[run("one", 1.0), run("two", 1.0), blind("three")].concat(), &options).unwrap();
+    assert!(unseen.is_last_unmetered && unseen.run_ids == ["one", "two"], "{unseen:?}");
+    for unit in Unit::ALL {
+        let none = audit(&empty("one"), &AuditOptions { unit, ..options }).unwrap();
+        assert!(none.run_ids.is_empty() && text::of_audit(&none).contains("no run is left"), "{none:?}");
+        assert_eq!(json::of_audit(&none)["total"]["median"], serde_json::Value::Null);
+    }
+
+    let compared = |baseline: &[LedgerRow], rows: &[LedgerRow]| {
+        compare(baseline, rows, Unit::MillionDocs, PROVISIONED, false).unwrap()
+    };
+    let later = compared(&[run("a", 1.0), blind("b")].concat(), &[run("c", 2.0), empty("d")].concat());
+    let pair = later.pair.as_ref().unwrap();
+    assert_eq!((pair.baseline.row.run_id.as_str(), pair.run.row.run_id.as_str()), ("a", "c"));
+    assert!(text::of_comparison(&later).contains("left out: `d` read no rows\nleft out: `b` was not metered"));
+    let none = compared(&run("a", 1.0), &blind("b"));
+    assert_eq!((&none.pair, json::of_comparison(&none)["change_ratio"].is_null()), (&None, true));
+    assert!(text::of_comparison(&none).starts_with("nothing to compare"), "{}", text::of_comparison(&none));
+}
+
+#[test]
+fn one_run_has_nothing_to_be_compared_with() {
+    let one = audit(&run("one", 1.0), &AuditOptions::default()).unwrap();
+    assert_eq!((one.total.last_rise_ratio, one.total.trend_ratio, one.is_flagged()), (None, None, false));
+    let text = text::of_audit(&one);
+    assert!(text.starts_with("1 run,") && text.contains("nothing to compare with: `one`"), "{text}");
+    assert!(!text.contains('%'), "{text}");
+    // Two are a comparison, and no trend.
+    let two = audit(&history(&[1.0, 1.5]), &AuditOptions::default()).unwrap();
+    assert!(two.is_flagged() && two.total.trend_ratio.is_none(), "{two:?}");
+}
+
+#[test]
+fn a_limit_that_is_no_share_is_refused() {
+    for max_rise_ratio in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.1] {
+        let options = AuditOptions { max_rise_ratio, ..AuditOptions::default() };
+        let error = audit(&history(&[1.0, 2.0]), &options).unwrap_err();
+        assert!(error.to_string().contains("a number, 0 or more") && error.hint().is_some(), "{error}");
+    }
+    let none = AuditOptions { max_rise_ratio: 0.0, ..AuditOptions::default() };
+    assert!(audit(&history(&[1.0, 1.01]), &none).unwrap().is_flagged());
 }

@@ -3,10 +3,11 @@ mod forms;
 mod judgements;
 mod scenarios;
 
-use tamis_schemas::footprint::{BoundConfig, Component, ComponentRow, Interval, Label, LedgerRow, ViewConfig};
+use tamis_schemas::footprint::{BoundConfig, Component, ComponentRow, Interval, Label, LedgerRow, Signal, ViewConfig};
 
 use super::*;
 use crate::footprint::J_PER_KWH;
+use crate::footprint::forecast::{Point, Series};
 use crate::footprint::meter::GpuMeter;
 use crate::footprint::planner::{Plan, PlanQuestion, predict};
 use crate::footprint::tables::Tables;

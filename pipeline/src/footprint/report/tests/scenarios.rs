@@ -68,7 +68,7 @@ fn avoided_training_has_the_floor_0() {
         text.contains("training: 0 to") && text.contains("payback: none that is sure") && text.contains(text::REBOUND)
     );
     // What a run used is what it used.
-    assert_eq!(by_epochs.own_kwh, report(&rows, None, PROVISIONED).unwrap().totals.kwh);
+    assert_eq!(by_epochs.own_kwh, Some(report(&rows, None, PROVISIONED).unwrap().totals.kwh));
     for row in &mut rows {
         row.run.tokens_in = None;
     }
@@ -111,4 +111,93 @@ fn what_the_doctor_says() {
     let metered =
         super::doctor(&fixture("powercap-two-sockets"), &GpuMeter::none(), &settings(), 2026, Tables::shipped());
     assert_eq!(metered.unwrap().method, "powercap/1");
+}
+
+#[test]
+fn what_a_shift_saved() {
+    // 2026-11-30, 10:00 in UTC, when the run began; it was asked for an hour before.
+    let began = 1_796_032_800;
+    let point = |start: i64, g_per_kwh| Point { start: began + start, end: began + start + 3600, g_per_kwh };
+    let actuals = |points: Vec<Point>| Series::new("GB".into(), None, Signal::Average, points).unwrap();
+    let cleaner = actuals(vec![point(-3600, 300.0), point(0, 100.0)]);
+    let dirtier = actuals(vec![point(-3600, 100.0), point(0, 300.0)]);
+    let of = |change: fn(&mut LedgerRow), actuals: &Series| {
+        let mut rows = run("one", 1.0);
+        for row in &mut rows {
+            row.submitted_at = Some("2026-11-30T09:00:00Z".into());
+            change(row);
+        }
+        let mut report = report(&rows, None, PROVISIONED).unwrap();
+        report.shift = Some(shift(&report, actuals));
+        report
+    };
+    let report = of(|_| (), &cleaner);
+    let Some(Shift::Known(saved)) = report.shift else { panic!("{:?}", report.shift) };
+    assert!(near(saved.g, 200.0 * report.totals.kwh.mid()));
+    assert_eq!((saved.at_once_g_per_kwh, saved.as_was_g_per_kwh), (300.0, 100.0));
+    assert!(near(json::of_report(&report)["shift"]["saved_g"].as_f64().unwrap(), saved.g));
+    let line = "77.3 mg CO2e: 300 g/kWh at once, 100 g/kWh at the start that was chosen";
+    assert!(text::of_report(&report).contains(&format!("shift saved                    {line}")));
+    assert!(markdown::of_report(&report).contains(line));
+    let Some(Shift::Known(lost)) = of(|_| (), &dirtier).shift else { panic!("it is not known") };
+    assert!(near(lost.g, -saved.g) && text::of_shift(&Shift::Known(lost)).starts_with("-77.3 mg"));
+    for (report, expect) in [
+        (of(|row| row.submitted_at = None, &cleaner), Shift::NotFree),
+        (of(|row| row.run_wall_seconds = 3601.0, &cleaner), Shift::NotCovered),
+        (of(|row| absent(row, Component::Cpu), &cleaner), Shift::Unmetered),
+    ] {
+        assert_eq!(report.shift, Some(expect));
+        assert!(json::of_report(&report)["shift"]["why"].is_string());
+    }
+    assert!(json::of_report(&super::report(&run("one", 1.0), None, PROVISIONED).unwrap())["shift"].is_null());
+}
+
+#[test]
+fn numbers_of_scenarios_that_cannot_be_are_refused() {
+    let rows = run("one", 1.0);
+    let training =
+        TrainingQuestion { params: 1.0, epochs: 1.0, runs: 1.0, bound_by: BoundBy::Epochs, tokens_removed: Some(1.0) };
+    let storage = StorageQuestion { tier: "local-hdd".into(), years: 1.0, is_deleted: true, bytes_removed: Some(1.0) };
+    let labels = LabelQuestion { labels_avoided: 1.0, seconds_each: Some(1.0), watts: Some(1.0) };
+    let whole = AvoidQuestion { training: Some(training), storage: Some(storage.clone()), labels: Some(labels) };
+    assert!(avoid(&rows, &whole, Tables::shipped()).is_ok());
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        for (flag, question) in [
+            (
+                "--params",
+                AvoidQuestion { training: Some(TrainingQuestion { params: bad, ..training }), ..whole.clone() },
+            ),
+            (
+                "--tokens-removed",
+                AvoidQuestion {
+                    training: Some(TrainingQuestion { tokens_removed: Some(bad), ..training }),
+                    ..whole.clone()
+                },
+            ),
+            (
+                "--bytes-removed",
+                AvoidQuestion {
+                    storage: Some(StorageQuestion { bytes_removed: Some(bad), ..storage.clone() }),
+                    ..whole.clone()
+                },
+            ),
+            (
+                "--seconds-per-label",
+                AvoidQuestion { labels: Some(LabelQuestion { seconds_each: Some(bad), ..labels }), ..whole.clone() },
+            ),
+            (
+                "--workplace-watts",
+                AvoidQuestion { labels: Some(LabelQuestion { watts: Some(bad), ..labels }), ..whole.clone() },
+            ),
+        ] {
+            let message = avoid(&rows, &question, Tables::shipped()).unwrap_err().to_string();
+            assert!(message.starts_with(flag), "{message}");
+        }
+    }
+    // Without its own energy there is no payback.
+    let mut blind = rows;
+    blind.iter_mut().for_each(|row| absent(row, Component::Cpu));
+    let avoided = avoid(&blind, &whole, Tables::shipped()).unwrap();
+    assert_eq!((avoided.own_kwh, avoided.payback_ratio), (None, None));
+    assert!(text::of_avoided(&avoided).starts_with("the run itself: not known\n"));
 }

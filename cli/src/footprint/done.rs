@@ -1,0 +1,98 @@
+//! What a command did, as far as its account wants to know.
+
+use std::collections::BTreeMap;
+
+use tamis_pipeline::footprint::account;
+use tamis_pipeline::footprint::activity::Usage;
+use tamis_pipeline::run::{Distilled, Simulated};
+use tamis_schemas::active::RoundRecord;
+use tamis_schemas::footprint::Amounts;
+use tamis_schemas::manifest::{InputRecord, Manifest};
+
+use crate::metrics;
+
+/// Bytes of text that count as a token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// What went through.
+    pub(super) amounts: Amounts,
+    /// SHA-256 that stands for the inputs.
+    pub(super) input_hash: String,
+    uses_device: bool,
+}
+
+impl Done {
+    /// Tokens are a quarter of the bytes of text; those of survivors are in proportion of the rows.
+    pub(crate) fn of_manifest(manifest: &Manifest) -> Self {
+        let rows = &manifest.rows;
+        let tokens_in = tokens(rows.text_bytes);
+        let tokens_out =
+            tokens_in.map(|tokens| u128::from(tokens) * u128::from(rows.kept) / u128::from(rows.rows_in.max(1)));
+        let amounts = Amounts {
+            docs_in: Some(rows.rows_in),
+            docs_out: Some(rows.kept),
+            bytes_out: Some(metrics::output_bytes(manifest)),
+            tokens_in,
+            tokens_out: tokens_out.map(|tokens| tokens as u64),
+            labels: manifest.selection.as_ref().map(|selection| selection.batch_rows),
+            ..Amounts::default()
+        };
+        let of_scorer = manifest.scorer.as_ref().map(|scorer| &scorer.device);
+        let of_encoder = manifest.embedding.as_ref().map(|embedding| &embedding.device);
+        Self::new(&manifest.inputs, amounts, of_scorer.into_iter().chain(of_encoder))
+    }
+
+    /// A scorer was learnt: no row survives it, and none is dropped.
+    pub(crate) fn of_distilled(distilled: &Distilled) -> Self {
+        let amounts = Amounts {
+            docs_in: Some(distilled.rows.rows_in),
+            bytes_out: Some(distilled.n_bytes),
+            tokens_in: tokens(distilled.rows.text_bytes),
+            ..Amounts::default()
+        };
+        Self::new(&distilled.inputs, amounts, [&distilled.record.device])
+    }
+
+    /// Labelling was replayed.
+    pub(crate) fn of_simulated(simulated: &Simulated) -> Self {
+        let docs_in = simulated.inputs.iter().map(|input| input.rows).sum();
+        Self::new(&simulated.inputs, Amounts { docs_in: Some(docs_in), ..Amounts::default() }, &simulated.device)
+    }
+
+    /// Rows were chosen to be labelled.
+    pub(crate) fn of_round(round: &RoundRecord) -> Self {
+        let rows = &round.pool.rows;
+        let amounts = Amounts {
+            docs_in: Some(rows.rows_in),
+            docs_out: Some(round.selection.batch_rows),
+            tokens_in: tokens(rows.text_bytes),
+            labels: Some(round.selection.batch_rows),
+            ..Amounts::default()
+        };
+        Self::new(&round.pool.inputs, amounts, [&round.model.scorer.device])
+    }
+
+    fn new<'a>(inputs: &[InputRecord], amounts: Amounts, devices: impl IntoIterator<Item = &'a String>) -> Self {
+        let bytes_in = inputs.iter().map(|input| input.size_bytes).sum();
+        Self {
+            amounts: Amounts { bytes_in: Some(bytes_in), ..amounts },
+            input_hash: account::hash_of(&serde_json::json!(inputs).to_string()),
+            uses_device: devices.into_iter().any(|device| device.starts_with("cuda")),
+        }
+    }
+
+    /// Seconds that a device was held: those of the stages that use one, if one was used.
+    pub(super) fn device_seconds(&self, usage: &Usage) -> BTreeMap<String, f64> {
+        let uses = |name: &str| self.uses_device && ["learning", "scoring", "embedding", "replaying"].contains(&name);
+        let stages = usage.stages.iter().filter(|stage| uses(&stage.name));
+        stages.map(|stage| (stage.name.clone(), stage.wall_seconds)).collect()
+    }
+}
+
+/// Tokens in bytes of text; none if text was not counted.
+fn tokens(text_bytes: u64) -> Option<u64> {
+    (0 < text_bytes).then_some(text_bytes / BYTES_PER_TOKEN)
+}
