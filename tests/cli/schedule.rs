@@ -133,6 +133,24 @@ fn kubernetes_gets_a_cron_job() {
     assert!(plain[1]["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"].is_null());
 }
 
+/// A config map would hold the forecast of the day on which it was printed.
+#[test]
+fn kubernetes_is_told_of_the_files_that_a_run_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let schedule = "[schedule]\ncron = \"@daily\"\nwindow = \"8h\"\nforecast = \"data/forecast.json\"\n";
+    let text = print(dir.path(), schedule, "k8s");
+    let mentions = |text: &str| text.lines().filter(|line| line.contains("# the command reads ")).count();
+    assert!(text.contains("# the command reads \"data/forecast.json\": mount a volume"), "{text}");
+    let container = &yaml(dir.path(), &text)[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    assert!(container["command"].as_array().unwrap().contains(&"data/forecast.json".into()), "{container}");
+    assert_eq!((mentions(&text), mentions(&print(dir.path(), SCHEDULE, "k8s"))), (1, 0));
+    let lone = "[schedule]\ncron = \"@daily\"\nforecast = \"forecast.json\"\n";
+    config(dir.path(), lone);
+    let args = ["schedule", "print", "night ly.toml", "--target", "k8s"];
+    let refused = finish(command(dir.path()).args(args)).expect_code(2);
+    assert!(refused.stderr.contains("schedule.window"), "{}", refused.stderr);
+}
+
 #[test]
 fn github_gets_a_workflow_in_utc() {
     let dir = tempfile::tempdir().unwrap();

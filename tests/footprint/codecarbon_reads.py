@@ -7,7 +7,8 @@ Installs `codecarbon` from PyPI into the virtual environment FOLDER if that is n
 
 Without a command: tests/fixtures/footprint/codecarbon/emissions.csv, which a test of tamis compares with what it writes, must have
 the columns of CodeCarbon's own record in its order, be accepted by `FileOutput.has_valid_headers`, and get a row of
-CodeCarbon at its end without being put away. The file of tasks must have the columns of its record of tasks, and boamps.json
+CodeCarbon at its end without being put away. So must absent.csv, of a run whose processor has no meter: what is not known there is
+an empty cell, which is read as no number, and not as 0. The file of tasks must have the columns of its record of tasks, and boamps.json
 no key that its records of BoAmps lack.
 
 With a command: runs it as a child while CodeCarbon tracks this process and its children, with 4 W for each thread. The command
@@ -89,6 +90,7 @@ def check_acceptance():
         more.write_text(before.decode().replace("wue\n", "wue,label\n", 1))
         assert FileOutput("more.csv", str(folder)).has_valid_headers(total) is False
 
+    check_absent()
     tasks = csv.reader((FIXTURES / "tasks.csv").read_text().splitlines())
     wanted = [field.name for field in dataclasses.fields(TaskEmissionsData)]
     assert next(tasks) == wanted, "columns of tasks differ"
@@ -99,6 +101,30 @@ def check_acceptance():
     boamps = json.loads((FIXTURES / "boamps.json").read_text())
     assert BoAmpsReport.from_dict(boamps).to_dict() == boamps, "BoAmps: keys are lost"
     print(f"CodeCarbon {VERSION} accepts {len(header)} columns, keeps {len(rows)} rows and adds one; and the keys of BoAmps")
+
+
+def check_absent():
+    import pandas
+    from codecarbon.output_methods.emissions_data import EmissionsData
+    from codecarbon.output_methods.file import FileOutput
+
+    with tempfile.TemporaryDirectory() as folder:
+        ours = pathlib.Path(folder) / "emissions.csv"
+        shutil.copy(FIXTURES / "absent.csv", ours)
+        header, row = csv.reader(ours.read_text().splitlines())
+        theirs = record(EmissionsData, dict(zip(header, row, strict=True)))
+        theirs.run_id = "written by CodeCarbon"
+        # Both ways that it has of writing: the second reads the whole file.
+        for way in ("append", "update"):
+            output = FileOutput("emissions.csv", folder, on_csv_write=way)
+            assert output.has_valid_headers(theirs) is True, "CodeCarbon does not accept the columns"
+            output.out(theirs, None)
+        table = pandas.read_csv(ours)
+        for column in ("cpu_energy", "energy_consumed", "emissions", "water_consumed", "ram_total_size"):
+            assert pandas.api.types.is_numeric_dtype(table[column]), f"{column} is no number"
+            assert pandas.isna(table[column].iloc[0]), f"{column} is {table[column].iloc[0]}, and it is not known"
+        assert table.ram_energy.iloc[0] > 0, table
+        assert list(table.run_id)[0] == "one" and set(table.run_id) == {"one", "written by CodeCarbon"}, table
 
 
 def check_parity(out, command):
