@@ -22,7 +22,7 @@ use crate::args::{
     FootprintReport, FootprintWhatIf, Format, Global, TrainingBound,
 };
 use crate::exit::Exit;
-use crate::footprint::file;
+use crate::footprint::{file, tell_unused};
 use crate::number::counted;
 use crate::prometheus::Exposition;
 use crate::{answer, settings};
@@ -221,6 +221,12 @@ fn what_if(args: &FootprintWhatIf, global: &Global) -> anyhow::Result<Exit> {
         pue: args.pue,
         cpu_family: args.cpu.clone(),
     };
+    tell_unused(&FootprintConfig {
+        region: args.region.clone(),
+        intensity_g_per_kwh: args.intensity,
+        pue: args.pue,
+        ..FootprintConfig::default()
+    });
     let changed = report::what_if(run, &change, Tables::shipped())?;
     let (was, would) = (report::report(&rows, None, args.view.view)?, report::report(&changed, None, args.view.view)?);
     let text = format!(

@@ -23,17 +23,17 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| unwritable(path, error))
 }
 
-/// Adds to a file, which is made if it is not there: `whole` makes of its text one that begins with it. Two at once take turns.
+/// Adds to a file, which is made if it is not there: `continued` makes of its text one that begins with it. Two at once take turns.
 ///
 /// # Errors
-/// What `whole` says, with the name of the file, which stays as it is then; `Error::Unwritable`.
-pub(crate) fn append(path: &Path, whole: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+/// What `continued` says, with the name of the file, which stays as it is then; `Error::Unwritable`.
+pub(crate) fn append(path: &Path, continued: impl FnOnce(&str) -> Result<String>) -> Result<()> {
     let failed = |error| unwritable(path, error);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     file.lock().map_err(failed)?;
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    let whole = whole(&text).map_err(|error| match error {
+    let whole = continued(&text).map_err(|error| match error {
         Error::Config { message, hint } => {
             Error::Config { message: format!("`{}` cannot be added to: {message}", path.display()), hint }
         }

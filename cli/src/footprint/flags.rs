@@ -22,7 +22,7 @@ pub(crate) fn check_flags(flags: &Accounting) -> tamis_pipeline::Result<()> {
 }
 
 /// Says which settings do not count because another one goes before them.
-pub(super) fn tell_unused(settings: &FootprintConfig) {
+pub(crate) fn tell_unused(settings: &FootprintConfig) {
     for (what, before) in unused(settings) {
         diagnostic::warn(&format!("{what} is not used: {before} goes before it"), "leave one of the two out");
     }

@@ -36,7 +36,7 @@ use crate::progress::Display;
 use crate::{diagnostic, log};
 
 pub(crate) use done::Done;
-pub(crate) use flags::check_flags;
+pub(crate) use flags::{check_flags, tell_unused};
 pub(crate) use start::{Start, print_start};
 
 /// How often counters that wrap are read.
@@ -105,7 +105,7 @@ impl Account {
         }
         let settings = settings(config.footprint.clone().unwrap_or_default(), flags);
         account::check(&settings)?;
-        flags::tell_unused(&settings);
+        tell_unused(&settings);
         // Both are read again at the end, when they say what came to pass.
         power_file(&settings)?;
         actuals(&settings)?;

@@ -45,7 +45,7 @@ pub fn parse(text: &str, location: &str, prefer: Prefer) -> Result<Series> {
 
 fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
     if value.get("schema").is_some() {
-        return canonical(value)?.as_wanted(prefer);
+        return canonical(value)?.wanted(prefer);
     }
     let first = |key: &str| value.get(key).and_then(|list| list.as_array()).and_then(|list| list.first());
     if let Some(list) = find(value, &["Emissions", "emissions"]).and_then(Value::as_array) {
@@ -53,13 +53,13 @@ fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
     }
     if let Some(list) = value.as_array() {
         return if list.first().is_some_and(|entry| find(entry, &["forecastData"]).is_some()) {
-            sdk_api(list)?.as_wanted(prefer)
+            sdk_api(list)?.wanted(prefer)
         } else {
             sdk_file(list)
         };
     }
     if first("data").is_some_and(|entry| entry.get("point_time").is_some()) {
-        return watttime(value)?.as_wanted(prefer);
+        return watttime(value)?.wanted(prefer);
     }
     let is_uk = |list: &Value| list.get(0).is_some_and(|entry| entry.get("from").is_some());
     let nested = value.get("data").and_then(|data| data.get("data"));
@@ -69,7 +69,7 @@ fn read(value: &Value, prefer: Prefer) -> Result<Series, String> {
     if value.get("zone").is_some() {
         let series = electricity_maps(value)?;
         // Its time of the present and of the past is that of the last change.
-        return if value.get("forecast").is_some() { series.as_wanted(prefer) } else { Ok(series) };
+        return if value.get("forecast").is_some() { series.wanted(prefer) } else { Ok(series) };
     }
     Err("it has none of the shapes that tamis knows; docs/footprint.md lists them".into())
 }
@@ -79,7 +79,7 @@ const NO_ACTUALS: &str =
 
 impl Series {
     /// Without what nobody knew when it was made, if what came to pass is wanted.
-    fn as_wanted(mut self, prefer: Prefer) -> Result<Self, String> {
+    fn wanted(mut self, prefer: Prefer) -> Result<Self, String> {
         if let (Prefer::Actual, Some(at)) = (prefer, self.generated_at) {
             self.points.retain(|point| point.start < at);
         }

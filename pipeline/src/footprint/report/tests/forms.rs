@@ -303,7 +303,9 @@ fn a_country_is_a_country_or_left_out() {
             tamis_schemas::footprint::FootprintConfig { region: region.map(str::to_owned), ..Default::default() };
         let row = intensity::intensity(&config, None, (0, 1), Tables::shipped()).unwrap();
         let mut rows = run("one", 1.0);
-        rows.iter_mut().for_each(|of_run| of_run.intensity = row.clone());
+        for of_run in &mut rows {
+            of_run.intensity = row.clone();
+        }
         let report = report(&rows, None, PROVISIONED).unwrap();
         let value = boamps::of_report(&report, &boamps::Task::default(), Tables::shipped());
         assert_eq!(value["environment"].get("country").and_then(|name| name.as_str()), country, "{region:?}");
