@@ -166,6 +166,19 @@ fn the_smaller_scorer_is_enough_if_it_says_the_same() {
     assert_eq!((&compared["sample_rows"], &compared["agreeing_rows"]), (&json!(ids.len()), &json!(n_same)));
     let scores = |out: &str| files(&dir.path().join(out).join("scores"));
     assert_eq!(scores("enough"), scores("small"));
+    let report = tamis(dir.path(), "footprint report enough --format json").expect_code(0).json();
+    let right_sized = &report["right_sized"];
+    assert_eq!(right_sized["choice"]["agreeing_docs"], json!(n_same));
+    assert_eq!(right_sized["choice"]["scored_docs"], json!(of_small.len()));
+    let cpu_seconds = |stage: &str| {
+        let stages = report["stages"].as_array().unwrap();
+        stages.iter().find(|row| row["stage"] == stage).unwrap()["cpu_seconds"].as_f64().unwrap()
+    };
+    let (by_smaller, by_larger) =
+        (cpu_seconds("sample by the smaller scorer"), cpu_seconds("sample by the larger scorer"));
+    let expected = (by_larger - by_smaller) * of_small.len() as f64 / ids.len() as f64;
+    let saved = right_sized["saved"]["cpu_seconds"].as_f64().unwrap();
+    assert!((saved - expected).abs() < 1e-6 * expected.abs(), "{saved}, by hand {expected}");
     let not_enough = score(&format!("-o more --larger {model} --cache cache --min-agreement {}", ratio + 0.001));
     assert!(not_enough["name"].as_str().unwrap().starts_with("encoder "), "{not_enough}");
     assert_eq!(&not_enough["right_size"], compared);

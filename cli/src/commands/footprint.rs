@@ -244,6 +244,7 @@ fn plan(args: &FootprintPlan, global: &Global) -> anyhow::Result<Exit> {
     let rows = rows_of(&args.ledger, global)?;
     let last = rows.last().ok_or_else(|| Error::config("the footprint ledger has no run"))?;
     let question = PlanQuestion {
+        command: last.command.as_deref(),
         input_bytes: args.input_bytes.or(last.run.bytes_in).unwrap_or(0),
         config_hash: &last.config_hash,
         machine: &last.machine.fingerprint,

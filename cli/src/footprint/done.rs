@@ -6,13 +6,16 @@ use tamis_pipeline::footprint::account;
 use tamis_pipeline::footprint::activity::Usage;
 use tamis_pipeline::run::{Distilled, Simulated};
 use tamis_schemas::active::RoundRecord;
-use tamis_schemas::footprint::Amounts;
-use tamis_schemas::manifest::{InputRecord, Manifest};
+use tamis_schemas::footprint::{Amounts, SAMPLE_BY_LARGER, SAMPLE_BY_SMALLER, ScorerChoiceRow};
+use tamis_schemas::manifest::{InputRecord, Manifest, ScorerRecord};
 
 use crate::metrics;
 
 /// Bytes of text that count as a token.
 const BYTES_PER_TOKEN: u64 = 4;
+
+/// Stages in which a device is used, if one is.
+const DEVICE_STAGES: [&str; 6] = ["learning", "scoring", "embedding", "replaying", SAMPLE_BY_SMALLER, SAMPLE_BY_LARGER];
 
 /// What was done.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Done {
     pub(super) amounts: Amounts,
     /// SHA-256 that stands for the inputs.
     pub(super) input_hash: String,
+    /// Which of two scorers was chosen.
+    pub(super) scorer_choice: Option<ScorerChoiceRow>,
     uses_device: bool,
 }
 
@@ -42,7 +47,8 @@ impl Done {
         };
         let of_scorer = manifest.scorer.as_ref().map(|scorer| &scorer.device);
         let of_encoder = manifest.embedding.as_ref().map(|embedding| &embedding.device);
-        Self::new(&manifest.inputs, amounts, of_scorer.into_iter().chain(of_encoder))
+        let done = Self::new(&manifest.inputs, amounts, of_scorer.into_iter().chain(of_encoder));
+        Self { scorer_choice: manifest.scorer.as_ref().and_then(|scorer| scorer_choice(scorer, rows.kept)), ..done }
     }
 
     /// A scorer was learnt: no row survives it, and none is dropped.
@@ -80,16 +86,28 @@ impl Done {
         Self {
             amounts: Amounts { bytes_in: Some(bytes_in), ..amounts },
             input_hash: account::hash_of(&serde_json::json!(inputs).to_string()),
+            scorer_choice: None,
             uses_device: devices.into_iter().any(|device| device.starts_with("cuda")),
         }
     }
 
     /// Seconds that a device was held: those of the stages that use one, if one was used.
     pub(super) fn device_seconds(&self, usage: &Usage) -> BTreeMap<String, f64> {
-        let uses = |name: &str| self.uses_device && ["learning", "scoring", "embedding", "replaying"].contains(&name);
+        let uses = |name: &str| self.uses_device && DEVICE_STAGES.contains(&name);
         let stages = usage.stages.iter().filter(|stage| uses(&stage.name));
         stages.map(|stage| (stage.name.clone(), stage.wall_seconds)).collect()
     }
+}
+
+fn scorer_choice(scorer: &ScorerRecord, scored_docs: u64) -> Option<ScorerChoiceRow> {
+    scorer.right_size.as_ref().map(|size| ScorerChoiceRow {
+        smaller: size.smaller.clone(),
+        larger: size.larger.clone(),
+        is_smaller: scorer.name == size.smaller,
+        sample_docs: size.sample_rows,
+        agreeing_docs: size.agreeing_rows,
+        scored_docs,
+    })
 }
 
 /// Tokens in bytes of text; none if text was not counted.

@@ -170,6 +170,7 @@ impl Account {
     fn plan(&self, input_bytes: u64) -> Plan {
         let machine = Machine::read(&SystemRoot::default()).row(&[]).fingerprint;
         let question = PlanQuestion {
+            command: Some(&self.facts.command),
             input_bytes,
             config_hash: &self.facts.config_hash,
             machine: &machine,
@@ -288,6 +289,7 @@ impl Running {
         facts.device_seconds = done.device_seconds(&recording.usage);
         facts.amounts = done.amounts;
         facts.input_hash = done.input_hash;
+        facts.scorer_choice = done.scorer_choice;
         facts.ended_at = now();
         let reported = (|| {
             let (power_file, actuals) = (power_file(&settings)?, actuals(&settings)?);

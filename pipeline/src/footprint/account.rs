@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use tamis_schemas::footprint::{
-    Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, Label, LedgerRow,
+    Amounts, Component, ComponentRow, FootprintConfig, Interval, LEDGER_SCHEMA, Label, LedgerRow, ScorerChoiceRow,
 };
 
 use super::activity::{Activity, Machine, Meter, Snapshot, StageUsage, SystemRoot, Usage};
@@ -61,6 +61,8 @@ pub struct RunFacts {
     pub ended_at: f64,
     /// What went through it.
     pub amounts: Amounts,
+    /// Which of two scorers was chosen.
+    pub scorer_choice: Option<ScorerChoiceRow>,
     /// Seconds that devices were held, by stage.
     pub device_seconds: BTreeMap<String, f64>,
     /// SHA-256 of its config.
@@ -201,6 +203,7 @@ pub fn rows(
         pue: pue_row.clone(),
         intensity: intensity.clone(),
         embodied_g: embodied.scale(shares.cpu[at]),
+        scorer_choice: facts.scorer_choice.clone(),
         machine: machine_row.clone(),
         contended: activity.contended,
         config_hash: facts.config_hash.clone(),

@@ -7,6 +7,8 @@ use super::report::{Totals, runs};
 /// What is to be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanQuestion<'a> {
+    /// The command; none if rows do not say it.
+    pub command: Option<&'a str>,
     /// Bytes of documents that will come in.
     pub input_bytes: u64,
     /// SHA-256 of the config.
@@ -80,8 +82,8 @@ pub struct Quantiles {
 
 /// Predicts a run from rows of earlier ones, in proportion to the bytes of input.
 ///
-/// Runs with the same config on the same machine are used if there are any; else those on the same machine; else all. Runs that
-/// lack rows, or did not count their bytes, are not.
+/// Runs with the same config on the same machine are used if there are any; else those on the same machine; else all. Runs of another command, and
+/// those that lack rows, were not metered or did not count their bytes, are not.
 pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let all = runs(rows);
     let usable =
@@ -94,6 +96,8 @@ pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
         (true, false) => Basis::SameMachine,
         _ => Basis::Other,
     };
+    let is_like = |row: &LedgerRow| row.command.is_none() || row.command.as_deref() == question.command;
+    let usable = usable.filter(|run| is_like(run[0]) && Totals::of(run, question.view).is_known());
     let usable: Vec<&Vec<&LedgerRow>> = usable.collect();
     let Some(basis) = usable.iter().map(|run| basis_of(run[0])).min() else { return Plan::Unknown };
     let chosen: Vec<&Vec<&LedgerRow>> = usable.into_iter().filter(|run| basis_of(run[0]) == basis).collect();
@@ -184,7 +188,8 @@ mod tests {
 
     fn question(rows: &[LedgerRow], input_bytes: u64) -> PlanQuestion<'_> {
         let view = ViewConfig::Provisioned;
-        PlanQuestion { input_bytes, config_hash: &rows[0].config_hash, machine: &rows[0].machine.fingerprint, view }
+        let LedgerRow { command, config_hash, machine, .. } = &rows[0];
+        PlanQuestion { command: command.as_deref(), input_bytes, config_hash, machine: &machine.fingerprint, view }
     }
 
     fn known(plan: Plan) -> Prediction {
@@ -246,6 +251,18 @@ mod tests {
         let plan = of(&rows);
         assert_eq!((plan.basis, plan.n_runs), (Basis::SameConfig, 1));
         assert!((plan.run.wall_seconds.p90 - 120.0).abs() < 1e-6);
+
+        // Another command, and a run without a meter, say nothing.
+        let mut unlike = run("unlike", 1.0);
+        for row in &mut unlike {
+            row.command = Some("embed".into());
+        }
+        assert_eq!(predict(&unlike, &question(&own, 1)), Plan::Unknown);
+        let mut unmetered = run("unmetered", 1.0);
+        for component in unmetered.iter_mut().flat_map(|row| &mut row.components) {
+            (component.provisioned_j, component.dynamic_j) = (None, None);
+        }
+        assert_eq!(predict(&unmetered, &question(&own, 1)), Plan::Unknown);
     }
 
     #[test]

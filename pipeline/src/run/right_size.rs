@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use tamis_schemas::columns;
 use tamis_schemas::config::ScoreConfig;
+use tamis_schemas::footprint::{SAMPLE_BY_LARGER, SAMPLE_BY_SMALLER};
 use tamis_schemas::manifest::{RightSizeRecord, ScorerRecord};
 
 use super::Run;
@@ -45,9 +46,12 @@ pub(super) fn right_size<'a>(
             });
         }
     }
-    run.begin("comparing scorers");
+    run.begin("reading a sample");
     let sample = read_sample(run, survey, labels, score.seed)?;
-    let (of_smaller, of_larger) = (said(&sample, &smaller)?, said(&sample, &larger)?);
+    run.begin(SAMPLE_BY_SMALLER);
+    let of_smaller = said(&sample, &smaller)?;
+    run.begin(SAMPLE_BY_LARGER);
+    let of_larger = said(&sample, &larger)?;
     let sample_rows: u64 = sample.iter().map(|batch| batch.num_rows() as u64).sum();
     let agreeing_rows = n_agreeing(&of_smaller, &of_larger)?;
     let record = RightSizeRecord {

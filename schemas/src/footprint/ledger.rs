@@ -67,6 +67,9 @@ pub struct LedgerRow {
     pub intensity: IntensityRow,
     /// Share of what it took to make the hardware, grams of `CO2e`.
     pub embodied_g: Interval,
+    /// Which of two scorers was chosen, if one was held against the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer_choice: Option<ScorerChoiceRow>,
     /// Where it ran.
     pub machine: MachineRow,
     /// Others wanted the CPUs too: wall times are too long, CPU seconds are not.
@@ -85,6 +88,28 @@ pub struct LedgerRow {
     /// SHA-256 of the line up to this field. Last, always.
     #[serde(default)]
     pub sha256: String,
+}
+
+/// Stage in which the smaller of two scorers scores a sample.
+pub const SAMPLE_BY_SMALLER: &str = "sample by the smaller scorer";
+/// Stage in which the larger of two scorers scores the same sample.
+pub const SAMPLE_BY_LARGER: &str = "sample by the larger scorer";
+
+/// A scorer that was held against a larger one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScorerChoiceRow {
+    /// Name of the smaller one.
+    pub smaller: String,
+    /// Name of the larger one.
+    pub larger: String,
+    /// Whether the smaller one was chosen.
+    pub is_smaller: bool,
+    /// Documents that both scored.
+    pub sample_docs: u64,
+    /// Of these, documents of which both say the same.
+    pub agreeing_docs: u64,
+    /// Documents that the chosen one scored.
+    pub scored_docs: u64,
 }
 
 /// What went through a stage or a run. A count that is not known is null, never 0.

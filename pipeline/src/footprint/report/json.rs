@@ -8,6 +8,7 @@ use super::avoid::{Applies, Avoided, AvoidedItem};
 use super::compare::{Comparison, Pair, StageChange};
 use super::doctor::Doctor;
 use super::gate::{Breach, Verdict};
+use super::right_sized::RightSized;
 use super::shift::Shift;
 use super::text::{self, REBOUND, STATEMENT, notes, view_name};
 use super::totals::{ComponentTotal, Report, Totals};
@@ -53,10 +54,18 @@ pub fn of_report(report: &Report) -> Value {
         "contended": row.contended,
         "is_incomplete": report.is_incomplete,
         "shift": report.shift.as_ref().map(of_shift),
+        "right_sized": report.right_sized.as_ref().map(of_right_sized),
         "tables_hash": row.tables_hash,
         "notes": notes(report),
         "statement": STATEMENT,
     })
+}
+
+/// A choice between two scorers; what it saved is null if the larger one was chosen.
+fn of_right_sized(right_sized: &RightSized) -> Value {
+    let saved =
+        right_sized.saved.map(|saved| json!({"cpu_seconds": saved.cpu_seconds, "kwh": saved.kwh, "g": saved.g}));
+    json!({"choice": right_sized.choice, "saved": saved})
 }
 
 /// What a start saved, grams of `CO2e`; or why that is not known.

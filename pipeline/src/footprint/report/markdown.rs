@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::text::{STATEMENT, energy, energy_like, energy_of, grams, grams_of, label_line, notes, of_shift, view_name};
+use super::text::{
+    STATEMENT, energy, energy_like, energy_of, grams, grams_of, label_line, notes, of_right_sized, of_shift, view_name,
+};
 use super::totals::Report;
 
 /// The report of a run.
@@ -54,6 +56,9 @@ pub fn of_report(report: &Report) -> String {
     );
     if let Some(shift) = &report.shift {
         let _ = writeln!(out, "\nShift saved: {}.", of_shift(shift));
+    }
+    if let Some(right_sized) = &report.right_sized {
+        let _ = writeln!(out, "\nScorer: {}.", cell(&of_right_sized(right_sized)));
     }
     for note in notes(report) {
         let _ = writeln!(out, "\nNote: {note}.");

@@ -26,6 +26,7 @@ pub mod json;
 pub mod markdown;
 mod place;
 pub mod prometheus;
+mod right_sized;
 mod shift;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use avoid::{
 pub use compare::{Comparison, Pair, StageChange, compare};
 pub use doctor::{Doctor, doctor};
 pub use gate::{Breach, Budget, Verdict, gate, gate_plan, judge};
+pub use right_sized::{LessWork, RightSized};
 pub use shift::{Saved, Shift, shift};
 pub use totals::{ComponentTotal, Report, StageReport, Totals, report, runs};
 pub use unit::{PerUnit, Unit};

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use tamis_schemas::footprint::{BoundConfig, Interval, Label, ViewConfig};
+use tamis_schemas::footprint::{BoundConfig, Interval, Label, ScorerChoiceRow, ViewConfig};
 
 use super::audit::{Audit, Trend};
 use super::avoid::{Applies, Avoided};
 use super::compare::{Comparison, Pair};
 use super::doctor::Doctor;
 use super::gate::Verdict;
+use super::right_sized::RightSized;
 use super::shift::Shift;
 use super::totals::{Report, Totals};
 use super::unit::Unit;
@@ -43,6 +44,9 @@ pub fn of_report(report: &Report) -> String {
     if let Some(shift) = &report.shift {
         line(&mut out, "shift saved", &of_shift(shift));
     }
+    if let Some(right_sized) = &report.right_sized {
+        line(&mut out, "scorer", &of_right_sized(right_sized));
+    }
     for per_unit in &report.per_unit {
         let what = format!("per {}", per_unit.unit);
         line(&mut out, &what, &format!("{}; {}", energy(&per_unit.kwh), grams(&per_unit.g)));
@@ -76,6 +80,25 @@ pub fn of_report(report: &Report) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     out + STATEMENT + "\n"
+}
+
+/// Which of two scorers was chosen, and what that saved.
+pub fn of_right_sized(right_sized: &RightSized) -> String {
+    let ScorerChoiceRow { smaller, larger, is_smaller, sample_docs, agreeing_docs, .. } = &right_sized.choice;
+    let agreement = format!("they say the same of {agreeing_docs} of {sample_docs} documents");
+    match &right_sized.saved {
+        Some(saved) => {
+            let (verb, sign) = if saved.kwh < 0.0 { ("costs", -1.0) } else { ("saves", 1.0) };
+            format!(
+                "{smaller} in place of {larger}: {agreement}; {verb} about {:.1} CPU s, {}, {}",
+                sign * saved.cpu_seconds,
+                energy_mid(sign * saved.kwh),
+                grams_mid(sign * saved.g)
+            )
+        }
+        None if *is_smaller => format!("{smaller} in place of {larger}: {agreement}"),
+        None => format!("{larger}, which {smaller} does not say enough of: {agreement}"),
+    }
 }
 
 /// What a start saved, or why that is not known.

@@ -2,6 +2,7 @@
 
 use tamis_schemas::footprint::{Amounts, Component, Interval, Label, LedgerRow, ViewConfig};
 
+use super::right_sized::{RightSized, right_sized};
 use super::shift::Shift;
 use super::unit::{PerUnit, Unit};
 use crate::footprint::J_PER_KWH;
@@ -59,6 +60,8 @@ pub struct Report {
     pub per_unit: Vec<PerUnit>,
     /// What its start saved, if the intensities that came to pass were given.
     pub shift: Option<Shift>,
+    /// What choosing the smaller of two scorers saved, if two were held against each other.
+    pub right_sized: Option<RightSized>,
     /// Rows are missing: figures are too low.
     pub is_incomplete: bool,
 }
@@ -225,6 +228,7 @@ pub(super) fn report_of(run: &[&LedgerRow], view: ViewConfig) -> Report {
         view,
         per_unit: per_unit.collect(),
         shift: None,
+        right_sized: right_sized(run, view),
         stages,
         totals,
         is_incomplete: run.len() as u32 != run[0].rows_of_run,

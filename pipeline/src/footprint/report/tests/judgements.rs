@@ -119,6 +119,7 @@ fn a_gate_before_a_run() {
     let row = &rows[0];
     let of_run = report(&rows, None, PROVISIONED).unwrap();
     let question = PlanQuestion {
+        command: row.command.as_deref(),
         input_bytes: 8_000_000_000,
         config_hash: &row.config_hash,
         machine: &row.machine.fingerprint,

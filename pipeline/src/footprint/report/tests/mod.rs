@@ -3,7 +3,10 @@ mod forms;
 mod judgements;
 mod scenarios;
 
-use tamis_schemas::footprint::{BoundConfig, Component, ComponentRow, Interval, Label, LedgerRow, Signal, ViewConfig};
+use tamis_schemas::footprint::{
+    BoundConfig, Component, ComponentRow, Interval, Label, LedgerRow, SAMPLE_BY_LARGER, SAMPLE_BY_SMALLER,
+    ScorerChoiceRow, Signal, ViewConfig,
+};
 
 use super::*;
 use crate::footprint::J_PER_KWH;

@@ -152,6 +152,45 @@ fn what_a_shift_saved() {
     assert!(json::of_report(&super::report(&run("one", 1.0), None, PROVISIONED).unwrap())["shift"].is_null());
 }
 
+/// The sample by hand: what the larger scorer took more for 100 documents, for 5,000.
+#[test]
+fn what_a_small_scorer_saved() {
+    let of = |is_smaller: bool| {
+        let mut rows = run("one", 1.0);
+        rows[0].stage = SAMPLE_BY_SMALLER.into();
+        rows[1].stage = SAMPLE_BY_LARGER.into();
+        let choice = ScorerChoiceRow {
+            smaller: "builtin".into(),
+            larger: "encoder abc".into(),
+            is_smaller,
+            sample_docs: 100,
+            agreeing_docs: 97,
+            scored_docs: 5000,
+        };
+        for row in &mut rows {
+            row.scorer_choice = Some(choice.clone());
+        }
+        (report(&rows, None, PROVISIONED).unwrap(), rows)
+    };
+    let (found, rows) = of(true);
+    let right_sized = found.right_sized.as_ref().unwrap();
+    let saved = right_sized.saved.unwrap();
+    let stage = |number: usize| Totals::of(&[&rows[number]], PROVISIONED);
+    let more = |of: fn(&Totals) -> f64| (of(&stage(1)) - of(&stage(0))) * 50.0;
+    assert!(more(|totals| totals.cpu_seconds).abs() > 1e-9);
+    assert!(near(saved.cpu_seconds, more(|totals| totals.cpu_seconds)));
+    assert!(near(saved.kwh, more(|totals| totals.kwh.mid())) && near(saved.g, more(|totals| totals.g().mid())));
+    let line = "builtin in place of encoder abc: they say the same of 97 of 100 documents; ";
+    assert!(text::of_report(&found).contains(line) && markdown::of_report(&found).contains(line));
+    assert!(near(json::of_report(&found)["right_sized"]["saved"]["kwh"].as_f64().unwrap(), saved.kwh));
+    let (larger, _) = of(false);
+    assert_eq!(larger.right_sized.as_ref().unwrap().saved, None);
+    assert!(
+        text::of_report(&larger).contains("encoder abc, which builtin does not say enough of: they say the same of 97")
+    );
+    assert!(report(&run("one", 1.0), None, PROVISIONED).unwrap().right_sized.is_none());
+}
+
 #[test]
 fn numbers_of_scenarios_that_cannot_be_are_refused() {
     let rows = run("one", 1.0);
