@@ -171,3 +171,86 @@ fn activelab_asks_again_for_labels_that_look_wrong() {
     let n_labelled = of_intents.len().div_ceil(2);
     assert_eq!(scorer["labelled_rows"], json!(n_labelled - n_found), "split rows teach nothing");
 }
+
+/// Copies of labelled rows, before these or after them, are as good as labelled.
+#[test]
+fn what_says_the_same_as_a_labelled_row_is_not_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = json_lines(&sample("banking.jsonl")).into_iter().step_by(7).collect();
+    let labelled = &rows[..100];
+    let copies: Vec<_> =
+        labelled.iter().map(|row| json!({"id": format!("copy of {}", row["id"]), "text": row["text"]})).collect();
+    let plain: Vec<_> = rows.iter().map(|row| json!({"id": row["id"], "text": row["text"]})).collect();
+    let lines = |rows: Vec<serde_json::Value>| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    std::fs::write(dir.path().join("first.jsonl"), lines([copies.clone(), plain.clone()].concat())).unwrap();
+    std::fs::write(dir.path().join("last.jsonl"), lines([plain, copies].concat())).unwrap();
+    std::fs::write(dir.path().join("labels.jsonl"), lines(labelled.to_vec())).unwrap();
+    for strategy in ["auto", "activelab"] {
+        let mut chosen = Vec::new();
+        for pool in ["first", "last"] {
+            let args = format!(
+                "select {pool}.jsonl -o {pool}-{strategy} --budget 60 --random-ratio 0 --labels labels.jsonl --strategy {strategy}"
+            );
+            tamis(dir.path(), &args).expect_code(0);
+            let (_, batch) = table(&dir.path().join(format!("{pool}-{strategy}")), "batch");
+            let texts: BTreeSet<String> = strings(&batch, "text").into_iter().collect();
+            let n_labelled = labelled.iter().filter(|row| texts.contains(row["text"].as_str().unwrap())).count();
+            let n_again = strings(&batch, "tamis_reason").iter().filter(|reason| reason.starts_with("again: ")).count();
+            assert_eq!(n_labelled, n_again, "{strategy}, copies {pool}");
+            assert!((strategy == "activelab") == (0 < n_again), "{strategy}, copies {pool}: {n_again} again");
+            chosen.push(texts);
+        }
+        assert_eq!(chosen[0], chosen[1], "{strategy}: it does not matter where the copies are");
+    }
+}
+
+#[test]
+fn the_cost_of_a_byte_is_a_cost_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let word = |n: usize| ["apple", "pear"][n % 2];
+    let lines = |rows: Vec<serde_json::Value>| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let labels = (0..60)
+        .map(|n| json!({"id": format!("l{n}"), "text": format!("a {} of number {n}", word(n)), "label": word(n)}))
+        .collect();
+    std::fs::write(dir.path().join("labels.jsonl"), lines(labels)).unwrap();
+    let short = (0..9).map(|n| json!({"id": format!("s{n}"), "text": char::from(b'a' + n).to_string()}));
+    let long = (0..60).map(|n| json!({"id": format!("p{n}"), "text": format!("one {} and more of {n}", word(n))}));
+    std::fs::write(dir.path().join("pool.jsonl"), lines(short.chain(long).collect())).unwrap();
+    let args = "select pool.jsonl labels.jsonl -o out --budget 9 --random-ratio 0 --threshold 1 --labels labels.jsonl --strategy margin --cost-exponent 1";
+    tamis(dir.path(), args).expect_code(0);
+    let ids = strings(&table(&dir.path().join("out"), "batch").1, "tamis_id");
+    assert!(ids.iter().all(|id| id.starts_with('s')), "{ids:?}");
+}
+
+/// Annotators who disagree about a class that nobody agrees on yet.
+#[test]
+fn a_disputed_class_that_is_new_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = json_lines(&sample("banking.jsonl")).into_iter().take(280).collect();
+    let vote = |row: &serde_json::Value, who: &str, label: &str| {
+        format!("{}\n", json!({"id": row["id"], "who": who, "label": label}))
+    };
+    let mut lines = String::new();
+    for row in &rows[..80] {
+        let label = row["label"].as_str().unwrap();
+        lines += &(vote(row, "ann", label) + &vote(row, "bob", label));
+    }
+    for row in &rows[140..220] {
+        lines += &vote(row, "ann", row["label"].as_str().unwrap());
+    }
+    for row in &rows[100..110] {
+        lines += &(vote(row, "ann", "never seen") + &vote(row, "bob", "nor this"));
+    }
+    std::fs::write(dir.path().join("labels.jsonl"), lines).unwrap();
+    std::fs::write(dir.path().join("pool.jsonl"), rows.iter().map(|row| format!("{row}\n")).collect::<String>())
+        .unwrap();
+    let args = "select pool.jsonl -o out --budget 280 --random-ratio 0 --threshold 1 --labels labels.jsonl --annotator-column who --strategy activelab";
+    tamis(dir.path(), args).expect_code(0);
+    let (_, batch) = table(&dir.path().join("out"), "batch");
+    let reasons: BTreeMap<String, String> =
+        strings(&batch, "tamis_id").into_iter().zip(strings(&batch, "tamis_reason")).collect();
+    for row in &rows[100..110] {
+        let reason = &reasons[row["id"].as_str().unwrap()];
+        assert!(reason.starts_with("again: ") && reason.contains("2 annotators"), "{reason}");
+    }
+}

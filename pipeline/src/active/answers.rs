@@ -103,14 +103,15 @@ impl Answers {
         let lead = rows.column_by_name("lead_time_s").and_then(|of| of.as_primitive_opt::<Float64Type>());
         let mut imported: BTreeMap<Key, Vec<Annotation>> = BTreeMap::new();
         for (row, labels) in labels.into_iter().enumerate() {
-            let (tool, id) = (tools.value(row).to_owned(), ids.value(row).to_owned());
+            let (tool, id) = (source_of(tools.value(row)).to_owned(), ids.value(row).to_owned());
+            let annotator = optional(annotators, row).map(|who| who.trim().to_owned()).filter(|who| !who.is_empty());
             let key = match optional(annotation_ids, row) {
                 Some(annotation) => Key::OfTool(tool, id, optional(tasks, row), annotation),
-                None => Key::OfRow(tool, id, optional(annotators, row)),
+                None => Key::OfRow(tool, id, annotator.clone()),
             };
             let annotation = Annotation {
                 id: ids.value(row).to_owned(),
-                annotator: optional(annotators, row),
+                annotator,
                 labels,
                 status: match statuses.value(row) {
                     "submitted" => Status::Submitted,
@@ -163,12 +164,18 @@ impl Answers {
     /// Id, annotator and labels of each answer that counts; of an annotator one for each row.
     pub(super) fn votes(&self) -> impl Iterator<Item = (&str, String, &[String])> {
         let mut votes: BTreeMap<(&str, String), &[String]> = BTreeMap::new();
+        // Of one row, and of one round: of several without a name the first ones are one annotator, the second ones another.
+        let mut unnamed: BTreeMap<(&str, String), usize> = BTreeMap::new();
         for (key, annotation) in self.standing() {
             let Some(labels) = annotation.labels.as_deref().filter(|labels| !labels.is_empty()) else { continue };
-            let who = match (&annotation.annotator, key) {
-                (Some(who), key) => format!("{} {who}", key.tool()),
-                (None, Key::OfTool(tool, _, task, of_task)) => format!("{tool}, {task:?}, {of_task}"),
-                (None, Key::OfRow(tool, _, round)) => format!("{tool}, {round:?}, {}", votes.len()),
+            let who = if let Some(who) = &annotation.annotator {
+                format!("{} {who}", key.tool())
+            } else {
+                let round = if let Key::OfRow(_, _, Some(round)) = key { round } else { "" };
+                let group = format!("{}, {round}", key.tool());
+                let n = unnamed.entry((&annotation.id, group.clone())).or_default();
+                *n += 1;
+                format!("{group}, number {n}")
             };
             votes.insert((&annotation.id, who), labels);
         }
@@ -240,6 +247,11 @@ impl Answers {
 fn is_newer(known: &[Annotation], imported: &[Annotation]) -> bool {
     let newest = |of: &[Annotation]| of.iter().filter_map(|annotation| annotation.created_at).max();
     newest(known).zip(newest(imported)).is_some_and(|(known, imported)| imported < known)
+}
+
+/// Who gives annotations their ids: a tool, or whoever writes files of rows, whatever their format.
+fn source_of(tool: &str) -> &str {
+    if matches!(tool, "csv" | "jsonl" | "parquet") { "rows" } else { tool }
 }
 
 fn majority(votes: BTreeMap<Vec<&str>, usize>) -> Verdict {

@@ -175,8 +175,8 @@ fn ids(rows: &RecordBatch) -> Result<impl Iterator<Item = &str>> {
     Ok(required_column(rows, columns::ID, &DataType::Utf8)?.as_string::<i32>().iter().map(Option::unwrap_or_default))
 }
 
-/// Rows of each round, in their order. A row that was handed out more than once is of the round that its tool names, or that has this very answer, or
-/// else of the last.
+/// Rows of each round, in their order. A row that was handed out more than once is of the round that its tool names. If none is named, it is of the last
+/// one, unless all of the file is known: the same file again changes nothing.
 fn by_round(
     rows: &RecordBatch,
     rounds: &HashMap<&str, Vec<u32>>,
@@ -184,6 +184,11 @@ fn by_round(
 ) -> Result<BTreeMap<Option<u32>, Vec<u32>>> {
     let named = required_column(rows, "round", &DataType::Int32)?.as_primitive::<Int32Type>();
     let mut parts: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
+    let mut is_known = true;
+    for (row, id) in ids(rows)?.enumerate() {
+        let of_id = rounds.get(id).map_or(&[][..], Vec::as_slice);
+        is_known = is_known && known_in(&rows.slice(row, 1), of_id, known)?.is_some();
+    }
     for (row, id) in ids(rows)?.enumerate() {
         let of_id = rounds.get(id).map_or(&[][..], Vec::as_slice);
         let named = named.is_valid(row).then(|| named.value(row).cast_unsigned()).filter(|round| of_id.contains(round));
@@ -191,14 +196,20 @@ fn by_round(
             (Some(named), _) => Some(named),
             (None, [] | [_]) => of_id.first().copied(),
             (None, [.., last]) => {
-                let mut answer = Answers::default();
-                answer.add(&rows.slice(row, 1))?;
-                of_id.iter().copied().find(|round| known.answers(Some(*round)).knows(&answer)).or(Some(*last))
+                let again = if is_known { known_in(&rows.slice(row, 1), of_id, known)? } else { None };
+                again.or(Some(*last))
             }
         };
         parts.entry(round).or_default().push(row as u32);
     }
     Ok(parts)
+}
+
+/// The first of these rounds that has this very answer.
+fn known_in(answer: &RecordBatch, rounds: &[u32], known: &Known) -> Result<Option<u32>> {
+    let mut answers = Answers::default();
+    answers.add(answer)?;
+    Ok(rounds.iter().copied().find(|round| known.answers(Some(*round)).knows(&answers)))
 }
 
 /// The same rows in an order that the tool's own does not change, with their round: equal answers are equal bytes.

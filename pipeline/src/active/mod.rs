@@ -103,6 +103,12 @@ impl Known {
         outside.chain(of_rounds.iter().cloned()).collect()
     }
 
+    /// Rows that some round's annotators skipped or discarded, and nobody labelled in it.
+    fn declined(&self) -> BTreeSet<&str> {
+        let of_rounds = self.rounds.iter().flat_map(|round| round.answers.verdicts(self.is_multi_label));
+        of_rounds.filter(|(_, verdict)| *verdict == Verdict::Skipped).map(|(id, _)| id).collect()
+    }
+
     /// The round that a row was handed out in and where its answer is awaited: the last one, unless it has an answer there, or elsewhere for the first time.
     fn open_ids(&self, verdicts: &BTreeMap<&str, Verdict>) -> Result<Vec<BTreeSet<&str>>> {
         let mut before: BTreeSet<&str> = BTreeSet::new();

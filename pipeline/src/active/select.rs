@@ -66,11 +66,15 @@ pub fn select(
     let round = ledger.next_round();
     let n_classes = labels.values().copied().flatten().collect::<HashSet<_>>().len();
     // What asks a model has none to ask yet.
-    let strategy = if n_classes < 2 && settings.strategy.needs_classes() { Strategy::Auto } else { settings.strategy };
+    let has_none = n_classes < 2 && settings.strategy.needs_classes();
+    // Labels of which a row has several are not asked for again.
+    let asks_again = settings.strategy == Strategy::Activelab && known.is_multi_label;
+    let strategy = if has_none || asks_again { Strategy::Auto } else { settings.strategy };
+    let declined = known.declined();
     let waits = |id: &str| open.iter().any(|of_round| of_round.contains(id));
     let stays = |id: &str| match verdicts.get(id) {
-        Some(Verdict::Labelled(_)) => strategy != Strategy::Activelab || !waits(id),
-        Some(Verdict::Disagreeing) => strategy == Strategy::Activelab && !waits(id),
+        Some(Verdict::Labelled(_)) => strategy != Strategy::Activelab || (!waits(id) && !declined.contains(id)),
+        Some(Verdict::Disagreeing) => strategy == Strategy::Activelab && !waits(id) && !declined.contains(id),
         Some(Verdict::Skipped) | None => false,
     };
     let excluded: HashSet<String> = handed_out.iter().filter(|id| !stays(id)).map(|id| (*id).to_owned()).collect();

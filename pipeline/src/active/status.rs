@@ -106,8 +106,9 @@ pub fn status(ledger: &Ledger) -> Result<Status> {
     let handed_out = known.handed_out()?;
     let open_ids = known.open_ids(&verdicts)?;
     let rounds = ledger.rounds().iter().zip(&known.rounds).zip(&open_ids);
-    let rounds =
-        rounds.map(|((record, round), open)| of_round(record, round, open, &verdicts)).collect::<Result<Vec<_>>>()?;
+    let rounds = rounds
+        .map(|((record, round), open)| of_round(record, round, open, known.is_multi_label, &verdicts))
+        .collect::<Result<Vec<_>>>()?;
     let settings = ledger.settings();
 
     let counted = count(verdicts.values());
@@ -134,8 +135,8 @@ pub fn status(ledger: &Ledger) -> Result<Status> {
     let answers_per_row = lead_times.len() as f64 / timed_rows.len().max(1) as f64;
     let spent_seconds = lead_times.iter().sum();
     let median_seconds = stop::median(lead_times);
-    let n_labels = outside + rounds.iter().map(|round| round.labelled).sum::<u64>();
-    let rules = stop::rules(&measures, n_labels, settings.max_labels);
+    let n_spent = outside + rounds.iter().map(|round| round.rows - round.open).sum::<u64>();
+    let rules = stop::rules(&measures, n_spent, settings.max_labels);
     let situation =
         Situation { left_in_pool, n_open: open, n_classes: classes.iter().filter(|class| 0 < class.rows).count() };
     Ok(Status {
@@ -182,9 +183,13 @@ fn of_round(
     record: &RoundRecord,
     round: &Round,
     open: &BTreeSet<&str>,
+    is_multi_label: bool,
     verdicts: &BTreeMap<&str, Verdict>,
 ) -> Result<RoundStatus> {
-    let counts = count(round.ids()?.filter(|id| !open.contains(id)).filter_map(|id| verdicts.get(id)));
+    let own = round.answers.verdicts(is_multi_label);
+    let declined = |id: &str| own.get(id).filter(|verdict| **verdict == Verdict::Skipped);
+    let answered = round.ids()?.filter(|id| !open.contains(id));
+    let counts = count(answered.filter_map(|id| declined(id).or_else(|| verdicts.get(id))));
     let right = right(round, verdicts)?;
     Ok(RoundStatus {
         round: record.round,

@@ -1,5 +1,6 @@
 //! Evidence: one row for each dropped row, with the row that stays for it and what proves it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -134,6 +135,18 @@ impl Evidence {
         }
         self.drops = Grouped::new(by_kept.finish(context)?)?;
         Ok(RowClusters(Grouped::new(by_dropped.finish(context)?)?))
+    }
+
+    /// The row that each of `rows` is dropped for, of those that are.
+    pub(crate) fn stand_ins(&mut self, rows: &RowSet, context: &Context) -> Result<HashMap<u64, u64>> {
+        let mut clusters = self.clusters(context)?;
+        let mut stand_ins = HashMap::new();
+        while let Some((dropped, kept)) = clusters.0.next()? {
+            if rows.contains(dropped) {
+                stand_ins.insert(dropped, kept);
+            }
+        }
+        Ok(stand_ins)
     }
 
     /// The kept rows whose ids it waits for.

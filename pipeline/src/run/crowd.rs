@@ -1,6 +1,6 @@
 //! Annotators' answers beside what a model says that has not seen them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -34,13 +34,18 @@ impl Fitted<'_> {
             });
         }
         if self.classes().len() < 2 || self.left_out.is_empty() {
-            return Ok(Crowd::new(&[], 0, self.classes().len()));
+            return Ok(Crowd::new(&[], 0, self.classes().to_vec()));
         }
-        let classes: HashMap<&str, usize> = self.classes().iter().map(String::as_str).zip(0..).collect();
+        // Labels that only rows have which annotators are split about were not learnt, and come after those that were.
+        let mut names = self.classes().to_vec();
+        let new: BTreeSet<&str> = self.labels.votes.iter().map(|(.., label)| label.as_str()).collect();
+        names.extend(
+            new.into_iter().filter(|label| !self.classes().iter().any(|name| name == label)).map(str::to_owned),
+        );
+        let classes: HashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
         let mut annotators: HashMap<&str, usize> = HashMap::new();
         let mut votes: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
         for (row, annotator, label) in self.votes() {
-            // A label that only rows have which annotators are split about was not learnt.
             let Some(&class) = classes.get(label) else { continue };
             let number = annotators.len();
             let annotator = *annotators.entry(annotator).or_insert(number);
@@ -48,17 +53,26 @@ impl Fitted<'_> {
         }
         let split = self.split_rows(run, survey)?;
         let answered = self.left_out.iter().chain(&split).filter_map(|(row, probabilities)| {
-            Some(Answered { row: *row, votes: votes.remove(row)?, probabilities: probabilities.clone() })
+            let row = self.stand_ins.get(row).copied().unwrap_or(*row);
+            let mut probabilities = probabilities.clone();
+            probabilities.resize(classes.len(), 0.0);
+            Some(Answered { row, votes: votes.remove(&row)?, probabilities })
         });
         let mut answered: Vec<Answered> = answered.collect();
         answered.sort_unstable_by_key(|one| one.row);
-        Ok(Crowd::new(&answered, annotators.len(), classes.len()))
+        let n_annotators = annotators.len();
+        Ok(Crowd::new(&answered, n_annotators, names))
     }
 
     /// Row, annotator and label.
     fn votes(&self) -> Box<dyn Iterator<Item = (u64, &str, &str)> + '_> {
         if self.labels.votes.is_empty() {
-            return Box::new(self.labels.labelled.iter().map(|(row, label)| (*row, NOBODY, label.as_str())));
+            let labelled: RowSet = self.labels.labelled.iter().map(|(row, _)| *row).collect();
+            return Box::new(self.labels.labelled.iter().map(move |(row, label)| {
+                // A row that stands for one with a label has its own, if there is one.
+                let stand_in = self.stand_ins.get(row).filter(|kept| !labelled.contains(**kept));
+                (stand_in.copied().unwrap_or(*row), NOBODY, label.as_str())
+            }));
         }
         Box::new(self.labels.votes.iter().map(|(row, who, label)| (*row, who.as_str(), label.as_str())))
     }

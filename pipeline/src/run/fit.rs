@@ -14,12 +14,12 @@ use super::learn::learn;
 use super::pass;
 use super::right_size::right_size;
 use super::survey::Survey;
-use crate::Result;
 use crate::score::{LabelKind, SharedEncoder, Task, Truncated};
 use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
 use crate::source::{Columns, Request};
 use crate::stage::MapStage;
 use crate::store::Stores;
+use crate::{Result, RowSet};
 
 /// A scorer that is ready, and what the labels say.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Fitted<'a> {
     pub(super) encoder: Option<SharedEncoder>,
     /// Labelled rows and probability of each class, by models that had not seen them.
     pub(super) left_out: Vec<(u64, Vec<f32>)>,
+    /// Rows that stand for labelled ones, which are dropped.
+    pub(super) stand_ins: HashMap<u64, u64>,
 }
 
 impl Fitted<'_> {
@@ -94,7 +96,7 @@ impl Fitted<'_> {
 }
 
 /// Fits the scorer, if the config wants scores or a batch.
-pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<Option<Fitted<'a>>> {
+pub(super) fn fit<'a>(run: Run<'a>, survey: &mut Survey, stores: &Stores) -> Result<Option<Fitted<'a>>> {
     if run.config.score.is_none() && run.config.select.is_none() {
         return Ok(None);
     }
@@ -103,26 +105,29 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &Survey, stores: &Stores) -> Result<
         ..ScoreConfig::default()
     });
     let of_select = match run.config.select.as_ref().and_then(LabelSource::of_select) {
-        Some(source) => Some(known(run, survey, &source, stores)?),
+        Some(source) => Some(known(run, &*survey, &source, stores)?),
         None => None,
     };
     let of_score = match LabelSource::of_score(&score) {
-        Some(source) => Some(known(run, survey, &source, stores)?),
+        Some(source) => Some(known(run, &*survey, &source, stores)?),
         None => None,
     };
     let nothing = (LabelledPool::default(), LabelKind::default());
     let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
     let task = task(score.task, *kind, labels);
-    let learn = |choice, name: &str| learn(run, survey, (choice, name), (labels, task), &score, stores);
+    let learn = |choice, name: &str| learn(run, &*survey, (choice, name), (labels, task), &score, stores);
     let mut fitted = learn(&run.plan.scorer, &score.scorer)?;
     if let (Some(choice), Some(name)) = (&run.plan.larger, &score.larger) {
-        fitted = right_size(run, survey, fitted, learn(choice, name)?, &score, labels)?;
+        fitted = right_size(run, &*survey, fitted, learn(choice, name)?, &score, labels)?;
     }
     let mut labels = of_select.unwrap_or_default().0;
     if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
-    Ok(Some(Fitted { labels, ..fitted }))
+    let known: RowSet = labels.rows.iter().chain(labels.split.iter()).collect();
+    let stand_ins = survey.stand_ins(&known, run.context)?;
+    labels.stand_in(&stand_ins);
+    Ok(Some(Fitted { labels, stand_ins, ..fitted }))
 }
 
 /// The labels of the pool, but for those of contaminated rows.

@@ -1,5 +1,6 @@
 //! Scorers that learn from labels, or have learnt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -55,6 +56,7 @@ pub(super) fn learn<'a>(
         truncated: None,
         encoder: None,
         left_out: Vec::new(),
+        stand_ins: HashMap::new(),
     };
     Ok(match choice {
         ScorerChoice::Builtin => {

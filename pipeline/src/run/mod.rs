@@ -308,7 +308,7 @@ impl Job<'_> {
             guards::check_verdicts(run, &mut survey)?;
         }
         quality::decide(run, judge, &mut survey, stores, output)?;
-        let fitted = fit::fit(run, &survey, stores)?;
+        let fitted = fit::fit(run, &mut survey, stores)?;
         let mut adding = index.map(|index| index.adding(context)).transpose()?;
         let mut written = write::write(run, &mut survey, embedder.as_ref(), fitted.as_ref(), adding.as_mut(), output)?;
         let staged = adding.map(|adding| adding.addition.finish(context)).transpose()?.flatten();

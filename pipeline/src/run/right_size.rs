@@ -21,8 +21,10 @@ use crate::{Error, Result, RowSet};
 
 /// Rows that both score, about.
 const SAMPLE_ROWS: u64 = 1000;
+/// Fewer say nothing.
+const LEAST_ROWS: u64 = 30;
 
-/// Chooses the smaller one if it agrees with the larger one on enough rows of a sample.
+/// Chooses the smaller one if it agrees with the larger one on enough rows of a sample, of 30 or more.
 ///
 /// # Errors
 /// `Error::Config` if there are no labels to learn from, or they are numbers.
@@ -60,8 +62,10 @@ pub(super) fn right_size<'a>(
         sample_rows,
         agreeing_rows,
     };
-    let is_enough = score.min_agreement * sample_rows as f64 <= agreeing_rows as f64;
-    let chosen = if is_enough { smaller } else { larger };
+    let is_enough = LEAST_ROWS <= sample_rows && score.min_agreement * sample_rows as f64 <= agreeing_rows as f64;
+    let (chosen, other) = if is_enough { (smaller, larger) } else { (larger, smaller) };
+    // What it has embedded is worth keeping all the same.
+    other.finish()?;
     let record = ScorerRecord { right_size: Some(record), ..chosen.record };
     Ok(Fitted { record, ..chosen })
 }

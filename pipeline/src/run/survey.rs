@@ -1,5 +1,6 @@
 //! The first pass: the types of all columns, ids, rejects, contaminated rows, and the fingerprints that near-duplicates are found by.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
@@ -18,6 +19,7 @@ use super::quality::Quality;
 use super::route::split_by_null;
 use super::verdict::Verdicts;
 use super::{NAMES_COLUMNS, Run, pass, rejects, with_flags};
+use crate::context::Context;
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
 use crate::dedup::grain::Repetition;
 use crate::dedup::index::Lookup;
@@ -62,6 +64,20 @@ impl Survey {
     pub(super) fn rows_at_stake(&self) -> u64 {
         let contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
         self.rows.rows_in - self.rows.rejected - contaminated
+    }
+
+    /// The row of this run that stands for each of `rows`, of those that are dropped for one that says the same.
+    pub(super) fn stand_ins(&mut self, rows: &RowSet, context: &Context) -> Result<HashMap<u64, u64>> {
+        let verdicts = self.verdicts();
+        let n_rows = self.schema.n_rows();
+        let Some(found) = &mut self.near_duplicates else { return Ok(HashMap::new()) };
+        if rows.iter().all(|row| verdicts.keeps(row)) {
+            return Ok(HashMap::new());
+        }
+        let mut stand_ins = found.evidence.stand_ins(rows, context)?;
+        // What earlier runs kept is not of the pool.
+        stand_ins.retain(|_, kept| *kept < n_rows);
+        Ok(stand_ins)
     }
 
     /// What becomes of each row.

@@ -39,16 +39,17 @@ pub(crate) struct Opinion {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Crowd {
     opinions: HashMap<u64, Opinion>,
-    n_classes: usize,
+    names: Vec<String>,
     /// Weight of the model, and mean weight of annotators; none before there is an opinion.
     weights: Option<(f64, f64)>,
 }
 
 impl Crowd {
-    /// Weighs the answers of `n_annotators`, each row having at least one.
-    pub(crate) fn new(rows: &[Answered], n_annotators: usize, n_classes: usize) -> Self {
+    /// Weighs the answers of `n_annotators`, each row having at least one, to questions with these classes.
+    pub(crate) fn new(rows: &[Answered], n_annotators: usize, names: Vec<String>) -> Self {
+        let n_classes = names.len();
         if rows.is_empty() || n_classes < 2 {
-            return Self { n_classes, ..Self::default() };
+            return Self { names, ..Self::default() };
         }
         let weighed = if rows.iter().all(|row| row.votes.len() == 1) {
             Weighed::alike(rows, n_annotators)
@@ -70,7 +71,7 @@ impl Crowd {
             (row.row, Opinion { class, n_votes: row.votes.len(), quality, score })
         };
         let opinions = rows.iter().zip(&weighed.consensus).map(opinion).collect();
-        Self { opinions, n_classes, weights: Some((weighed.model, mean)) }
+        Self { opinions, names, weights: Some((weighed.model, mean)) }
     }
 
     /// What is said of a row that has answers.
@@ -78,15 +79,20 @@ impl Crowd {
         self.opinions.get(&row)
     }
 
-    /// Number of rows that have answers.
-    pub(super) fn len(&self) -> usize {
-        self.opinions.len()
+    /// Whether no row has answers that say anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.opinions.is_empty()
+    }
+
+    /// Names of the classes.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Score of a row without an answer, of whose likeliest class the model is as sure as `probability`.
     pub(super) fn unanswered(&self, probability: f32) -> f32 {
         let (model, mean) = self.weights.unwrap_or((1.0, 1.0));
-        ((model * f64::from(probability) + mean / self.n_classes.max(2) as f64) / (model + mean)) as f32
+        ((model * f64::from(probability) + mean / self.names.len().max(2) as f64) / (model + mean)) as f32
     }
 }
 

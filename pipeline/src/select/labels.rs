@@ -1,6 +1,6 @@
 //! Labels by id, joined with the rows of the pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -197,6 +197,26 @@ impl LabelledPool {
             return;
         }
         self.count();
+    }
+
+    /// Counts rows that stand for labelled ones, which are dropped, as labelled too: what says the same is not to be labelled again.
+    pub fn stand_in(&mut self, stand_ins: &HashMap<u64, u64>) {
+        for (&dropped, &kept) in stand_ins {
+            if self.rows.contains(dropped) {
+                self.rows.insert(kept);
+            }
+        }
+        for (&dropped, &kept) in stand_ins {
+            if self.split.contains(dropped) && !self.rows.contains(kept) {
+                self.split.insert(kept);
+            }
+        }
+        let have_votes: RowSet = self.votes.iter().map(|(row, ..)| *row).collect();
+        for (row, ..) in &mut self.votes {
+            *row = stand_ins.get(row).copied().filter(|kept| !have_votes.contains(*kept)).unwrap_or(*row);
+        }
+        self.votes.sort_unstable();
+        self.votes.dedup_by(|next, vote| (next.0, &next.1) == (vote.0, &vote.1));
     }
 
     fn is_labelled(&self, row: u64) -> bool {

@@ -61,6 +61,8 @@ pub struct Selection {
     n_pool: u64,
     n_labelled: u64,
     n_excluded: u64,
+    /// Rows that may be chosen again.
+    n_again: u64,
     outcome: OutcomeHandle,
 }
 
@@ -71,6 +73,8 @@ struct Plan {
     reason: String,
     /// See [`Pool`].
     least_weight: f32,
+    /// Whether costs count.
+    weighs_costs: bool,
     classes: Vec<String>,
     dimensions: usize,
     /// Best first by the strategy; of `anchor` for each class, near ones first.
@@ -122,6 +126,7 @@ impl Selection {
             n_pool: 0,
             n_labelled: 0,
             n_excluded: 0,
+            n_again: 0,
             outcome: OutcomeHandle::default(),
         })
     }
@@ -168,7 +173,7 @@ impl Selection {
         let chosen_of = |proposal: &Proposal| {
             let row = &best.rows[proposal.index];
             let (score, reason) = match self.crowd.opinion(row.row) {
-                Some(opinion) => explain_again(opinion, &plan.classes),
+                Some(opinion) => explain_again(opinion, self.crowd.names()),
                 None => explain(plan.strategy, row, proposal, &plan.classes),
             };
             (row, Some(score), reason)
@@ -180,7 +185,7 @@ impl Selection {
             batch.push(Chosen { row: row.row, rank, score, reason });
         }
 
-        let n_choosable = self.n_pool - self.n_labelled - self.n_excluded + self.crowd.len() as u64;
+        let n_choosable = self.n_pool - self.n_labelled - self.n_excluded + self.n_again;
         let is_again = |row: &&Candidate| self.crowd.opinion(row.row).is_some();
         let strata_chosen = drawn.iter().copied().chain(proposals.iter().map(|one| &best.rows[one.index]));
         let strata = match self.settings.quota {
@@ -286,6 +291,7 @@ impl BarrierStage for Selection {
                 candidate.stratum = stratum;
             }
             candidate.value = if let Some(opinion) = opinion {
+                self.n_again += u64::from(is_labelled || is_excluded);
                 opinion.score as f32
             } else {
                 let random_key = xxh3_64_with_seed(id, self.settings.seed ^ RANDOM_SALT);
@@ -325,6 +331,13 @@ impl Plan {
             Strategy::Auto if classes.is_empty() => (Strategy::Typiclust, "there are no labels yet".into()),
             Strategy::Auto => (Strategy::Typiclust, "all labels are of one class".into()),
             asked => (asked, "asked for".into()),
+        };
+        let reason = if strategy == Strategy::Activelab && selection.crowd.is_empty() {
+            format!(
+                "{reason}; no label is asked for again: that takes 50 labels that the scorer has learnt in this run"
+            )
+        } else {
+            reason
         };
         let reason = if 0.0 < settings.cost.exponent && !strategy_weighs_costs(strategy) {
             format!("{reason}; costs do not count without labels")
@@ -376,6 +389,7 @@ impl Plan {
             strategy,
             reason,
             least_weight,
+            weighs_costs: 0.0 < settings.cost.exponent,
             classes,
             dimensions,
             best: (0..n_sets).map(|_| candidates(of_set, [dimensions, n_probabilities])).collect(),
@@ -387,7 +401,7 @@ impl Plan {
     /// Adds a row to what the strategy may choose from.
     fn push(&mut self, row: Candidate, scores: &Scores<'_>, index: usize, anchors: &Anchors) -> Result<()> {
         let order_of = |row: &Candidate| match Kind::of(self.strategy) {
-            Kind::Rank | Kind::Part => order(self.strategy, row),
+            Kind::Rank | Kind::Part => order(self.strategy, row, self.weighs_costs),
             Kind::Nothing | Kind::Compare => 0.0,
         };
         let row = Candidate { order: order_of(&row), ..row };
@@ -450,13 +464,10 @@ impl Kind {
 }
 
 /// Place of a row in the order of a strategy: lower is sooner.
-fn order(strategy: Strategy, row: &Candidate) -> f32 {
+fn order(strategy: Strategy, row: &Candidate, weighs_costs: bool) -> f32 {
     let unsure = if small_is_unsure(strategy) { 1.0 - row.value } else { row.value };
-    let order = match row.weight {
-        // Small margins are closer to each other than 1 less them.
-        1.0 if small_is_unsure(strategy) => row.value,
-        weight => -(unsure * weight),
-    };
+    // Small margins are closer to each other than 1 less them.
+    let order = if !weighs_costs && small_is_unsure(strategy) { row.value } else { -(unsure * row.weight) };
     order + 0.0
 }
 
@@ -489,7 +500,7 @@ fn propose(
     let labelled = Points::new(&labelled_points, dimensions);
     if strategy == Strategy::Anchor {
         for row in &mut best.rows {
-            row.order = order(strategy, row);
+            row.order = order(strategy, row, 0.0 < settings.cost.exponent);
         }
     }
     let pool = Pool { rows: &best.rows, points, probabilities: &best.probabilities, labelled, least_weight };

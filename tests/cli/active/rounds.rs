@@ -337,3 +337,53 @@ fn of_two_commands_at_once_one_chooses() {
     let expected: usize = budgets[chose].parse().unwrap();
     assert_eq!((begun.status()["rounds"].as_array().unwrap().len(), begun.handed_out(1).len()), (1, expected));
 }
+
+#[test]
+fn answers_that_name_nobody_confirm_a_label() {
+    let begun = Loop::over(&banking(3), "--budget 60 --random-ratio 0.1 --strategy activelab --threshold 1.0");
+    let (_, first) = begun.turn("");
+    let (record, second) = begun.turn("");
+    let again: Vec<String> = second.iter().filter(|id| first.contains(id)).cloned().collect();
+    assert_eq!(record["selection"]["relabelled_rows"], json!(again.len()));
+    assert!(!again.is_empty());
+    // All were given the label that they had, by somebody without a name, in a file that names no round.
+    let status = begun.status();
+    assert_eq!((&status["rounds"][1]["open"], &status["open"]), (&json!(0), &json!(0)));
+    assert_eq!(begun.import("labels-1.jsonl").expect_code(0).json()["new"], false);
+    assert_eq!(begun.import("labels-2.jsonl").expect_code(0).json()["new"], false);
+    assert_eq!(begun.status(), status);
+
+    // Who is asked again and skips is not asked once more.
+    let record = begun.select("");
+    let third = begun.handed_out(3);
+    let known: BTreeSet<String> = first.iter().chain(&second).cloned().collect();
+    let again: Vec<String> = third.iter().filter(|id| known.contains(*id)).cloned().collect();
+    assert_eq!(record["selection"]["relabelled_rows"], json!(again.len()));
+    assert!(!again.is_empty());
+    let (skipped, labelled) = (json!("skipped"), json!("submitted"));
+    let answers = third.iter().map(|id| {
+        let label = (!again.contains(id)).then(|| &begun.truth[id]);
+        let status = if label.is_none() { &skipped } else { &labelled };
+        json!({"tamis_id": id, "label": label, "status": status, "annotator": "ann"})
+    });
+    write_lines(&begun.path("third.jsonl"), answers);
+    begun.import("third.jsonl").expect_code(0);
+    assert_eq!(begun.status()["rounds"][2]["skipped"], json!(again.len()));
+    begun.select("");
+    let fourth = begun.handed_out(4);
+    assert!(fourth.iter().all(|id| !again.contains(id)));
+}
+
+/// A file that sorts before the pool has copies of what was handed out.
+#[test]
+fn copies_of_what_was_handed_out_are_not_handed_out() {
+    let rows = fruit(60);
+    let begun = Loop::over(&rows, "--budget 20");
+    begun.select("");
+    let first = begun.handed_out(1);
+    let text_of = |id: &String| rows.iter().find(|(other, ..)| other == id).unwrap().1.clone();
+    let copies: Vec<_> = first.iter().map(|id| (format!("copy of {id}"), text_of(id), String::new())).collect();
+    write_rows(&begun.path("pool/0.jsonl"), &copies);
+    begun.select("--anyway --budget 30");
+    assert!(begun.handed_out(2).iter().all(|id| !id.starts_with("copy of ")));
+}

@@ -25,7 +25,7 @@ pub(super) fn run(args: &ActiveLedger, global: &Global) -> anyhow::Result<Exit> 
 fn words(status: &Status) -> String {
     let mut text = String::new();
     if !status.rounds.is_empty() {
-        text += "round  strategy          rows  labelled   open  skipped  disagree  learned from  right at random     kappa  changed  entropy\n";
+        text += "round  strategy          rows  again  labelled   open  skipped  disagree  learned from  right at random     kappa  changed  entropy\n";
     }
     for round in &status.rounds {
         text += &line(round);
@@ -71,10 +71,11 @@ fn line(round: &RoundStatus) -> String {
         None => "-".into(),
     };
     format!(
-        "{:>5}  {:<16}{:>6}{:>10}{:>7}{:>9}{:>10}{:>14}  {right:>15}{:>10}{:>9}{:>9}\n",
+        "{:>5}  {:<16}{:>6}{:>7}{:>10}{:>7}{:>9}{:>10}{:>14}  {right:>15}{:>10}{:>9}{:>9}\n",
         round.round,
         round.strategy,
         count(round.rows),
+        count(round.again),
         count(round.labelled),
         count(round.open),
         count(round.skipped),

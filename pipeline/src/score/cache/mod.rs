@@ -18,11 +18,11 @@ use rayon::prelude::*;
 use tamis_schemas::config::EmbeddingType;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::Result;
 use crate::budget::Reservation;
 use crate::context::Context;
 use crate::place::Place;
 use crate::store::Stores;
+use crate::{Error, Result};
 
 pub use encoder::SharedEncoder;
 pub(crate) use encoder::{CachedEncoder, Found};
@@ -69,6 +69,9 @@ impl EmbeddingCache {
             EmbeddingType::F16 => "f16",
             EmbeddingType::F32 => "f32",
         };
+        if url.trim().is_empty() {
+            return Err(Error::config("the cache of embeddings (--cache) has no name"));
+        }
         let url = format!("{}/{fingerprint}/{folder}", url.trim_end_matches('/'));
         let place = Place::new(&url, stores, context.runtime.handle())?;
         let mut names: Vec<(String, u64)> = place.list("")?.into_iter().map(|(name, meta)| (name, meta.size)).collect();

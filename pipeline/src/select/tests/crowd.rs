@@ -28,6 +28,10 @@ fn answered(votes: &[Vec<(usize, usize)>], probabilities: &[Vec<f32>]) -> Vec<An
     rows.map(|((votes, of), row)| Answered { row, votes: votes.clone(), probabilities: of.clone() }).collect()
 }
 
+fn names(n: usize) -> Vec<String> {
+    (0..n).map(|class| format!("class {class}")).collect()
+}
+
 #[test]
 fn scores_are_those_of_cleanlab() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/select/activelab.json");
@@ -35,7 +39,7 @@ fn scores_are_those_of_cleanlab() {
     assert_eq!(reference.cases.len(), 5);
     for case in reference.cases {
         let rows = answered(&case.votes, &case.probabilities);
-        let crowd = Crowd::new(&rows, case.n_annotators, case.n_classes);
+        let crowd = Crowd::new(&rows, case.n_annotators, names(case.n_classes));
         for (row, expected) in rows.iter().zip(&case.scores) {
             let score = crowd.opinion(row.row).unwrap().score;
             assert!((score - expected).abs() < 1e-6, "{}, row {}: {score}, by cleanlab {expected}", case.name, row.row);
@@ -55,7 +59,7 @@ fn the_crowd_sees_through_an_annotator_who_is_always_wrong() {
         (0..30).map(|row| vec![(0, row % 3), (1, if row == 4 { 2 } else { row % 3 }), (2, (row + 1) % 3)]).collect();
     let probabilities: Vec<Vec<f32>> =
         (0..30).map(|row| (0..3).map(|class| if class == row % 3 { 0.8 } else { 0.1 }).collect()).collect();
-    let crowd = Crowd::new(&answered(&votes, &probabilities), 3, 3);
+    let crowd = Crowd::new(&answered(&votes, &probabilities), 3, names(3));
     let opinion = |row: u64| *crowd.opinion(row).unwrap();
     assert!((0..30).all(|row| opinion(row).class == row as usize % 3), "the wrong one never wins");
     assert!((0..30).filter(|row| *row != 4).all(|row| opinion(4).score < opinion(row).score), "split rows come first");
@@ -63,16 +67,16 @@ fn the_crowd_sees_through_an_annotator_who_is_always_wrong() {
 
 #[test]
 fn nothing_to_say_and_no_crash() {
-    let none = Crowd::new(&[], 0, 3);
-    assert_eq!((none.opinion(0), none.len()), (None, 0));
+    let none = Crowd::new(&[], 0, names(3));
+    assert_eq!((none.opinion(0), none.is_empty()), (None, true));
     assert!((f64::from(none.unanswered(0.5)) - f64::midpoint(0.5, 1.0 / 3.0)).abs() < 1e-6);
     // All are of one class, which a guess has right, too.
     let rows = answered(&vec![vec![(0, 1), (1, 1)]; 4], &vec![vec![0.5, 0.5]; 4]);
-    let crowd = Crowd::new(&rows, 2, 2);
+    let crowd = Crowd::new(&rows, 2, names(2));
     assert!((0..4).all(|row| crowd.opinion(row).unwrap().score.is_finite()));
     // An annotator who never shares a row.
     let rows = answered(&[vec![(0, 1), (1, 0)], vec![(2, 0)]], &[vec![0.5, 0.5], vec![0.5, 0.5]]);
-    let crowd = Crowd::new(&rows, 3, 2);
+    let crowd = Crowd::new(&rows, 3, names(2));
     assert!((0..2).all(|row| crowd.opinion(row).unwrap().score.is_finite()));
 }
 
@@ -94,7 +98,7 @@ fn new_and_labelled_rows_are_of_one_queue() {
             probabilities: rows[row as usize].probabilities.to_vec(),
         })
         .collect();
-    let crowd = Crowd::new(&answered, 3, 3);
+    let crowd = Crowd::new(&answered, 3, names(3));
     let (split, certain): (RowSet, RowSet) = (
         labelled.iter().copied().filter(|row| row % 3 == 1).collect(),
         labelled.iter().copied().filter(|row| row % 3 != 1).collect(),
