@@ -89,7 +89,7 @@ impl CachedEncoder {
     }
 }
 
-/// A [`CachedEncoder`] of several threads, which adds what they embed.
+/// An encoder with a cache, shared by several threads, which adds what they embed.
 #[derive(Debug, Clone)]
 pub struct SharedEncoder(Arc<Shared>);
 
