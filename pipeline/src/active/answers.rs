@@ -141,9 +141,17 @@ impl Answers {
         Ok(())
     }
 
-    /// Whether all of `other` is known already, and nothing newer.
-    pub(super) fn knows(&self, other: &Self) -> bool {
-        other.by_key.iter().all(|(key, annotations)| self.by_key.get(key) == Some(annotations))
+    /// Whether some round has each of these answers as it is, those of other rows aside.
+    pub(super) fn are_known(&self, rounds: &[&Self], is_of_loop: impl Fn(&str) -> bool) -> bool {
+        let of_loop = self.by_key.iter().filter(|(_, annotations)| annotations.iter().any(|one| is_of_loop(&one.id)));
+        of_loop
+            .into_iter()
+            .all(|(key, annotations)| rounds.iter().any(|round| round.by_key.get(key) == Some(annotations)))
+    }
+
+    /// Whether there is an answer of everybody who has answered in `other`.
+    pub(super) fn has_all_of(&self, other: &Self) -> bool {
+        other.by_key.keys().all(|key| self.by_key.contains_key(key))
     }
 
     /// Takes the answers of a later round in. An annotation that is known by its ids is the same one, unless it is newer; of one without an annotator

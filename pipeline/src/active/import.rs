@@ -184,11 +184,10 @@ fn by_round(
 ) -> Result<BTreeMap<Option<u32>, Vec<u32>>> {
     let named = required_column(rows, "round", &DataType::Int32)?.as_primitive::<Int32Type>();
     let mut parts: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
-    let mut is_known = true;
-    for (row, id) in ids(rows)?.enumerate() {
-        let of_id = rounds.get(id).map_or(&[][..], Vec::as_slice);
-        is_known = is_known && known_in(&rows.slice(row, 1), of_id, known)?.is_some();
-    }
+    let mut all = Answers::default();
+    all.add(rows)?;
+    let of_rounds: Vec<&Answers> = known.rounds.iter().map(|round| &round.answers).collect();
+    let is_known = all.are_known(&of_rounds, |id| rounds.contains_key(id));
     for (row, id) in ids(rows)?.enumerate() {
         let of_id = rounds.get(id).map_or(&[][..], Vec::as_slice);
         let named = named.is_valid(row).then(|| named.value(row).cast_unsigned()).filter(|round| of_id.contains(round));
@@ -196,20 +195,15 @@ fn by_round(
             (Some(named), _) => Some(named),
             (None, [] | [_]) => of_id.first().copied(),
             (None, [.., last]) => {
-                let again = if is_known { known_in(&rows.slice(row, 1), of_id, known)? } else { None };
-                again.or(Some(*last))
+                let mut answer = Answers::default();
+                answer.add(&rows.slice(row, 1))?;
+                let has = |round: &&u32| known.answers(Some(**round)).has_all_of(&answer);
+                of_id.iter().find(|round| is_known && has(round)).or(Some(last)).copied()
             }
         };
         parts.entry(round).or_default().push(row as u32);
     }
     Ok(parts)
-}
-
-/// The first of these rounds that has this very answer.
-fn known_in(answer: &RecordBatch, rounds: &[u32], known: &Known) -> Result<Option<u32>> {
-    let mut answers = Answers::default();
-    answers.add(answer)?;
-    Ok(rounds.iter().copied().find(|round| known.answers(Some(*round)).knows(&answers)))
 }
 
 /// The same rows in an order that the tool's own does not change, with their round: equal answers are equal bytes.

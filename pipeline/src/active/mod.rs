@@ -109,7 +109,8 @@ impl Known {
         of_rounds.filter(|(_, verdict)| *verdict == Verdict::Skipped).map(|(id, _)| id).collect()
     }
 
-    /// The round that a row was handed out in and where its answer is awaited: the last one, unless it has an answer there, or elsewhere for the first time.
+    /// Rows of each round that wait for an answer. One that was handed out for the first time may have it from elsewhere; one that was handed
+    /// out again has it from that round alone.
     fn open_ids(&self, verdicts: &BTreeMap<&str, Verdict>) -> Result<Vec<BTreeSet<&str>>> {
         let mut before: BTreeSet<&str> = BTreeSet::new();
         let mut open = Vec::new();

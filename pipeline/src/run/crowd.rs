@@ -1,7 +1,6 @@
 //! Annotators' answers beside what a model says that has not seen them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
@@ -9,12 +8,10 @@ use tamis_schemas::columns;
 
 use super::Run;
 use super::fit::Fitted;
-use super::ids::{column, rows_of};
-use super::pass;
+use super::ids::column;
 use super::survey::Survey;
 use crate::score::Task;
 use crate::select::{Answered, Crowd};
-use crate::source::{Columns, Request};
 use crate::{Error, Result, RowSet};
 
 /// Annotator of labels that name none.
@@ -81,30 +78,15 @@ impl Fitted<'_> {
     fn split_rows(&self, run: Run<'_>, survey: &Survey) -> Result<Vec<(u64, Vec<f32>)>> {
         let verdicts = survey.verdicts();
         let rows: RowSet = self.labels.split.iter().filter(|&row| verdicts.keeps(row)).collect();
-        let request = Request {
-            columns: Columns::Named(run.plan.embedding_columns()),
-            text: Some(run.plan.text.clone()),
-            id: None,
-            rows: Some(Arc::new(rows)),
-        };
         let mut found = Vec::new();
-        pass::for_each(
-            run.scan(&survey.schema, &request)?,
-            run.context,
-            |decoded| survey.cut(decoded),
-            |decoded| {
-                for batch in decoded.batches {
-                    let rows = rows_of(&batch)?.clone();
-                    let scored = self.scorer.apply(batch)?;
-                    let lists = column(&scored, columns::PROBABILITIES)?.as_fixed_size_list();
-                    for (&row, list) in rows.values().iter().zip(lists.iter()) {
-                        let list = list.ok_or_else(|| Error::Invariant("a row without probabilities".into()))?;
-                        found.push((row, list.as_primitive::<Float32Type>().values().to_vec()));
-                    }
-                }
-                Ok(())
-            },
-        )?;
+        self.score_rows(run, survey, rows, |rows, scored| {
+            let lists = column(scored, columns::PROBABILITIES)?.as_fixed_size_list();
+            for (&row, list) in rows.iter().zip(lists.iter()) {
+                let list = list.ok_or_else(|| Error::Invariant("a row without probabilities".into()))?;
+                found.push((row, list.as_primitive::<Float32Type>().values().to_vec()));
+            }
+            Ok(())
+        })?;
         Ok(found)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use tamis_schemas::config::ScoreConfig;
 use tamis_schemas::manifest::ScorerRecord;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -68,13 +69,31 @@ impl Fitted<'_> {
             *n <= MAX_ANCHORS
         });
         let labels: HashMap<u64, &str> = by_hash.iter().map(|(row, label)| (*row, label.as_str())).collect();
+        let mut found = Vec::new();
+        self.score_rows(run, survey, labels.keys().copied().collect(), |rows, scored| {
+            let embeddings = Embeddings::of(scored)?;
+            for (place, row) in rows.iter().enumerate() {
+                found.extend(labels.get(row).map(|&label| (label, embeddings.get(place).to_vec())));
+            }
+            Ok(())
+        })?;
+        Ok(Anchors::new(found.iter().map(|(label, embedding)| (*label, embedding.as_slice()))))
+    }
+
+    /// Reads some rows and scores them; `take` has them batch by batch.
+    pub(super) fn score_rows(
+        &self,
+        run: Run<'_>,
+        survey: &Survey,
+        rows: RowSet,
+        mut take: impl FnMut(&[u64], &RecordBatch) -> Result<()>,
+    ) -> Result<()> {
         let request = Request {
             columns: Columns::Named(run.plan.embedding_columns()),
             text: Some(run.plan.text.clone()),
             id: None,
-            rows: Some(Arc::new(labels.keys().copied().collect())),
+            rows: Some(Arc::new(rows)),
         };
-        let mut found = Vec::new();
         pass::for_each(
             run.scan(&survey.schema, &request)?,
             run.context,
@@ -82,16 +101,11 @@ impl Fitted<'_> {
             |decoded| {
                 for batch in decoded.batches {
                     let rows = rows_of(&batch)?.clone();
-                    let scored = self.scorer.apply(batch)?;
-                    let embeddings = Embeddings::of(&scored)?;
-                    for (place, row) in rows.values().iter().enumerate() {
-                        found.extend(labels.get(row).map(|&label| (label, embeddings.get(place).to_vec())));
-                    }
+                    take(rows.values(), &self.scorer.apply(batch)?)?;
                 }
                 Ok(())
             },
-        )?;
-        Ok(Anchors::new(found.iter().map(|(label, embedding)| (*label, embedding.as_slice()))))
+        )
     }
 }
 
@@ -124,8 +138,8 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &mut Survey, stores: &Stores) -> Res
     if let Some((of_score, _)) = &of_score {
         labels.add(of_score);
     }
-    let known: RowSet = labels.rows.iter().chain(labels.split.iter()).collect();
-    let stand_ins = survey.stand_ins(&known, run.context)?;
+    let answered: RowSet = labels.rows.iter().chain(labels.split.iter()).collect();
+    let stand_ins = survey.stand_ins(&answered, run.context)?;
     labels.stand_in(&stand_ins);
     Ok(Some(Fitted { labels, stand_ins, ..fitted }))
 }

@@ -105,7 +105,7 @@ pub(super) fn explain(strategy: Strategy, row: &Candidate, proposal: &Proposal, 
     match strategy {
         Strategy::Margin | Strategy::Anchor => (1.0 - value, margin()),
         Strategy::ClusterMargin => (1.0 - value, format!("{}, of {}", margin(), cluster())),
-        Strategy::Activelab => (1.0 - value, format!("no label yet, and the model holds for `{}`", class(0))),
+        Strategy::Activelab => (1.0 - value, format!("no label yet; the model takes it for `{}`", class(0))),
         Strategy::LeastConfidence => (1.0 - value, format!("at most {value:.2} sure, of `{}`", class(0))),
         Strategy::Entropy => (value, format!("entropy {value:.2}, `{}` or `{}` first", class(0), class(1))),
         Strategy::Bald => (value, format!("the committee disagrees, by {value:.3} nats")),

@@ -19,6 +19,7 @@ mod candidates;
 mod crowd;
 mod labels;
 mod mark;
+mod plan;
 mod report;
 mod scores;
 mod selection;

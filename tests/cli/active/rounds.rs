@@ -351,6 +351,11 @@ fn answers_that_name_nobody_confirm_a_label() {
     assert_eq!((&status["rounds"][1]["open"], &status["open"]), (&json!(0), &json!(0)));
     assert_eq!(begun.import("labels-1.jsonl").expect_code(0).json()["new"], false);
     assert_eq!(begun.import("labels-2.jsonl").expect_code(0).json()["new"], false);
+    // So does it with rows that are not of the loop.
+    let more =
+        std::fs::read_to_string(begun.path("labels-1.jsonl")).unwrap() + "{\"tamis_id\":\"other\",\"label\":\"x\"}\n";
+    std::fs::write(begun.path("more.jsonl"), more).unwrap();
+    assert_eq!(begun.import("more.jsonl").expect_code(0).json()["new"], false);
     assert_eq!(begun.status(), status);
 
     // Who is asked again and skips is not asked once more.
