@@ -355,7 +355,7 @@ fn answers_that_name_nobody_confirm_a_label() {
     let more =
         std::fs::read_to_string(begun.path("labels-1.jsonl")).unwrap() + "{\"tamis_id\":\"other\",\"label\":\"x\"}\n";
     std::fs::write(begun.path("more.jsonl"), more).unwrap();
-    assert_eq!(begun.import("more.jsonl").expect_code(0).json()["new"], false);
+    assert_eq!(begun.import("more.jsonl").expect_code(1).json()["new"], false);
     assert_eq!(begun.status(), status);
 
     // Who is asked again and skips is not asked once more.
