@@ -140,6 +140,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A stream of another process that is not whole.
+    #[error("the input ended in the middle: who sent it has died")]
+    Torn,
     /// The user or the system asked us to stop.
     #[error("interrupted; nothing was written")]
     Interrupted,
@@ -169,6 +172,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// Give credentials, or permissions: the store got none, or none that it takes.
     Credentials,
+    /// Try again: another process has died.
+    Torn,
     /// Have the file restored: it lies in an archive.
     Archived,
     /// Change the config, the input or the machine: the same again would end the same.
@@ -185,6 +190,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Interrupted => ErrorKind::Interrupted,
+            Self::Torn => ErrorKind::Torn,
             Self::Locked { .. } | Self::Leased { .. } | Self::TakenOver { .. } | Self::Overtaken { .. } => {
                 ErrorKind::Locked
             }

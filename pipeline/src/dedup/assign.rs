@@ -43,6 +43,16 @@ impl Rule {
         Self::Semantic,
     ];
 
+    /// A number for it.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The rule of a number.
+    pub(crate) fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The name in evidence.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,14 +81,13 @@ impl Rule {
 
 impl Record for Rule {
     fn encode(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
-        out.write_all(&[*self as u8])
+        out.write_all(&[self.code()])
     }
 
     fn decode(input: &mut impl std::io::Read) -> std::io::Result<Self> {
         let mut code = [0];
         input.read_exact(&mut code)?;
-        let rule = Self::ALL.get(usize::from(code[0])).copied();
-        rule.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
+        Self::of_code(code[0]).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
     }
 }
 

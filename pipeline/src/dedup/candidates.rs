@@ -12,6 +12,7 @@
 //! shingle) that the two rows share, hot buckets aside. A hot bucket must look at its pairs to know its leaders, but keeps
 //! only what it finds of those that meet nowhere else.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -27,15 +28,15 @@ use super::sketch_table::{BucketGlances, Glance, SketchTable};
 use super::tape::SetTable;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
-use crate::{Result, RowSet};
+use crate::{Error, Result, RowSet};
 
 const STAGE: &str = "near-duplicates: candidates";
 /// A bucket of more rows is hot: its work is bounded, its untested pairs are counted.
-const HOT_ROWS: usize = 1000;
+pub(super) const HOT_ROWS: usize = 1000;
 /// In a hot bucket, a row is compared with so many of the rows kept so far at its head, and as many at its tail.
 const HOT_REACH: usize = 500;
 /// Rows of a hot bucket that are compared at once.
-const HOT_BLOCK_ROWS: usize = 256;
+pub(super) const HOT_BLOCK_ROWS: usize = 256;
 /// A bucket of sets of more rows is large: its pairs are many, and compared where they are rather than sorted first.
 const LARGE_ROWS: usize = 16;
 /// Pairs that a thread takes at once.
@@ -51,7 +52,7 @@ pub(super) enum Features {
     /// Sketches: what they leave open is grey.
     Sketches {
         /// Sketch by row.
-        table: SketchTable,
+        table: Glances,
         /// What is clear.
         gate: Gate,
     },
@@ -64,6 +65,27 @@ pub(super) enum Features {
     },
 }
 
+/// Glances by row.
+#[derive(Debug)]
+pub(super) enum Glances {
+    /// Of all rows.
+    All(SketchTable),
+    /// Of those that are looked at.
+    Some(HashMap<u64, Glance<'static>>),
+}
+
+impl Glances {
+    fn get(&self, row: u64) -> Result<Glance<'_>> {
+        match self {
+            Self::All(table) => table.get(row),
+            Self::Some(glances) => {
+                let glance = glances.get(&row).map(Glance::view);
+                glance.ok_or_else(|| Error::Invariant(format!("the sketch of row {row} is not there")))
+            }
+        }
+    }
+}
+
 /// What came out of all buckets.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -73,6 +95,16 @@ pub(super) struct Found {
     pub(super) grey: ExternalSorter<GreyPair>,
     /// Counts for the report.
     pub(super) counts: Counts,
+}
+
+impl Found {
+    pub(super) fn new(context: &Context) -> Self {
+        Self {
+            edges: ExternalSorter::new(STAGE, &context.budget),
+            grey: ExternalSorter::new(STAGE, &context.budget),
+            counts: Counts::default(),
+        }
+    }
 }
 
 /// How many pairs and buckets there were.
@@ -96,14 +128,10 @@ pub(super) fn compare(
     places: &Places,
     context: &Context,
 ) -> Result<Found> {
-    let found = Found {
-        edges: ExternalSorter::new(STAGE, &context.budget),
-        grey: ExternalSorter::new(STAGE, &context.budget),
-        counts: Counts::default(),
-    };
+    let found = Found::new(context);
     let hot_rows = if matches!(features, Features::Sketches { .. }) { HOT_ROWS } else { usize::MAX };
     let Buckets { cool, hot, hot_keys } = buckets(keys, hot_rows, ranks, collapsed, context)?;
-    let hot_tags = HotTags::new(&hot_keys);
+    let hot_tags = &HotTags::new(&hot_keys);
     let mut comparison = Comparison { features, ranks, pairing, hot_tags, places, context, found };
     let mut reader = BucketReader::new(&cool);
     let mut pairs = ExternalSorter::new(STAGE, &context.budget);
@@ -126,7 +154,7 @@ pub(super) fn compare(
 
 /// Work for one thread.
 #[derive(Debug)]
-enum Task<'a> {
+pub(super) enum Task<'a> {
     /// Small buckets: key, ranks.
     Buckets(Vec<(u64, &'a [u64])>),
     /// Part of the pairs of a large bucket: each row of `later` with all rows before it.
@@ -136,7 +164,7 @@ enum Task<'a> {
 }
 
 /// Cuts the pairs of buckets into tasks of about as many pairs.
-fn tasks<'a>(buckets: impl Iterator<Item = (u64, &'a [u64])>) -> Vec<Task<'a>> {
+pub(super) fn tasks<'a>(buckets: impl Iterator<Item = (u64, &'a [u64])>) -> Vec<Task<'a>> {
     let mut tasks = Vec::new();
     let mut small = Vec::new();
     let mut n_small_pairs = 0;
@@ -167,19 +195,20 @@ fn parts(n_rows: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-struct Comparison<'a> {
-    features: &'a Features,
-    ranks: &'a Ranks,
-    pairing: Pairing,
-    hot_tags: HotTags,
-    places: &'a Places,
-    context: &'a Context,
-    found: Found,
+/// Compares rows, and collects what is found.
+pub(super) struct Comparison<'a> {
+    pub(super) features: &'a Features,
+    pub(super) ranks: &'a Ranks,
+    pub(super) pairing: Pairing,
+    pub(super) hot_tags: &'a HotTags,
+    pub(super) places: &'a Places,
+    pub(super) context: &'a Context,
+    pub(super) found: Found,
 }
 
 impl Comparison<'_> {
     /// Does the work, so much at a time that what is found takes little memory: any pair may be an edge.
-    fn run(&mut self, tasks: &[Task<'_>]) -> Result<()> {
+    pub(super) fn run(&mut self, tasks: &[Task<'_>]) -> Result<()> {
         for wave in tasks.chunks(WAVE_TASKS) {
             let this = &*self;
             let findings: Result<Vec<Findings>> =
@@ -275,7 +304,7 @@ impl Comparison<'_> {
         key: u64,
         ranks: &[u64],
         later: Range<usize>,
-        table: &'t SketchTable,
+        table: &'t Glances,
         gate: Gate,
         glances: &mut BucketGlances<'t>,
         findings: &mut Findings,
@@ -334,10 +363,8 @@ impl Comparison<'_> {
                 let mut block = Vec::with_capacity(HOT_BLOCK_ROWS);
                 while block.len() < HOT_BLOCK_ROWS {
                     let Some((_, rank)) = hot.next_if(|(next_key, _)| *next_key == key)? else { break };
-                    let place = self.places.of(rank, self.ranks)?;
                     let glance = table.get(self.ranks.row(rank)?)?;
-                    let cool_bands = glance.cool_bands(|tag| self.hot_tags.contain(tag));
-                    block.push(HotRow { rank, place, glance, cool_bands });
+                    block.push(HotRow::new(rank, self.places.of(rank, self.ranks)?, glance, self.hot_tags));
                 }
                 if block.is_empty() {
                     break;
@@ -350,7 +377,7 @@ impl Comparison<'_> {
     }
 
     /// Compares the rows of a block with the leaders before it on all threads, then with those inside of it.
-    fn walk_block(&mut self, block: Vec<HotRow<'_>>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
+    pub(super) fn walk_block(&mut self, block: Vec<HotRow<'_>>, leaders: &mut Leaders, gate: Gate) -> Result<()> {
         let pairing = self.pairing;
         let compare = |row: &HotRow<'_>| {
             let mut findings = Findings::default();
@@ -381,7 +408,7 @@ impl Comparison<'_> {
 
 /// A row of a hot bucket.
 #[derive(Debug)]
-struct HotRow<'a> {
+pub(super) struct HotRow<'a> {
     rank: u64,
     place: Place,
     glance: Glance<'a>,
@@ -389,7 +416,12 @@ struct HotRow<'a> {
     cool_bands: Vec<bool>,
 }
 
-impl HotRow<'_> {
+impl<'a> HotRow<'a> {
+    pub(super) fn new(rank: u64, place: Place, glance: Glance<'a>, hot_tags: &HotTags) -> Self {
+        let cool_bands = glance.cool_bands(|tag| hot_tags.contain(tag));
+        Self { rank, place, glance, cool_bands }
+    }
+
     /// Compares it with earlier rows. What is out of its scope must not pass for a row that it is dropped for.
     fn judge(&self, earlier: &[HotRow<'_>], gate: Gate, findings: &mut Findings) {
         for other in earlier.iter().filter(|other| self.place.meets(other.place)) {
@@ -401,7 +433,7 @@ impl HotRow<'_> {
 
 /// Rows of a hot bucket that others are compared with: the first and the last of those that nothing clearly drops.
 #[derive(Debug, Default)]
-struct Leaders {
+pub(super) struct Leaders {
     held: Vec<HotRow<'static>>,
     n_rows: u64,
 }
@@ -485,7 +517,7 @@ mod tests {
                 }
             }
         }
-        let features = Features::Sketches { table, gate };
+        let features = Features::Sketches { table: Glances::All(table), gate };
         let (collapsed, places) = (RowSet::new(), Places::anywhere());
         let found = compare(keys, &features, &Ranks::ByRow, pairing, &collapsed, &places, &context).unwrap();
         assert_eq!(found.counts.hot_buckets, expect_hot_buckets);

@@ -15,6 +15,8 @@ pub const N_SHINGLES: &str = "tamis_n_shingles";
 pub const LENGTH: &str = "tamis_length";
 /// Sketch of the shingles. `FixedSizeList<UInt32, 256>`.
 pub const SKETCH: &str = "tamis_sketch";
+/// What is kept of a sketch to look at pairs, where it comes from another process. `FixedSizeList<UInt32>`.
+pub(super) const GLANCE: &str = "tamis_glance";
 /// Keys of the sketch's bands; none without a token. `List<UInt64>`.
 pub const BAND_KEYS: &str = "tamis_band_keys";
 /// Group of the row: only rows of one group are compared. `FixedSizeBinary(16)`.

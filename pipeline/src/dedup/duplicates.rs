@@ -153,6 +153,13 @@ pub struct DuplicateCounts {
 }
 
 impl DuplicateCounts {
+    /// Of rows in their order, and how many are dropped for each.
+    pub(crate) fn of(counts: impl IntoIterator<Item = (u64, u64)>, context: &Context) -> Result<Self> {
+        let mut writer = CountsWriter::new(context);
+        counts.into_iter().try_for_each(|(kept, n_dropped)| writer.push(kept, n_dropped, context))?;
+        writer.finish(context)
+    }
+
     /// Rows dropped for `row`.
     pub fn dropped_for(&self, row: u64) -> Result<u64> {
         if self.kept.contains(row) { self.table.get(row) } else { Ok(0) }

@@ -17,6 +17,18 @@ pub enum Method {
 }
 
 impl Method {
+    const ALL: [Self; 3] = [Self::Identical, Self::Exact, Self::Estimated];
+
+    /// A number for it.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The method of a number.
+    pub(crate) fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The name in evidence.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,16 +109,13 @@ impl Record for Similarity {
 
 impl Record for Method {
     fn encode(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&[*self as u8])
+        out.write_all(&[self.code()])
     }
 
     fn decode(input: &mut impl Read) -> io::Result<Self> {
         let mut code = [0];
         input.read_exact(&mut code)?;
-        [Self::Identical, Self::Exact, Self::Estimated]
-            .get(usize::from(code[0]))
-            .copied()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        Self::of_code(code[0]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
     }
 }
 

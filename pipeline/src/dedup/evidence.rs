@@ -12,6 +12,7 @@ use tamis_schemas::tables::evidence_schema;
 
 use super::assign::{Drop, Rule};
 use super::edge::{Grouped, Method, Similarity, record_of_fields};
+use super::handover::{Handed, HandedDrop};
 use super::largest::{Cluster, LargestClusters};
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Sorted};
@@ -98,6 +99,20 @@ impl Evidence {
         let Self { dropped_ids, kept_ids, .. } = self;
         let joined = Self::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         Ok(Self { dropped_ids, kept_ids, ..joined })
+    }
+
+    /// Tells who is dropped for whom, cluster by cluster.
+    pub(super) fn hand_over(mut self, mut to: impl FnMut(Handed) -> Result<()>) -> Result<()> {
+        while let Some(&(kept, n_rows)) = self.clusters.peek() {
+            let mut n_dropped = 0;
+            while let Some(drop) = self.drops.next_if(|drop| drop.kept == kept)? {
+                n_dropped += 1;
+                to(Handed::Drop(HandedDrop::of(drop)))?;
+            }
+            to(Handed::Cluster { kept, n_rows, n_dropped })?;
+            self.clusters.next()?;
+        }
+        Ok(())
     }
 
     /// Whether rows are dropped for `row`.

@@ -17,7 +17,7 @@ use super::columns::{
 };
 use super::containment::least_distinct;
 use super::keep::{keep_columns, row_converter};
-use super::lists::{Lists, list_field};
+use super::lists::{Lists, list_field, lists};
 use super::near_duplicates::NearDuplicates;
 use super::normalize::Normalizer;
 use super::scope::{key_within, shift};
@@ -226,12 +226,12 @@ fn text_bytes(texts: &StringArray) -> usize {
 
 /// Map stage: replaces `tamis_text` by the set of its shingles. Out: `tamis_row`, `tamis_shingles`.
 #[derive(Debug)]
-pub(super) struct ShingleSets {
+pub(crate) struct ShingleSets {
     settings: Settings,
 }
 
 impl ShingleSets {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self { settings: settings.clone() }
     }
 }
@@ -260,6 +260,11 @@ impl MapStage for ShingleSets {
         let columns = vec![Arc::clone(column_by_name(&batch, ROW)?), sets.into_column()?];
         Ok(RecordBatch::try_new(self.output_schema(batch.schema_ref())?, columns)?)
     }
+}
+
+/// The sets in a batch of [`ShingleSets`], by row.
+pub(crate) fn sets_of(batch: &RecordBatch) -> Result<impl Iterator<Item = (u64, &[u64])>> {
+    lists(batch, SHINGLES, column(batch, ROW)?)
 }
 
 /// What is found in a text, column by column.
@@ -337,7 +342,7 @@ impl Features {
     }
 }
 
-fn slot_field() -> Arc<Field> {
+pub(super) fn slot_field() -> Arc<Field> {
     Arc::new(Field::new_list_field(DataType::UInt32, false))
 }
 

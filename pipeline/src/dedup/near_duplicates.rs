@@ -6,8 +6,8 @@ use arrow::array::{Array, FixedSizeListArray, RecordBatch, UInt32Array, UInt64Ar
 use tamis_schemas::columns::ROW;
 
 use super::assign::{Drop, Rule, assign};
-use super::candidates::{Features, compare};
-use super::columns::{BAND_KEYS, EXACT_KEY, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of, malformed};
+use super::candidates::{Features, Glances, compare};
+use super::columns::{BAND_KEYS, EXACT_KEY, GLANCE, N_SHINGLES, SHINGLES, SKETCH, SOURCE, column, keys_of, malformed};
 use super::compare::prefix_len;
 use super::containment::Samples;
 use super::duplicates::DuplicatesWriter;
@@ -21,7 +21,7 @@ use super::keep::{KeepKeys, Ranks};
 use super::largest::{Cluster, LargestClusters};
 use super::lists::lists;
 use super::proof::Proof;
-use super::prune::prune;
+use super::prune::{OpenPairs, prune};
 use super::report::{NearDuplicateReport, NearDuplicateResult, ResultHandle};
 use super::scope::{Places, PlacesWriter, key_within};
 use super::settings::{Gate, Linkage, Search, Settings};
@@ -167,6 +167,17 @@ impl NearDuplicates {
 
     fn observe_sketches(&mut self, batch: &RecordBatch, rows: &UInt64Array, context: &Context) -> Result<()> {
         let FeatureWriter::Sketches(table) = &mut self.features else { return Ok(()) };
+        if let Ok(glances) = column::<FixedSizeListArray>(batch, GLANCE) {
+            for ((row, keys), glance) in lists(batch, BAND_KEYS, rows)?.zip(glances.iter()) {
+                let glance = glance.ok_or_else(|| malformed(GLANCE))?;
+                let numbers = glance.as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(GLANCE))?;
+                table.push_glance(row, numbers.values(), context)?;
+                for &key in keys {
+                    self.keys.push((key, row), context)?;
+                }
+            }
+            return Ok(());
+        }
         let sketches: &FixedSizeListArray = column(batch, SKETCH)?;
         let slots = sketches.values().as_any().downcast_ref::<UInt32Array>().ok_or_else(|| malformed(SKETCH))?;
         let first_slot = sketches.value_offset(0) as usize;
@@ -217,6 +228,26 @@ impl BarrierStage for NearDuplicates {
     }
 
     fn end_of_pass(mut self: Box<Self>, context: &Context) -> Result<Next> {
+        let shingles = self.shingles.take();
+        match self.compared(context)? {
+            Compared::Pairs { closing, open } => closing.prove_open(open, shingles, context),
+            Compared::Samples { closing, samples } => samples.finish(*closing, context),
+        }
+    }
+}
+
+/// What is known once the fingerprints of all rows are.
+#[derive(Debug)]
+pub(super) enum Compared {
+    /// All pairs but those that need a proof.
+    Pairs { closing: Box<Closing>, open: OpenPairs },
+    /// By containment, nothing yet.
+    Samples { closing: Box<Closing>, samples: Samples },
+}
+
+impl NearDuplicates {
+    /// Compares the rows that share a key.
+    pub(super) fn compared(mut self, context: &Context) -> Result<Compared> {
         let earlier = self.observe_earlier(context)?;
         let ranks = self.keep.finish(context)?;
         let ranks = match &earlier {
@@ -244,9 +275,12 @@ impl BarrierStage for NearDuplicates {
             result: self.result,
         };
         let features = match (self.features, self.search) {
-            (FeatureWriter::Samples(samples), _) => return samples.finish(closing, context),
+            (FeatureWriter::Samples(samples), _) => {
+                return Ok(Compared::Samples { closing: Box::new(closing), samples });
+            }
             (FeatureWriter::Sketches(table), Search::Bands(_)) => {
-                Features::Sketches { table: table.finish(context)?, gate: Gate::new(closing.settings.threshold) }
+                let table = Glances::All(table.finish(context)?);
+                Features::Sketches { table, gate: Gate::new(closing.settings.threshold) }
             }
             (FeatureWriter::Sets(table), Search::Exhaustive) => {
                 Features::Sets { table: table.finish(context)?, threshold: closing.settings.threshold }
@@ -259,7 +293,8 @@ impl BarrierStage for NearDuplicates {
         closing.report.n_candidate_pairs = found.counts.candidate_pairs;
         closing.report.n_untested_pairs = found.counts.untested_pairs;
         closing.report.n_hot_buckets = found.counts.hot_buckets;
-        closing.prove(found.edges, found.grey, self.shingles, context)
+        let open = closing.pruned(found.edges, found.grey, context)?;
+        Ok(Compared::Pairs { closing: Box::new(closing), open })
     }
 }
 
@@ -279,24 +314,62 @@ pub(super) struct Closing {
 }
 
 impl Closing {
+    /// Nothing was compared yet.
+    pub(super) fn new(
+        settings: Settings,
+        ranks: Ranks,
+        identical: Identical,
+        report: NearDuplicateReport,
+        context: &Context,
+    ) -> (Self, ResultHandle) {
+        let result = ResultHandle::default();
+        let closing = Self {
+            settings,
+            ranks,
+            places: Arc::new(Places::anywhere()),
+            edges: ExternalSorter::new(STAGE, &context.budget),
+            earlier: None,
+            identical,
+            report,
+            untested: ExternalSorter::new(STAGE, &context.budget),
+            result: result.clone(),
+        };
+        (closing, result)
+    }
+
     /// Asks for the sets of the rows in open pairs, if the answer depends on any.
     pub(super) fn prove(
         mut self,
-        mut edges: ExternalSorter<Edge>,
+        edges: ExternalSorter<Edge>,
         grey: ExternalSorter<GreyPair>,
-        shingles: Option<ShingleCache>,
         context: &Context,
     ) -> Result<Next> {
+        let open = self.pruned(edges, grey, context)?;
+        self.prove_open(open, None, context)
+    }
+
+    /// Takes the edges in, and leaves out what the answer does not depend on.
+    fn pruned(
+        &mut self,
+        mut edges: ExternalSorter<Edge>,
+        grey: ExternalSorter<GreyPair>,
+        context: &Context,
+    ) -> Result<OpenPairs> {
         for edge in self.take_edges(context).finish(context)? {
             edges.push(edge?, context)?;
         }
         let pruned = prune(edges, grey, self.settings.linkage, (&self.places, &self.ranks), context)?;
         self.edges = pruned.edges;
-        if pruned.open.is_empty() {
+        Ok(pruned.open)
+    }
+
+    /// Asks for the sets of the rows in these pairs, if there are any.
+    pub(super) fn prove_open(self, open: OpenPairs, shingles: Option<ShingleCache>, context: &Context) -> Result<Next> {
+        if open.is_empty() {
             return self.close(context);
         }
         let map = Box::new(ShingleSets::new(&self.settings));
-        let (barrier, rows) = Proof::new(self, pruned.open, context)?;
+        let (barrier, rows) = Proof::new(self, open, context)?;
         let barrier = Box::new(barrier);
         match shingles {
             Some(shingles) => shingles.replay(&rows, barrier, context),
@@ -311,71 +384,98 @@ impl Closing {
 
     /// Turns edges into verdicts and leaves the result in the handle.
     pub(super) fn close(self, context: &Context) -> Result<Next> {
-        let Self { settings, ranks, edges, earlier, identical, mut report, untested, .. } = self;
+        let Self { settings, ranks, edges, earlier, identical, mut report, untested, result, .. } = self;
         let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
+        let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
-        let mut duplicates = DuplicatesWriter::new(context);
-        let mut largest = LargestClusters::new(settings.max_cluster_rows);
-        let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
-        let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
-        let mut what_if = WhatIf::above(settings.threshold);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
         while let Some(kept) = drops.peek().map(|drop| drop.kept) {
             context.cancel.check()?;
-            let mut cluster = Cluster::new(kept);
-            let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
+            let (mut n_rows, mut n_dropped) = (1, 0);
             while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
-                cluster.n_rows += 1;
-                if cluster.n_rows <= settings.cap_cluster && !is_earlier(kept) {
+                n_rows += 1;
+                if n_rows <= settings.cap_cluster && !is_earlier(kept) {
                     report.n_spared += 1;
                     continue;
                 }
-                cluster.drop(drop.dropped, drop.similarity.value());
-                duplicates.push(drop.dropped, kept, context)?;
-                dropped_rows.insert(drop.dropped);
-                let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
-                reason_rows.insert(drop.dropped);
-                report.count(&drop);
+                n_dropped += 1;
                 report.n_dropped_for_earlier += u64::from(is_earlier(kept));
                 if is_earlier(drop.dropped) {
                     return Err(Error::Invariant("a row of an earlier run was dropped".into()));
                 }
-                what_if.count(&drop);
                 by_kept.push(drop, context)?;
             }
-            if cluster.n_dropped == 0 {
-                continue;
+            if n_dropped > 0 {
+                clusters.push((kept, n_rows), context)?;
             }
-            kept_rows.insert(kept);
-            clusters.push((kept, cluster.n_rows), context)?;
-            duplicates.count(kept, cluster.n_dropped, context)?;
-            report.n_clusters += 1;
-            report.largest_cluster_rows = report.largest_cluster_rows.max(cluster.n_rows);
-            largest.add(cluster);
         }
+        let found = conclude(by_kept, clusters, &settings, report, context)?;
+        let NearDuplicateResult { verdict, mut evidence, duplicates, largest, mut report } = found;
         for record in untested.finish(context)? {
             let (rank, n_untested) = record?;
             // A star has one center: what else a dropped row could have been dropped for does not matter.
-            if settings.linkage == Linkage::Connected || !dropped_rows.contains(ranks.row(rank)?) {
+            if settings.linkage == Linkage::Connected || verdict.reason(ranks.row(rank)?).is_none() {
                 report.n_untested_pairs += n_untested;
                 report.n_hot_buckets += 1;
             }
         }
-        report.what_if = what_if.into_points();
-        let verdict =
-            Verdict::default().with(DropReason::Identical, identical_rows).with(DropReason::NearDuplicate, near_rows);
-        let mut evidence =
-            Evidence::new(by_kept.finish(context)?, clusters.finish(context)?, dropped_rows, kept_rows, context)?;
         if let Some(earlier) = earlier {
             earlier.name_rows(&mut evidence, context)?;
             (report.n_earlier, report.n_earlier_matched) = (earlier.counts().n_rows, earlier.counts().n_matched);
         }
-        let duplicates = Some(duplicates.finish(context)?);
-        self.result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
+        result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
         Ok(Next::Done(Box::new(verdict)))
     }
+}
+
+/// The result, once it is known which rows are dropped for which. `clusters`: kept row, and rows of its cluster.
+pub(super) fn conclude(
+    drops: ExternalSorter<Drop>,
+    clusters: ExternalSorter<(u64, u64)>,
+    settings: &Settings,
+    mut report: NearDuplicateReport,
+    context: &Context,
+) -> Result<NearDuplicateResult> {
+    let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
+    let mut sizes = ExternalSorter::new(STAGE, &context.budget);
+    let mut duplicates = DuplicatesWriter::new(context);
+    let mut largest = LargestClusters::new(settings.max_cluster_rows);
+    let (mut identical_rows, mut near_rows) = (RowSet::new(), RowSet::new());
+    let (mut dropped_rows, mut kept_rows) = (RowSet::new(), RowSet::new());
+    let mut what_if = WhatIf::above(settings.threshold);
+    let mut drops = Grouped::new(drops.finish(context)?)?;
+    for size in clusters.finish(context)? {
+        let (kept, n_rows) = size?;
+        context.cancel.check()?;
+        let mut cluster = Cluster { n_rows, ..Cluster::new(kept) };
+        while let Some(drop) = drops.next_if(|drop| drop.kept == kept)? {
+            cluster.drop(drop.dropped, drop.similarity.value());
+            duplicates.push(drop.dropped, kept, context)?;
+            dropped_rows.insert(drop.dropped);
+            let reason_rows = if drop.rule == Rule::IdenticalText { &mut identical_rows } else { &mut near_rows };
+            reason_rows.insert(drop.dropped);
+            report.count(&drop);
+            what_if.count(&drop);
+            by_kept.push(drop, context)?;
+        }
+        kept_rows.insert(kept);
+        sizes.push((kept, n_rows), context)?;
+        duplicates.count(kept, cluster.n_dropped, context)?;
+        report.n_clusters += 1;
+        report.largest_cluster_rows = report.largest_cluster_rows.max(n_rows);
+        largest.add(cluster);
+    }
+    if let Some(drop) = drops.peek() {
+        return Err(Error::Invariant(format!("row {} is dropped for a row without a cluster", drop.dropped)));
+    }
+    report.what_if = what_if.into_points();
+    let verdict =
+        Verdict::default().with(DropReason::Identical, identical_rows).with(DropReason::NearDuplicate, near_rows);
+    let evidence = Evidence::new(by_kept.finish(context)?, sizes.finish(context)?, dropped_rows, kept_rows, context)?;
+    let duplicates = Some(duplicates.finish(context)?);
+    Ok(NearDuplicateResult { verdict, evidence, duplicates, largest, report })
 }
 
 impl NearDuplicateReport {
@@ -389,7 +489,8 @@ impl NearDuplicateReport {
     }
 }
 
-fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateReport {
+/// What is known of a search before it begins, and of its rows.
+pub(super) fn report(search: Search, n_rows: u64, n_without_tokens: u64) -> NearDuplicateReport {
     let rows = NearDuplicateReport { n_rows, n_without_tokens, ..NearDuplicateReport::default() };
     match search {
         Search::Bands(bands) => NearDuplicateReport {

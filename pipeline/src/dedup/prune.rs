@@ -28,7 +28,7 @@ pub(super) struct OpenPairs {
 }
 
 impl OpenPairs {
-    fn new(context: &Context) -> Self {
+    pub(super) fn new(context: &Context) -> Self {
         let pairs = ExternalSorter::new(STAGE, &context.budget);
         Self { pairs, later: RowSet::new(), earlier: RowSet::new() }
     }
@@ -38,7 +38,7 @@ impl OpenPairs {
     }
 
     /// Adds pairs of one later row.
-    fn push_row(&mut self, pairs: &[GreyPair], context: &Context) -> Result<()> {
+    pub(super) fn push_row(&mut self, pairs: &[GreyPair], context: &Context) -> Result<()> {
         if let Some(pair) = pairs.first() {
             self.later.insert(pair.later);
         }

@@ -201,7 +201,6 @@ impl Places {
     }
 
     /// Every row with every other.
-    #[cfg(test)]
     pub(super) fn anywhere() -> Self {
         Self { groups: None, sources: None }
     }

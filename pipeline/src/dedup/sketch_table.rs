@@ -7,8 +7,8 @@ use super::band::Bands;
 use super::sketch::{N_SLOTS, Sketch, is_of_few};
 use super::tape::{RowTable, RowTableWriter};
 use super::widest::widest;
-use crate::Result;
 use crate::context::Context;
+use crate::{Error, Result};
 
 /// Bits that are kept of each slot.
 ///
@@ -45,20 +45,36 @@ impl SketchTableWriter {
 
     /// Sets the sketch and the band keys of `row`, which must be above all earlier rows.
     pub(super) fn push(&mut self, row: u64, sketch: &Sketch, band_keys: &[u64], context: &Context) -> Result<()> {
-        let (slots, others) = self.record.split_at_mut(SLOT_NUMBERS);
-        for (number, slots) in slots.iter_mut().zip(sketch.as_chunks().0) {
-            *number = u32::from_le_bytes(slots.map(|slot: u32| slot as u8));
-        }
-        others[0] = u32::from(is_of_few(sketch));
-        for (tag, &key) in others[1..].iter_mut().zip(band_keys) {
-            *tag = key as u32;
-        }
+        record(sketch, band_keys, &mut self.record);
         self.records.push_record(row, &self.record, context)
+    }
+
+    /// Sets the glance of `row`, which must be above all earlier rows.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if it is one of other bands.
+    pub(super) fn push_glance(&mut self, row: u64, glance: &[u32], context: &Context) -> Result<()> {
+        if glance.len() != self.record.len() {
+            return Err(Error::Invariant(format!("the sketch of row {row} is cut into other bands")));
+        }
+        self.records.push_record(row, glance, context)
     }
 
     /// Ends writing.
     pub(super) fn finish(self, context: &Context) -> Result<SketchTable> {
         Ok(SketchTable { records: self.records.finish(context)? })
+    }
+}
+
+/// What is kept of a sketch.
+fn record(sketch: &Sketch, band_keys: &[u64], record: &mut [u32]) {
+    let (slots, others) = record.split_at_mut(SLOT_NUMBERS);
+    for (number, slots) in slots.iter_mut().zip(sketch.as_chunks().0) {
+        *number = u32::from_le_bytes(slots.map(|slot: u32| slot as u8));
+    }
+    others[0] = u32::from(is_of_few(sketch));
+    for (tag, &key) in others[1..].iter_mut().zip(band_keys) {
+        *tag = key as u32;
     }
 }
 
@@ -79,7 +95,31 @@ impl SketchTable {
 #[derive(Debug, Clone)]
 pub(super) struct Glance<'a>(Cow<'a, [u32]>);
 
+impl Glance<'static> {
+    /// Of a sketch of bands with these keys; of a row without a token there are none.
+    pub(super) fn new(sketch: &Sketch, band_keys: &[u64], bands: Bands) -> Self {
+        let mut numbers = vec![0; SLOT_NUMBERS + 1 + bands.n_bands];
+        record(sketch, band_keys, &mut numbers);
+        Self(Cow::Owned(numbers))
+    }
+
+    /// Of what [`numbers`](Glance::numbers) gave.
+    pub(super) fn of_numbers(numbers: Vec<u32>) -> Option<Self> {
+        (numbers.len() > SLOT_NUMBERS + 1).then_some(Self(Cow::Owned(numbers)))
+    }
+}
+
 impl Glance<'_> {
+    /// All that is kept.
+    pub(super) fn numbers(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// The same, borrowed.
+    pub(super) fn view(&self) -> Glance<'_> {
+        Glance(Cow::Borrowed(&self.0))
+    }
+
     /// A glance that depends on no table.
     pub(super) fn into_owned(self) -> Glance<'static> {
         Glance(Cow::Owned(self.0.into_owned()))

@@ -55,7 +55,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// Also drops `rows`, which stayed so far, for `reason`.
-    pub(super) fn with(mut self, reason: DropReason, rows: RowSet) -> Self {
+    pub(crate) fn with(mut self, reason: DropReason, rows: RowSet) -> Self {
         self.dropped.push((reason, Arc::new(rows)));
         self
     }

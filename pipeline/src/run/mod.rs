@@ -17,6 +17,7 @@ mod held_out;
 mod ids;
 mod index;
 mod judged;
+pub mod kernel;
 mod labels;
 mod learn;
 mod look;
@@ -73,6 +74,8 @@ use crate::{Error, Result};
 
 use index::IndexRun;
 use plan::{Plan, source_options};
+use survey::Survey;
+use write::Written;
 
 /// Checks a config without reading anything.
 ///
@@ -316,6 +319,15 @@ impl Job<'_> {
             (record.run, record.added_rows) = (Some(staged.run().to_owned()), staged.n_rows());
         }
 
+        Ok((self.manifest(inputs, survey, written, output)?, staged))
+    }
+
+    /// What the run did.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if its rows do not add up.
+    fn manifest(&self, inputs: &Inputs, survey: Survey, written: Written, output: &Output) -> Result<Manifest> {
+        let Self { config, stores, .. } = *self;
         let mut rows = survey.rows;
         rows.kept = written.kept;
         rows.dropped = written.dropped;
@@ -325,7 +337,7 @@ impl Job<'_> {
                 rows.rows_in, rows.kept, rows.dropped, rows.rejected
             )));
         }
-        let manifest = Manifest {
+        Ok(Manifest {
             manifest_version: MANIFEST_VERSION,
             tamis_version: env!("CARGO_PKG_VERSION").to_owned(),
             config_sha256: sha256_of(&config_for_manifest(config)),
@@ -346,8 +358,7 @@ impl Job<'_> {
             selection: written.selection,
             tables: output.records().clone(),
             requests: stores.requests(),
-        };
-        Ok((manifest, staged))
+        })
     }
 }
 

@@ -317,31 +317,31 @@ fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
 
 /// The row-local work of a pass.
 #[derive(Debug, Clone, Copy, Default)]
-struct Stages<'a> {
-    decontaminate: Option<&'a Decontaminate>,
+pub(super) struct Stages<'a> {
+    pub(super) decontaminate: Option<&'a Decontaminate>,
     /// Takes out rows that repeat themselves.
-    repetition: Option<&'a Repetition>,
+    pub(super) repetition: Option<&'a Repetition>,
     /// Makes of the others what a barrier observes.
-    map: Option<&'a dyn MapStage>,
+    pub(super) map: Option<&'a dyn MapStage>,
 }
 
 /// What the workers make of a block.
 #[derive(Debug)]
-struct Work {
+pub(super) struct Work {
     /// Rows that contain a held-out item: no other stage sees them.
     hits: Vec<RecordBatch>,
-    mapped: Vec<RecordBatch>,
+    pub(super) mapped: Vec<RecordBatch>,
     /// Rows that repeat themselves, and how much.
     repeated: Vec<(u64, f64)>,
-    ids: Vec<IdKey>,
-    text_bytes: u64,
-    decoded_rows: u64,
-    rejects: Vec<Reject>,
-    types: Types,
+    pub(super) ids: Vec<IdKey>,
+    pub(super) text_bytes: u64,
+    pub(super) decoded_rows: u64,
+    pub(super) rejects: Vec<Reject>,
+    pub(super) types: Types,
 }
 
 impl Work {
-    fn new(decoded: Decoded, stages: Stages<'_>, wants_ids: bool) -> Result<Self> {
+    pub(super) fn new(decoded: Decoded, stages: Stages<'_>, wants_ids: bool) -> Result<Self> {
         let mut work = Self {
             hits: Vec::new(),
             mapped: Vec::with_capacity(decoded.batches.len()),

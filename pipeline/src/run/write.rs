@@ -21,6 +21,7 @@ use super::guards::{Guards, Losses};
 use super::ids::{column, ids_of, rows_of};
 use super::index::Adding;
 use super::order::{DroppedWriter, places, unclustered};
+use super::plan::Plan;
 use super::route::{Carried, id_field, reason_field, source_field, split_by_null, with_source};
 use super::select::Chooser;
 use super::sources::{SourceOf, Tallies};
@@ -34,7 +35,7 @@ use crate::dedup::grain::{Cutter, Span};
 use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::sink::{Output, TableWriter};
-use crate::source::{Columns, Decoded, Inputs, Request};
+use crate::source::{Columns, Decoded, InputSchema, Inputs, Request};
 use crate::stage::MapStage;
 use crate::{Error, Result, RowSet};
 
@@ -64,15 +65,8 @@ pub(super) fn write(
 ) -> Result<Written> {
     let duplicates = duplicates::count(run, survey)?;
     let mut guards = Guards::new(run);
-    let schema = survey.schema.schema();
     let has_ids = run.plan.needs_text(run.config);
-    let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
-    let kept_fields = [id_field(), duplicates_field()];
-    let kept = carried_by(&kept_fields[..if duplicates.is_some() { 2 } else { 1 }]);
-    let names_sources = run.config.output.mode == OutputMode::Append;
-    let control = carried_by(&[id_field()]);
-    let dropped_fields = [id_field(), reason_field(), source_field()];
-    let dropped = carried_by(&dropped_fields[..if names_sources { 3 } else { 2 }]);
+    let carried = CarriedTables::new(run.plan, run.config, &survey.schema, duplicates.is_some());
     let (index_rows, mut addition) = adding.map(|adding| (&adding.rows, &mut adding.addition)).unzip();
     let cutter = survey.grain.as_ref().and_then(|grain| grain.cutter.as_ref());
     let router = Router {
@@ -85,14 +79,12 @@ pub(super) fn write(
         scorer: fitted.map(|fitted| &*fitted.scorer),
         duplicates,
         source: guards.as_ref().and_then(Guards::source),
-        kept: &kept,
-        dropped: &dropped,
-        control: survey.quality.as_ref().map(|quality| (Arc::clone(&quality.control), &control)),
-        names_sources,
-        carries_rows: [Table::Kept, Table::Dropped, Table::Control].into_iter().any(|table| run.plan.writes(table)),
+        carried: &carried,
+        control: survey.quality.as_ref().map(|quality| Arc::clone(&quality.control)),
+        carries_rows: carries_rows(run.plan),
     };
     let scores = fitted.map(|fitted| score_table(&*fitted.scorer)).transpose()?;
-    let mut tables = Tables::open(run, &kept, &dropped, &control, scores.as_ref(), embedder, output)?;
+    let mut tables = Tables::open(run, &carried, scores.as_ref(), embedder, output)?;
     let mut tally = embedder.map(|embedder| EmbeddingTally::new(embedder, run.context));
     let mut chooser = fitted.map(|fitted| Chooser::new(run, survey, fitted)).transpose()?.flatten();
     let mut written = Written::default();
@@ -162,24 +154,75 @@ pub(super) fn write(
     )?;
     tables.finish(run, output)?;
     written.grain = cut_rows.map(|cut_rows| cut_rows.finish(output)).transpose()?;
+    if let (Some(_), Some(found)) = (&addition, &survey.near_duplicates) {
+        written.index = Some(index_record(&found.report));
+    }
+    write_decisions(run, survey, guards, &mut written, output)?;
+    written.embedding = tally.map(EmbeddingTally::finish).transpose()?;
+    written.scorer = fitted.map(Fitted::finish).transpose()?;
+    written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
+    Ok(written)
+}
+
+/// Writes what was decided about rows, and says so in the manifest.
+pub(super) fn write_decisions(
+    run: Run<'_>,
+    survey: &mut Survey,
+    guards: Option<Guards<'_>>,
+    written: &mut Written,
+    output: &mut Output,
+) -> Result<()> {
     let found = survey.near_duplicates.take();
     written.near_duplicates = found.as_ref().filter(|_| run.plan.deduplicate.is_some()).map(|found| {
         let measure = run.config.deduplicate.as_ref().map(|config| config.measure).unwrap_or_default();
         near_duplicate_record(measure, &found.report)
     });
-    if let (Some(_), Some(found)) = (&addition, &found) {
-        written.index = Some(index_record(&found.report));
-    }
     let mut losses = match (guards, &found) {
         (Some(guards), Some(found)) => guards.finish(found, survey.rows_at_stake())?,
         _ => Losses::default(),
     };
     write_evidence(survey.contaminated.take(), found.map(|found| found.evidence), &mut losses, run, output)?;
     written.losses = losses.finish()?;
-    written.embedding = tally.map(EmbeddingTally::finish).transpose()?;
-    written.scorer = fitted.map(Fitted::finish).transpose()?;
-    written.selection = chooser.map(|chooser| chooser.finish(survey, output)).transpose()?;
-    Ok(written)
+    Ok(())
+}
+
+/// Columns of the tables that carry rows of the input.
+#[derive(Debug)]
+pub(super) struct CarriedTables {
+    kept: Carried,
+    dropped: Carried,
+    control: Carried,
+    /// Whether dropped rows say of which file they are.
+    names_sources: bool,
+}
+
+impl CarriedTables {
+    /// `has_counts`: kept rows say how many they stand for.
+    pub(super) fn new(plan: &Plan, config: &Config, input: &InputSchema, has_counts: bool) -> Self {
+        let (schema, has_ids) = (input.schema(), plan.needs_text(config));
+        let carried_by = |added: &[Field]| Carried::new(schema, if has_ids { added } else { &[] });
+        let names_sources = config.output.mode == OutputMode::Append;
+        let kept_fields = [id_field(), duplicates_field()];
+        let dropped_fields = [id_field(), reason_field(), source_field()];
+        Self {
+            kept: carried_by(&kept_fields[..if has_counts { 2 } else { 1 }]),
+            dropped: carried_by(&dropped_fields[..if names_sources { 3 } else { 2 }]),
+            control: carried_by(&[id_field()]),
+            names_sources,
+        }
+    }
+
+    pub(super) fn kept_schema(&self) -> SchemaRef {
+        Arc::clone(self.kept.schema())
+    }
+
+    pub(super) fn dropped_schema(&self) -> SchemaRef {
+        Arc::clone(self.dropped.schema())
+    }
+}
+
+fn carries_rows(plan: &Plan) -> bool {
+    [Table::Kept, Table::Dropped, Table::Control].into_iter().any(|table| plan.writes(table))
 }
 
 /// Input columns that are looked at when no input column is written.
@@ -233,7 +276,7 @@ fn write_evidence(
 
 /// Row-local work of the pass.
 #[derive(Debug)]
-struct Router<'a> {
+pub(super) struct Router<'a> {
     inputs: &'a Inputs,
     cutter: Option<&'a Cutter>,
     verdicts: Verdicts,
@@ -243,36 +286,63 @@ struct Router<'a> {
     scorer: Option<&'a dyn MapStage>,
     duplicates: Option<DuplicateCounts>,
     source: Option<SourceOf>,
-    kept: &'a Carried,
-    dropped: &'a Carried,
+    carried: &'a CarriedTables,
     /// Rows drawn at random to compare with what quality keeps.
-    control: Option<(Arc<RowSet>, &'a Carried)>,
-    /// Whether dropped rows say of which file they are.
-    names_sources: bool,
+    control: Option<Arc<RowSet>>,
     carries_rows: bool,
 }
 
 /// A batch, split.
 #[derive(Debug)]
-struct Routed {
+pub(super) struct Routed {
     file: usize,
-    n_kept: u64,
-    n_dropped: u64,
-    reasons: BTreeMap<String, u64>,
-    kept: RecordBatch,
-    dropped: RecordBatch,
+    pub(super) n_kept: u64,
+    pub(super) n_dropped: u64,
+    pub(super) reasons: BTreeMap<String, u64>,
+    pub(super) kept: RecordBatch,
+    pub(super) dropped: RecordBatch,
     control: Option<RecordBatch>,
     dropped_rows: Vec<u64>,
     spans: Vec<Span>,
     scored: Option<RecordBatch>,
     embedded: Option<EmbeddedRows>,
     indexed: Option<RecordBatch>,
-    ids: Option<(UInt64Array, StringArray)>,
+    pub(super) ids: Option<(UInt64Array, StringArray)>,
     tallies: Option<Tallies>,
 }
 
-impl Router<'_> {
-    fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {
+impl<'a> Router<'a> {
+    /// By verdicts alone.
+    pub(super) fn of_verdicts(
+        inputs: &'a Inputs,
+        verdicts: Verdicts,
+        duplicates: Option<DuplicateCounts>,
+        carried: &'a CarriedTables,
+        plan: &Plan,
+        context: &'a Context,
+    ) -> Self {
+        Self {
+            inputs,
+            cutter: None,
+            verdicts,
+            index_rows: None,
+            context,
+            embedder: None,
+            scorer: None,
+            duplicates,
+            source: None,
+            carried,
+            control: None,
+            carries_rows: carries_rows(plan),
+        }
+    }
+
+    /// Whether it needs all columns of the input.
+    pub(super) fn carries_rows(&self) -> bool {
+        self.carries_rows
+    }
+
+    pub(super) fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {
         decoded.batches.into_iter().map(|batch| self.route_batch(decoded.file, &batch)).collect()
     }
 
@@ -288,9 +358,9 @@ impl Router<'_> {
         } else {
             (batch.clone(), batch.slice(0, 0))
         };
-        let control = self.control.as_ref().map(|(rows, carried)| self.control(batch, rows, carried)).transpose()?;
+        let control = self.control.as_ref().map(|rows| self.control(batch, rows, &self.carried.control)).transpose()?;
         let dropped =
-            if self.names_sources { with_source(&dropped, &self.inputs.files()[file].name)? } else { dropped };
+            if self.carried.names_sources { with_source(&dropped, &self.inputs.files()[file].name)? } else { dropped };
         // Rows of later runs are compared as they are read, so what they are compared with is not cut either.
         let indexed = self.index_rows.map(|rows| rows.apply(kept.clone())).transpose()?;
         let (kept, spans) = match self.cutter {
@@ -326,8 +396,8 @@ impl Router<'_> {
             n_kept,
             n_dropped,
             reasons,
-            kept: project(self.kept, &kept)?,
-            dropped: project(self.dropped, &dropped)?,
+            kept: project(&self.carried.kept, &kept)?,
+            dropped: project(&self.carried.dropped, &dropped)?,
             control,
             dropped_rows,
             spans,
@@ -388,9 +458,7 @@ struct Tables<'a> {
 impl<'a> Tables<'a> {
     fn open(
         run: Run<'_>,
-        kept: &Carried,
-        dropped: &Carried,
-        control: &Carried,
+        carried: &CarriedTables,
         scores: Option<&'a Carried>,
         embedder: Option<&Embedder>,
         output: &mut Output,
@@ -403,8 +471,9 @@ impl<'a> Tables<'a> {
             None => None,
         };
         let embeddings = embedder.map(|embedder| open(Table::Embeddings, embedder.schema())).transpose()?.flatten();
-        let (kept, control) = (open(Table::Kept, kept.schema())?, open(Table::Control, control.schema())?);
-        let open = || DroppedWriter::open(run, Table::Dropped, dropped.schema().clone(), output);
+        let kept = open(Table::Kept, carried.kept.schema())?;
+        let control = open(Table::Control, carried.control.schema())?;
+        let open = || DroppedWriter::open(run, Table::Dropped, carried.dropped_schema(), output);
         let dropped = run.plan.writes(Table::Dropped).then(open).transpose()?;
         Ok(Self { kept, dropped, scores, control, embeddings })
     }

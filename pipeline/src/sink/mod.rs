@@ -23,7 +23,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use tamis_schemas::commit::{CommittedTable, Replacement};
 use tamis_schemas::config::{Config, Table};
-use tamis_schemas::manifest::{Manifest, TableRecord};
+use tamis_schemas::manifest::{FileRecord, Manifest, TableRecord};
 use tamis_schemas::tier::{RowOrder, TierConfig};
 use tokio::runtime::Handle;
 
@@ -105,19 +105,9 @@ impl Output {
         let mut tiers = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for &table in tables {
-            let name = config.routes.get(&table).map_or(DEFAULT_TIER, String::as_str);
+            let (name, tier) = tier_of(config, table)?;
             if !tiers.contains_key(name) {
-                let tier = match config.tiers.get(name) {
-                    Some(tier) => tier,
-                    None if name == DEFAULT_TIER => &default,
-                    None => {
-                        return Err(Error::Config {
-                            message: format!("routes send `{}` to tier `{name}`, which is not defined", table.name()),
-                            hint: Some(format!("add a section [tiers.{name}]")),
-                        });
-                    }
-                };
-                tiers.insert(name.to_owned(), Arc::new(resolve(name, tier)?));
+                tiers.insert(name.to_owned(), Arc::new(resolve(name, &tier)?));
             }
             routes.insert(table, name.to_owned());
         }
@@ -229,6 +219,58 @@ impl Output {
     /// Ends a table.
     pub fn finish_table(&mut self, table: Table, writer: TableWriter) -> Result<()> {
         self.records.insert(table, writer.finish()?);
+        Ok(())
+    }
+
+    /// Takes the files of a table that other processes have written, by [`part_writer`], and removes what else they have left there.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if a file is not there.
+    pub(crate) fn adopt(&mut self, table: Table, schema: SchemaRef, mut files: Vec<FileRecord>) -> Result<()> {
+        let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
+        files.sort_by(|left, right| left.path.cmp(&right.path));
+        let expected: BTreeMap<&str, u64> = files.iter().map(|file| (file.path.as_str(), file.bytes)).collect();
+        let mut n_found = 0;
+        let is_of_run = |name: &str, bytes: u64| {
+            expected.get(tier.public_name(&format!("{}/{name}", table.name())).as_str()) == Some(&bytes)
+        };
+        let failed = |error| tier.unwritable(table.name(), error);
+        if let Some(staging) = tier.staging_folder() {
+            let folder = staging.join(table.name());
+            let entries = if folder.exists() { Some(std::fs::read_dir(&folder).map_err(failed)?) } else { None };
+            for entry in entries.into_iter().flatten() {
+                let entry = entry.map_err(failed)?;
+                let bytes = entry.metadata().map_err(failed)?.len();
+                if is_of_run(&entry.file_name().to_string_lossy(), bytes) {
+                    n_found += 1;
+                } else {
+                    std::fs::remove_file(entry.path()).map_err(failed)?;
+                }
+            }
+        } else {
+            let prefix = tier.final_path(table.name());
+            let list = async { tier.store.list(Some(&prefix)).try_collect::<Vec<_>>().await };
+            let unwritable = |error: object_store::Error| tier.unwritable(table.name(), error);
+            for object in self.runtime.block_on(list).map_err(unwritable)? {
+                if object.location.filename().is_some_and(|name| is_of_run(name, object.size)) {
+                    n_found += 1;
+                } else {
+                    self.runtime.block_on(tier.store.delete(&object.location)).map_err(unwritable)?;
+                }
+            }
+        }
+        if n_found != files.len() {
+            let message = format!("{n_found} of {} files of `{}` are there", files.len(), tier.display(table.name()));
+            return Err(Error::Invariant(message));
+        }
+        if files.is_empty() {
+            let writer = self.table(table, schema)?;
+            return self.finish_table(table, writer);
+        }
+        let rows = files.iter().map(|file| file.rows).sum();
+        let storage_class = tier.storage_class.map(str::to_owned);
+        self.records.insert(table, TableRecord { tier: tier.name.clone(), storage_class, rows, files });
+        self.begun.push((table, tier));
         Ok(())
     }
 
@@ -419,6 +461,35 @@ impl Output {
             Err(error) => Err(self.home.unwritable(MANIFEST, error)),
         }
     }
+}
+
+/// The tier that a table goes to.
+fn tier_of(config: &Config, table: Table) -> Result<(&str, TierConfig)> {
+    let name = config.routes.get(&table).map_or(DEFAULT_TIER, String::as_str);
+    match config.tiers.get(name) {
+        Some(tier) => Ok((name, tier.clone())),
+        None if name == DEFAULT_TIER => Ok((name, TierConfig::default())),
+        None => Err(Error::Config {
+            message: format!("routes send `{}` to tier `{name}`, which is not defined", table.name()),
+            hint: Some(format!("add a section [tiers.{name}]")),
+        }),
+    }
+}
+
+/// Writes some rows of a table for a run that another process commits, by [`Output::adopt`]. The names of its files begin with
+/// `stem`; without a row there is none.
+pub(crate) fn part_writer(
+    config: &Config,
+    table: Table,
+    stem: &str,
+    schema: SchemaRef,
+    unique_columns: &[String],
+    stores: &Stores,
+    runtime: &Handle,
+) -> Result<TableWriter> {
+    let (name, tier) = tier_of(config, table)?;
+    let tier = Arc::new(Tier::resolve(name, &tier, &config.output.path, true, stores)?);
+    TableWriter::new(table, tier, Some(stem.to_owned()), 0, schema, unique_columns, runtime.clone())
 }
 
 impl Added {

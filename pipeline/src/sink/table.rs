@@ -106,6 +106,11 @@ impl TableWriter {
         self.write(batch)
     }
 
+    /// Ends files that another process makes visible.
+    pub(crate) fn finish_part(self) -> Result<TableRecord> {
+        self.finish()
+    }
+
     /// Writes what is left. A table without a row still has one file, so that its columns can be read; not if the Delta log of
     /// runs that are added to each other has them.
     pub(super) fn finish(mut self) -> Result<TableRecord> {

@@ -48,6 +48,11 @@ impl TextReader {
         Ok(Self { decoder, location, damage: None })
     }
 
+    /// Reads a part of a plain file, whatever its first bytes look like.
+    pub(super) fn plain(reader: RangeReader, location: &str) -> Self {
+        Self { decoder: Decoder::Plain(reader), location: location.to_owned(), damage: None }
+    }
+
     /// Appends the next `n_bytes` bytes to `out`, fewer only at the end. `false`: this was the end.
     pub(super) fn read(&mut self, out: &mut Vec<u8>, n_bytes: usize) -> Result<bool> {
         let target = out.len() + n_bytes;

@@ -95,6 +95,7 @@ impl Candidate {
             store: self.store.clone(),
             path: self.meta.location.clone(),
             location: self.name.clone(),
+            offset: 0,
             size_bytes: self.meta.size,
             e_tag: self.meta.e_tag.clone(),
             handle: context.runtime.handle().clone(),
@@ -323,6 +324,11 @@ impl Search<'_> {
         let meta = self.context.runtime.block_on(store.head(&location)).map_err(|error| unreadable(&name, &error))?;
         Ok(Candidate { name, url, store, meta, is_named: true })
     }
+}
+
+/// Whether a file is what lies at its URL, and not a copy of a stream.
+pub(super) fn is_of_url(file: &InputFile, stored: &StoredFile, stores: &Stores) -> Result<bool> {
+    Ok(file.url != STDIN && stores.resolve(&file.url)?.1 == stored.path)
 }
 
 const GLOB_CHARACTERS: [char; 3] = ['*', '?', '['];

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// Bytes of one request. Large enough that S3's first-byte latency (some 30 ms) costs little at 1 GB/s.
 const RANGE_BYTES: u64 = 8 << 20;
+/// Bytes that are looked at together for the end of a line.
+const LINE_BYTES: u64 = 64 << 10;
 /// Requests under way while a range is used.
 const RANGES_AHEAD: usize = 2;
 
@@ -26,6 +28,8 @@ pub(super) struct StoredFile {
     pub(super) path: Path,
     /// Name in error messages.
     pub(super) location: String,
+    /// Where in the object it begins; 0 unless it is a part of it.
+    pub(super) offset: u64,
     pub(super) size_bytes: u64,
     pub(super) e_tag: Option<String>,
     pub(super) handle: Handle,
@@ -48,12 +52,36 @@ impl StoredFile {
         self.wait(self.start(range))
     }
 
+    /// The lines of the file that begin in a range of its bytes, as a file of their own.
+    pub(super) fn lines(&self, range: &Range<u64>) -> Result<Self> {
+        let (start, end) = (self.line_start(range.start)?, self.line_start(range.end)?);
+        Ok(Self { offset: self.offset + start, size_bytes: end - start, ..self.clone() })
+    }
+
+    /// Where the first line begins that does not begin before `at`.
+    fn line_start(&self, at: u64) -> Result<u64> {
+        // A line that begins at `at` has its line feed right before.
+        let mut from = at.min(self.size_bytes).saturating_sub(1);
+        if at == 0 {
+            return Ok(0);
+        }
+        while from < self.size_bytes {
+            let bytes = self.read(from..(from + LINE_BYTES).min(self.size_bytes))?;
+            if let Some(line_feed) = memchr::memchr(b'\n', &bytes) {
+                return Ok(from + line_feed as u64 + 1);
+            }
+            from += bytes.len() as u64;
+        }
+        Ok(self.size_bytes)
+    }
+
     async fn get(&self, range: Range<u64>) -> Result<Bytes> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         // A weak tag (`W/...`, some web servers) never matches.
         let if_match = self.e_tag.clone().filter(|tag| !tag.starts_with("W/"));
+        let range = self.offset + range.start..self.offset + range.end;
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), if_match, ..GetOptions::default() };
         let got = async { self.store.get_opts(&self.path, options).await?.bytes().await }.await;
         match got {
@@ -141,7 +169,8 @@ mod tests {
         let path = Path::from("x");
         let size_bytes = bytes.len() as u64;
         let e_tag = runtime.block_on(store.put(&path, bytes.into())).unwrap().e_tag;
-        StoredFile { store, path, location: "x".into(), size_bytes, e_tag, handle: runtime.handle().clone() }
+        let handle = runtime.handle().clone();
+        StoredFile { store, path, location: "x".into(), offset: 0, size_bytes, e_tag, handle }
     }
 
     #[test]
@@ -154,6 +183,31 @@ mod tests {
             reader.read_to_end(&mut read).unwrap();
             assert!(read == bytes, "{size} bytes");
             assert_eq!(reader.position(), size as u64);
+        }
+    }
+
+    #[test]
+    fn ranges_have_each_line_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let long = format!("{}\n", "x".repeat(3 * LINE_BYTES as usize + 5));
+        for text in ["", "a", "a\n", "\n\nab\r\n\ncd", &format!("one\n{long}two\n{long}{long}end")] {
+            let file = stored(&runtime, text.as_bytes().to_vec());
+            for step in [1, 2, 3, 7, LINE_BYTES, LINE_BYTES + 1, 1 << 40] {
+                if text.len() as u64 / step > 1000 {
+                    continue;
+                }
+                let mut found = Vec::new();
+                let mut n_parts = 0;
+                for start in (0..file.size_bytes.max(1)).step_by(step as usize) {
+                    let part = file.lines(&(start..(start + step).min(file.size_bytes))).unwrap();
+                    let bytes = part.read(0..part.size_bytes).unwrap();
+                    n_parts += usize::from(!bytes.is_empty());
+                    assert!(found.is_empty() || bytes.is_empty() || found.ends_with(b"\n"));
+                    found.extend_from_slice(&bytes);
+                }
+                assert!(found == text.as_bytes(), "{step}");
+                assert!(step > 1 || n_parts == text.split_inclusive('\n').count());
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! Which format a file is in: by its extension, else by its first bytes.
 
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 
 /// Formats that rows are read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Format {
     /// A JSON object on each line.
     JsonLines,
@@ -20,7 +21,7 @@ pub enum Format {
 }
 
 /// Compression of a text format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Compression {
     /// Gzip, one member or more.
     Gzip,

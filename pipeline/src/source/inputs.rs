@@ -6,7 +6,7 @@ use super::Request;
 use super::discover::{Found, discover};
 use super::fetch::StoredFile;
 use super::format::{Compression, Format, SourceOptions};
-use super::plan::Plan;
+use super::plan::{PlaceInFile, Plan};
 use super::scan::Scan;
 use super::schema::{InputSchema, Types, check_special_alone, resolve};
 use crate::Result;
@@ -48,7 +48,11 @@ pub(super) struct Shared {
     /// Of each file, how it is read.
     pub(super) stored: Vec<Arc<StoredFile>>,
     pub(super) cancel: Cancel,
-    options: SourceOptions,
+    /// Position of the first row of the first file.
+    pub(super) base_row: u64,
+    /// Where in that file the first scan begins.
+    pub(super) from: PlaceInFile,
+    pub(super) options: SourceOptions,
     batch_rows: usize,
 }
 
@@ -71,6 +75,8 @@ impl Inputs {
                 files,
                 stored,
                 cancel: context.cancel.clone(),
+                base_row: 0,
+                from: PlaceInFile::default(),
                 options: options.clone(),
                 batch_rows: context.batch_rows,
             }),
@@ -78,9 +84,37 @@ impl Inputs {
         })
     }
 
+    /// One file, or some lines of it, that lie among others.
+    pub(super) fn part(
+        file: InputFile,
+        stored: StoredFile,
+        base_row: u64,
+        from: PlaceInFile,
+        options: &SourceOptions,
+        context: &Context,
+    ) -> Self {
+        Self {
+            total_bytes: stored.size_bytes,
+            shared: Arc::new(Shared {
+                files: vec![file],
+                stored: vec![Arc::new(stored)],
+                cancel: context.cancel.clone(),
+                base_row,
+                from,
+                options: options.clone(),
+                batch_rows: context.batch_rows,
+            }),
+            skipped: Vec::new(),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Some of the files.
     pub(crate) fn only(&self, is_kept: &[bool]) -> Self {
-        let Shared { files, stored, cancel, options, batch_rows } = &*self.shared;
+        let Shared { files, stored, cancel, base_row, from, options, batch_rows } = &*self.shared;
         let kept = || is_kept.iter().enumerate().filter(|(_, is_kept)| **is_kept).map(|(file, _)| file);
         let files: Vec<InputFile> = kept().map(|file| files[file].clone()).collect();
         let stored = kept().map(|file| Arc::clone(&stored[file])).collect();
@@ -90,6 +124,8 @@ impl Inputs {
                 files,
                 stored,
                 cancel: cancel.clone(),
+                base_row: *base_row,
+                from: *from,
                 options: options.clone(),
                 batch_rows: *batch_rows,
             }),
@@ -111,6 +147,8 @@ impl Inputs {
                 files,
                 stored,
                 cancel: self.shared.cancel.clone(),
+                base_row: 0,
+                from: PlaceInFile::default(),
                 options: self.shared.options.clone(),
                 batch_rows: self.shared.batch_rows,
             }),

@@ -31,7 +31,9 @@ mod special;
 mod tests;
 mod text;
 mod unify;
+mod unit;
 mod windows;
+mod wire;
 
 use std::sync::Arc;
 
@@ -41,6 +43,8 @@ pub use format::{Compression, Format, SourceOptions, TextDocuments};
 pub use inputs::{InputFile, Inputs};
 pub use scan::{Block, Scan};
 pub use schema::{InputSchema, Types};
+pub(crate) use unit::{Unit, UnitPlace};
+pub(crate) use wire::{SchemaOnWire, TypesOnWire};
 
 use crate::RowSet;
 

@@ -131,6 +131,16 @@ pub(super) struct FileFacts {
     pub(super) name: String,
     /// Position of its first row in the whole input.
     pub(super) base_row: u64,
+    /// Where it is read from.
+    pub(super) from: PlaceInFile,
+}
+
+/// Where in a file a scan begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PlaceInFile {
+    /// Ordinal of the row.
+    pub(super) row: u64,
+    pub(super) byte: u64,
 }
 
 /// Collects what a block is decoded into.

@@ -119,6 +119,11 @@ impl RecordReader {
         }
     }
 
+    /// The text is a part of a file from the byte `offset` on, where its row `first_row` begins.
+    pub(super) fn starting_at(self, first_row: u64, offset: u64) -> Self {
+        Self { buffer_offset: offset, next_row: first_row, ..self }
+    }
+
     /// Takes the first record, which is no row; `None` in an empty file.
     pub(super) fn take_header(&mut self) -> Result<Option<Vec<u8>>> {
         let mut block = RecordBlock::default();
@@ -188,7 +193,7 @@ impl RecordReader {
     }
 
     fn fill(&mut self, n_bytes: usize) -> Result<()> {
-        let is_first = self.state == State::Start;
+        let is_first = self.state == State::Start && self.buffer_offset == 0;
         self.state = if self.reader.read(&mut self.buffer, n_bytes)? { State::Middle } else { State::Read };
         if is_first && (self.buffer.starts_with(&[0xff, 0xfe]) || self.buffer.starts_with(&[0xfe, 0xff])) {
             return Err(Error::Corrupt {

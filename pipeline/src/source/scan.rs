@@ -14,7 +14,7 @@ use super::format::{Format, TextDocuments};
 use super::inputs::Shared;
 use super::ipc::IpcReader;
 use super::parquet::ParquetFile;
-use super::plan::{FileFacts, Mode, Output, Plan};
+use super::plan::{FileFacts, Mode, Output, PlaceInFile, Plan};
 use super::records::{Framing, RecordBlock, RecordReader};
 use super::{Decoded, InputFile, json, text};
 use crate::{Error, Result};
@@ -84,10 +84,10 @@ enum Reader {
 impl Scan {
     pub(super) fn new(shared: Arc<Shared>, plan: Plan) -> Self {
         Self {
+            next_base_row: shared.base_row,
             shared,
             plan: Arc::new(plan),
             next_file: 0,
-            next_base_row: 0,
             file: None,
             ahead: ReadAhead::default(),
             done_bytes: 0,
@@ -155,8 +155,9 @@ impl Scan {
                 return Ok(());
             }
         }
-        let facts = FileFacts { index, name: file.name.clone(), base_row: self.next_base_row };
         let Shared { files, stored, .. } = &*self.shared;
+        let from = if index == 0 { self.shared.from } else { PlaceInFile::default() };
+        let facts = FileFacts { index, name: file.name.clone(), base_row: self.next_base_row, from };
         // Of some rows only, most files may have none.
         let read = || match self.plan.rows {
             None => self.ahead.take(index, files, stored),
@@ -192,8 +193,10 @@ impl OpenFile {
                 (Reader::Ipc(Box::new(reader)), table(schema)?)
             }
             Format::JsonLines => {
-                let mut reader = record_reader(file, read(), Framing::Lines, plan)?;
-                check_lines(&mut reader, &file.name)?;
+                let mut reader = record_reader(file, read(), Framing::Lines, plan, facts.from)?;
+                if facts.from.byte == 0 {
+                    check_lines(&mut reader, &file.name)?;
+                }
                 (Reader::Records(Box::new(reader)), FileFormat::Json)
             }
             Format::Csv => csv_reader(file, read(), b',', plan)?,
@@ -204,10 +207,11 @@ impl OpenFile {
                     TextDocuments::Lines => Framing::Lines,
                     TextDocuments::Files => Framing::File,
                 };
-                (Reader::Records(Box::new(record_reader(file, read(), framing, plan)?)), FileFormat::Text)
+                (Reader::Records(Box::new(record_reader(file, read(), framing, plan, facts.from)?)), FileFormat::Text)
             }
         };
-        Ok(Self { context: Arc::new(FileContext { facts, format }), reader, n_rows: 0, spare: RecordBlock::default() })
+        let n_rows = facts.from.row;
+        Ok(Self { context: Arc::new(FileContext { facts, format }), reader, n_rows, spare: RecordBlock::default() })
     }
 
     /// Reads on: to the next block, and once more after the last one.
@@ -273,9 +277,18 @@ impl Reader {
     }
 }
 
-fn record_reader(file: &InputFile, reader: RangeReader, framing: Framing, plan: &Plan) -> Result<RecordReader> {
-    let reader = TextReader::open(reader, &file.name, file.compression)?;
-    Ok(RecordReader::new(reader, framing, &file.name, &plan.options))
+fn record_reader(
+    file: &InputFile,
+    reader: RangeReader,
+    framing: Framing,
+    plan: &Plan,
+    from: PlaceInFile,
+) -> Result<RecordReader> {
+    let reader = match from.byte {
+        0 => TextReader::open(reader, &file.name, file.compression)?,
+        _ => TextReader::plain(reader, &file.name),
+    };
+    Ok(RecordReader::new(reader, framing, &file.name, &plan.options).starting_at(from.row, from.byte))
 }
 
 /// `.json` files are often one array; every line of it would be rejected.
@@ -293,7 +306,7 @@ fn check_lines(reader: &mut RecordReader, name: &str) -> Result<()> {
 }
 
 fn csv_reader(file: &InputFile, reader: RangeReader, delimiter: u8, plan: &Plan) -> Result<(Reader, FileFormat)> {
-    let mut reader = record_reader(file, reader, Framing::Quoted { delimiter }, plan)?;
+    let mut reader = record_reader(file, reader, Framing::Quoted { delimiter }, plan, PlaceInFile::default())?;
     let header = reader.take_header()?.map(|header| Header::parse(&header, delimiter, &file.name)).transpose()?;
     if let Some(header) = &header {
         let fields: Vec<Field> = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();

@@ -30,9 +30,9 @@ pub struct Types {
     /// How the survey makes text and id.
     pub(super) special: Arc<Special>,
     /// Rejected rows of blocks that were merged.
-    rejected: RowSet,
+    pub(super) rejected: RowSet,
     /// Rejected rows of this block.
-    rejected_here: Vec<u64>,
+    pub(super) rejected_here: Vec<u64>,
 }
 
 /// What a survey found out about one file.
@@ -109,6 +109,23 @@ struct Resolved {
 }
 
 impl InputSchema {
+    /// Of a unit of the input; see [`SchemaOnWire::of_unit`](super::wire::SchemaOnWire::of_unit).
+    pub(super) fn of_unit(
+        schema: SchemaRef,
+        json: IndexMap<Box<str>, Kind>,
+        is_given: bool,
+        rejected: RowSet,
+        survey_special: Arc<Special>,
+        n_rows: u64,
+    ) -> Self {
+        Self(Arc::new(Resolved { schema, json, is_given, rejected, survey_special, file_rows: vec![n_rows] }))
+    }
+
+    /// Kinds of the JSON columns, and whether the user gave the schema.
+    pub(super) fn json_kinds(&self) -> (&IndexMap<Box<str>, Kind>, bool) {
+        (&self.0.json, self.0.is_given)
+    }
+
     /// The input columns: over all files by name, in order of first appearance, nullable.
     pub fn schema(&self) -> &SchemaRef {
         &self.0.schema

@@ -177,6 +177,6 @@ impl BarrierStage for Occurrences {
         drop(sizes);
         closing.report.n_candidate_pairs = found.n_pairs;
         closing.untested = found.untested;
-        closing.prove(found.edges, found.grey, None, context)
+        closing.prove(found.edges, found.grey, context)
     }
 }

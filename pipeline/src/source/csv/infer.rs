@@ -2,9 +2,10 @@
 
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use serde::{Deserialize, Serialize};
 
 /// Types that all values of a column fit, as bits. A column without values fits all; merging is intersection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::source) struct Fits(u8);
 
 impl Fits {

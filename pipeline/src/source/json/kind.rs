@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, Field, Fields};
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::value::{for_each_element, for_each_entry};
 
@@ -13,7 +14,7 @@ const MAX_DEPTH: usize = 32;
 const SAFE_DIGITS: usize = 15;
 
 /// What the values of one place in a document are. Merging is associative, `Json` absorbs everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(in crate::source) enum Kind {
     /// Nothing but nulls so far.
     #[default]
@@ -30,7 +31,7 @@ pub(in crate::source) enum Kind {
 
 /// What the numbers of one place are.
 #[expect(clippy::struct_excessive_bools, reason = "facts that are merged one by one")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(in crate::source) struct Numbers {
     has_negative: bool,
     has_float: bool,

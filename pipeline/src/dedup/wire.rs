@@ -1,0 +1,179 @@
+//! Fingerprints on their way between processes, in types that other systems have.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, FixedSizeBinaryArray, FixedSizeListArray, Int64Array,
+    ListArray, RecordBatch, UInt32Array, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, UInt32Type, UInt64Type};
+use tamis_schemas::columns::ROW;
+
+use super::band::Bands;
+use super::columns::{BAND_KEYS, EXACT_KEY, GLANCE, LENGTH, N_SHINGLES, SHINGLES, SKETCH, column, malformed};
+use super::fingerprint::slot_field;
+use super::lists::lists;
+use super::settings::{Search, Settings};
+use super::sketch_table::Glance;
+use crate::Result;
+
+/// Columns of fingerprints: binary, 64-bit integers with a sign, lists of these.
+#[derive(Debug)]
+pub(crate) struct FingerprintsOnWire {
+    pub(crate) row: ArrayRef,
+    pub(crate) exact_key: ArrayRef,
+    pub(crate) n_shingles: ArrayRef,
+    pub(crate) length: ArrayRef,
+    /// What is kept of it to look at pairs; null at a recall of 1.
+    pub(crate) sketch: ArrayRef,
+    /// Of bands; at a recall of 1 the set of shingles.
+    pub(crate) keys: ArrayRef,
+}
+
+impl FingerprintsOnWire {
+    /// Of a batch of [`Fingerprint`](super::Fingerprint)s.
+    pub(crate) fn new(batch: &RecordBatch, settings: &Settings) -> Result<Self> {
+        let rows: &UInt64Array = column(batch, ROW)?;
+        let exact_keys: &FixedSizeBinaryArray = column(batch, EXACT_KEY)?;
+        let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
+        let lengths: &UInt64Array = column(batch, LENGTH)?;
+        let (sketch, keys): (ArrayRef, &str) = match settings.search()? {
+            Search::Bands(bands) => (Arc::new(glances(batch, rows, bands)?), BAND_KEYS),
+            _ => (Arc::new(BinaryArray::new_null(batch.num_rows())), SHINGLES),
+        };
+        Ok(Self {
+            row: Arc::new(with_sign(rows)),
+            exact_key: Arc::new(BinaryArray::from_iter_values(exact_keys.iter().flatten())),
+            n_shingles: Arc::new(n_shingles.unary::<_, Int64Type>(i64::from)),
+            length: Arc::new(with_sign(lengths)),
+            sketch,
+            keys: Arc::new(lists_with_sign(column(batch, keys)?)?),
+        })
+    }
+}
+
+fn with_sign(numbers: &UInt64Array) -> Int64Array {
+    numbers.unary(u64::cast_signed)
+}
+
+fn lists_with_sign(lists: &ListArray) -> Result<ListArray> {
+    let values: &UInt64Array = lists.values().as_primitive::<UInt64Type>();
+    let item = Arc::new(Field::new_list_field(DataType::Int64, true));
+    Ok(ListArray::try_new(item, lists.offsets().clone(), Arc::new(with_sign(values)), None)?)
+}
+
+fn glances(batch: &RecordBatch, rows: &UInt64Array, bands: Bands) -> Result<BinaryArray> {
+    let sketches: &FixedSizeListArray = column(batch, SKETCH)?;
+    let mut bytes = BinaryBuilder::with_capacity(sketches.len(), 0);
+    for (slots, (_, keys)) in sketches.iter().zip(lists(batch, BAND_KEYS, rows)?) {
+        let slots = slots.ok_or_else(|| malformed(SKETCH))?;
+        let sketch = slots.as_primitive::<UInt32Type>().values().first_chunk().ok_or_else(|| malformed(SKETCH))?;
+        let glance = Glance::new(sketch, keys, bands);
+        bytes.append_value(glance.numbers().iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    Ok(bytes.finish())
+}
+
+/// The numbers of a glance that was sent.
+pub(crate) fn glance_of_bytes(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|&number| u32::from_le_bytes(number)).collect()
+}
+
+/// The batch of fingerprints that `rows` and the columns say.
+///
+/// # Errors
+/// `Error::Invariant` for columns that are not what [`FingerprintsOnWire`] says.
+pub(crate) fn fingerprints_of_wire(
+    settings: &Settings,
+    rows: &Int64Array,
+    exact_keys: &BinaryArray,
+    n_shingles: &Int64Array,
+    lengths: &Int64Array,
+    sketches: &BinaryArray,
+    keys: &ListArray,
+) -> Result<RecordBatch> {
+    let rows: UInt64Array = rows.unary(i64::cast_unsigned);
+    let exact_keys = exact_keys.iter().map(|key| key.ok_or_else(|| malformed(EXACT_KEY)));
+    let exact_keys = FixedSizeBinaryArray::try_from_iter(exact_keys.collect::<Result<Vec<_>>>()?.into_iter())?;
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        (ROW, Arc::new(rows)),
+        (EXACT_KEY, Arc::new(exact_keys)),
+        (N_SHINGLES, Arc::new(n_shingles.unary::<_, UInt32Type>(|n| u32::try_from(n).unwrap_or(u32::MAX)))),
+        (LENGTH, Arc::new(lengths.unary::<_, UInt64Type>(i64::cast_unsigned))),
+    ];
+    let keys: ArrayRef = Arc::new(lists_without_sign(keys)?);
+    if let Search::Bands(_) = settings.search()? {
+        columns.extend([(GLANCE, Arc::new(glances_of_bytes(sketches)?) as ArrayRef), (BAND_KEYS, keys)]);
+    } else {
+        columns.push((SHINGLES, keys));
+    }
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+fn lists_without_sign(lists: &ListArray) -> Result<ListArray> {
+    let values: UInt64Array = lists.values().as_primitive::<Int64Type>().unary(i64::cast_unsigned);
+    let item = Arc::new(Field::new_list_field(DataType::UInt64, false));
+    Ok(ListArray::try_new(item, lists.offsets().clone(), Arc::new(values), None)?)
+}
+
+fn glances_of_bytes(sketches: &BinaryArray) -> Result<FixedSizeListArray> {
+    let n_bytes = sketches.iter().flatten().next().map_or(size_of::<u32>(), <[u8]>::len);
+    let mut numbers: Vec<u32> = Vec::with_capacity(sketches.len() * n_bytes / size_of::<u32>());
+    for bytes in sketches {
+        let bytes = bytes.filter(|bytes| bytes.len() == n_bytes).ok_or_else(|| malformed(SKETCH))?;
+        numbers.extend(glance_of_bytes(bytes));
+    }
+    let width = n_bytes / size_of::<u32>();
+    Ok(FixedSizeListArray::try_new(slot_field(), width as i32, Arc::new(UInt32Array::from(numbers)), None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::StringArray;
+    use tamis_schemas::columns::TEXT;
+
+    use super::super::columns::column_by_name;
+    use super::super::fingerprint::Fingerprint;
+    use super::super::sketch::Sketch;
+    use super::*;
+    use crate::stage::MapStage;
+
+    #[test]
+    fn fingerprints_come_back() {
+        for recall in [0.99, 1.0] {
+            let settings = Settings { recall, ..Settings::default() };
+            let texts: StringArray =
+                [Some("one two three four five six"), Some(""), None, Some("一二三四五六七")].into_iter().collect();
+            let rows = UInt64Array::from(vec![0, 3, u64::from(u32::MAX) + 1, 1 << 62]);
+            let columns: [(&str, ArrayRef); 2] = [(ROW, Arc::new(rows)), (TEXT, Arc::new(texts))];
+            let stage = Fingerprint::new(&settings).unwrap();
+            let batch = stage.apply(RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+            let wire = FingerprintsOnWire::new(&batch, &settings).unwrap();
+            let back = fingerprints_of_wire(
+                &settings,
+                wire.row.as_primitive(),
+                wire.exact_key.as_binary(),
+                wire.n_shingles.as_primitive(),
+                wire.length.as_primitive(),
+                wire.sketch.as_binary(),
+                wire.keys.as_list(),
+            )
+            .unwrap();
+            let keys = if recall < 1.0 { BAND_KEYS } else { SHINGLES };
+            for name in [ROW, EXACT_KEY, N_SHINGLES, LENGTH, keys] {
+                assert_eq!(column_by_name(&back, name).unwrap(), column_by_name(&batch, name).unwrap(), "{name}");
+            }
+            if let Search::Bands(bands) = settings.search().unwrap() {
+                let rows: &UInt64Array = column(&batch, ROW).unwrap();
+                let glances: &FixedSizeListArray = column(&back, GLANCE).unwrap();
+                let sketches: &FixedSizeListArray = column(&batch, SKETCH).unwrap();
+                for (index, (_, keys)) in lists(&batch, BAND_KEYS, rows).unwrap().enumerate() {
+                    let slots = sketches.value(index);
+                    let sketch: &Sketch = slots.as_primitive::<UInt32Type>().values().first_chunk().unwrap();
+                    let found = glances.value(index).as_primitive::<UInt32Type>().values().to_vec();
+                    assert_eq!(found, Glance::new(sketch, keys, bands).numbers());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What every kernel of a run knows: an opaque text to those who carry it.
+
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+use tamis_schemas::config::Config;
+
+use super::stream::Incoming;
+use crate::dedup::SearchCounts;
+use crate::run::plan::Plan;
+use crate::sink::{is_local, local_folder};
+use crate::source::{Columns, Request, SchemaOnWire};
+use crate::{Error, Result};
+
+/// Key of the metadata that holds it.
+pub(super) const JOB_KEY: &str = "tamis.job";
+
+/// Of one run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The config in TOML: its numbers come back as they were.
+    config: String,
+    /// Names the run.
+    pub(super) run: String,
+    /// Once it is known.
+    pub(super) schema: Option<SchemaOnWire>,
+    /// Positions of the first rows of all units.
+    pub(super) starts: Vec<u64>,
+    /// What is known of the rows that are compared.
+    pub(super) rows: SearchCounts,
+}
+
+impl Job {
+    /// Tasks run in other folders: local outputs get their whole path.
+    pub(super) fn new(config: &Config, run: String) -> Result<Self> {
+        let mut config = config.clone();
+        let urls = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
+        for url in urls.chain([&mut config.output.path]).filter(|url| is_local(url)) {
+            let path = local_folder(url);
+            let absolute = std::path::absolute(&path)
+                .map_err(|error| Error::Unwritable { location: url.clone(), source: error.into() })?;
+            *url = absolute.to_string_lossy().into_owned();
+        }
+        let config = &config;
+        let config = toml::to_string(config)
+            .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
+        Ok(Self { config, run, schema: None, starts: Vec::new(), rows: SearchCounts::default() })
+    }
+
+    /// The job that a stream brings.
+    pub(super) fn of_stream(stream: &Incoming<impl Read>) -> Result<Self> {
+        let text = stream.metadata(JOB_KEY).ok_or_else(|| Error::Config {
+            message: format!("the stream has no `{JOB_KEY}` in its metadata"),
+            hint: Some("hand on what the session has said".into()),
+        })?;
+        serde_json::from_str(text)
+            .map_err(|error| Error::config(format!("`{JOB_KEY}` is not that of a session: {error}")))
+    }
+
+    pub(super) fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::Invariant(format!("the job cannot be handed on: {error}")))
+    }
+
+    pub(super) fn config(&self) -> Result<Config> {
+        let config: Config = toml::from_str(&self.config)
+            .map_err(|error| Error::config(format!("the config of the job cannot be read: {error}")))?;
+        Ok(config.resolved())
+    }
+
+    pub(super) fn plan(&self) -> Result<Plan> {
+        Plan::new(&self.config()?)
+    }
+
+    /// The columns of the input.
+    pub(super) fn schema(&self) -> Result<&SchemaOnWire> {
+        self.schema.as_ref().ok_or_else(|| Error::config("the job does not know the columns of the input yet"))
+    }
+
+    /// The unit of the row at a position.
+    pub(super) fn unit_of(&self, position: u64) -> u64 {
+        self.starts.partition_point(|&start| start <= position).saturating_sub(1) as u64
+    }
+}
+
+/// What the first reading of a run asks for.
+pub(super) fn survey_request(plan: &Plan, config: &Config) -> Request {
+    let needs_text = plan.needs_text(config);
+    Request {
+        columns: Columns::Named(Vec::new()),
+        text: needs_text.then(|| plan.text.clone()),
+        id: needs_text.then(|| plan.id.clone()),
+        rows: None,
+    }
+}

@@ -1,0 +1,147 @@
+//! Kernels: what one task of a cluster does, as a process that reads and writes Arrow streams. `docs/kernel-protocol.md` is what they speak.
+//!
+//! ```text
+//! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign -> write -> session, which commits
+//! ```
+//!
+//! They call what the executor of one machine calls, part by part.
+
+mod assign;
+mod bucket;
+mod columns;
+mod compare;
+
+mod job;
+mod prove;
+mod prune;
+mod record;
+mod refusals;
+mod scan;
+mod session;
+mod stream;
+mod summary;
+mod units;
+mod write;
+
+use std::io::{BufReader, Read, Write};
+
+use tamis_schemas::config::Config;
+
+pub use session::Session;
+
+use crate::context::Context;
+use crate::progress::Progress;
+use crate::sink::Existing;
+use crate::store::Stores;
+use crate::{Error, Result};
+
+use job::Job;
+use stream::{Incoming, Outgoing};
+
+/// What a process does for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Reads units, makes fingerprints.
+    Scan,
+    /// Compares the rows that share keys, in some buckets.
+    Bucket,
+    /// Leaves out the pairs of all buckets that nothing depends on.
+    Prune,
+    /// Does both of it for all rows.
+    Compare,
+    /// Reads units again, for the sets of some rows.
+    Prove,
+    /// Decides which rows are dropped for which.
+    Assign,
+    /// Reads units again and writes their rows to the tables.
+    Write,
+}
+
+/// What a kernel works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Where inputs and outputs are.
+    pub stores: &'a Stores,
+    /// Resources.
+    pub context: &'a Context,
+    /// Told of rows and bytes.
+    pub progress: &'a Progress,
+}
+
+/// Does one task: reads its stream, writes what comes of it.
+///
+/// `attempt` is a name that no other try has: files that are written have it in theirs.
+///
+/// # Errors
+/// Whatever is wrong with the input; `Error::Torn` if the stream is not whole. No end of the output is written then.
+pub fn run_kernel(
+    kernel: Kernel,
+    attempt: &str,
+    input: impl Read,
+    output: impl Write,
+    stores: Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<()> {
+    progress.begin(kernel.name());
+    let mut input = Incoming::open(BufReader::new(input))?;
+    let job = Job::of_stream(&input)?;
+    let stores = &stores.with_tiers(&job.config()?)?;
+    let plan = job.plan()?;
+    let task = Task { job: &job, plan: &plan, with: Surroundings { stores, context, progress } };
+    match kernel {
+        Kernel::Scan => scan::scan(task, &mut input, Outgoing::new(output)),
+        Kernel::Bucket => bucket::bucket(task, &mut input, Outgoing::new(output)),
+        Kernel::Prune => prune::prune(task, &mut input, Outgoing::new(output)),
+        Kernel::Compare => compare::compare(task, &mut input, Outgoing::new(output)),
+        Kernel::Prove => prove::prove(task, &mut input, Outgoing::new(output)),
+        Kernel::Assign => assign::assign(task, &mut input, Outgoing::new(output)),
+        Kernel::Write => write::write(task, attempt, &mut input, Outgoing::new(output)),
+    }
+}
+
+/// What the parts of a kernel share.
+#[derive(Debug, Clone, Copy)]
+struct Task<'a> {
+    job: &'a Job,
+    plan: &'a super::Plan,
+    with: Surroundings<'a>,
+}
+
+impl Task<'_> {
+    /// The settings of near-duplicate removal.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if the run has none: nobody should have asked.
+    fn deduplicate(&self) -> Result<&crate::dedup::Settings> {
+        let settings = self.plan.deduplicate.as_ref();
+        settings.ok_or_else(|| Error::Invariant("this run looks for no near-duplicates".into()))
+    }
+}
+
+impl Kernel {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Bucket => "bucket",
+            Self::Prune => "prune",
+            Self::Compare => "compare",
+            Self::Prove => "prove",
+            Self::Assign => "assign",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Starts a run on a cluster: see [`Session`].
+///
+/// # Errors
+/// Whatever keeps a run from beginning, and `Error::Config` for what does not work on a cluster yet.
+pub fn open_session<'a>(
+    config: &Config,
+    existing: Existing,
+    unit_bytes: u64,
+    with: Surroundings<'a>,
+) -> Result<Session<'a>> {
+    Session::open(config, existing, unit_bytes, with)
+}

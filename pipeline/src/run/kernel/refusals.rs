@@ -1,0 +1,34 @@
+//! What a cluster does not do yet.
+
+use tamis_schemas::config::{Config, OutputMode};
+
+use crate::run::plan::Plan;
+use crate::{Error, Result};
+
+/// # Errors
+/// `Error::Config` naming the first section that only one machine runs.
+pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
+    let sections = [
+        ("decontaminate", config.decontaminate.is_some()),
+        ("index", config.index.is_some()),
+        ("grain", config.grain.is_some()),
+        ("repetition", config.repetition.is_some()),
+        ("guards", config.guards.is_some()),
+        ("semantic", config.semantic.is_some()),
+        ("quality", config.quality.is_some()),
+        ("embed", config.embed.is_some()),
+        ("score", config.score.is_some()),
+        ("select", config.select.is_some()),
+    ];
+    let refuse = |what: String| {
+        let hint = Some("leave it out, or run on one machine: without --engine spark".into());
+        Err(Error::Config { message: format!("{what} does not work on a cluster yet"), hint })
+    };
+    if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
+        return refuse(format!("[{name}]"));
+    }
+    if config.output.mode == OutputMode::Append {
+        return refuse("output.mode = \"append\"".into());
+    }
+    plan.deduplicate.as_ref().map_or(Ok(()), crate::dedup::Settings::check_for_handover)
+}

@@ -1,0 +1,310 @@
+//! The process that lives as long as a run on a cluster: holds the output, plans, and commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use sha2::{Digest, Sha256};
+use tamis_schemas::config::{Config, Table};
+use tamis_schemas::manifest::{FileRecord, Manifest, RowCounts};
+use tamis_schemas::tables::rejected_schema;
+
+use super::Surroundings;
+use super::columns::{binaries, int64_list, int64s, number};
+use super::job::{JOB_KEY, Job, survey_request};
+use super::record::{Kind, for_each_record};
+use super::refusals;
+use super::stream::{Incoming, Outgoing};
+use super::summary::Summary;
+use super::units::{units_schema, units_to_batch};
+use super::write::{WrittenFile, WrittenRows, check_counts};
+use crate::context::Context;
+use crate::dedup::{Decisions, SearchCounts};
+use crate::run::plan::Plan;
+use crate::run::survey::Survey;
+use crate::run::write::{CarriedTables, Written, write_decisions};
+use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
+use crate::sink::{Existing, Output, hex};
+use crate::source::{InputSchema, Inputs, SchemaOnWire, Types, Unit};
+use crate::spill::ExternalSorter;
+use crate::{Error, Result};
+
+/// Units and ids that are handed on together.
+const BATCH_ROWS: usize = 8192;
+
+/// A run on a cluster, from its plan to its commit. Dropped before that, it takes back what was written.
+#[derive(Debug)]
+pub struct Session<'a> {
+    config: Config,
+    plan: Plan,
+    existing: Existing,
+    with: Surroundings<'a>,
+    output: Output,
+    inputs: Inputs,
+    units: Vec<Unit>,
+    job: Job,
+    rows: RowCounts,
+    schema: Option<InputSchema>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn open(config: &Config, existing: Existing, unit_bytes: u64, with: Surroundings<'a>) -> Result<Self> {
+        let config = config.resolved();
+        check(&config)?;
+        let plan = Plan::new(&config)?;
+        refusals::check(&config, &plan)?;
+        let Surroundings { stores, context, progress } = with;
+        let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
+        let output = job.output(None)?;
+        output.prepare()?;
+        let inputs = job.discover()?;
+        let units = inputs.units(unit_bytes, stores)?;
+        let name = name_of(&config, &units)?;
+        let job = Job::new(&config, name)?;
+        let rows = RowCounts::default();
+        Ok(Self { config, plan, existing, with, output, inputs, units, job, rows, schema: None })
+    }
+
+    /// Writes the units.
+    pub fn write_units(&self, output: impl Write) -> Result<()> {
+        let stages: &[&str] = match &self.plan.deduplicate {
+            Some(settings) if settings.has_apart_buckets()? => &["bucket", "prune", "prove", "assign"],
+            Some(_) => &["compare", "prove", "assign"],
+            None => &[],
+        };
+        let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
+        let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
+        let mut output = Outgoing::new(output);
+        let schema = output.begin(&units_schema(), &metadata)?;
+        for (index, units) in self.units.chunks(BATCH_ROWS).enumerate() {
+            output.write(&units_to_batch(index * BATCH_ROWS, units, &schema)?)?;
+        }
+        output.finish().map(drop)
+    }
+
+    /// Reads the summaries of all units, and writes the places of their rows.
+    pub fn place_rows(&mut self, input: impl Read, output: impl Write) -> Result<()> {
+        let request = survey_request(&self.plan, &self.config);
+        let mut summaries = BTreeMap::new();
+        let mut input = Incoming::open(input)?;
+        while let Some(batch) = input.next()? {
+            let (units, bytes) = (int64s(&batch, "unit")?, binaries(&batch, "summary")?);
+            for row in 0..batch.num_rows() {
+                let unit = number(&units, row, "unit")?;
+                if summaries.insert(unit, Summary::of_bytes(bytes.value(row))?).is_some() {
+                    return Err(Error::Invariant(format!("unit {unit} was scanned twice")));
+                }
+            }
+        }
+        if !summaries.keys().copied().eq(0..self.units.len() as u64) {
+            let (found, expected) = (summaries.len(), self.units.len());
+            return Err(Error::Invariant(format!("{found} of {expected} units were scanned")));
+        }
+        let mut types = Types::default();
+        let (mut base_row, mut first_row, mut file) = (0, 0, 0);
+        let mut places = Places::default();
+        let (mut compared, mut without_tokens) = (0, 0);
+        for (unit, summary) in self.units.iter().zip(summaries.into_values()) {
+            if unit.file_index != file {
+                (base_row, first_row, file) = (base_row + first_row, 0, unit.file_index);
+            }
+            let start = base_row + first_row;
+            let n_rows = summary.types.n_rows();
+            self.rows.rows_in += n_rows;
+            self.rows.rejected += summary.rejected;
+            self.rows.text_bytes += summary.text_bytes;
+            self.job.starts.push(start);
+            compared += summary.compared;
+            without_tokens += summary.without_tokens;
+            places.push(base_row, first_row, n_rows, &summary.types.rejected(start));
+            types.merge(summary.types.into_types(unit.file_index, start, &request)?);
+            first_row += n_rows;
+        }
+        let schema = self.inputs.resolve(types).map_err(|error| with_flags(error, NAMES_COLUMNS))?;
+        check_reject_ratio(self.run(), &self.rows)?;
+        check_counts(&schema, self.plan.deduplicate.is_some())?;
+        self.job.rows = SearchCounts::of_rows(compared, without_tokens);
+        self.job.schema = Some(SchemaOnWire::new(&schema)?);
+        self.schema = Some(schema);
+        let mut output = Outgoing::new(output);
+        let schema = output.begin(&places_schema(), &[(JOB_KEY, &self.job.to_text()?)])?;
+        output.write(&places.finish(schema)?)?;
+        output.finish().map(drop)
+    }
+
+    fn run(&self) -> Run<'_> {
+        let Surroundings { context, progress, .. } = self.with;
+        Run { config: &self.config, plan: &self.plan, inputs: &self.inputs, context, progress }
+    }
+
+    /// Reads what was decided and written, makes it visible, and writes the manifest.
+    pub fn commit(self, input: impl Read, output: impl Write) -> Result<Manifest> {
+        let manifest = self.committed(input)?;
+        let text = serde_json::to_string(&manifest)
+            .map_err(|error| Error::Invariant(format!("the manifest is not JSON: {error}")))?;
+        let mut output = Outgoing::new(output);
+        let schema = output.begin(&Schema::new(vec![Field::new("manifest", DataType::Utf8, false)]), &[])?;
+        output.write(&RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![text]))])?)?;
+        output.finish()?;
+        Ok(manifest)
+    }
+
+    fn committed(mut self, input: impl Read) -> Result<Manifest> {
+        let context = self.with.context;
+        let schema =
+            self.schema.take().ok_or_else(|| Error::Invariant("rows are placed before they are written".into()))?;
+        let mut incoming = Incoming::open(input)?;
+        let mut decisions = self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, context));
+        let (mut files, mut n_units) = (BTreeMap::<Table, Vec<FileRecord>>::new(), BTreeSet::new());
+        let mut rows = WrittenRows::default();
+        let mut ids = Ids::new(context);
+        for_each_record(&mut incoming, |record| {
+            context.cancel.check()?;
+            match record.kind {
+                Kind::File => {
+                    let WrittenFile { table, record } = record.value()?;
+                    files.entry(table).or_default().push(record);
+                }
+                Kind::Rows => {
+                    let of_unit: WrittenRows = record.value()?;
+                    if !n_units.insert(record.a) {
+                        return Err(Error::Invariant(format!("unit {} was written twice", record.a)));
+                    }
+                    rows.kept += of_unit.kept;
+                    rows.dropped += of_unit.dropped;
+                    rows.rejected += of_unit.rejected;
+                    for (reason, n_rows) in of_unit.reasons {
+                        *rows.reasons.entry(reason).or_default() += n_rows;
+                    }
+                }
+                Kind::Id => ids.push(record.a, &record.payload, context)?,
+                _ => {
+                    if let (Some(handed), Some(decisions)) = (record.into_handed()?, &mut decisions) {
+                        decisions.push(&handed, context)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if n_units.len() != self.units.len() || rows.rejected != self.rows.rejected {
+            return Err(Error::Invariant(format!(
+                "{} of {} units were written, with {} of {} rejected rows",
+                n_units.len(),
+                self.units.len(),
+                rows.rejected,
+                self.rows.rejected
+            )));
+        }
+        let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
+        if let Some(found) = &mut found {
+            ids.for_each(context, |rows, ids| found.evidence.observe_ids(rows, ids, context))?;
+        }
+        let Self { config, plan, existing, with, mut output, inputs, rows: counts, .. } = self;
+        let carried = CarriedTables::new(&plan, &config, &schema, plan.deduplicate.is_some());
+        let schemas = [
+            (Table::Kept, carried.kept_schema()),
+            (Table::Dropped, carried.dropped_schema()),
+            (Table::Rejected, rejected_schema()),
+        ];
+        for (table, schema) in schemas.into_iter().filter(|(table, _)| plan.writes(*table)) {
+            output.adopt(table, schema, files.remove(&table).unwrap_or_default())?;
+        }
+        let mut survey = Survey {
+            schema,
+            rows: counts,
+            contaminated: None,
+            decontamination: None,
+            near_duplicates: found,
+            grain: None,
+            semantic: None,
+            quality: None,
+        };
+        let mut written =
+            Written { kept: rows.kept, dropped: rows.dropped, dropped_by_reason: rows.reasons, ..Written::default() };
+        let Surroundings { stores, context, progress } = with;
+        let run = Run { config: &config, plan: &plan, inputs: &inputs, context, progress };
+        write_decisions(run, &mut survey, None, &mut written, &mut output)?;
+        let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
+        let manifest = job.manifest(&inputs, survey, written, &output)?;
+        output.commit(&manifest)?;
+        Ok(manifest)
+    }
+}
+
+/// The same for the same config and inputs.
+fn name_of(config: &Config, units: &[Unit]) -> Result<String> {
+    let config = serde_json::to_vec(config).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(config);
+    for unit in units {
+        let Unit { file, bytes, .. } = unit;
+        hash.update(format!("{:?} {} {:?} {:?} {bytes:?}", file.url, file.size_bytes, file.e_tag, file.version));
+    }
+    Ok(hex(&hash.finalize()[..8]))
+}
+
+fn places_schema() -> Schema {
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let rejected = Field::new("rejected", int64_list(), false);
+    Schema::new(vec![number("unit"), number("base_row"), number("first_row"), number("n_rows"), rejected])
+}
+
+/// Ids of rows, in any order.
+#[derive(Debug)]
+struct Ids(ExternalSorter<(u64, Vec<u8>)>);
+
+impl Ids {
+    fn new(context: &Context) -> Self {
+        Self(ExternalSorter::new("ids", &context.budget))
+    }
+
+    fn push(&mut self, row: u64, id: &[u8], context: &Context) -> Result<()> {
+        self.0.push((row, id.to_vec()), context)
+    }
+
+    fn for_each(
+        self,
+        context: &Context,
+        mut visit: impl FnMut(&UInt64Array, &StringArray) -> Result<()>,
+    ) -> Result<()> {
+        let mut sorted = self.0.finish(context)?.peekable();
+        while sorted.peek().is_some() {
+            context.cancel.check()?;
+            let batch = sorted.by_ref().take(BATCH_ROWS).collect::<Result<Vec<_>>>()?;
+            let rows = UInt64Array::from_iter_values(batch.iter().map(|(row, _)| *row));
+            let ids = StringArray::from_iter_values(batch.iter().map(|(_, id)| String::from_utf8_lossy(id)));
+            visit(&rows, &ids)?;
+        }
+        Ok(())
+    }
+}
+
+/// Places in the making.
+#[derive(Debug, Default)]
+struct Places {
+    numbers: [Vec<i64>; 3],
+    rejected: Vec<Vec<u64>>,
+}
+
+impl Places {
+    fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, rejected: &[u64]) {
+        let values = [base_row, first_row, n_rows];
+        self.numbers.iter_mut().zip(values).for_each(|(column, value)| column.push(value.cast_signed()));
+        self.rejected.push(rejected.to_vec());
+    }
+
+    fn finish(self, schema: Arc<Schema>) -> Result<RecordBatch> {
+        let mut rejected = ListBuilder::new(PrimitiveBuilder::<Int64Type>::new());
+        for rows in &self.rejected {
+            rejected.append_value(rows.iter().map(|row| Some(row.cast_signed())));
+        }
+        let units = Int64Array::from_iter_values(0..self.rejected.len() as i64);
+        let [base_rows, first_rows, n_rows] =
+            self.numbers.map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
+        let columns = vec![Arc::new(units) as ArrayRef, base_rows, first_rows, n_rows, Arc::new(rejected.finish())];
+        Ok(RecordBatch::try_new(schema, columns)?)
+    }
+}

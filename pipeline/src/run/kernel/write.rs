@@ -1,0 +1,195 @@
+//! The last reading of units: their rows go to the tables.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use serde::{Deserialize, Serialize};
+use tamis_schemas::columns::DUPLICATES;
+use tamis_schemas::config::{Config, Table};
+use tamis_schemas::manifest::FileRecord;
+use tamis_schemas::tables::rejected_schema;
+
+use super::columns::{int64_lists, numbers_of};
+use super::record::{Kind, Record, RecordWriter};
+use super::stream::{Incoming, Outgoing};
+use super::units::PlacedUnit;
+use super::{Surroundings, Task};
+use crate::dedup::{DropReason, DuplicateCounts, Rule, Verdict};
+use crate::run::verdict::Verdicts;
+use crate::run::write::{CarriedTables, Router};
+use crate::run::{pass, rejects};
+use crate::sink::{TableWriter, part_writer};
+use crate::source::{Columns, InputSchema, Request};
+use crate::{Error, Result, RowSet};
+
+/// A file that was written.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WrittenFile {
+    pub(super) table: Table,
+    pub(super) record: FileRecord,
+}
+
+/// Where the rows of a unit went.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct WrittenRows {
+    pub(super) kept: u64,
+    pub(super) dropped: u64,
+    pub(super) rejected: u64,
+    pub(super) reasons: BTreeMap<String, u64>,
+}
+
+/// Writes the units of a stream.
+pub(super) fn write(
+    task: Task<'_>,
+    attempt: &str,
+    input: &mut Incoming<impl Read>,
+    output: Outgoing<impl Write>,
+) -> Result<()> {
+    let mut writer = RecordWriter::begin(output)?;
+    let config = task.job.config()?;
+    while let Some(batch) = input.next()? {
+        let lists = ["dropped", "rules", "kept", "counts"].map(|name| int64_lists(&batch, name));
+        let [dropped, rules, kept, counts] = lists;
+        let lists = [dropped?, rules?, kept?, counts?];
+        for (index, unit) in PlacedUnit::of_batch(&batch)?.iter().enumerate() {
+            let [dropped, rules, kept, counts] = lists.each_ref().map(|lists| numbers_of(lists, index));
+            let fate = Fate { verdict: verdict(&dropped, &rules)?, dropped, kept, counts };
+            let stem = format!("part-{:05}-{attempt}", unit.number);
+            write_unit(task, &config, unit, fate, &stem, |record| writer.push(&record))?;
+        }
+    }
+    writer.finish()
+}
+
+/// What becomes of the rows of a unit.
+struct Fate {
+    verdict: Verdict,
+    dropped: Vec<u64>,
+    /// Rows that others are dropped for, and how many.
+    kept: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+fn verdict(dropped: &[u64], rules: &[u64]) -> Result<Verdict> {
+    let mut by_reason: BTreeMap<&str, (DropReason, RowSet)> = BTreeMap::new();
+    if dropped.len() != rules.len() {
+        return Err(Error::config("`dropped` and `rules` of a unit are not equally long"));
+    }
+    for (&row, &code) in dropped.iter().zip(rules) {
+        let rule = u8::try_from(code).ok().and_then(Rule::of_code);
+        let reason = rule.ok_or_else(|| Error::config(format!("no rule has the number {code}")))?.reason();
+        by_reason.entry(reason.name()).or_insert_with(|| (reason, RowSet::new())).1.insert(row);
+    }
+    Ok(by_reason.into_values().fold(Verdict::default(), |verdict, (reason, rows)| verdict.with(reason, rows)))
+}
+
+fn write_unit(
+    task: Task<'_>,
+    config: &Config,
+    unit: &PlacedUnit,
+    fate: Fate,
+    stem: &str,
+    mut to: impl FnMut(Record) -> Result<()>,
+) -> Result<()> {
+    let Surroundings { context, progress, .. } = task.with;
+    let (inputs, schema) = unit.open(task)?;
+    let has_ids = task.plan.needs_text(config);
+    let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().collect();
+    let decides = task.plan.deduplicate.is_some();
+    let carried = CarriedTables::new(task.plan, config, &schema, decides);
+    let duplicates = (decides && task.plan.writes(Table::Kept))
+        .then(|| DuplicateCounts::of(fate.kept.iter().copied().zip(fate.counts.iter().copied()), context))
+        .transpose()?;
+    let verdicts = Verdicts { near_duplicates: decides.then_some(fate.verdict), ..Verdicts::default() };
+    let router = Router::of_verdicts(&inputs, verdicts, duplicates, &carried, task.plan, context);
+    let request = Request {
+        columns: if router.carries_rows() { Columns::All } else { Columns::Named(Vec::new()) },
+        text: None,
+        id: has_ids.then(|| task.plan.id.clone()),
+        rows: None,
+    };
+    let mut tables = Tables::open(task, config, &carried, stem)?;
+    let mut rows = WrittenRows::default();
+    let scan = inputs.scan(&schema, &request)?;
+    progress.watch(inputs.total_bytes(), scan.bytes_read());
+    pass::for_each(
+        scan,
+        context,
+        |decoded| {
+            let rejects = rejects::to_batch(&decoded.rejects, &inputs)?;
+            Ok((rejects, router.route(decoded)?))
+        },
+        |(rejects, routed)| {
+            rows.rejected += rejects.num_rows() as u64;
+            tables.write(Table::Rejected, &rejects)?;
+            for routed in routed {
+                progress.add_rows(routed.n_kept + routed.n_dropped);
+                rows.kept += routed.n_kept;
+                rows.dropped += routed.n_dropped;
+                for (reason, n_rows) in routed.reasons {
+                    *rows.reasons.entry(reason).or_default() += n_rows;
+                }
+                tables.write(Table::Kept, &routed.kept)?;
+                tables.write(Table::Dropped, &routed.dropped)?;
+                let Some((positions, ids)) = routed.ids else { continue };
+                for (&position, id) in
+                    positions.values().iter().zip(ids.iter()).filter(|(row, _)| named.contains(**row))
+                {
+                    let payload = id.unwrap_or_default().as_bytes().to_vec();
+                    to(Record { unit: Some(unit.number), a: position, payload, ..Record::new(Kind::Id) })?;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    for (table, writer) in tables.0 {
+        for record in writer.finish_part()?.files {
+            to(Record { unit: Some(unit.number), ..Record::json(Kind::File, &WrittenFile { table, record })? })?;
+        }
+    }
+    to(Record { unit: Some(unit.number), a: unit.number, ..Record::json(Kind::Rows, &rows)? })
+}
+
+/// The files of a unit, table by table.
+struct Tables(BTreeMap<Table, TableWriter>);
+
+impl Tables {
+    fn open(task: Task<'_>, config: &Config, carried: &CarriedTables, stem: &str) -> Result<Self> {
+        let schemas = [
+            (Table::Kept, carried.kept_schema()),
+            (Table::Dropped, carried.dropped_schema()),
+            (Table::Rejected, rejected_schema()),
+        ];
+        let Surroundings { stores, context, .. } = task.with;
+        let open = |(table, schema)| {
+            let unique_columns = task.plan.unique_columns();
+            let runtime = context.runtime.handle();
+            Ok((table, part_writer(config, table, stem, schema, &unique_columns, stores, runtime)?))
+        };
+        let wanted = schemas.into_iter().filter(|(table, _)| task.plan.writes(*table));
+        Ok(Self(wanted.map(open).collect::<Result<_>>()?))
+    }
+
+    fn write(&mut self, table: Table, batch: &arrow::array::RecordBatch) -> Result<()> {
+        match self.0.get_mut(&table) {
+            Some(writer) if batch.num_rows() > 0 => writer.write(batch),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// # Errors
+/// `Error::Config` if the input says how many rows each of its rows stands for, and rows are dropped: those of a dropped row are not known
+/// where the row is written that stays for it.
+pub(super) fn check_counts(schema: &InputSchema, is_deduplicated: bool) -> Result<()> {
+    let brings_counts = schema.schema().field_with_name(DUPLICATES).is_ok_and(|field| field.data_type().is_integer());
+    if brings_counts && is_deduplicated {
+        return Err(Error::Config {
+            message: format!(
+                "the input has counts of duplicates (`{DUPLICATES}`), which a cluster does not sum up yet"
+            ),
+            hint: Some("run on one machine, or take the column out".into()),
+        });
+    }
+    Ok(())
+}
