@@ -1,0 +1,85 @@
+"""Checks between stages: what went in must have come out, and no more.
+
+A retried task, a lost executor or a bug may cost rows without any error. These checks find what they can count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from .errors import AuditError, TamisError
+from .stages import rows_of
+from .tables import DROP, SHINGLES, WANTED_ROW, WRITTEN
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_HINT = "please report this; nothing was written"
+
+
+def check_summaries(units: pa.Table, summaries: pa.Table) -> None:
+    """A summary for each unit, in their order."""
+    expected, found = units.column("unit").to_pylist(), summaries.column("unit").to_pylist()
+    if expected != found:
+        raise AuditError(f"{len(expected)} units were scanned, and there are {len(found)} summaries", hint=_HINT)
+
+
+def check_fingerprints(fingerprints: DataFrame, placed: DataFrame) -> None:
+    """No more rows of a unit than it has, and none twice."""
+    counts = rows_of(fingerprints).groupBy("unit").agg(F.count("*").alias("n"), F.max("row").alias("last"))
+    n_distinct = rows_of(fingerprints).select("unit", "row").distinct().groupBy("unit").agg(F.count("*").alias("m"))
+    found = counts.join(n_distinct, "unit").join(F.broadcast(placed.select("unit", "n_rows", "name")), "unit", "left")
+    is_right = (F.col("n") <= F.col("n_rows")) & (F.col("last") < F.col("n_rows")) & (F.col("n") == F.col("m"))
+    wrong = found.where(~F.coalesce(is_right, F.lit(False))).limit(1).toArrow().to_pylist()
+    if wrong:
+        unit = wrong[0]
+        message = f"unit {unit['unit']} has {unit['n_rows']} rows, and {unit['n']} fingerprints of {unit['m']} rows"
+        raise AuditError(message, [f"it is in `{unit['name']}`"], _HINT)
+
+
+def check_ids(fingerprints: DataFrame, placed: DataFrame) -> None:
+    """No id twice: evidence names rows by their ids.
+
+    Raises `TamisError` that names two rows if there is one.
+    """
+    given = rows_of(fingerprints).where(F.col("id_key").isNotNull())
+    repeated = given.groupBy("id_key").agg(F.count("*").alias("n")).where(F.col("n") > 1).limit(1)
+    rows = given.join(F.broadcast(repeated), "id_key").join(F.broadcast(placed), "unit")
+    in_file = (F.col("first_row") + F.col("row")).alias("in_file")
+    position = (F.col("base_row") + F.col("first_row") + F.col("row")).alias("position")
+    first, *others = rows.select(position, in_file, "name").orderBy("position").limit(2).toArrow().to_pylist() or [None]
+    if first is None:
+        return
+    names = " and ".join(f"row {row['in_file']} of `{row['name']}`" for row in (first, *others))
+    hint = 'name a column of unique ids in the config (input.id), or set it to "" to number the rows'
+    raise TamisError(f"an id is not unique: {names} have it", hint=hint)
+
+
+def check_proof(compared: DataFrame, proven: DataFrame) -> None:
+    """A set of shingles for each wanted row."""
+    wanted = compared.where(F.col("kind") == WANTED_ROW).select("a")
+    sets = proven.where(F.col("kind") == SHINGLES).select("a")
+    n_wanted, n_sets = wanted.count(), sets.count()
+    n_missing = wanted.join(sets, "a", "left_anti").count()
+    if n_wanted != n_sets or n_missing:
+        message = f"{n_wanted} rows were wanted, and there are {n_sets} sets of shingles; {n_missing} rows have none"
+        raise AuditError(message, hint=_HINT)
+
+
+def check_drops(assigned: DataFrame) -> None:
+    """No row dropped twice."""
+    drops = assigned.where(F.col("kind") == DROP)
+    twice = drops.groupBy("b").agg(F.count("*").alias("n")).where(F.col("n") > 1).limit(1).toArrow().to_pylist()
+    if twice:
+        raise AuditError(f"row {twice[0]['b']} was dropped {twice[0]['n']} times", hint=_HINT)
+
+
+def check_written(units: pa.Table, records: pa.Table) -> None:
+    """Each unit written once."""
+    written = records.filter(pc.equal(records.column("kind"), WRITTEN)).column("unit").sort()
+    if not written.equals(units.column("unit")):
+        raise AuditError(f"{units.num_rows} units were to be written, and {len(written)} were", hint=_HINT)

@@ -1,0 +1,90 @@
+"""Columns of the tables between kernels, as docs/kernel-protocol.md has them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+PROTOCOL = "1"
+
+ERROR = "error"
+"""Column that tasks add: null, but in the one row that says why trying again is in vain."""
+
+FINGERPRINTS = pa.schema(
+    [
+        ("unit", pa.int64()),
+        ("row", pa.int64()),
+        ("id_key", pa.binary()),
+        ("exact_key", pa.binary()),
+        ("n_shingles", pa.int64()),
+        ("length", pa.int64()),
+        ("sketch", pa.binary()),
+        ("keys", pa.list_(pa.int64())),
+        ("summary", pa.binary()),
+    ]
+)
+"""What `scan` writes."""
+
+RECORDS = pa.schema(
+    [
+        ("kind", pa.int64()),
+        ("unit", pa.int64()),
+        ("a", pa.int64()),
+        ("b", pa.int64()),
+        ("c", pa.int64()),
+        ("similarity", pa.float64()),
+        ("method", pa.int64()),
+        ("rule", pa.int64()),
+        ("bands", pa.int64()),
+        ("payload", pa.binary()),
+    ]
+)
+"""What all other kernels write."""
+
+WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 5, 6, 7, 8, 12
+"""Kinds of records that a driver looks at."""
+
+HOT_ROWS = 1000
+"""Rows of a key above which only some of them are compared with each other."""
+
+LAST_KIND_OF_COMPARE_FOR_ASSIGN = 4
+"""Records of `compare` and `prune` up to this kind go to `assign`."""
+
+KEYS = pa.schema([("key", pa.int64()), ("n", pa.int64())])
+"""Keys that several rows have, and how many."""
+
+PLACES = ("base_row", "first_row", "n_rows", "rejected")
+"""Columns of places besides `unit`."""
+
+_SPARK_TYPES = {pa.int64(): "bigint", pa.float64(): "double", pa.string(): "string", pa.binary(): "binary"}
+
+
+def with_error(schema: pa.Schema) -> pa.Schema:
+    """What a task writes whose kernel writes `schema`."""
+    return schema.append(pa.field(ERROR, pa.string()))
+
+
+def ddl(schema: pa.Schema) -> str:
+    """The schema in Spark's words."""
+    return ", ".join(f"`{field.name}` {_spark_type(field.type)}" for field in schema)
+
+
+def _spark_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"array<{_spark_type(kind.value_type)}>"
+    return _SPARK_TYPES[kind]
+
+
+def to_metadata(job: str) -> dict[str, str]:
+    """Metadata of the schema of every stream into a kernel."""
+    return {"tamis.protocol": PROTOCOL, "tamis.job": job}
+
+
+def small(kind: pa.DataType) -> pa.DataType:
+    """The type that a type with large offsets is a variant of."""
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind):
+        return pa.binary()
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return pa.list_(small(kind.value_type))
+    return kind

@@ -1,0 +1,143 @@
+"""A small tamis that speaks the protocol: units of 4 rows; each odd row is dropped for the one before.
+
+It writes what it was given to a line of the file FAKE_LOG. FAULT is `STAGE:WHAT`, for what a stage does wrong.
+"""
+
+import itertools
+import json
+import os
+import sys
+
+import pyarrow as pa
+
+from tamis_spark.streams import Source, read_table, write_table
+from tamis_spark.tables import FINGERPRINTS, RECORDS
+
+N_UNITS, N_ROWS = 3, 4
+
+
+def main():
+    """Is the kernel of its arguments."""
+    stage = sys.argv[2]
+    source = Source(sys.stdin.buffer)
+    if stage == "session":
+        return session(source)
+    at, _, what = os.environ.get("FAULT", ":").partition(":")
+    what = what if at == stage else ""
+    table = read_table(source)
+    log(stage, table)
+    if what == "refuse":
+        print(json.dumps({"message": f"{stage} finds the config wrong", "hint": "change it"}), file=sys.stderr)
+        return 2
+    if what == "unavailable":
+        print(json.dumps({"message": "the store does not answer"}), file=sys.stderr)
+        return 69
+    rows = list(globals()[stage](table.to_pylist()))
+    rows = rows[:-1] if what == "lose" else rows + rows[-1:] if what == "twice" else rows
+    schema = FINGERPRINTS if stage == "scan" else RECORDS
+    write_table(sys.stdout.buffer, pa.Table.from_pylist(rows, schema=schema), {})
+    return 0
+
+
+def log(stage, table):
+    """Keeps what came in."""
+    names = ("unit", "row", "key", "kind", "a", "b", "rows", "dropped", "rules", "kept", "counts")
+    columns = [name for name in names if name in table.column_names]
+    hot_keys = (table.schema.metadata or {}).get(b"tamis.hot_keys", b"").decode()
+    line = {"stage": stage, "hot_keys": hot_keys, "rows": table.select(columns).to_pylist()}
+    with open(os.environ["FAKE_LOG"], "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def session(source):
+    """Plans; says so if it is left alone."""
+    units = [{"unit": unit, "name": "a.jsonl", "url": "file:///a.jsonl", "e_tag": None} for unit in range(N_UNITS)]
+    schema = pa.schema([("unit", pa.int64()), ("name", pa.string()), ("url", pa.string()), ("e_tag", pa.string())])
+    stages = os.environ.get("FAKE_STAGES", '["compare", "prove", "assign"]')
+    metadata = {"tamis.job": "first", "tamis.run": "run-1", "tamis.stages": stages}
+    write_table(sys.stdout.buffer, pa.Table.from_pylist(units, schema=schema), metadata)
+    try:
+        return decide(source)
+    except pa.ArrowInvalid:
+        log("taken back", pa.table({}))
+        return 130
+
+
+def decide(source):
+    """Places and commits."""
+    summaries = read_table(source)
+    log("places", summaries)
+    assert summaries["summary"].to_pylist() == [b"of %d" % unit for unit in range(N_UNITS)]
+    places = [
+        {"unit": unit, "base_row": 1000, "first_row": unit * N_ROWS, "n_rows": N_ROWS, "rejected": []}
+        for unit in range(N_UNITS)
+    ]
+    numbers = [(name, pa.int64()) for name in ("unit", "base_row", "first_row", "n_rows")]
+    schema = pa.schema([*numbers, ("rejected", pa.list_(pa.int64()))])
+    write_table(sys.stdout.buffer, pa.Table.from_pylist(places, schema=schema), {"tamis.job": "second"})
+    records = read_table(source)
+    log("commit", records)
+    write_table(sys.stdout.buffer, pa.table({"manifest": ['{"rows": 12}']}), {})
+    return int(os.environ.get("FAKE_EXIT", "0"))
+
+
+def scan(units):
+    """Fingerprints."""
+    for unit in (row["unit"] for row in units):
+        for row in range(N_ROWS):
+            id_key = b"same" if (unit, row) in {(0, 1), (2, 3)} and "FAKE_IDS" in os.environ else b"%d-%d" % (unit, row)
+            exact_key = b"same" if (unit, row) in {(0, 0), (2, 3)} else b"%d-%d" % (unit, row)
+            keys = [unit, 100 + (unit * N_ROWS + row) // 2]
+            yield {"unit": unit, "row": row, "id_key": id_key, "exact_key": exact_key, "sketch": b"s", "keys": keys}
+        yield {"unit": unit, "summary": b"of %d" % unit}
+
+
+def compare(rows):
+    """Edges, and each odd row is wanted."""
+    yield {"kind": 0, "a": 0, "b": 0, "payload": b"counts"}
+    for row in (row["row"] for row in rows):
+        if row % 2:
+            yield {"kind": 3, "a": row, "b": row - 1}
+            yield {"kind": 5, "a": row, "unit": (row - 1000) // N_ROWS}
+
+
+def bucket(rows):
+    """Edges of neighbours that share a key of two."""
+    yield {"kind": 0, "a": 0, "b": 0, "payload": b"counts"}
+    for earlier, later in itertools.pairwise(rows):
+        if earlier["key"] == later["key"] >= 100:
+            yield {"kind": 3, "a": later["row"], "b": earlier["row"]}
+
+
+def prune(records):
+    """All edges; their later rows are wanted."""
+    yield {"kind": 0, "a": 0, "b": 0, "payload": b"counts"}
+    for record in records:
+        if record["kind"] == 3:
+            yield record
+            yield {"kind": 5, "a": record["a"], "unit": (record["a"] - 1000) // N_ROWS}
+
+
+def prove(units):
+    """Sets."""
+    for row in (row for unit in units for row in unit["rows"]):
+        yield {"kind": 6, "a": row, "b": 0, "payload": b"set"}
+
+
+def assign(records):
+    """Drops and clusters."""
+    for record in records:
+        if record["kind"] == 3:
+            later, earlier = record["a"], record["b"]
+            yield {"kind": 8, "a": earlier, "b": 2, "c": 1, "unit": (earlier - 1000) // N_ROWS}
+            yield {"kind": 7, "a": earlier, "b": later, "rule": later % 10, "unit": (later - 1000) // N_ROWS}
+
+
+def write(units):
+    """Counts."""
+    for unit in units:
+        yield {"kind": 12, "a": unit["unit"], "unit": unit["unit"], "payload": b"{}"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

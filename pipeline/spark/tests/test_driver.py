@@ -1,0 +1,174 @@
+"""The driver on Spark, with a small tamis of our own that can do wrong what the real one does not."""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tamis_spark import AuditError, KernelError, TamisError, cluster, driver
+from tamis_spark.errors import explain
+from tamis_spark.progress import Progress, Stop
+from tamis_spark.session import Session
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def spark():
+    with cluster.connect("local[2,2]", {}, 4, "tests") as connected:
+        yield connected
+
+
+@pytest.fixture
+def tamis(tmp_path, monkeypatch, spark):
+    """Runs the driver; gives what each stage was given."""
+    binary = tmp_path / "tamis"
+    # Workers of Spark live longer than a test, with the environment of the first one: ours is in the script.
+    monkeypatch.setenv("TAMIS_BIN", str(binary))
+    log = tmp_path / "log"
+
+    def run(checkpoint="checkpoint", keeps_checkpoint=False, **env):
+        env = {"FAKE_LOG": str(log), **env}
+        exports = "".join(f"export {name}='{value}'\n" for name, value in env.items())
+        script = TESTS / "fake_tamis.py"
+        binary.write_text(f'#!/bin/sh\n{exports}exec "{sys.executable}" "{script}" "$@"\n')
+        binary.chmod(0o755)
+        log.write_text("")
+        warnings = []
+        folder = f"file://{tmp_path / checkpoint}"
+        options = driver.Options(folder, keeps_checkpoint, watchdog_seconds=60.0)
+        try:
+            with Session("tamis.toml") as session:
+                manifest = driver.run(session, spark, options, Progress(Stop(), False), warnings.append)
+            assert json.loads(manifest) == {"rows": 12}
+        except Exception as error:
+            raise explain(error) from error
+        finally:
+            run.stages = [json.loads(line) for line in log.read_text().splitlines()]
+            run.exit_code = session.exit_code
+        assert warnings == []
+        return run.stages
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def binary_of_workers(monkeypatch, tmp_path, spark):
+    """Tells workers of Spark, which may have been started for another test, of the binary of this one."""
+    binary = str(tmp_path / "tamis")
+
+    def through(self, name, output, plain=driver.stages.Kernels.through, **metadata):
+        function = plain(self, name, output, **metadata)
+
+        def with_binary(batches):
+            import os
+
+            os.environ["TAMIS_BIN"] = binary
+            return function(batches)
+
+        return with_binary
+
+    monkeypatch.setattr(driver.stages.Kernels, "through", through)
+
+
+def of(stages, name):
+    return [stage["rows"] for stage in stages if stage["stage"] == name]
+
+
+def test_a_run(tamis, tmp_path):
+    stages = tamis(FAKE_EXIT="1")
+    assert tamis.exit_code == 1
+    assert sorted(rows[0]["unit"] for rows in of(stages, "scan")) == [0, 1, 2]
+    assert of(stages, "places") == [[{"unit": 0}, {"unit": 1}, {"unit": 2}]]
+    assert of(stages, "compare") == [[{"row": 1000 + row} for row in range(12)]]
+    wanted = sorted((rows[0]["unit"], rows[0]["rows"]) for rows in of(stages, "prove"))
+    assert wanted == [(0, [1001, 1003]), (1, [1005, 1007]), (2, [1009, 1011])]
+    [records] = of(stages, "assign")
+    order = [(record["kind"], record["a"]) for record in records]
+    assert order == sorted(order)
+    assert {record["kind"] for record in records} == {0, 3, 6}
+    written = sorted(of(stages, "write"), key=lambda rows: rows[0]["unit"])
+    assert written[1] == [{"unit": 1, "dropped": [1005, 1007], "rules": [5, 7], "kept": [1004, 1006], "counts": [1, 1]}]
+    assert len(written) == 3
+    [committed] = of(stages, "commit")
+    assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [12] * 3
+    assert list((tmp_path / "checkpoint").iterdir()) == []
+
+
+def test_buckets_in_tasks(tamis, monkeypatch):
+    monkeypatch.setattr("tamis_spark.stages.HOT_ROWS", 3)
+    stages = tamis(FAKE_STAGES='["bucket", "prune", "prove", "assign"]')
+    meetings = [[(row["key"], row["row"]) for row in rows] for rows in of(stages, "bucket")]
+    assert all(rows == sorted(rows) for rows in meetings)
+    keys = [{key for key, _ in rows} for rows in meetings]
+    assert sum(map(len, keys)) == len(set().union(*keys)), "all rows of a key are in one task"
+    # Row 1011 has the text of row 1000: it goes with that, and leaves row 1010 alone in their key.
+    rows = list(range(1000, 1011))
+    expected = [((row - 1000) // 4, row) for row in rows] + [(100 + (row - 1000) // 2, row) for row in rows[:-1]]
+    assert sorted(itertools.chain(*meetings)) == sorted(expected)
+    assert {stage["hot_keys"] for stage in stages if stage["stage"] == "bucket"} == {"[0, 1]"}
+    assert len(of(stages, "prune")) == 1
+    [records] = of(stages, "assign")
+    assert [(record["a"], record["b"]) for record in records if record["kind"] == 2] == [(1000, 1011)]
+    order = [(record["kind"], record["a"], record["b"]) for record in records]
+    assert order == sorted(order)
+    assert sorted(record["a"] for record in records if record["kind"] == 6) == [1001, 1003, 1005, 1007, 1009]
+
+
+def test_without_near_duplicates(tamis):
+    stages = tamis(FAKE_STAGES="[]")
+    assert {stage["stage"] for stage in stages} == {"scan", "places", "write", "commit"}
+    assert {json.dumps(rows[0]["dropped"]) for rows in of(stages, "write")} == {"[]"}
+
+
+def test_what_is_done_is_not_done_again(tamis, tmp_path):
+    with pytest.raises(KernelError, match="assign finds the config wrong"):
+        tamis(FAULT="assign:refuse")
+    assert of(tamis.stages, "taken back")
+    assert len(of(tamis.stages, "assign")) == 1, "in vain is not tried twice"
+    stages = tamis(keeps_checkpoint=True)
+    assert {stage["stage"] for stage in stages} == {"places", "assign", "write", "commit"}
+    stages = tamis()
+    assert {stage["stage"] for stage in stages} == {"places", "write", "commit"}
+    assert list((tmp_path / "checkpoint").iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["scan", "compare", "prove", "assign", "write"])
+def test_what_is_in_vain_ends_the_run(tamis, stage):
+    with pytest.raises(KernelError, match=f"{stage} finds the config wrong") as caught:
+        tamis(FAULT=f"{stage}:refuse")
+    assert (caught.value.hint, caught.value.exit_code) == ("change it", 2)
+    assert of(tamis.stages, "taken back")
+    assert not of(tamis.stages, "commit")
+
+
+def test_other_failures_keep_their_exit_code(tamis):
+    with pytest.raises(TamisError, match="the store does not answer") as caught:
+        tamis(FAULT="write:unavailable")
+    assert caught.value.exit_code == 69
+    assert len(of(tamis.stages, "write")) > 3, "this is tried again"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("scan:lose", "3 units were scanned, and there are 0 summaries"),
+        ("scan:twice", "3 units were scanned, and there are 6 summaries"),
+        ("prove:lose", "6 rows were wanted, and there are 3 sets of shingles; 3 rows have none"),
+        ("prove:twice", "6 rows were wanted, and there are 9 sets"),
+        ("assign:twice", "row 1011 was dropped 2 times"),
+        ("write:lose", "3 units were to be written, and 0 were"),
+        ("write:twice", "3 units were to be written, and 6 were"),
+    ],
+)
+def test_lost_and_repeated_rows_are_found(tamis, fault, message):
+    with pytest.raises(AuditError, match=message):
+        tamis(FAULT=fault)
+    assert of(tamis.stages, "taken back")
+
+
+def test_ids_are_unique(tamis):
+    with pytest.raises(TamisError, match=r"row 1 of `a.jsonl` and row 11 of `a.jsonl` have it"):
+        tamis(FAKE_IDS="1")
