@@ -25,6 +25,10 @@ pub(crate) enum Exit {
     Unmetered,
     /// A store did not answer, however often it was asked.
     Unavailable,
+    /// A driver on a cluster ended so, and has said why.
+    OfDriver(u8),
+    /// Who sent the input of a kernel has died.
+    Torn,
     /// Another run is writing to the output, or archived files are on their way.
     Temporary,
     /// A store wants credentials, or others.
@@ -47,6 +51,7 @@ pub(crate) const HELP: &str = "Exit codes:
        says no, or tamis footprint audit finds a rise above its limit
   4    --max-g, tamis footprint gate or audit cannot see what it is to judge
   69   an object store is unavailable, after retries: try again later
+  74   tamis kernel: its input ended in the middle, who sent it has died
   75   another run is writing to the output, or files are on their way back
        from an archive: try again later
   77   an object store refuses the credentials, or there are none
@@ -64,6 +69,7 @@ impl Exit {
         match kind {
             Some(ErrorKind::Interrupted) => signals::received().unwrap_or(Self::Interrupted),
             Some(ErrorKind::Locked) => Self::Temporary,
+            Some(ErrorKind::Torn) => Self::Torn,
             Some(ErrorKind::StoreUnavailable) => Self::Unavailable,
             Some(ErrorKind::Credentials) => Self::Credentials,
             _ => Self::Failed,
@@ -94,12 +100,13 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
-            Self::NothingNew(code) => code,
+            Self::NothingNew(code) | Self::OfDriver(code) => code,
             Self::Rejects => 1,
             Self::Failed => 2,
             Self::OverBudget => 3,
             Self::Unmetered => 4,
             Self::Unavailable => 69,
+            Self::Torn => 74,
             Self::Temporary => 75,
             Self::Credentials => 77,
             Self::HungUp => 129,

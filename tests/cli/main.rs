@@ -34,6 +34,7 @@ mod guards;
 mod index;
 mod inspect;
 mod interrupt;
+mod kernel;
 mod kill;
 mod log;
 mod metrics;

@@ -5,6 +5,7 @@ mod dedup;
 mod finished;
 mod footprint;
 mod index;
+mod kernel;
 mod schedule;
 mod score;
 mod simulate;
@@ -29,6 +30,7 @@ pub(crate) use footprint::{
     FootprintPlan, FootprintReport, FootprintWhatIf, Switch, TrainingBound,
 };
 pub(crate) use index::{IndexCommand, IndexExpire, IndexUrl};
+pub(crate) use kernel::{Cluster, Engine, KernelCommand, KernelSession};
 pub(crate) use schedule::{ScheduleCommand, SchedulePrint, ScheduleRun, Target};
 pub(crate) use score::{Distill, Embed, Learning, Score, Select};
 pub(crate) use simulate::Simulate;
@@ -185,6 +187,9 @@ pub(crate) enum Command {
     /// Run a config file again and again, or print what does
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Do one task of a run on a cluster: for drivers, see docs/kernel-protocol.md
+    #[command(subcommand)]
+    Kernel(KernelCommand),
     /// Print shell completions
     Completions(Completions),
 }
@@ -203,6 +208,8 @@ pub(crate) struct Run {
     pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) accounting: Accounting,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
 }
 
 /// For runs that are added to others.

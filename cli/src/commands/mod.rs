@@ -9,16 +9,18 @@ mod footprint;
 mod index;
 mod init;
 mod inspect;
+mod kernel;
 mod pipeline;
 mod restore;
 mod schedule;
 mod simulate;
+mod spark;
 mod tiers;
 mod tune;
 
 use tamis_schemas::config::Config;
 
-use crate::args::{Added, Cli, Command, Data, FootprintCommand, Format, Global, TiersCommand};
+use crate::args::{Added, Cli, Command, Data, Engine, FootprintCommand, Format, Global, TiersCommand};
 use crate::exit::Exit;
 use crate::settings;
 
@@ -41,7 +43,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         _ => {}
     }
     match &cli.command {
+        Command::Run(args) if args.cluster.engine == Engine::Spark => spark::run(args, global),
         Command::Run(args) => {
+            args.cluster.check_unused()?;
             let config = || Ok(settings::load(&args.config)?.0);
             pipeline::run("tamis run", config, args.overwrite, args.added, (&args.metrics, &args.accounting), global)
         }
@@ -67,6 +71,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Tiers(args) => tiers::run(args, global),
         Command::Footprint(args) => footprint::run(args, global),
         Command::Schedule(args) => schedule::run(args, global),
+        Command::Kernel(command) => kernel::run(command, global),
         Command::Completions(args) => completions::run(args),
     }
 }

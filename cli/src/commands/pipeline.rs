@@ -1,6 +1,6 @@
 //! `tamis run`, `dedup`, `embed`, `select`, `score` and `convert`: one pipeline, other stages.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
@@ -49,18 +49,8 @@ pub(crate) fn run(
         (Ok(_), _) => Exit::Clean,
         (Err(error), _) => Exit::of(error),
     };
-    if let Some(metrics_file) = metrics_file {
-        let outcome = metrics::Outcome {
-            exit,
-            elapsed,
-            ended: SystemTime::now(),
-            peak_memory_bytes: machine::peak_memory_bytes(),
-            manifest,
-        };
-        if let Err(error) = metrics_file.finish(&outcome) {
-            // The run is over, whether anyone counts it or not.
-            diagnostic::warn(&format!("{error:#}"), "monitoring sees the numbers of an earlier run");
-        }
+    if let Some(file) = metrics_file {
+        write_metrics(file, exit, elapsed, manifest);
     }
     let ((outcome, footprint), config) = result?;
     let (manifest, n_parts, n_withdrawn) = match outcome {
@@ -86,6 +76,16 @@ pub(crate) fn run(
     };
     report::print(&finished, global.format)?;
     Ok(exit)
+}
+
+/// Writes the numbers of a run for monitoring.
+pub(super) fn write_metrics(file: MetricsFile, exit: Exit, elapsed: Duration, manifest: Option<&Manifest>) {
+    let peak_memory_bytes = machine::peak_memory_bytes();
+    let outcome = metrics::Outcome { exit, elapsed, ended: SystemTime::now(), peak_memory_bytes, manifest };
+    if let Err(error) = file.finish(&outcome) {
+        // The run is over, whether anyone counts it or not.
+        diagnostic::warn(&format!("{error:#}"), "monitoring sees the numbers of an earlier run");
+    }
 }
 
 fn execute(

@@ -1,0 +1,86 @@
+//! `tamis kernel`, and runs on a cluster.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Overwrite;
+
+/// `tamis kernel`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KernelCommand {
+    /// Plan a run, hold its output, commit it: one for each run
+    Session(KernelSession),
+    /// Read units, make fingerprints
+    Scan,
+    /// Compare the rows that share keys, in some buckets
+    Bucket,
+    /// Leave out the pairs of all buckets that nothing depends on
+    Prune,
+    /// Do both of it for all rows
+    Compare,
+    /// Read units again, for the sets of some rows
+    Prove,
+    /// Decide which rows are dropped for which
+    Assign,
+    /// Read units again and write their rows to the tables
+    Write,
+}
+
+/// `tamis kernel session`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KernelSession {
+    /// Config file
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
+}
+
+/// Who runs a config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Engine {
+    /// This process
+    #[default]
+    Local,
+    /// Apache Spark; docs/scale.md says how
+    Spark,
+}
+
+/// How a run on a cluster is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Cluster {
+    /// Who runs it
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    pub(crate) engine: Engine,
+    /// Where Spark is: `local[4]`, `spark://HOST:PORT`, `yarn`, `k8s://HOST`, `sc://HOST` for Spark Connect [default: local[*]]
+    #[arg(long, value_name = "URL")]
+    pub(crate) master: Option<String>,
+    /// Where stages are kept, so that a run that was killed goes on: a folder or URL that every machine of the cluster reaches
+    ///
+    /// As Spark names it, e.g., s3a://. [default: a folder beside a local output]
+    #[arg(long, value_name = "URL")]
+    pub(crate) checkpoint: Option<String>,
+    /// Options of spark-submit, after --
+    #[arg(last = true, value_name = "SPARK-SUBMIT OPTION")]
+    pub(crate) submit: Vec<String>,
+}
+
+impl Cluster {
+    /// # Errors
+    /// If something is said of a cluster, and this process is to do the work.
+    pub(crate) fn check_unused(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--master", self.master.is_some()),
+            ("--checkpoint", self.checkpoint.is_some()),
+            ("options of spark-submit", !self.submit.is_empty()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => {
+                anyhow::bail!("{flag} without --engine spark: this process would do all the work itself")
+            }
+            None => Ok(()),
+        }
+    }
+}

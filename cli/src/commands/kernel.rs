@@ -1,0 +1,115 @@
+//! `tamis kernel`: one task of a run on a cluster.
+
+use std::io::{self, BufReader, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use serde_json::json;
+use tamis_pipeline::context::Context;
+use tamis_pipeline::progress::Progress;
+use tamis_pipeline::run::kernel::{Kernel, Surroundings, open_session, run_kernel};
+use tamis_schemas::size::ByteSize;
+
+use crate::args::{Global, KernelCommand, KernelSession};
+use crate::exit::Exit;
+use crate::{log, settings};
+
+/// Id of the process that waits for the kernel.
+const PARENT: &str = "TAMIS_PARENT";
+/// A name that no other try has.
+const ATTEMPT: &str = "TAMIS_ATTEMPT";
+/// Bytes of a unit.
+const UNIT_BYTES: &str = "TAMIS_UNIT_BYTES";
+const DEFAULT_UNIT_BYTES: ByteSize = ByteSize(256 << 20);
+/// Time between two lines of progress.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Exit> {
+    die_with_parent()?;
+    let context = settings::context(global)?;
+    let progress = Arc::new(Progress::default());
+    let _told = Told::start(Arc::clone(&progress));
+    let kernel = match command {
+        KernelCommand::Session(args) => return session(args, &context, &progress),
+        KernelCommand::Scan => Kernel::Scan,
+        KernelCommand::Bucket => Kernel::Bucket,
+        KernelCommand::Prune => Kernel::Prune,
+        KernelCommand::Compare => Kernel::Compare,
+        KernelCommand::Prove => Kernel::Prove,
+        KernelCommand::Assign => Kernel::Assign,
+        KernelCommand::Write => Kernel::Write,
+    };
+    let attempt = std::env::var(ATTEMPT).unwrap_or_else(|_| log::new_run_id());
+    let is_name = |attempt: &str| {
+        !attempt.is_empty() && attempt.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    anyhow::ensure!(is_name(&attempt), "{ATTEMPT} is `{attempt}`, but must be letters, digits, `-`, `_` and `.`");
+    let (input, output) = (io::stdin().lock(), io::stdout().lock());
+    run_kernel(kernel, &attempt, input, output, settings::stores(), &context, &progress)?;
+    Ok(Exit::Clean)
+}
+
+/// Plans a run, waits for its tasks, commits it.
+fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyhow::Result<Exit> {
+    let (config, _) = settings::load(&args.config)?;
+    let unit_bytes = match std::env::var(UNIT_BYTES) {
+        Ok(text) => text.parse().map_err(|error| anyhow::anyhow!("{UNIT_BYTES}: {error}"))?,
+        Err(_) => DEFAULT_UNIT_BYTES,
+    };
+    let stores = settings::stores().with_tiers(&config)?;
+    let with = Surroundings { stores: &stores, context, progress };
+    let mut session = open_session(&config, settings::existing(args.overwrite), unit_bytes.0, with)?;
+    let (mut input, mut output) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
+    session.write_units(&mut output)?;
+    output.flush()?;
+    session.place_rows(&mut input, &mut output)?;
+    output.flush()?;
+    let manifest = session.commit(&mut input, &mut output)?;
+    output.flush()?;
+    Ok(if manifest.rows.rejected > 0 { Exit::Rejects } else { Exit::Clean })
+}
+
+/// Asks the system to end us with the process that waits for us: what we read and write is of no use to anybody then.
+fn die_with_parent() -> anyhow::Result<()> {
+    let Ok(parent) = std::env::var(PARENT) else { return Ok(()) };
+    let parent: i32 = parent.parse().with_context(|| format!("{PARENT} is `{parent}`, not the id of a process"))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).context("could not ask to end with the process that waits")?;
+    // It may have ended before we asked.
+    anyhow::ensure!(
+        getppid() == Pid::from_raw(parent),
+        "the process {parent}, which is to wait for this one, is not its parent"
+    );
+    Ok(())
+}
+
+/// Tells on stderr how far we are, once a second, until dropped.
+struct Told(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Told {
+    fn start(progress: Arc<Progress>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let tell = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::park_timeout(TICK);
+                let seen = progress.snapshot();
+                let line = json!({"progress": {"rows": seen.rows, "bytes": seen.bytes_read}});
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+        };
+        Self(stop, Some(std::thread::spawn(tell)))
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.1.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `tamis run --engine spark`: starts the driver, which starts kernels.
+
+mod package;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tamis_pipeline::Error;
+use tamis_schemas::manifest::Manifest;
+
+use crate::args::{Accounting, Format, Global, Run, Switch};
+use crate::exit::Exit;
+use crate::metrics::MetricsFile;
+use crate::report::{self, Finished};
+use crate::{log, settings, signals};
+
+use super::pipeline::write_metrics;
+
+/// Names the Python that has pyspark.
+const PYTHON: &str = "TAMIS_PYTHON";
+/// Tries of a task on this machine.
+const LOCAL_TRIES: u32 = 3;
+
+pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
+    check(args, global)?;
+    let (config, _) = settings::load(&args.config)?;
+    tamis_pipeline::run::check(&config)?;
+    let metrics_file = args.metrics.metrics_file.as_deref().map(MetricsFile::open).transpose()?;
+    let started = Instant::now();
+    let folder = tempfile::Builder::new().prefix("tamis-spark-").tempdir().context("could not make a folder")?;
+    let mut command = command(args, global, package::write(folder.path()).context("could not write the driver")?)?;
+    let (status, stdout) = wait_for(&mut command)?;
+    let code = code_of(status);
+    let manifest = manifest_of(&stdout).filter(|_| code < 2);
+    let exit = match &manifest {
+        Some(manifest) if manifest.rows.rejected > 0 => Exit::Rejects,
+        Some(_) => Exit::Clean,
+        None => Exit::OfDriver(code.max(Exit::Failed.code())),
+    };
+    if let Some(file) = metrics_file {
+        write_metrics(file, exit, started.elapsed(), manifest.as_ref());
+    }
+    // Otherwise the driver has said why.
+    let Some(manifest) = manifest else { return Ok(exit) };
+    let finished = Finished {
+        command: "tamis run",
+        manifest: &manifest,
+        n_parts: 1,
+        n_withdrawn: 0,
+        output: &config.output.path,
+        elapsed: started.elapsed(),
+        n_threads: settings::n_threads(global),
+        footprint: None,
+    };
+    report::print(&finished, global.format)?;
+    Ok(exit)
+}
+
+/// # Errors
+/// `Error::Config` for flags that a run on a cluster does not look at.
+fn check(args: &Run, global: &Global) -> anyhow::Result<()> {
+    let Accounting { footprint, intensity, actuals, pue, power_file, method, max_g, start_within, .. } =
+        &args.accounting;
+    let flags = [
+        ("--footprint on", *footprint == Some(Switch::On)),
+        ("--intensity", intensity.is_some()),
+        ("--actuals", actuals.is_some()),
+        ("--pue", pue.is_some()),
+        ("--power-file", power_file.is_some()),
+        ("--method", method.is_some()),
+        ("--max-g", max_g.is_some()),
+        ("--start-within", start_within.is_some()),
+        ("--if-locked", args.added.if_locked.is_some()),
+        ("--exit-empty", args.added.exit_empty.is_some()),
+        ("--threads beside --master", global.threads.is_some() && args.cluster.master.is_some()),
+        ("--deploy-mode", args.cluster.submit.iter().any(|option| option.starts_with("--deploy-mode"))),
+    ];
+    let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+    let hint = match *flag {
+        "--deploy-mode" => "give the driver itself to spark-submit: docs/scale.md says how",
+        "--threads beside --master" => "say it in the master: local[4]",
+        _ => "leave it out, or run on one machine: without --engine spark",
+    };
+    Err(Error::Config { message: format!("{flag} does not work with --engine spark yet"), hint: Some(hint.into()) }
+        .into())
+}
+
+fn command(args: &Run, global: &Global, main: PathBuf) -> anyhow::Result<Command> {
+    let cluster = &args.cluster;
+    let own_master = || format!("local[{},{LOCAL_TRIES}]", settings::n_threads(global));
+    let master = cluster.master.clone().or_else(|| cluster.submit.is_empty().then(own_master));
+    let mut command = if cluster.submit.is_empty() {
+        Command::new(std::env::var_os(PYTHON).unwrap_or_else(|| "python3".into()))
+    } else {
+        let mut command = Command::new(spark_submit());
+        command.args(master.iter().flat_map(|master| ["--master", master.as_str()])).args(&cluster.submit);
+        command
+    };
+    command.arg(main).arg(&args.config).arg("--print-manifest");
+    command.args(master.iter().flat_map(|master| ["--master", master.as_str()]));
+    command.args(cluster.checkpoint.iter().flat_map(|url| ["--checkpoint", url.as_str()]));
+    if args.overwrite.overwrite {
+        command.arg("--overwrite");
+    }
+    if let Some(limit) = global.memory_limit {
+        command.args(["--memory-limit", &format!("{}", limit.0)]);
+    }
+    if global.no_progress || global.format != Format::Text {
+        command.arg("--no-progress");
+    }
+    if let Some(folder) = &global.temp_dir {
+        command.env("TAMIS_TEMP_DIR", std::path::absolute(folder)?);
+    }
+    command.env("TAMIS_BATCH_ROWS", global.batch_rows.to_string());
+    if log::is_json() {
+        command.env(log::LOG_FORMAT, "json");
+    }
+    command.env("TAMIS_BIN", std::env::current_exe().context("could not find this program")?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// That of `SPARK_HOME`, or the one on the `PATH`.
+fn spark_submit() -> OsString {
+    let of_home = |home| PathBuf::from(home).join("bin/spark-submit").into();
+    std::env::var_os("SPARK_HOME").map_or_else(|| "spark-submit".into(), of_home)
+}
+
+/// Waits for the driver, which hears of the signals that ask us to stop.
+fn wait_for(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let child = command.spawn().map_err(|error| Error::Config {
+        message: format!("could not start `{program}`: {error}"),
+        hint: Some(format!(
+            "install Python 3 with pyspark and pyarrow, or name it in {PYTHON}; docs/scale.md says how"
+        )),
+    })?;
+    let id = Pid::from_raw(child.id() as i32);
+    signals::listen(&signals::STOPPING, move |signal| {
+        // Ctrl-C reaches the driver without us: the terminal sends it to both.
+        if let (Some(id), true) = (id, signal != signal_hook::consts::SIGINT) {
+            let _ = kill_process(id, Signal::TERM);
+        }
+    })?;
+    let output = child.wait_with_output().context("could not wait for the driver")?;
+    Ok((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+fn code_of(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(2);
+    u8::try_from(code).unwrap_or(2)
+}
+
+/// The manifest that the driver printed, after whatever Spark has.
+fn manifest_of(stdout: &str) -> Option<Manifest> {
+    stdout.lines().rev().find_map(|line| serde_json::from_str(line).ok())
+}

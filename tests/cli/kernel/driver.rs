@@ -1,0 +1,340 @@
+//! A driver of kernels in one process: no cluster, but the streams, the order and the parts of one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufReader, Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, UInt32Array,
+};
+use arrow::compute::{SortColumn, kernels::numeric::add};
+use arrow::compute::{
+    concat_batches, filter_record_batch, is_not_null, lexsort_to_indices, sort_to_indices, take_record_batch,
+};
+use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde_json::Value;
+
+use crate::support::command;
+
+/// A stream that came in.
+pub struct Stream {
+    pub batch: RecordBatch,
+    pub job: Option<String>,
+    pub stages: Vec<String>,
+    pub run: Option<String>,
+}
+
+impl Stream {
+    fn read(reader: StreamReader<impl std::io::Read>) -> Self {
+        let schema = reader.schema();
+        let says = |key: &str| schema.metadata().get(key).cloned();
+        let stages = says("tamis.stages").map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
+        let (job, run) = (says("tamis.job"), says("tamis.run"));
+        assert_eq!(says("tamis.protocol").as_deref(), Some("1"));
+        let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+        Self { batch: concat_batches(&schema, &batches).unwrap(), job, stages, run }
+    }
+}
+
+/// The bytes of a stream of one batch.
+pub fn stream(batch: &RecordBatch, job: &str) -> Vec<u8> {
+    stream_with(batch, job, "[]")
+}
+
+fn stream_with(batch: &RecordBatch, job: &str, hot_keys: &str) -> Vec<u8> {
+    let metadata = [("tamis.protocol", "1"), ("tamis.job", job), ("tamis.hot_keys", hot_keys)];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let schema = Schema::new_with_metadata(batch.schema().fields().clone(), metadata);
+    let batch = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    for start in (0..batch.num_rows()).step_by(1000) {
+        writer.write(&batch.slice(start, 1000.min(batch.num_rows() - start))).unwrap();
+    }
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// What a kernel left.
+pub struct Done {
+    pub code: Option<i32>,
+    pub output: Vec<u8>,
+    pub stderr: String,
+}
+
+/// Runs a kernel on the bytes of a stream.
+pub fn kernel(dir: &Path, name: &str, input: Vec<u8>, attempt: &str) -> Done {
+    let mut command = command(dir);
+    command.args(["kernel", name, "--log-format", "json"]).env("TAMIS_ATTEMPT", attempt);
+    command.env("TAMIS_PARENT", std::process::id().to_string());
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder = std::thread::spawn(move || {
+        // Who has heard enough closes the pipe.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Done { code: output.status.code(), output: output.stdout, stderr }
+}
+
+pub fn run(dir: &Path, name: &str, input: &RecordBatch, job: &str, attempt: &str) -> RecordBatch {
+    run_on(dir, name, stream(input, job), attempt)
+}
+
+fn run_on(dir: &Path, name: &str, input: Vec<u8>, attempt: &str) -> RecordBatch {
+    let done = kernel(dir, name, input, attempt);
+    assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
+    assert!(done.output.ends_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), "{name} does not end its stream");
+    Stream::read(StreamReader::try_new(Cursor::new(done.output), None).unwrap()).batch
+}
+
+/// The process that plans and commits.
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Session {
+    pub fn start(dir: &Path, config: &Path, unit_bytes: u64) -> Self {
+        let mut command = command(dir);
+        command.args(["kernel", "session", "--log-format", "json"]).arg(config);
+        command.env("TAMIS_UNIT_BYTES", format!("{unit_bytes}"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdin, stdout }
+    }
+
+    pub fn read(&mut self) -> Stream {
+        Stream::read(StreamReader::try_new(&mut self.stdout, None).unwrap())
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) {
+        self.stdin.as_mut().unwrap().write_all(&stream(batch, "")).unwrap();
+    }
+
+    /// Exit code, and what it said on stderr.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        self.stdin.take();
+        let output = self.child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// A run by kernels.
+pub struct Driver<'a> {
+    pub dir: &'a Path,
+    pub config: PathBuf,
+    pub unit_bytes: u64,
+    /// Units that one kernel reads.
+    pub units_at_once: usize,
+    pub n_bucket_tasks: i64,
+}
+
+/// How it ended.
+pub struct Ended {
+    pub manifest: Value,
+    pub code: i32,
+    pub n_units: usize,
+    pub n_proven_sets: usize,
+}
+
+impl Driver<'_> {
+    pub fn run(&self) -> Ended {
+        let mut session = Session::start(self.dir, &self.config, self.unit_bytes);
+        let units = session.read();
+        let n_units = units.batch.num_rows();
+        let job = units.job.unwrap();
+        let scanned = self.each(&units.batch, "scan", &job);
+        session.write(&summaries(&scanned));
+        let places = session.read();
+        let job = places.job.unwrap();
+        let placed = with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected"]);
+        let mut n_proven_sets = 0;
+        let mut decided = None;
+        if !units.stages.is_empty() {
+            let is_row = is_not_null(column(&scanned, "row")).unwrap();
+            let rows = positioned(&filter_record_batch(&scanned, &is_row).unwrap(), &places.batch);
+            let compared = if units.stages[0] == "bucket" {
+                assert_eq!(units.stages, ["bucket", "prune", "prove", "assign"]);
+                self.compare_buckets(&rows, &job)
+            } else {
+                assert_eq!(units.stages, ["compare", "prove", "assign"]);
+                run(self.dir, "compare", &rows, &job, "c")
+            };
+            let wanted = of_kinds(&compared, &[5]);
+            let mut records = of_kinds(&compared, &[0, 1, 2, 3, 4]);
+            if wanted.num_rows() > 0 {
+                let lists = lists(n_units, &wanted, "a", "a");
+                let asked = with_list(&placed, "rows", lists);
+                let is_asked: BooleanArray = column(&asked, "rows")
+                    .as_list::<i32>()
+                    .iter()
+                    .map(|list| Some(!list.unwrap().is_empty()))
+                    .collect();
+                let sets = self.each(&filter_record_batch(&asked, &is_asked).unwrap(), "prove", &job);
+                n_proven_sets = sets.num_rows();
+                assert_eq!(n_proven_sets, wanted.num_rows());
+                records = concat_batches(&records.schema(), [&records, &sets]).unwrap();
+            }
+            decided = Some(run(self.dir, "assign", &sorted(&records, &["kind", "a", "b"]), &job, "a"));
+        }
+        let nothing =
+            || ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(Vec::<Option<i64>>::new()); n_units]);
+        let mut to_write = placed;
+        for (name, kind, key, value) in
+            [("dropped", 7, "b", "b"), ("rules", 7, "b", "rule"), ("kept", 8, "a", "a"), ("counts", 8, "a", "c")]
+        {
+            let lists = match &decided {
+                Some(decided) => lists(n_units, &of_kinds(decided, &[kind]), key, value),
+                None => nothing(),
+            };
+            to_write = with_list(&to_write, name, lists);
+        }
+        // As if a task was done twice: what one of its tries wrote must not be seen.
+        run(self.dir, "write", &to_write.slice(0, 1), &job, "lost");
+        let written = self.each(&to_write, "write", &job);
+        let records = match &decided {
+            Some(decided) => concat_batches(&written.schema(), [decided, &written]).unwrap(),
+            None => written,
+        };
+        session.write(&records);
+        let manifest = session.read();
+        let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();
+        let (code, stderr) = session.end();
+        Ended { manifest, code: code.unwrap_or_else(|| panic!("{stderr}")), n_units, n_proven_sets }
+    }
+
+    /// What Spark does between scans and proofs: identical texts collapse, rows meet by the keys of their bands.
+    fn compare_buckets(&self, rows: &RecordBatch, job: &str) -> RecordBatch {
+        let (positions, exact_keys) = (int64s(rows, "row"), column(rows, "exact_key").as_binary::<i32>());
+        let mut first_of: HashMap<&[u8], i64> = HashMap::new();
+        let mut members = Vec::new();
+        let mut met: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for row in 0..rows.num_rows() {
+            let position = positions.value(row);
+            let first = *first_of.entry(exact_keys.value(row)).or_insert(position);
+            if first < position {
+                members.push((first, position));
+                continue;
+            }
+            for &key in column(rows, "keys").as_list::<i32>().value(row).as_primitive::<Int64Type>().values() {
+                met.entry(key).or_default().push(row);
+            }
+        }
+        met.retain(|_, rows| rows.len() > 1);
+        let hot_keys: Vec<i64> = met.iter().filter(|(_, rows)| rows.len() > 1000).map(|(&key, _)| key).collect();
+        let mut found: Vec<RecordBatch> = Vec::new();
+        for task in 0..self.n_bucket_tasks {
+            let of_task = met.iter().filter(|(key, _)| key.rem_euclid(self.n_bucket_tasks) == task);
+            let (keys, of_keys): (Vec<i64>, Vec<u32>) =
+                of_task.flat_map(|(&key, rows)| rows.iter().map(move |&row| (key, row as u32))).unzip();
+            let some = take_record_batch(rows, &UInt32Array::from(of_keys)).unwrap();
+            let keys: ArrayRef = Arc::new(Int64Array::from(keys));
+            let (row, sketch) = (Arc::clone(column(&some, "row")), Arc::clone(column(&some, "sketch")));
+            let input = RecordBatch::try_from_iter([("key", keys), ("row", row), ("sketch", sketch)]).unwrap();
+            let input = stream_with(&input, job, &format!("{hot_keys:?}"));
+            found.push(run_on(self.dir, "bucket", input, &format!("b{task}")));
+        }
+        let pairs = concat_batches(&found[0].schema(), &found).unwrap();
+        let pruned = run(self.dir, "prune", &sorted(&pairs, &["kind", "a", "b"]), job, "p");
+        let members = members_as_records(&pruned, &members);
+        concat_batches(&pruned.schema(), [&pruned, &members]).unwrap()
+    }
+
+    /// Runs a kernel on some units at once, all after each other.
+    fn each(&self, units: &RecordBatch, name: &str, job: &str) -> RecordBatch {
+        let mut batches = Vec::new();
+        for start in (0..units.num_rows()).step_by(self.units_at_once) {
+            let some = units.slice(start, self.units_at_once.min(units.num_rows() - start));
+            batches.push(run(self.dir, name, &some, job, &format!("{name}.{start}")));
+        }
+        concat_batches(&batches[0].schema(), &batches).unwrap()
+    }
+}
+
+/// Of each unit, the values of its records in the order of their keys.
+fn lists(n_units: usize, records: &RecordBatch, key: &str, value: &str) -> ListArray {
+    let records = sorted(records, &["unit", key]);
+    let (units, values) = (int64s(&records, "unit"), int64s(&records, value));
+    let of_unit = |unit: usize| {
+        let rows = (0..records.num_rows()).filter(|&row| units.value(row) == unit as i64);
+        Some(rows.map(|row| Some(values.value(row))).collect::<Vec<_>>())
+    };
+    ListArray::from_iter_primitive::<Int64Type, _, _>((0..n_units).map(of_unit))
+}
+
+/// What a scan says of units as a whole.
+pub fn summaries(scanned: &RecordBatch) -> RecordBatch {
+    filter_record_batch(scanned, &is_not_null(column(scanned, "summary")).unwrap()).unwrap()
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"))
+}
+
+fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
+    column(batch, name).as_primitive()
+}
+
+/// Records of kind 2 with the columns of `like`.
+fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch {
+    let n_rows = members.len();
+    let columns = like.schema_ref().fields().iter().map(|field| match field.name().as_str() {
+        "kind" => Arc::new(Int64Array::from(vec![2; n_rows])) as ArrayRef,
+        "a" => Arc::new(members.iter().map(|(first, _)| Some(*first)).collect::<Int64Array>()),
+        "b" => Arc::new(members.iter().map(|(_, other)| Some(*other)).collect::<Int64Array>()),
+        "similarity" => Arc::new(Float64Array::from(vec![0.0; n_rows])),
+        "payload" => Arc::new(BinaryArray::from_iter_values(vec![b""; n_rows])),
+        _ => Arc::new(Int64Array::from(vec![0; n_rows])),
+    });
+    RecordBatch::try_new(like.schema(), columns.collect()).unwrap()
+}
+
+fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
+    let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
+    filter_record_batch(records, &is_of).unwrap()
+}
+
+fn sorted(batch: &RecordBatch, by: &[&str]) -> RecordBatch {
+    let columns: Vec<SortColumn> =
+        by.iter().map(|name| SortColumn { values: Arc::clone(column(batch, name)), options: None }).collect();
+    take_record_batch(batch, &lexsort_to_indices(&columns, None).unwrap()).unwrap()
+}
+
+fn with_columns(batch: &RecordBatch, other: &RecordBatch, names: &[&str]) -> RecordBatch {
+    let mut columns: Vec<(Arc<Field>, ArrayRef)> =
+        batch.schema().fields().iter().cloned().zip(batch.columns().iter().cloned()).collect();
+    for name in names {
+        let (_, field) = other.schema_ref().fields().find(name).map(|(index, field)| (index, field.clone())).unwrap();
+        columns.push((field, Arc::clone(column(other, name))));
+    }
+    let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+fn with_list(batch: &RecordBatch, name: &str, lists: ListArray) -> RecordBatch {
+    let lists: ArrayRef = Arc::new(lists);
+    with_columns(batch, &RecordBatch::try_from_iter([(name, lists)]).unwrap(), &[name])
+}
+
+/// The rows with their positions in the whole input, in their order.
+fn positioned(rows: &RecordBatch, places: &RecordBatch) -> RecordBatch {
+    let starts = add(int64s(places, "base_row"), int64s(places, "first_row")).unwrap();
+    let starts = starts.as_primitive::<Int64Type>();
+    let of_rows: Int64Array =
+        int64s(rows, "unit").values().iter().map(|&unit| Some(starts.value(unit as usize))).collect();
+    let positions = add(int64s(rows, "row"), &of_rows).unwrap();
+    let order = sort_to_indices(&positions, None, None).unwrap();
+    let mut columns = rows.columns().to_vec();
+    columns[rows.schema().index_of("row").unwrap()] = positions;
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(rows.schema().fields().clone())), columns).unwrap();
+    take_record_batch(&rows, &order).unwrap()
+}

@@ -1,0 +1,334 @@
+//! Runs by kernels: the rows of a run in one process, whatever the units; errors; streams that are not whole.
+
+mod driver;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::{Value, json};
+
+use crate::support::{command, files, finish, sample, table, tamis};
+use driver::{Driver, Session, kernel, run, stream, summaries};
+
+/// Writes the config of a run into `out`.
+fn config(dir: &Path, out: &str, inputs: &[String], sections: &str) -> std::path::PathBuf {
+    let path = dir.join(format!("{out}.toml"));
+    let (input, sections) = match sections.strip_prefix("input:") {
+        Some(rest) => rest.split_once(';').unwrap(),
+        None => ("", sections),
+    };
+    let text = format!("[input]\npaths = {}\n{input}\n[output]\npath = \"{out}\"\n{sections}\n", json!(inputs));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// The rows of a table with all their columns, sorted; its columns and types before.
+fn rows(out: &Path, name: &str) -> Vec<String> {
+    let (schema, batch) = table(out, name);
+    let mut rows = as_text(&batch);
+    rows.sort();
+    let columns: Vec<String> = schema.fields().iter().map(|field| format!("{field:?}")).collect();
+    [columns, rows].concat()
+}
+
+fn as_text(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::new().with_null("NULL");
+    let columns: Vec<ArrayFormatter<'_>> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    (0..batch.num_rows())
+        .map(|row| {
+            columns.iter().fold(String::new(), |mut text, column| {
+                write!(text, "{}\u{1f}", column.value(row)).unwrap();
+                text
+            })
+        })
+        .collect()
+}
+
+/// What a manifest says, without what depends on the files of a run.
+fn comparable(manifest: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    for name in ["config", "config_sha256", "requests"] {
+        manifest.as_object_mut().unwrap().remove(name);
+    }
+    for table in manifest["tables"].as_object_mut().unwrap().values_mut() {
+        table.as_object_mut().unwrap().remove("files");
+    }
+    manifest
+}
+
+/// Runs a config by kernels and in one process, and holds the tables against each other. Gives the number of units and of sets that were
+/// asked for.
+fn check(dir: &Path, inputs: &[String], sections: &str, unit_bytes: u64, units_at_once: usize) -> (usize, usize) {
+    for out in ["alone", "together"] {
+        let _ = fs::remove_dir_all(dir.join(out));
+    }
+    config(dir, "alone", inputs, sections);
+    let alone = tamis(dir, "run alone.toml --format json --footprint off");
+    assert!(alone.code < 2, "{}", alone.stderr);
+    let config = config(dir, "together", inputs, sections);
+    let together =
+        Driver { dir, config, unit_bytes, units_at_once, n_bucket_tasks: 1 + units_at_once as i64 % 7 }.run();
+    assert_eq!(together.code, alone.code);
+    let expect = &alone.json()["manifest"];
+    assert_eq!(comparable(&together.manifest), comparable(expect), "{sections}");
+    let tables = expect["tables"].as_object().unwrap();
+    for name in tables.keys() {
+        let (found, expect) = (rows(&dir.join("together"), name), rows(&dir.join("alone"), name));
+        assert!(found == expect, "{name} of {sections}: {} rows, not {}", found.len(), expect.len());
+    }
+    let mut left: Vec<String> = files(&dir.join("together")).into_keys().collect();
+    left.retain(|name| name != "manifest.json" && !tables.keys().any(|table| name.starts_with(&format!("{table}/"))));
+    assert!(left.is_empty(), "left behind: {left:?}");
+    assert!(files(&dir.join("together")).keys().all(|name| !name.contains("lost")), "a try that was lost is visible");
+    (together.n_units, together.n_proven_sets)
+}
+
+fn samples() -> Vec<String> {
+    ["banking.jsonl", "laws.jsonl", "licences.jsonl"].map(sample).into()
+}
+
+#[test]
+fn the_sample_data_in_units_of_any_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let sections = "[deduplicate]\nthreshold = 0.7";
+    let (few, n_sets) = check(dir.path(), &samples(), sections, 1 << 40, 1);
+    let (many, n_sets_of_many) = check(dir.path(), &samples(), sections, 10_000, 3);
+    assert!(few < many && n_sets > 0 && n_sets == n_sets_of_many, "{few} {many} {n_sets} {n_sets_of_many}");
+    // Shorter than most rows.
+    let lines = fs::read_to_string(sample("laws.jsonl"))
+        .unwrap()
+        .lines()
+        .take(60)
+        .fold(String::new(), |text, line| text + line + "\n");
+    fs::write(dir.path().join("some.jsonl"), lines).unwrap();
+    check(dir.path(), &["some.jsonl".into()], sections, 100, 100);
+}
+
+#[test]
+fn settings_of_the_search() {
+    let dir = tempfile::tempdir().unwrap();
+    for settings in [
+        "threshold = 0.5\nkeep = \"longest\"",
+        "threshold = 0.6\nrecall = 1.0",
+        "threshold = 0.6\nlinkage = \"connected\"",
+        "threshold = 0.6\ncap_cluster = 2",
+        "preset = \"loose\"\nkeep = \"longest\"\nlinkage = \"connected\"",
+        "ignore_digits = true\nngram = 3",
+    ] {
+        check(dir.path(), &samples(), &format!("[deduplicate]\n{settings}"), 50_000, 2);
+    }
+}
+
+/// Rows in every format, some of them broken, and the same texts in several files.
+fn mixed(dir: &Path) -> Vec<String> {
+    let text = |n: usize| format!("row {} speaks of one thing and of another and of {} more things", n % 40, n % 7);
+    let mut lines = Vec::new();
+    for n in 0..200 {
+        match n {
+            17 => lines.extend(b"{\"id\": \"broken\n"),
+            31 => lines.extend(b"{\"id\":\"utf8\",\"text\":\"\xff\xfe\"}\n"),
+            44 => lines.extend(b"{\"id\":\"none\",\"text\":null}\n"),
+            60 => lines.extend(b"\n  \n"),
+            90 => lines.extend(b"[1, 2]\n"),
+            _ => writeln!(
+                lines,
+                "{}",
+                json!({"id": format!("a{n}"), "text": text(n), "n": n, "tags": ["x", n.to_string()]})
+            )
+            .unwrap(),
+        }
+    }
+    fs::write(dir.join("a.jsonl"), &lines).unwrap();
+    let mut csv = "id,text,n\n".to_owned();
+    (0..80).for_each(|n| writeln!(csv, "b{n},\"{},\n\"\"quoted\"\"\",{}.5", text(n), n).unwrap());
+    fs::write(dir.join("b.csv"), csv).unwrap();
+    let plain: Vec<u8> =
+        (0..50).flat_map(|n| format!("{}\n", json!({"id": format!("c{n}"), "text": text(n)})).into_bytes()).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let whole = gzip.finish().unwrap();
+    fs::write(dir.join("c.jsonl.gz"), &whole).unwrap();
+    fs::write(dir.join("d.jsonl.gz"), &whole[..whole.len() / 2]).unwrap();
+    // Its name says nothing of the compression.
+    fs::write(dir.join("e.jsonl"), &whole).unwrap();
+    fs::write(dir.join("f.jsonl"), "").unwrap();
+    ["a.jsonl", "b.csv", "c.jsonl.gz", "d.jsonl.gz", "e.jsonl", "f.jsonl"].map(str::to_owned).into()
+}
+
+#[test]
+fn formats_rejects_and_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = mixed(dir.path());
+    // Ids are given twice, so that rows are named after their places.
+    let numbered = "input:id = \"\";";
+    for unit_bytes in [37, 500, 1 << 30] {
+        check(dir.path(), &inputs, &format!("{numbered}[deduplicate]"), unit_bytes, 1000);
+        check(dir.path(), &inputs, numbered, unit_bytes, 1000);
+    }
+    check(dir.path(), &inputs[..3], "[deduplicate]", 300, 50);
+    // Rows without an id, and an object on a line of its own.
+    let lines: String = (0..100).map(|n| format!("{}\n", json!({"text": format!("text number {}", n % 30)}))).collect();
+    fs::write(dir.path().join("g.json"), lines + "[3]\n").unwrap();
+    check(dir.path(), &["g.json".into()], "[deduplicate]", 64, 100);
+    fs::write(dir.path().join("h.txt"), "one two three\n\nfour\r\none two three\nlast").unwrap();
+    for unit_bytes in 1..20 {
+        check(dir.path(), &["h.txt".into()], "[deduplicate]", unit_bytes, 100);
+    }
+    check(dir.path(), &["h.txt".into()], "input:text_documents = \"file\";[deduplicate]", 5, 100);
+}
+
+#[test]
+fn tables_tiers_and_parquet() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiers =
+        "[tiers.hot]\n[tiers.cold]\nurl = \"elsewhere\"\nzstd = 9\norder = \"cluster\"\n[routes]\ndropped = \"cold\"\n";
+    let alone = config(dir.path(), "alone", &samples(), &format!("[deduplicate]\n{tiers}"));
+    fs::write(&alone, fs::read_to_string(&alone).unwrap().replace("elsewhere", "alone_cold")).unwrap();
+    tamis(dir.path(), "run alone.toml --footprint off").expect_code(0);
+    let together = config(dir.path(), "together", &samples(), &format!("[deduplicate]\n{tiers}"));
+    fs::write(&together, fs::read_to_string(&together).unwrap().replace("elsewhere", "together_cold")).unwrap();
+    Driver { dir: dir.path(), config: together, unit_bytes: 20_000, units_at_once: 2, n_bucket_tasks: 2 }.run();
+    assert_eq!(rows(&dir.path().join("together_cold"), "dropped"), rows(&dir.path().join("alone_cold"), "dropped"));
+    assert_eq!(files(&dir.path().join("together_cold")).keys().filter(|name| !name.starts_with("dropped/")).count(), 0);
+    // What it wrote is read again, with counts that nobody asks for.
+    fs::rename(dir.path().join("together/kept"), dir.path().join("read_again")).unwrap();
+    let kept = "read_again".to_owned();
+    check(dir.path(), std::slice::from_ref(&kept), "", 1 << 20, 1);
+    let config = config(dir.path(), "again", &[kept], "[deduplicate]");
+    let mut session = Session::start(dir.path(), &config, 1 << 20);
+    let units = session.read();
+    session.write(&summaries(&run(dir.path(), "scan", &units.batch, &units.job.unwrap(), "x")));
+    let (code, stderr) = session.end();
+    assert!(code == Some(2) && stderr.contains("tamis_duplicates"), "{code:?} {stderr}");
+}
+
+#[test]
+fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for (sections, expect) in [
+        ("[deduplicate]\nmeasure = \"containment\"", "containment"),
+        ("[deduplicate]\nkeep = \"id:desc\"", "keep"),
+        ("[deduplicate]\nscope = \"across-sources\"", "scope"),
+        ("[score]", "[score]"),
+        ("[deduplicate]\n[guards]\nmax_dropped_ratio = 0.5", "[guards]"),
+        ("[deduplicate]\n[index]\nurl = \"index\"", "[index]"),
+    ] {
+        let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);
+        let ended = finish(command(dir.path()).args(["kernel", "session"]).arg(config)).expect_code(2);
+        assert!(ended.stderr.contains(expect) && ended.stderr.contains("cluster yet"), "{}", ended.stderr);
+        assert!(ended.stdout.is_empty() && !dir.path().join("out").exists());
+    }
+}
+
+#[test]
+fn a_session_that_nobody_ends_takes_back_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), "out", &samples(), "[deduplicate]");
+    let mut session = Session::start(dir.path(), &config, 1 << 20);
+    session.read();
+    fs::create_dir_all(dir.path().join("out/_tamis_staging/kept")).unwrap();
+    fs::write(dir.path().join("out/_tamis_staging/kept/part-00000-x-00000.parquet"), "half").unwrap();
+    // Nobody else may write there meanwhile.
+    let other = finish(command(dir.path()).args(["kernel", "session"]).arg(&config));
+    assert_eq!(other.code, 75, "{}", other.stderr);
+    let (code, stderr) = session.end();
+    assert_eq!(code, Some(74), "{stderr}");
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn a_run_has_its_name_from_config_and_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("in.jsonl"), "{\"text\":\"a b c\"}\n").unwrap();
+    let name = |sections: &str| {
+        let config = config(dir.path(), "out", &["in.jsonl".into()], sections);
+        let mut session = Session::start(dir.path(), &config, 1 << 20);
+        let name = session.read().run.unwrap();
+        session.end();
+        name
+    };
+    let first = name("[deduplicate]");
+    assert_eq!(name("[deduplicate]"), first);
+    assert_ne!(name("[deduplicate]\nthreshold = 0.7"), first);
+    fs::write(dir.path().join("in.jsonl"), "{\"text\":\"a b d\"}\n").unwrap();
+    assert_ne!(name("[deduplicate]"), first);
+}
+
+/// The stream of units, and what a scan makes of it.
+fn scanned(dir: &Path) -> (Vec<u8>, usize) {
+    let config = config(dir, "out", &samples(), "[deduplicate]");
+    let mut session = Session::start(dir, &config, 1 << 30);
+    let units = session.read();
+    let input = stream(&units.batch, &units.job.unwrap());
+    let done = kernel(dir, "scan", input.clone(), "x");
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    session.end();
+    (input, done.output.len())
+}
+
+#[test]
+fn a_stream_that_is_not_whole_is_told_from_one_that_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, n_bytes) = scanned(dir.path());
+    for cut in [0, 5, whole.len() / 2, whole.len() - 8, whole.len() - 1] {
+        let done = kernel(dir.path(), "scan", whole[..cut].to_vec(), "x");
+        assert_eq!(done.code, Some(74), "{cut}: {}", done.stderr);
+        assert!(done.output.len() < n_bytes && !done.output.ends_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]));
+        let said: Value =
+            serde_json::from_str(done.stderr.lines().rfind(|line| line.contains("message")).unwrap()).unwrap();
+        assert!(said["message"].as_str().unwrap().contains("died"), "{said}");
+    }
+}
+
+#[test]
+fn an_error_in_the_data_says_where_and_is_not_to_be_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("in.jsonl"), "{\"txt\":\"a\"}\n{\"text\":3}\n").unwrap();
+    let config = config(dir.path(), "out", &["in.jsonl".into()], "[deduplicate]");
+    let mut session = Session::start(dir.path(), &config, 1 << 30);
+    let units = session.read();
+    let input = stream(&units.batch, &units.job.unwrap());
+    // The file is replaced while the run goes on.
+    fs::write(dir.path().join("in.jsonl"), "{}\n").unwrap();
+    let done = kernel(dir.path(), "scan", input, "x");
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("in.jsonl"), "{}", done.stderr);
+    session.end();
+}
+
+#[test]
+fn a_kernel_ends_with_who_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // A parent that is not the one.
+    let ended = finish(command(dir.path()).args(["kernel", "scan"]).env("TAMIS_PARENT", "1")).expect_code(2);
+    assert!(ended.stderr.contains("not its parent"), "{}", ended.stderr);
+    let script = "TAMIS_PARENT=$$ \"$0\" kernel scan <fifo & echo $!; exec 9>fifo; sleep 600";
+    let made = std::process::Command::new("mkfifo").arg(dir.path().join("fifo")).status().unwrap();
+    assert!(made.success());
+    let mut shell = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_tamis")])
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+    let kernel = Path::new("/proc").join(line.trim());
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(kernel.exists(), "it waits for its input");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let is_gone =
+        || !kernel.exists() || fs::read_to_string(kernel.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
+    let gone = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        is_gone()
+    });
+    assert!(gone, "the kernel {} is still there", line.trim());
+}
