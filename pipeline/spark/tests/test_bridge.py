@@ -170,17 +170,27 @@ def test_a_task_of_spark_names_its_try_and_its_gpus(monkeypatch):
     assert (env["TAMIS_ATTEMPT"], env["CUDA_VISIBLE_DEVICES"]) == ("run-7-42", "1,3")
 
 
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+def our_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tamis-")]
+
+
 def test_a_consumer_that_goes_away_leaves_nothing_behind(fake):
     fake("sums")
-    before = threading.active_count()
+    # Threads of other tests may still be about to end.
+    until(lambda: not our_threads())
     n_files = len(os.listdir("/proc/self/fd"))
     rows = kernel("scan", "the job", output=OUTPUT)(batches(1000, 10_000))
     next(rows)
+    assert our_threads()
     rows.close()
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() == before
+    until(lambda: not our_threads())
     assert len(os.listdir("/proc/self/fd")) == n_files
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -100,6 +101,40 @@ def test_the_same_rows(corpus):
     assert ended.returncode == 1, ended.stderr
     assert json.loads(ended.stdout) == json.loads((corpus / "spark" / "manifest.json").read_text())
     check_same(corpus, "spark")
+
+
+def run_binary(folder, *arguments):
+    command = [os.environ["TAMIS_BIN"], "run", *arguments]
+    env = {**os.environ, "TAMIS_PYTHON": sys.executable, "TAMIS_UNIT_BYTES": UNIT_BYTES}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_the_binary_starts_the_driver_that_it_carries(corpus):
+    (corpus / "engine.toml").write_text(config("engine"))
+    metrics = ("--metrics-file", "engine.prom", "--format", "json")
+    ended = run_binary(corpus, "engine.toml", "--engine", "spark", "--master", "local[2,3]", *metrics)
+    assert ended.returncode == 1, ended.stderr
+    assert json.loads(ended.stdout)["manifest"] == json.loads((corpus / "engine" / "manifest.json").read_text())
+    assert re.search(r"^tamis_run_exit_code\S* 1$", (corpus / "engine.prom").read_text(), re.MULTILINE)
+    check_same(corpus, "engine")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (("--engine", "spark", "--max-g", "1"), "--max-g does not work with --engine spark"),
+        (("--engine", "spark", "--threads", "2", "--master", "local[2]"), "say it in the master"),
+        (("--engine", "spark", "--", "--deploy-mode", "cluster"), "--deploy-mode does not work"),
+        (("--master", "local[2]"), "--master without --engine spark"),
+        (("--engine", "spark", "--master", "yarn"), "--checkpoint is needed"),
+    ],
+)
+def test_flags_that_do_not_go_together(corpus, flags, part):
+    (corpus / "flags.toml").write_text(config("flags"))
+    ended = run_binary(corpus, "flags.toml", *flags)
+    assert ended.returncode == 2, ended.stderr
+    assert part in ended.stderr
+    assert not (corpus / "flags").exists()
 
 
 WRAPPERS = {

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::buckets::HotTags;
 use super::candidates::{Comparison, Features, Found, Glances, HOT_BLOCK_ROWS, HotRow, Leaders, tasks};
 use super::earlier::Pairing;
-use super::edge::Edge;
-use super::handover::{Handed, SearchCounts};
+use super::handover::{Handed, SearchCounts, hand_rows_over};
 use super::keep::Ranks;
 use super::scope::Places;
 use super::settings::{Gate, Settings};
@@ -139,14 +138,6 @@ impl BucketStream {
         self.compare_wave(context)?;
         let Some(Found { edges, grey, counts }) = self.found else { return Ok(()) };
         to(Handed::Counts(SearchCounts::of_pairs(counts)))?;
-        for edge in edges.finish(context)? {
-            let Edge { later, earlier, similarity, method, n_shared_bands } = edge?;
-            to(Handed::Edge { later, earlier, similarity: similarity.value(), method, n_shared_bands })?;
-        }
-        for pair in grey.finish(context)? {
-            let pair = pair?;
-            to(Handed::Open { later: pair.later, earlier: pair.earlier(), n_shared_bands: pair.n_shared_bands() })?;
-        }
-        Ok(())
+        hand_rows_over(edges, grey, context, to)
     }
 }

@@ -14,7 +14,7 @@ use tamis_schemas::columns::ROW;
 use super::assign::{Drop, Rule};
 use super::candidates::Counts;
 use super::columns::SHINGLES;
-use super::edge::{Edge, GreyPair, Method, Similarity};
+use super::edge::{Edge, GreyPair, Grouped, Method, Similarity};
 use super::identical::Identical;
 use super::keep::Ranks;
 use super::lists::Lists;
@@ -42,10 +42,10 @@ pub(crate) enum Handed {
     Rank { rank: u64, row: u64 },
     /// Rows of one text, by rank.
     Member { first: u64, other: u64 },
-    /// A proven pair, by rank.
-    Edge { later: u64, earlier: u64, similarity: f64, method: Method, n_shared_bands: u16 },
-    /// A pair that only its sets can decide, by rank.
-    Open { later: u64, earlier: u64, n_shared_bands: u16 },
+    /// Proven pairs of a row with earlier ones, by rank. A family of rows has very many.
+    Edges { later: u64, edges: Vec<HandedEdge> },
+    /// Pairs of a row that only sets can decide, by rank: the earlier row, and the bands that the two share.
+    Open { later: u64, pairs: Vec<(u64, u16)> },
     /// A row whose set is asked for.
     Wanted { row: u64 },
     /// Its set, sorted.
@@ -54,6 +54,15 @@ pub(crate) enum Handed {
     Drop(HandedDrop),
     /// A row that others are dropped for, with the rows of its cluster and those that are dropped.
     Cluster { kept: u64, n_rows: u64, n_dropped: u64 },
+}
+
+/// A proven pair of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct HandedEdge {
+    pub(crate) earlier: u64,
+    pub(crate) similarity: f64,
+    pub(crate) method: Method,
+    pub(crate) n_shared_bands: u16,
 }
 
 /// A row that is dropped, and why.
@@ -185,18 +194,67 @@ fn hand_pairs_over(
     context: &Context,
     mut to: impl FnMut(Handed) -> Result<()>,
 ) -> Result<()> {
-    for edge in edges.finish(context)? {
-        let Edge { later, earlier, similarity, method, n_shared_bands } = edge?;
-        to(Handed::Edge { later, earlier, similarity: similarity.value(), method, n_shared_bands })?;
-    }
     let rows = open.later.iter().chain(open.earlier.iter()).map(|rank| ranks.row(rank));
     let wanted = rows.collect::<Result<RowSet>>()?;
-    for pair in open.pairs.finish(context)? {
-        let pair = pair?;
-        let (later, earlier, n_shared_bands) = (pair.later, pair.earlier(), pair.n_shared_bands());
-        to(Handed::Open { later, earlier, n_shared_bands })?;
-    }
+    hand_rows_over(edges, open.pairs, context, &mut to)?;
     wanted.iter().try_for_each(|row| to(Handed::Wanted { row }))
+}
+
+/// Hands on pairs, row by row.
+pub(super) fn hand_rows_over(
+    edges: ExternalSorter<Edge>,
+    open: ExternalSorter<GreyPair>,
+    context: &Context,
+    mut to: impl FnMut(Handed) -> Result<()>,
+) -> Result<()> {
+    let mut edges = Grouped::new(edges.finish(context)?)?;
+    while let Some(later) = edges.peek().map(|edge| edge.later) {
+        context.cancel.check()?;
+        let mut of_row = Vec::new();
+        while let Some(edge) = edges.next_if(|edge| edge.later == later)? {
+            let Edge { earlier, similarity, method, n_shared_bands, .. } = edge;
+            of_row.push(HandedEdge { earlier, similarity: similarity.value(), method, n_shared_bands });
+        }
+        to(Handed::Edges { later, edges: of_row })?;
+    }
+    let mut open = Grouped::new(open.finish(context)?)?;
+    while let Some(later) = open.peek().map(|pair| pair.later) {
+        context.cancel.check()?;
+        let mut pairs = Vec::new();
+        while let Some(pair) = open.next_if(|pair| pair.later == later)? {
+            pairs.push((pair.earlier(), pair.n_shared_bands()));
+        }
+        to(Handed::Open { later, pairs })?;
+    }
+    Ok(())
+}
+
+/// Pairs that come in.
+#[derive(Debug)]
+struct Pairs {
+    edges: ExternalSorter<Edge>,
+    open: ExternalSorter<GreyPair>,
+}
+
+impl Pairs {
+    fn new(context: &Context) -> Self {
+        let (edges, open) = (ExternalSorter::new(STAGE, &context.budget), ExternalSorter::new(STAGE, &context.budget));
+        Self { edges, open }
+    }
+
+    fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
+        match handed {
+            Handed::Edges { later, edges } => edges.iter().try_for_each(|edge| {
+                let HandedEdge { earlier, similarity, method, n_shared_bands } = *edge;
+                let similarity = Similarity::new(similarity);
+                self.edges.push(Edge { later: *later, earlier, similarity, method, n_shared_bands }, context)
+            }),
+            Handed::Open { later, pairs } => pairs.iter().try_for_each(|&(earlier, n_shared_bands)| {
+                self.open.push(GreyPair::new(*later, earlier, n_shared_bands), context)
+            }),
+            _ => Err(Error::Invariant(format!("{handed:?} is no pair"))),
+        }
+    }
 }
 
 /// The pairs of many [`BucketStream`](super::bucket_stream::BucketStream)s: leaves out what the answer does not depend on.
@@ -204,43 +262,32 @@ fn hand_pairs_over(
 pub(crate) struct Pruning {
     linkage: Linkage,
     counts: SearchCounts,
-    edges: ExternalSorter<Edge>,
-    grey: ExternalSorter<GreyPair>,
+    pairs: Pairs,
 }
 
 impl Pruning {
     /// `rows`: what is known of the rows.
     pub(crate) fn new(settings: &Settings, rows: SearchCounts, context: &Context) -> Self {
-        Self {
-            linkage: settings.linkage,
-            counts: rows,
-            edges: ExternalSorter::new(STAGE, &context.budget),
-            grey: ExternalSorter::new(STAGE, &context.budget),
-        }
+        Self { linkage: settings.linkage, counts: rows, pairs: Pairs::new(context) }
     }
 
-    /// Takes a pair, or what a stream has counted.
+    /// Takes pairs, or what a stream has counted.
     pub(crate) fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
         match *handed {
-            Handed::Counts(counts) => self.counts.add(counts),
-            Handed::Edge { later, earlier, similarity, method, n_shared_bands } => {
-                let similarity = Similarity::new(similarity);
-                self.edges.push(Edge { later, earlier, similarity, method, n_shared_bands }, context)?;
+            Handed::Counts(counts) => {
+                self.counts.add(counts);
+                Ok(())
             }
-            Handed::Open { later, earlier, n_shared_bands } => {
-                self.grey.push(GreyPair::new(later, earlier, n_shared_bands), context)?;
-            }
-            _ => return Err(Error::Invariant(format!("{handed:?} is no pair"))),
+            _ => self.pairs.push(handed, context),
         }
-        Ok(())
     }
 
     /// Hands on what is left.
     pub(crate) fn finish(self, context: &Context, mut to: impl FnMut(Handed) -> Result<()>) -> Result<()> {
-        let Self { linkage, counts, edges, grey } = self;
+        let Self { linkage, counts, pairs: Pairs { edges, open } } = self;
         to(Handed::Counts(counts))?;
         let (places, ranks) = (Places::anywhere(), Ranks::ByRow);
-        let Pruned { edges, open } = prune(edges, grey, linkage, (&places, &ranks), context)?;
+        let Pruned { edges, open } = prune(edges, open, linkage, (&places, &ranks), context)?;
         hand_pairs_over(edges, open, &ranks, context, to)
     }
 }
@@ -265,8 +312,7 @@ struct Taking {
     row_of_rank: RowTableWriter<u64>,
     rank_of_row: ExternalSorter<(u64, u64)>,
     members: ExternalSorter<(u64, u64)>,
-    edges: ExternalSorter<Edge>,
-    open: OpenPairs,
+    pairs: Pairs,
 }
 
 /// Sets that are observed together.
@@ -299,8 +345,7 @@ impl Assignment {
             row_of_rank: RowTableWriter::new(STAGE, context),
             rank_of_row: ExternalSorter::new(STAGE, &context.budget),
             members: ExternalSorter::new(STAGE, &context.budget),
-            edges: ExternalSorter::new(STAGE, &context.budget),
-            open: OpenPairs::new(context),
+            pairs: Pairs::new(context),
         };
         Self { settings: settings.clone(), state: State::Taking(Box::new(taking)) }
     }
@@ -326,13 +371,7 @@ impl Assignment {
                 taking.rank_of_row.push((row, rank), context)?;
             }
             Handed::Member { first, other } => taking.members.push((first, other), context)?,
-            Handed::Edge { later, earlier, similarity, method, n_shared_bands } => {
-                let similarity = Similarity::new(similarity);
-                taking.edges.push(Edge { later, earlier, similarity, method, n_shared_bands }, context)?;
-            }
-            Handed::Open { later, earlier, n_shared_bands } => {
-                taking.open.push_row(&[GreyPair::new(later, earlier, n_shared_bands)], context)?;
-            }
+            Handed::Edges { .. } | Handed::Open { .. } => taking.pairs.push(&handed, context)?,
             Handed::Wanted { .. } | Handed::Set { .. } | Handed::Drop(_) | Handed::Cluster { .. } => {
                 return Err(Error::Invariant(format!("{handed:?} is not for who decides")));
             }
@@ -393,8 +432,13 @@ impl Taking {
         let identical = Identical { members: self.members.finish(context)?, collapsed: RowSet::new() };
         let report = counts.into_report(settings)?;
         let (mut closing, result) = Closing::new(settings.clone(), ranks, identical, report, context);
-        closing.edges = self.edges;
-        Ok((result, closing.prove_open(self.open, None, context)?))
+        let Pairs { edges, open } = self.pairs;
+        closing.edges = edges;
+        let mut rows = OpenPairs::new(context);
+        for pair in open.finish(context)? {
+            rows.push_row(&[pair?], context)?;
+        }
+        Ok((result, closing.prove_open(rows, None, context)?))
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) use evidence::RowClusters;
 pub use evidence::{Evidence, EvidenceBatches};
 pub use fingerprint::{Fingerprint, Reader};
 pub(crate) use fingerprint::{ShingleSets, sets_of};
-pub(crate) use handover::{Assignment, Decisions, Handed, HandedDrop, Pruning, SearchCounts};
+pub(crate) use handover::{Assignment, Decisions, Handed, HandedDrop, HandedEdge, Pruning, SearchCounts};
 pub use largest::{Cluster, LargestClusters};
 pub use measure::Measure;
 pub use near_duplicates::NearDuplicates;

@@ -6,6 +6,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, FixedSizeBinaryArray, FixedSizeListArray, Int64Array,
     ListArray, RecordBatch, UInt32Array, UInt64Array,
 };
+use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Int64Type, UInt32Type, UInt64Type};
 use tamis_schemas::columns::ROW;
 
@@ -93,8 +94,12 @@ pub(crate) fn fingerprints_of_wire(
     keys: &ListArray,
 ) -> Result<RecordBatch> {
     let rows: UInt64Array = rows.unary(i64::cast_unsigned);
-    let exact_keys = exact_keys.iter().map(|key| key.ok_or_else(|| malformed(EXACT_KEY)));
-    let exact_keys = FixedSizeBinaryArray::try_from_iter(exact_keys.collect::<Result<Vec<_>>>()?.into_iter())?;
+    let mut exact_bytes = Vec::with_capacity(16 * exact_keys.len());
+    for key in exact_keys {
+        let key: &[u8; 16] = key.and_then(|key| key.try_into().ok()).ok_or_else(|| malformed(EXACT_KEY))?;
+        exact_bytes.extend_from_slice(key);
+    }
+    let exact_keys = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(exact_bytes), None)?;
     let mut columns: Vec<(&str, ArrayRef)> = vec![
         (ROW, Arc::new(rows)),
         (EXACT_KEY, Arc::new(exact_keys)),
@@ -138,6 +143,20 @@ mod tests {
     use super::*;
     use crate::stage::MapStage;
 
+    fn sent(batch: &RecordBatch, settings: &Settings) -> RecordBatch {
+        let wire = FingerprintsOnWire::new(batch, settings).unwrap();
+        fingerprints_of_wire(
+            settings,
+            wire.row.as_primitive(),
+            wire.exact_key.as_binary(),
+            wire.n_shingles.as_primitive(),
+            wire.length.as_primitive(),
+            wire.sketch.as_binary(),
+            wire.keys.as_list(),
+        )
+        .unwrap()
+    }
+
     #[test]
     fn fingerprints_come_back() {
         for recall in [0.99, 1.0] {
@@ -148,17 +167,8 @@ mod tests {
             let columns: [(&str, ArrayRef); 2] = [(ROW, Arc::new(rows)), (TEXT, Arc::new(texts))];
             let stage = Fingerprint::new(&settings).unwrap();
             let batch = stage.apply(RecordBatch::try_from_iter(columns).unwrap()).unwrap();
-            let wire = FingerprintsOnWire::new(&batch, &settings).unwrap();
-            let back = fingerprints_of_wire(
-                &settings,
-                wire.row.as_primitive(),
-                wire.exact_key.as_binary(),
-                wire.n_shingles.as_primitive(),
-                wire.length.as_primitive(),
-                wire.sketch.as_binary(),
-                wire.keys.as_list(),
-            )
-            .unwrap();
+            let back = sent(&batch, &settings);
+            assert_eq!(sent(&batch.slice(0, 0), &settings).num_rows(), 0);
             let keys = if recall < 1.0 { BAND_KEYS } else { SHINGLES };
             for name in [ROW, EXACT_KEY, N_SHINGLES, LENGTH, keys] {
                 assert_eq!(column_by_name(&back, name).unwrap(), column_by_name(&batch, name).unwrap(), "{name}");

@@ -228,12 +228,16 @@ impl Output {
     /// `Error::Invariant` if a file is not there.
     pub(crate) fn adopt(&mut self, table: Table, schema: SchemaRef, mut files: Vec<FileRecord>) -> Result<()> {
         let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
+        let mut expected = BTreeMap::new();
+        for file in &mut files {
+            // Who wrote it may name the place by another path.
+            let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
+            file.path = tier.public_name(&format!("{}/{name}", table.name()));
+            expected.insert(name, file.bytes);
+        }
         files.sort_by(|left, right| left.path.cmp(&right.path));
-        let expected: BTreeMap<&str, u64> = files.iter().map(|file| (file.path.as_str(), file.bytes)).collect();
         let mut n_found = 0;
-        let is_of_run = |name: &str, bytes: u64| {
-            expected.get(tier.public_name(&format!("{}/{name}", table.name())).as_str()) == Some(&bytes)
-        };
+        let is_of_run = |name: &str, bytes: u64| expected.get(name) == Some(&bytes);
         let failed = |error| tier.unwritable(table.name(), error);
         if let Some(staging) = tier.staging_folder() {
             let folder = staging.join(table.name());

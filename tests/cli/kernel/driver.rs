@@ -1,9 +1,9 @@
 //! A driver of kernels in one process: no cluster, but the streams, the order and the parts of one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Cursor, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -19,6 +19,27 @@ use arrow::ipc::writer::StreamWriter;
 use serde_json::Value;
 
 use crate::support::command;
+
+/// Where kernels run, and what they have in their environment.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub dir: &'a Path,
+    pub environment: &'a [(&'static str, String)],
+}
+
+impl<'a> Place<'a> {
+    pub fn at(dir: &'a Path) -> Self {
+        Self { dir, environment: &[] }
+    }
+
+    fn command(self, args: &[&str]) -> Command {
+        let mut command = command(self.dir);
+        command.args(args).args(["--log-format", "json"]);
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
 
 /// A stream that came in.
 pub struct Stream {
@@ -66,12 +87,10 @@ pub struct Done {
 }
 
 /// Runs a kernel on the bytes of a stream.
-pub fn kernel(dir: &Path, name: &str, input: Vec<u8>, attempt: &str) -> Done {
-    let mut command = command(dir);
-    command.args(["kernel", name, "--log-format", "json"]).env("TAMIS_ATTEMPT", attempt);
-    command.env("TAMIS_PARENT", std::process::id().to_string());
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+pub fn kernel(place: Place<'_>, name: &str, input: Vec<u8>, attempt: &str) -> Done {
+    let mut command = place.command(&["kernel", name]);
+    command.env("TAMIS_ATTEMPT", attempt).env("TAMIS_PARENT", std::process::id().to_string());
+    let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || {
         // Who has heard enough closes the pipe.
@@ -83,12 +102,12 @@ pub fn kernel(dir: &Path, name: &str, input: Vec<u8>, attempt: &str) -> Done {
     Done { code: output.status.code(), output: output.stdout, stderr }
 }
 
-pub fn run(dir: &Path, name: &str, input: &RecordBatch, job: &str, attempt: &str) -> RecordBatch {
-    run_on(dir, name, stream(input, job), attempt)
+pub fn run(place: Place<'_>, name: &str, input: &RecordBatch, job: &str, attempt: &str) -> RecordBatch {
+    run_on(place, name, stream(input, job), attempt)
 }
 
-fn run_on(dir: &Path, name: &str, input: Vec<u8>, attempt: &str) -> RecordBatch {
-    let done = kernel(dir, name, input, attempt);
+fn run_on(place: Place<'_>, name: &str, input: Vec<u8>, attempt: &str) -> RecordBatch {
+    let done = kernel(place, name, input, attempt);
     assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
     assert!(done.output.ends_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), "{name} does not end its stream");
     Stream::read(StreamReader::try_new(Cursor::new(done.output), None).unwrap()).batch
@@ -102,18 +121,22 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn start(dir: &Path, config: &Path, unit_bytes: u64) -> Self {
-        let mut command = command(dir);
-        command.args(["kernel", "session", "--log-format", "json"]).arg(config);
-        command.env("TAMIS_UNIT_BYTES", format!("{unit_bytes}"));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    pub fn start(place: Place<'_>, config: &Path, unit_bytes: u64) -> Self {
+        let mut command = place.command(&["kernel", "session"]);
+        let mut child = command.arg(config).env("TAMIS_UNIT_BYTES", unit_bytes.to_string()).spawn().expect("it starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, stdin, stdout }
     }
 
     pub fn read(&mut self) -> Stream {
-        Stream::read(StreamReader::try_new(&mut self.stdout, None).unwrap())
+        match StreamReader::try_new(&mut self.stdout, None) {
+            Ok(reader) => Stream::read(reader),
+            Err(error) => {
+                let mut stderr = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+                panic!("{error}: {stderr}");
+            }
+        }
     }
 
     pub fn write(&mut self, batch: &RecordBatch) {
@@ -130,7 +153,7 @@ impl Session {
 
 /// A run by kernels.
 pub struct Driver<'a> {
-    pub dir: &'a Path,
+    pub place: Place<'a>,
     pub config: PathBuf,
     pub unit_bytes: u64,
     /// Units that one kernel reads.
@@ -148,7 +171,7 @@ pub struct Ended {
 
 impl Driver<'_> {
     pub fn run(&self) -> Ended {
-        let mut session = Session::start(self.dir, &self.config, self.unit_bytes);
+        let mut session = Session::start(self.place, &self.config, self.unit_bytes);
         let units = session.read();
         let n_units = units.batch.num_rows();
         let job = units.job.unwrap();
@@ -167,7 +190,7 @@ impl Driver<'_> {
                 self.compare_buckets(&rows, &job)
             } else {
                 assert_eq!(units.stages, ["compare", "prove", "assign"]);
-                run(self.dir, "compare", &rows, &job, "c")
+                run(self.place, "compare", &rows, &job, "c")
             };
             let wanted = of_kinds(&compared, &[5]);
             let mut records = of_kinds(&compared, &[0, 1, 2, 3, 4]);
@@ -184,7 +207,7 @@ impl Driver<'_> {
                 assert_eq!(n_proven_sets, wanted.num_rows());
                 records = concat_batches(&records.schema(), [&records, &sets]).unwrap();
             }
-            decided = Some(run(self.dir, "assign", &sorted(&records, &["kind", "a", "b"]), &job, "a"));
+            decided = Some(run(self.place, "assign", &sorted(&records, &["kind", "a", "b"]), &job, "a"));
         }
         let nothing =
             || ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(Vec::<Option<i64>>::new()); n_units]);
@@ -199,7 +222,7 @@ impl Driver<'_> {
             to_write = with_list(&to_write, name, lists);
         }
         // As if a task was done twice: what one of its tries wrote must not be seen.
-        run(self.dir, "write", &to_write.slice(0, 1), &job, "lost");
+        run(self.place, "write", &to_write.slice(0, 1), &job, "lost");
         let written = self.each(&to_write, "write", &job);
         let records = match &decided {
             Some(decided) => concat_batches(&written.schema(), [decided, &written]).unwrap(),
@@ -241,10 +264,10 @@ impl Driver<'_> {
             let (row, sketch) = (Arc::clone(column(&some, "row")), Arc::clone(column(&some, "sketch")));
             let input = RecordBatch::try_from_iter([("key", keys), ("row", row), ("sketch", sketch)]).unwrap();
             let input = stream_with(&input, job, &format!("{hot_keys:?}"));
-            found.push(run_on(self.dir, "bucket", input, &format!("b{task}")));
+            found.push(run_on(self.place, "bucket", input, &format!("b{task}")));
         }
         let pairs = concat_batches(&found[0].schema(), &found).unwrap();
-        let pruned = run(self.dir, "prune", &sorted(&pairs, &["kind", "a", "b"]), job, "p");
+        let pruned = run(self.place, "prune", &sorted(&pairs, &["kind", "a", "b"]), job, "p");
         let members = members_as_records(&pruned, &members);
         concat_batches(&pruned.schema(), [&pruned, &members]).unwrap()
     }
@@ -254,7 +277,7 @@ impl Driver<'_> {
         let mut batches = Vec::new();
         for start in (0..units.num_rows()).step_by(self.units_at_once) {
             let some = units.slice(start, self.units_at_once.min(units.num_rows() - start));
-            batches.push(run(self.dir, name, &some, job, &format!("{name}.{start}")));
+            batches.push(run(self.place, name, &some, job, &format!("{name}.{start}")));
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
     }

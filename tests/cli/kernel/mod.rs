@@ -11,8 +11,9 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Value, json};
 
+use crate::support::s3::S3Server;
 use crate::support::{command, files, finish, sample, table, tamis};
-use driver::{Driver, Session, kernel, run, stream, summaries};
+use driver::{Driver, Place, Session, kernel, run, stream, summaries};
 
 /// Writes the config of a run into `out`.
 fn config(dir: &Path, out: &str, inputs: &[String], sections: &str) -> std::path::PathBuf {
@@ -71,8 +72,14 @@ fn check(dir: &Path, inputs: &[String], sections: &str, unit_bytes: u64, units_a
     let alone = tamis(dir, "run alone.toml --format json --footprint off");
     assert!(alone.code < 2, "{}", alone.stderr);
     let config = config(dir, "together", inputs, sections);
-    let together =
-        Driver { dir, config, unit_bytes, units_at_once, n_bucket_tasks: 1 + units_at_once as i64 % 7 }.run();
+    let together = Driver {
+        place: Place::at(dir),
+        config,
+        unit_bytes,
+        units_at_once,
+        n_bucket_tasks: 1 + units_at_once as i64 % 7,
+    }
+    .run();
     assert_eq!(together.code, alone.code);
     let expect = &alone.json()["manifest"];
     assert_eq!(comparable(&together.manifest), comparable(expect), "{sections}");
@@ -192,7 +199,8 @@ fn tables_tiers_and_parquet() {
     tamis(dir.path(), "run alone.toml --footprint off").expect_code(0);
     let together = config(dir.path(), "together", &samples(), &format!("[deduplicate]\n{tiers}"));
     fs::write(&together, fs::read_to_string(&together).unwrap().replace("elsewhere", "together_cold")).unwrap();
-    Driver { dir: dir.path(), config: together, unit_bytes: 20_000, units_at_once: 2, n_bucket_tasks: 2 }.run();
+    Driver { place: Place::at(dir.path()), config: together, unit_bytes: 20_000, units_at_once: 2, n_bucket_tasks: 2 }
+        .run();
     assert_eq!(rows(&dir.path().join("together_cold"), "dropped"), rows(&dir.path().join("alone_cold"), "dropped"));
     assert_eq!(files(&dir.path().join("together_cold")).keys().filter(|name| !name.starts_with("dropped/")).count(), 0);
     // What it wrote is read again, with counts that nobody asks for.
@@ -200,11 +208,45 @@ fn tables_tiers_and_parquet() {
     let kept = "read_again".to_owned();
     check(dir.path(), std::slice::from_ref(&kept), "", 1 << 20, 1);
     let config = config(dir.path(), "again", &[kept], "[deduplicate]");
-    let mut session = Session::start(dir.path(), &config, 1 << 20);
+    let mut session = Session::start(Place::at(dir.path()), &config, 1 << 20);
     let units = session.read();
-    session.write(&summaries(&run(dir.path(), "scan", &units.batch, &units.job.unwrap(), "x")));
+    session.write(&summaries(&run(Place::at(dir.path()), "scan", &units.batch, &units.job.unwrap(), "x")));
     let (code, stderr) = session.end();
     assert!(code == Some(2) && stderr.contains("tamis_duplicates"), "{code:?} {stderr}");
+}
+
+#[test]
+fn from_a_bucket_into_a_bucket() {
+    let server = S3Server::start("tamis-test");
+    let environment = server.environment();
+    let dir = tempfile::tempdir().unwrap();
+    server.put("in/laws.jsonl", Path::new(&sample("laws.jsonl")));
+    config(dir.path(), "alone", &samples()[1..2], "[deduplicate]");
+    tamis(dir.path(), "run alone.toml --footprint off").expect_code(0);
+    let path = config(dir.path(), "together", &[server.url("in/laws.jsonl")], "[deduplicate]");
+    let text = fs::read_to_string(&path).unwrap().replace("\"together\"", &format!("\"{}\"", server.url("out")));
+    fs::write(&path, text).unwrap();
+    let place = Place { dir: dir.path(), environment: &environment };
+    let ended = Driver { place, config: path, unit_bytes: 50_000, units_at_once: 2, n_bucket_tasks: 3 }.run();
+    assert!(ended.n_units > 2);
+    let mut named: Vec<String> = vec!["out/manifest.json".into()];
+    for (table, record) in ended.manifest["tables"].as_object().unwrap() {
+        let folder = dir.path().join("fetched").join(table);
+        fs::create_dir_all(&folder).unwrap();
+        for file in record["files"].as_array().unwrap() {
+            let path = file["path"].as_str().unwrap();
+            server.get(&format!("out/{path}"), &dir.path().join("fetched").join(path));
+            named.push(format!("out/{path}"));
+        }
+        if ["kept", "dropped"].contains(&table.as_str()) {
+            // Ids are those of a column, whatever the place of the input.
+            assert_eq!(rows(&dir.path().join("fetched"), table), rows(&dir.path().join("alone"), table), "{table}");
+        }
+    }
+    let mut found: Vec<String> = server.list("out/").into_iter().map(|(key, _)| key).collect();
+    named.sort();
+    found.sort();
+    assert_eq!(found, named, "what a lost try wrote is removed");
 }
 
 #[test]
@@ -229,7 +271,7 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
 fn a_session_that_nobody_ends_takes_back_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), "out", &samples(), "[deduplicate]");
-    let mut session = Session::start(dir.path(), &config, 1 << 20);
+    let mut session = Session::start(Place::at(dir.path()), &config, 1 << 20);
     session.read();
     fs::create_dir_all(dir.path().join("out/_tamis_staging/kept")).unwrap();
     fs::write(dir.path().join("out/_tamis_staging/kept/part-00000-x-00000.parquet"), "half").unwrap();
@@ -247,7 +289,7 @@ fn a_run_has_its_name_from_config_and_inputs() {
     fs::write(dir.path().join("in.jsonl"), "{\"text\":\"a b c\"}\n").unwrap();
     let name = |sections: &str| {
         let config = config(dir.path(), "out", &["in.jsonl".into()], sections);
-        let mut session = Session::start(dir.path(), &config, 1 << 20);
+        let mut session = Session::start(Place::at(dir.path()), &config, 1 << 20);
         let name = session.read().run.unwrap();
         session.end();
         name
@@ -262,10 +304,10 @@ fn a_run_has_its_name_from_config_and_inputs() {
 /// The stream of units, and what a scan makes of it.
 fn scanned(dir: &Path) -> (Vec<u8>, usize) {
     let config = config(dir, "out", &samples(), "[deduplicate]");
-    let mut session = Session::start(dir, &config, 1 << 30);
+    let mut session = Session::start(Place::at(dir), &config, 1 << 30);
     let units = session.read();
     let input = stream(&units.batch, &units.job.unwrap());
-    let done = kernel(dir, "scan", input.clone(), "x");
+    let done = kernel(Place::at(dir), "scan", input.clone(), "x");
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     session.end();
     (input, done.output.len())
@@ -276,7 +318,7 @@ fn a_stream_that_is_not_whole_is_told_from_one_that_is() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, n_bytes) = scanned(dir.path());
     for cut in [0, 5, whole.len() / 2, whole.len() - 8, whole.len() - 1] {
-        let done = kernel(dir.path(), "scan", whole[..cut].to_vec(), "x");
+        let done = kernel(Place::at(dir.path()), "scan", whole[..cut].to_vec(), "x");
         assert_eq!(done.code, Some(74), "{cut}: {}", done.stderr);
         assert!(done.output.len() < n_bytes && !done.output.ends_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]));
         let said: Value =
@@ -290,12 +332,12 @@ fn an_error_in_the_data_says_where_and_is_not_to_be_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("in.jsonl"), "{\"txt\":\"a\"}\n{\"text\":3}\n").unwrap();
     let config = config(dir.path(), "out", &["in.jsonl".into()], "[deduplicate]");
-    let mut session = Session::start(dir.path(), &config, 1 << 30);
+    let mut session = Session::start(Place::at(dir.path()), &config, 1 << 30);
     let units = session.read();
     let input = stream(&units.batch, &units.job.unwrap());
     // The file is replaced while the run goes on.
     fs::write(dir.path().join("in.jsonl"), "{}\n").unwrap();
-    let done = kernel(dir.path(), "scan", input, "x");
+    let done = kernel(Place::at(dir.path()), "scan", input, "x");
     assert_eq!(done.code, Some(2), "{}", done.stderr);
     assert!(done.stderr.contains("in.jsonl"), "{}", done.stderr);
     session.end();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::columns::{binaries, doubles, int64s};
 use super::stream::{Incoming, Outgoing};
-use crate::dedup::{Handed, HandedDrop, Method, Rule};
+use crate::dedup::{Handed, HandedDrop, HandedEdge, Method, Rule};
 use crate::{Error, Result};
 
 /// Records that go out together.
@@ -20,13 +20,18 @@ const BATCH_RECORDS: usize = 8192;
 /// Bytes of payload that go out together, about.
 const BATCH_BYTES: usize = 4 << 20;
 
+/// Bytes of an edge in a payload: earlier row, similarity, method, 0, number of bands.
+const EDGE_BYTES: usize = 20;
+/// Bytes of an open pair: earlier row, number of bands.
+const OPEN_BYTES: usize = 10;
+
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Counts = 0,
     Rank = 1,
     Member = 2,
-    Edge = 3,
+    Edges = 3,
     Open = 4,
     Wanted = 5,
     Set = 6,
@@ -43,7 +48,7 @@ impl Kind {
         Self::Counts,
         Self::Rank,
         Self::Member,
-        Self::Edge,
+        Self::Edges,
         Self::Open,
         Self::Wanted,
         Self::Set,
@@ -88,6 +93,21 @@ impl Record {
         serde_json::from_slice(&self.payload).map_err(|error| self.malformed(&error.to_string()))
     }
 
+    fn check_end(&self, rest: &[u8]) -> Result<()> {
+        if rest.is_empty() { Ok(()) } else { Err(self.malformed("its payload ends in the middle of a number")) }
+    }
+
+    fn edge(&self, bytes: &[u8; EDGE_BYTES]) -> Result<HandedEdge> {
+        let (numbers, codes) = bytes.split_at(16);
+        let (numbers, _) = numbers.as_chunks();
+        Ok(HandedEdge {
+            earlier: u64::from_le_bytes(numbers[0]),
+            similarity: f64::from_le_bytes(numbers[1]),
+            method: Method::of_code(codes[0]).ok_or_else(|| self.malformed("no such method"))?,
+            n_shared_bands: u16::from_le_bytes([codes[2], codes[3]]),
+        })
+    }
+
     fn malformed(&self, why: &str) -> Error {
         Error::Config {
             message: format!("a record of kind {} cannot be read: {why}", self.kind as u8),
@@ -101,16 +121,21 @@ impl Record {
             Handed::Counts(counts) => Self::json(if is_decided { Kind::Decided } else { Kind::Counts }, &counts)?,
             Handed::Rank { rank, row } => Self { a: rank, b: row, ..Self::new(Kind::Rank) },
             Handed::Member { first, other } => Self { a: first, b: other, ..Self::new(Kind::Member) },
-            Handed::Edge { later, earlier, similarity, method, n_shared_bands } => Self {
-                a: later,
-                b: earlier,
-                similarity,
-                method: method.code(),
-                bands: n_shared_bands,
-                ..Self::new(Kind::Edge)
-            },
-            Handed::Open { later, earlier, n_shared_bands } => {
-                Self { a: later, b: earlier, bands: n_shared_bands, ..Self::new(Kind::Open) }
+            Handed::Edges { later, edges } => {
+                let mut payload = Vec::with_capacity(edges.len() * EDGE_BYTES);
+                for HandedEdge { earlier, similarity, method, n_shared_bands } in edges {
+                    payload.extend(earlier.to_le_bytes());
+                    payload.extend(similarity.to_le_bytes());
+                    payload.extend([method.code(), 0]);
+                    payload.extend(n_shared_bands.to_le_bytes());
+                }
+                Self { a: later, payload, ..Self::new(Kind::Edges) }
+            }
+            Handed::Open { later, pairs } => {
+                let bytes =
+                    |(earlier, bands): (u64, u16)| (u128::from(earlier) | u128::from(bands) << 64).to_le_bytes();
+                let payload = pairs.into_iter().flat_map(|pair| bytes(pair).into_iter().take(OPEN_BYTES)).collect();
+                Self { a: later, payload, ..Self::new(Kind::Open) }
             }
             Handed::Wanted { row } => Self { unit: Some(unit_of(row)), a: row, ..Self::new(Kind::Wanted) },
             Handed::Set { row, shingles } => {
@@ -142,14 +167,25 @@ impl Record {
             Kind::Counts | Kind::Decided => Handed::Counts(self.value()?),
             Kind::Rank => Handed::Rank { rank: a, row: b },
             Kind::Member => Handed::Member { first: a, other: b },
-            Kind::Edge => Handed::Edge { later: a, earlier: b, similarity, method: method()?, n_shared_bands },
-            Kind::Open => Handed::Open { later: a, earlier: b, n_shared_bands },
+            Kind::Edges => {
+                let (edges, rest) = self.payload.as_chunks::<EDGE_BYTES>();
+                let edges = edges.iter().map(|bytes| self.edge(bytes)).collect::<Result<_>>()?;
+                self.check_end(rest)?;
+                Handed::Edges { later: a, edges }
+            }
+            Kind::Open => {
+                let (pairs, rest) = self.payload.as_chunks::<OPEN_BYTES>();
+                self.check_end(rest)?;
+                let pair = |bytes: &[u8; OPEN_BYTES]| {
+                    let [b0, b1, b2, b3, b4, b5, b6, b7, l, h] = *bytes;
+                    (u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]), u16::from_le_bytes([l, h]))
+                };
+                Handed::Open { later: a, pairs: pairs.iter().map(pair).collect() }
+            }
             Kind::Wanted => Handed::Wanted { row: a },
             Kind::Set => {
                 let (shingles, rest) = self.payload.as_chunks();
-                if !rest.is_empty() {
-                    return Err(self.malformed("its set ends in the middle of a number"));
-                }
+                self.check_end(rest)?;
                 Handed::Set { row: a, shingles: shingles.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect() }
             }
             Kind::Drop => Handed::Drop(HandedDrop {
@@ -331,8 +367,14 @@ mod tests {
         };
         let handed = [
             Handed::Rank { rank: 3, row: 5 },
-            Handed::Edge { later: 9, earlier: 2, similarity: 0.9, method: Method::Exact, n_shared_bands: 1 },
-            Handed::Open { later: 9, earlier: 2, n_shared_bands: 4 },
+            Handed::Edges {
+                later: 9,
+                edges: vec![
+                    HandedEdge { earlier: 2, similarity: 0.9, method: Method::Exact, n_shared_bands: 1 },
+                    HandedEdge { earlier: 1 << 63, similarity: 1.0, method: Method::Estimated, n_shared_bands: 256 },
+                ],
+            },
+            Handed::Open { later: 9, pairs: vec![(2, 4), (u64::MAX, u16::MAX)] },
             Handed::Wanted { row: 4 },
             Handed::Set { row: 4, shingles: vec![0, 1, u64::MAX] },
             Handed::Drop(drop),
