@@ -42,6 +42,11 @@ impl<'a> Guards<'a> {
         Some(Self { run, limits, counts: SourceCounts::new(run.context) })
     }
 
+    /// The same, once all sources are counted.
+    pub(super) fn counted(run: Run<'a>, counts: SourceCounts) -> Option<Self> {
+        Self::new(run).map(|guards| Self { counts, ..guards })
+    }
+
     /// Where sources are found, if their losses are limited.
     pub(super) fn source(&self) -> Option<SourceOf> {
         (self.limits.max_dropped_ratio < 1.0).then(|| SourceOf::new(self.run))

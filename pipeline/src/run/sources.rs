@@ -82,6 +82,27 @@ impl Record for Tally {
 #[derive(Debug, Default)]
 pub(super) struct Tallies(HashMap<Name, Tally>);
 
+impl Tallies {
+    /// For another process.
+    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for (name, tally) in &self.0 {
+            name.encode(&mut bytes)?;
+            tally.encode(&mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// From another process.
+    pub(super) fn of_bytes(mut bytes: &[u8]) -> io::Result<Self> {
+        let mut tallies = Self::default();
+        while !bytes.is_empty() {
+            tallies.0.insert(Name::decode(&mut bytes)?, Tally::decode(&mut bytes)?);
+        }
+        Ok(tallies)
+    }
+}
+
 impl SourceOf {
     /// As the config says.
     pub(super) fn new(run: Run<'_>) -> Self {

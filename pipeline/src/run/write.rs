@@ -308,7 +308,7 @@ pub(super) struct Routed {
     embedded: Option<EmbeddedRows>,
     indexed: Option<RecordBatch>,
     pub(super) ids: Option<(UInt64Array, StringArray)>,
-    tallies: Option<Tallies>,
+    pub(super) tallies: Option<Tallies>,
 }
 
 impl<'a> Router<'a> {
@@ -316,6 +316,7 @@ impl<'a> Router<'a> {
     pub(super) fn of_verdicts(
         inputs: &'a Inputs,
         verdicts: Verdicts,
+        source: Option<SourceOf>,
         duplicates: Option<DuplicateCounts>,
         carried: &'a CarriedTables,
         plan: &Plan,
@@ -330,16 +331,19 @@ impl<'a> Router<'a> {
             embedder: None,
             scorer: None,
             duplicates,
-            source: None,
+            source,
             carried,
             control: None,
             carries_rows: carries_rows(plan),
         }
     }
 
-    /// Whether it needs all columns of the input.
-    pub(super) fn carries_rows(&self) -> bool {
-        self.carries_rows
+    /// The columns of the input that it needs.
+    pub(super) fn columns(&self) -> Columns {
+        if self.carries_rows {
+            return Columns::All;
+        }
+        Columns::Named(self.source.iter().flat_map(SourceOf::columns).collect())
     }
 
     pub(super) fn route(&self, decoded: Decoded) -> Result<Vec<Routed>> {

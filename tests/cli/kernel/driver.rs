@@ -129,14 +129,17 @@ impl Session {
     }
 
     pub fn read(&mut self) -> Stream {
-        match StreamReader::try_new(&mut self.stdout, None) {
-            Ok(reader) => Stream::read(reader),
-            Err(error) => {
-                let mut stderr = String::new();
-                self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-                panic!("{error}: {stderr}");
-            }
+        self.try_read().unwrap_or_else(|stderr| panic!("{stderr}"))
+    }
+
+    /// What it said on stderr if it has ended instead.
+    fn try_read(&mut self) -> Result<Stream, String> {
+        if let Ok(reader) = StreamReader::try_new(&mut self.stdout, None) {
+            return Ok(Stream::read(reader));
         }
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        Err(stderr)
     }
 
     pub fn write(&mut self, batch: &RecordBatch) {
@@ -171,6 +174,11 @@ pub struct Ended {
 
 impl Driver<'_> {
     pub fn run(&self) -> Ended {
+        self.try_run().unwrap_or_else(|stderr| panic!("{stderr}"))
+    }
+
+    /// What the session said on stderr if it did not commit.
+    pub fn try_run(&self) -> Result<Ended, String> {
         let mut session = Session::start(self.place, &self.config, self.unit_bytes);
         let units = session.read();
         let n_units = units.batch.num_rows();
@@ -229,10 +237,10 @@ impl Driver<'_> {
             None => written,
         };
         session.write(&records);
-        let manifest = session.read();
+        let manifest = session.try_read()?;
         let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();
         let (code, stderr) = session.end();
-        Ended { manifest, code: code.unwrap_or_else(|| panic!("{stderr}")), n_units, n_proven_sets }
+        Ok(Ended { manifest, code: code.ok_or(stderr)?, n_units, n_proven_sets })
     }
 
     /// What Spark does between scans and proofs: identical texts collapse, rows meet by the keys of their bands.

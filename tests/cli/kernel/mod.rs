@@ -131,6 +131,31 @@ fn settings_of_the_search() {
     }
 }
 
+#[test]
+fn loss_guards() {
+    let dir = tempfile::tempdir().unwrap();
+    let guards = "[deduplicate]\nthreshold = 0.7\n[guards]\n";
+    check(dir.path(), &samples(), &format!("{guards}max_dropped_ratio = 0.9\nmax_cluster_rows = 500"), 50_000, 3);
+    let strict = "max_dropped_ratio = 0.05\nmax_cluster_rows = 3";
+    check(dir.path(), &samples(), &format!("{guards}{strict}\nallow_loss = true"), 50_000, 3);
+    // By a column, of which few rows have a value.
+    let by_column = "input:source = \"label\";[deduplicate]\nthreshold = 0.7\n[guards]\nallow_loss = true\n";
+    check(dir.path(), &samples(), &format!("{by_column}{strict}"), 50_000, 3);
+
+    config(dir.path(), "stopped", &samples(), &format!("{guards}{strict}"));
+    let alone = tamis(dir.path(), "run stopped.toml --log-format json --footprint off").expect_code(2);
+    let config = dir.path().join("stopped.toml");
+    let driver =
+        Driver { place: Place::at(dir.path()), config, unit_bytes: 50_000, units_at_once: 3, n_bucket_tasks: 2 };
+    let together = driver.try_run().map(|ended| ended.code).unwrap_err();
+    let message = |stderr: &str| {
+        let last = stderr.lines().rfind(|line| line.contains("\"message\"")).unwrap();
+        serde_json::from_str::<Value>(last).unwrap()["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(message(&together), message(&alone.stderr));
+    assert!(!dir.path().join("stopped").exists());
+}
+
 /// Rows in every format, some of them broken, and the same texts in several files.
 fn mixed(dir: &Path) -> Vec<String> {
     let text = |n: usize| format!("row {} speaks of one thing and of another and of {} more things", n % 40, n % 7);
@@ -257,7 +282,6 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
         ("[deduplicate]\nkeep = \"id:desc\"", "keep"),
         ("[deduplicate]\nscope = \"across-sources\"", "scope"),
         ("[score]", "[score]"),
-        ("[deduplicate]\n[guards]\nmax_dropped_ratio = 0.5", "[guards]"),
         ("[deduplicate]\n[index]\nurl = \"index\"", "[index]"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);

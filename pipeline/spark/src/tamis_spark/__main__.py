@@ -100,12 +100,11 @@ class _Run(threading.Thread):
         # Not before it is known that pyspark is there.
         from . import driver
 
-        limit = self._arguments.memory_limit
         options = driver.Options(
             checkpoint=checkpoint if "://" in checkpoint else f"file://{os.path.abspath(checkpoint)}",
             keeps_checkpoint=self._arguments.keep_checkpoint,
             watchdog_seconds=self._arguments.watchdog,
-            kernel_args=() if limit is None else ("--memory-limit", limit),
+            kernel_args=("--memory-limit", self._arguments.memory_limit),
             attempt=self._attempt,
         )
         return driver.run(session, cluster, options, self._progress, self._warn)
@@ -164,7 +163,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=WATCHDOG_SECONDS,
         help="kill a kernel that makes no progress for so long (default: %(default)g)",
     )
-    parser.add_argument("--memory-limit", metavar="BYTES", help="of each kernel, e.g., 2GiB")
+    parser.add_argument(
+        "--memory-limit",
+        metavar="BYTES",
+        default="1GiB",
+        help="of each kernel, of which a machine has as many as tasks; beyond it they spill (default: %(default)s)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
     parser.add_argument("--print-manifest", action="store_true", help="print the run's manifest to stdout")
     parser.add_argument(

@@ -41,10 +41,11 @@ pub(super) enum Kind {
     File = 10,
     Id = 11,
     Rows = 12,
+    Sources = 13,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -58,6 +59,7 @@ impl Kind {
         Self::File,
         Self::Id,
         Self::Rows,
+        Self::Sources,
     ];
 }
 
@@ -198,7 +200,7 @@ impl Record {
                 n_shared_bands,
             }),
             Kind::Cluster => Handed::Cluster { kept: a, n_rows: b, n_dropped: c },
-            Kind::File | Kind::Id | Kind::Rows => return Ok(None),
+            Kind::File | Kind::Id | Kind::Rows | Kind::Sources => return Ok(None),
         }))
     }
 }

@@ -13,7 +13,6 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
         ("index", config.index.is_some()),
         ("grain", config.grain.is_some()),
         ("repetition", config.repetition.is_some()),
-        ("guards", config.guards.is_some()),
         ("semantic", config.semantic.is_some()),
         ("quality", config.quality.is_some()),
         ("embed", config.embed.is_some()),

@@ -22,7 +22,9 @@ use super::units::{units_schema, units_to_batch};
 use super::write::{WrittenFile, WrittenRows, check_counts};
 use crate::context::Context;
 use crate::dedup::{Decisions, SearchCounts};
+use crate::run::guards::Guards;
 use crate::run::plan::Plan;
+use crate::run::sources::{SourceCounts, Tallies};
 use crate::run::survey::Survey;
 use crate::run::write::{CarriedTables, Written, write_decisions};
 use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
@@ -160,6 +162,7 @@ impl<'a> Session<'a> {
         let (mut files, mut n_units) = (BTreeMap::<Table, Vec<FileRecord>>::new(), BTreeSet::new());
         let mut rows = WrittenRows::default();
         let mut ids = Ids::new(context);
+        let mut sources = SourceCounts::new(context);
         for_each_record(&mut incoming, |record| {
             context.cancel.check()?;
             match record.kind {
@@ -180,6 +183,11 @@ impl<'a> Session<'a> {
                     }
                 }
                 Kind::Id => ids.push(record.a, &record.payload, context)?,
+                Kind::Sources => {
+                    let tallies = Tallies::of_bytes(&record.payload)
+                        .map_err(|error| Error::config(format!("counts of sources cannot be read: {error}")))?;
+                    sources.add(tallies, context)?;
+                }
                 _ => {
                     if let (Some(handed), Some(decisions)) = (record.into_handed()?, &mut decisions) {
                         decisions.push(&handed, context)?;
@@ -225,7 +233,7 @@ impl<'a> Session<'a> {
             Written { kept: rows.kept, dropped: rows.dropped, dropped_by_reason: rows.reasons, ..Written::default() };
         let Surroundings { stores, context, progress } = with;
         let run = Run { config: &config, plan: &plan, inputs: &inputs, context, progress };
-        write_decisions(run, &mut survey, None, &mut written, &mut output)?;
+        write_decisions(run, &mut survey, Guards::counted(run, sources), &mut written, &mut output)?;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
         let manifest = job.manifest(&inputs, survey, written, &output)?;
         output.commit(&manifest)?;

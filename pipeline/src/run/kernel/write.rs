@@ -15,11 +15,12 @@ use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use super::{Surroundings, Task};
 use crate::dedup::{DropReason, DuplicateCounts, Rule, Verdict};
+use crate::run::guards::Guards;
 use crate::run::verdict::Verdicts;
 use crate::run::write::{CarriedTables, Router};
-use crate::run::{pass, rejects};
+use crate::run::{Run, pass, rejects};
 use crate::sink::{TableWriter, part_writer};
-use crate::source::{Columns, InputSchema, Request};
+use crate::source::{InputSchema, Request};
 use crate::{Error, Result, RowSet};
 
 /// A file that was written.
@@ -101,13 +102,11 @@ fn write_unit(
         .then(|| DuplicateCounts::of(fate.kept.iter().copied().zip(fate.counts.iter().copied()), context))
         .transpose()?;
     let verdicts = Verdicts { near_duplicates: decides.then_some(fate.verdict), ..Verdicts::default() };
-    let router = Router::of_verdicts(&inputs, verdicts, duplicates, &carried, task.plan, context);
-    let request = Request {
-        columns: if router.carries_rows() { Columns::All } else { Columns::Named(Vec::new()) },
-        text: None,
-        id: has_ids.then(|| task.plan.id.clone()),
-        rows: None,
-    };
+    let run = Run { config, plan: task.plan, inputs: &inputs, context, progress };
+    let source = Guards::new(run).and_then(|guards| guards.source());
+    let router = Router::of_verdicts(&inputs, verdicts, source, duplicates, &carried, task.plan, context);
+    let request =
+        Request { columns: router.columns(), text: None, id: has_ids.then(|| task.plan.id.clone()), rows: None };
     let mut tables = Tables::open(task, config, &carried, stem)?;
     let mut rows = WrittenRows::default();
     let scan = inputs.scan(&schema, &request)?;
@@ -131,6 +130,10 @@ fn write_unit(
                 }
                 tables.write(Table::Kept, &routed.kept)?;
                 tables.write(Table::Dropped, &routed.dropped)?;
+                if let Some(tallies) = routed.tallies {
+                    let payload = tallies.to_bytes().map_err(|error| Error::Invariant(format!("no bytes: {error}")))?;
+                    to(Record { unit: Some(unit.number), payload, ..Record::new(Kind::Sources) })?;
+                }
                 let Some((positions, ids)) = routed.ids else { continue };
                 for (&position, id) in
                     positions.values().iter().zip(ids.iter()).filter(|(row, _)| named.contains(**row))
