@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::moto::Moto;
 use crate::support::s3::S3Server;
 use crate::support::{Ended, command, finish, sample, strings, table, tamis};
 
@@ -55,6 +56,20 @@ fn from_bucket_to_bucket_in_storage_classes() {
     run(&["run", "c.toml", "--overwrite"]).expect_code(0);
     run(&["dedup", &server.url("out/kept"), "-o", "back"]).expect_code(0);
     assert_eq!(ids("back"), ids("local"));
+}
+
+#[test]
+fn an_output_is_seen_on_servers_that_take_prefixes_as_they_stand() {
+    let server = Moto::start("tamis-literal");
+    let dir = tempfile::tempdir().unwrap();
+    let convert = |flags: &[&str]| {
+        let mut command = command(dir.path());
+        command.args(["convert", &sample("laws.jsonl"), "-o", &server.url("out")]).args(flags);
+        finish(command.envs(server.environment()))
+    };
+    convert(&[]).expect_code(0);
+    convert(&[]).expect_code(2).expect_stderr("not empty");
+    convert(&["--overwrite"]).expect_code(0);
 }
 
 #[test]

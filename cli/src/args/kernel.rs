@@ -54,12 +54,12 @@ pub(crate) struct Cluster {
     /// Who runs it
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub(crate) engine: Engine,
-    /// Where Spark is: `local[4]`, `spark://HOST:PORT`, `yarn`, `k8s://HOST`, `sc://HOST` for Spark Connect [default: local[*]]
+    /// Where Spark is: `local[4]`, `spark://HOST:PORT`, `yarn`, `k8s://HOST`, `sc://HOST` for Spark Connect [default: this machine, as many tasks as --threads]
     #[arg(long, value_name = "URL")]
     pub(crate) master: Option<String>,
     /// Where stages are kept, so that a run that was killed goes on: a folder or URL that every machine of the cluster reaches
     ///
-    /// As Spark names it, e.g., s3a://. [default: a folder beside a local output]
+    /// As Spark names it, e.g., s3a://. [default on this machine: a temporary one, so that a run that was killed begins anew]
     #[arg(long, value_name = "URL")]
     pub(crate) checkpoint: Option<String>,
     /// Options of spark-submit, after --

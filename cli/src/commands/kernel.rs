@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
+use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
 use tamis_pipeline::progress::Progress;
 use tamis_pipeline::run::kernel::{Kernel, Surroundings, open_session, run_kernel};
@@ -15,7 +17,7 @@ use tamis_schemas::size::ByteSize;
 
 use crate::args::{Global, KernelCommand, KernelSession};
 use crate::exit::Exit;
-use crate::{log, settings};
+use crate::{diagnostic, log, settings};
 
 /// Id of the process that waits for the kernel.
 const PARENT: &str = "TAMIS_PARENT";
@@ -48,8 +50,19 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
     };
     anyhow::ensure!(is_name(&attempt), "{ATTEMPT} is `{attempt}`, but must be letters, digits, `-`, `_` and `.`");
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
-    run_kernel(kernel, &attempt, input, output, settings::stores(), &context, &progress)?;
-    Ok(Exit::Clean)
+    match run_kernel(kernel, &attempt, input, output, settings::stores(), &context, &progress) {
+        Ok(()) => Ok(Exit::Clean),
+        // Of this machine, most likely: another try may be elsewhere.
+        Err(error @ (Error::Spill { .. } | Error::Unwritable { .. } | Error::Unreadable { .. })) => {
+            let error = error.into();
+            diagnostic::print(&error);
+            Ok(match Exit::of(&error) {
+                Exit::Failed => Exit::Unavailable,
+                other => other,
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Plans a run, waits for its tasks, commits it.
@@ -61,7 +74,8 @@ fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyh
     };
     let stores = settings::stores().with_tiers(&config)?;
     let with = Surroundings { stores: &stores, context, progress };
-    let mut session = open_session(&config, settings::existing(args.overwrite), unit_bytes.0, with)?;
+    let existing = settings::existing(args.overwrite);
+    let mut session = open_session(&config, existing, unit_bytes.0, &log::new_run_id(), with)?;
     let (mut input, mut output) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
     session.write_units(&mut output)?;
     output.flush()?;
@@ -96,7 +110,10 @@ impl Told {
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::park_timeout(TICK);
                 let seen = progress.snapshot();
-                let line = json!({"progress": {"rows": seen.rows, "bytes": seen.bytes_read}});
+                // Who compares or sorts reads nothing, but works.
+                let cpu_seconds = clock_gettime(ClockId::ProcessCPUTime).tv_sec;
+                let line =
+                    json!({"progress": {"rows": seen.rows, "bytes": seen.bytes_read, "cpu_seconds": cpu_seconds}});
                 let _ = writeln!(io::stderr().lock(), "{line}");
             }
         };

@@ -79,6 +79,8 @@ pub struct Output {
     existing: Existing,
     /// If runs are added to the output: this one, and the tables with it.
     added: Option<Added>,
+    /// What the names of files begin with that other processes write for this run.
+    parts: Option<String>,
     is_committed: bool,
 }
 
@@ -123,6 +125,7 @@ impl Output {
             runtime: runtime.clone(),
             existing,
             added,
+            parts: None,
             is_committed: false,
         };
         for place in output.places() {
@@ -222,6 +225,11 @@ impl Output {
         Ok(())
     }
 
+    /// Other processes write files whose names begin so, by [`part_writer`].
+    pub(crate) fn expect_parts(&mut self, prefix: &str) {
+        self.parts = Some(prefix.to_owned());
+    }
+
     /// Takes the files of a table that other processes have written, by [`part_writer`], and removes what else they have left there.
     ///
     /// # Errors
@@ -244,11 +252,15 @@ impl Output {
             let entries = if folder.exists() { Some(std::fs::read_dir(&folder).map_err(failed)?) } else { None };
             for entry in entries.into_iter().flatten() {
                 let entry = entry.map_err(failed)?;
-                let bytes = entry.metadata().map_err(failed)?.len();
+                // A try that is not wanted any more may be taking back its own.
+                let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
                 if is_of_run(&entry.file_name().to_string_lossy(), bytes) {
                     n_found += 1;
-                } else {
-                    std::fs::remove_file(entry.path()).map_err(failed)?;
+                    continue;
+                }
+                match std::fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+                    _ => {}
                 }
             }
         } else {
@@ -256,9 +268,10 @@ impl Output {
             let list = async { tier.store.list(Some(&prefix)).try_collect::<Vec<_>>().await };
             let unwritable = |error: object_store::Error| tier.unwritable(table.name(), error);
             for object in self.runtime.block_on(list).map_err(unwritable)? {
-                if object.location.filename().is_some_and(|name| is_of_run(name, object.size)) {
+                let name = object.location.filename().unwrap_or_default();
+                if is_of_run(name, object.size) {
                     n_found += 1;
-                } else {
+                } else if self.parts.as_deref().is_some_and(|prefix| name.starts_with(prefix)) {
                     self.runtime.block_on(tier.store.delete(&object.location)).map_err(unwritable)?;
                 }
             }
@@ -538,8 +551,14 @@ impl Drop for Output {
             return;
         }
         for (table, tier) in &self.begun {
-            if tier.folder.is_none() {
+            if tier.folder.is_none() && self.parts.is_none() {
                 let _ = self.remove_objects(tier, *table, "");
+            }
+        }
+        for (&table, name) in self.parts.iter().flat_map(|_| &self.routes) {
+            let (tier, prefix) = (&self.tiers[name], self.parts.as_deref().unwrap_or_default());
+            if tier.folder.is_none() {
+                let _ = self.remove_objects(tier, table, prefix);
             }
         }
         for table in self.places().iter().filter_map(|place| self.half_tables(place).ok()).flatten() {

@@ -117,7 +117,8 @@ impl Tier {
 }
 
 fn join(base: &Path, name: &str) -> Path {
-    name.split('/').fold(base.clone(), object_store::path::Path::join)
+    let parts = name.split('/').filter(|part| !part.is_empty());
+    parts.fold(base.clone(), object_store::path::Path::join)
 }
 
 /// A local path or `file:` URL as a path.

@@ -162,6 +162,8 @@ pub struct Driver<'a> {
     /// Units that one kernel reads.
     pub units_at_once: usize,
     pub n_bucket_tasks: i64,
+    /// Whether it goes on to the end, or only to where all is written.
+    pub commits: bool,
 }
 
 /// How it ended.
@@ -236,6 +238,9 @@ impl Driver<'_> {
             Some(decided) => concat_batches(&written.schema(), [decided, &written]).unwrap(),
             None => written,
         };
+        if !self.commits {
+            return Err(session.end().1);
+        }
         session.write(&records);
         let manifest = session.try_read()?;
         let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();

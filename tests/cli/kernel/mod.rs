@@ -78,6 +78,7 @@ fn check(dir: &Path, inputs: &[String], sections: &str, unit_bytes: u64, units_a
         unit_bytes,
         units_at_once,
         n_bucket_tasks: 1 + units_at_once as i64 % 7,
+        commits: true,
     }
     .run();
     assert_eq!(together.code, alone.code);
@@ -145,8 +146,14 @@ fn loss_guards() {
     config(dir.path(), "stopped", &samples(), &format!("{guards}{strict}"));
     let alone = tamis(dir.path(), "run stopped.toml --log-format json --footprint off").expect_code(2);
     let config = dir.path().join("stopped.toml");
-    let driver =
-        Driver { place: Place::at(dir.path()), config, unit_bytes: 50_000, units_at_once: 3, n_bucket_tasks: 2 };
+    let driver = Driver {
+        place: Place::at(dir.path()),
+        config,
+        unit_bytes: 50_000,
+        units_at_once: 3,
+        n_bucket_tasks: 2,
+        commits: true,
+    };
     let together = driver.try_run().map(|ended| ended.code).unwrap_err();
     let message = |stderr: &str| {
         let last = stderr.lines().rfind(|line| line.contains("\"message\"")).unwrap();
@@ -224,8 +231,15 @@ fn tables_tiers_and_parquet() {
     tamis(dir.path(), "run alone.toml --footprint off").expect_code(0);
     let together = config(dir.path(), "together", &samples(), &format!("[deduplicate]\n{tiers}"));
     fs::write(&together, fs::read_to_string(&together).unwrap().replace("elsewhere", "together_cold")).unwrap();
-    Driver { place: Place::at(dir.path()), config: together, unit_bytes: 20_000, units_at_once: 2, n_bucket_tasks: 2 }
-        .run();
+    Driver {
+        place: Place::at(dir.path()),
+        config: together,
+        unit_bytes: 20_000,
+        units_at_once: 2,
+        n_bucket_tasks: 2,
+        commits: true,
+    }
+    .run();
     assert_eq!(rows(&dir.path().join("together_cold"), "dropped"), rows(&dir.path().join("alone_cold"), "dropped"));
     assert_eq!(files(&dir.path().join("together_cold")).keys().filter(|name| !name.starts_with("dropped/")).count(), 0);
     // What it wrote is read again, with counts that nobody asks for.
@@ -252,7 +266,9 @@ fn from_a_bucket_into_a_bucket() {
     let text = fs::read_to_string(&path).unwrap().replace("\"together\"", &format!("\"{}\"", server.url("out")));
     fs::write(&path, text).unwrap();
     let place = Place { dir: dir.path(), environment: &environment };
-    let ended = Driver { place, config: path, unit_bytes: 50_000, units_at_once: 2, n_bucket_tasks: 3 }.run();
+    let ended =
+        Driver { place, config: path.clone(), unit_bytes: 50_000, units_at_once: 2, n_bucket_tasks: 3, commits: true }
+            .run();
     assert!(ended.n_units > 2);
     let mut named: Vec<String> = vec!["out/manifest.json".into()];
     for (table, record) in ended.manifest["tables"].as_object().unwrap() {
@@ -268,10 +284,22 @@ fn from_a_bucket_into_a_bucket() {
             assert_eq!(rows(&dir.path().join("fetched"), table), rows(&dir.path().join("alone"), table), "{table}");
         }
     }
-    let mut found: Vec<String> = server.list("out/").into_iter().map(|(key, _)| key).collect();
+    let keys = |prefix: &str| -> Vec<String> { server.list(prefix).into_iter().map(|(key, _)| key).collect() };
+    let mut found = keys("out/");
     named.sort();
     found.sort();
     assert_eq!(found, named, "what a lost try wrote is removed");
+
+    // Nobody writes there again unless told to, and who does not come to an end takes back what it has written.
+    let again = finish(command(dir.path()).args(["kernel", "session"]).arg(&path).envs(environment.iter().cloned()));
+    assert!(again.expect_code(2).stderr.contains("is not empty"));
+    assert_eq!(keys("out/").len(), named.len());
+    let text = fs::read_to_string(&path).unwrap().replace("/out\"", "/half\"");
+    fs::write(&path, text).unwrap();
+    let driver =
+        Driver { place, config: path, unit_bytes: 50_000, units_at_once: 2, n_bucket_tasks: 3, commits: false };
+    assert!(driver.try_run().is_err());
+    assert_eq!(keys("half/"), Vec::<String>::new());
 }
 
 #[test]
@@ -283,11 +311,24 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
         ("[deduplicate]\nscope = \"across-sources\"", "scope"),
         ("[score]", "[score]"),
         ("[deduplicate]\n[index]\nurl = \"index\"", "[index]"),
+        ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);
         let ended = finish(command(dir.path()).args(["kernel", "session"]).arg(config)).expect_code(2);
         assert!(ended.stderr.contains(expect) && ended.stderr.contains("cluster yet"), "{}", ended.stderr);
         assert!(ended.stdout.is_empty() && !dir.path().join("out").exists());
+    }
+    let config = config(dir.path(), "out", &["-".into()], "[deduplicate]");
+    let ended = finish(command(dir.path()).args(["kernel", "session"]).arg(config)).expect_code(2);
+    assert!(ended.stderr.contains("standard input"), "{}", ended.stderr);
+}
+
+#[test]
+fn some_tables_only() {
+    let dir = tempfile::tempdir().unwrap();
+    for tables in ["\"dropped\", \"evidence\"", "\"kept\"", "\"evidence\"", "\"rejected\"", "\"kept\", \"dropped\""] {
+        // It stands right below the section of the output.
+        check(dir.path(), &samples(), &format!("tables = [{tables}]\n[deduplicate]\nthreshold = 0.7"), 100_000, 2);
     }
 }
 

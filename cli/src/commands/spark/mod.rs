@@ -3,8 +3,10 @@
 mod package;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -32,10 +34,14 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     let metrics_file = args.metrics.metrics_file.as_deref().map(MetricsFile::open).transpose()?;
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("tamis-spark-").tempdir().context("could not make a folder")?;
-    let mut command = command(args, global, package::write(folder.path()).context("could not write the driver")?)?;
-    let (status, stdout) = wait_for(&mut command)?;
-    let code = code_of(status);
-    let manifest = manifest_of(&stdout).filter(|_| code < 2);
+    let main = package::write(folder.path()).context("could not write the driver")?;
+    let manifest_file = folder.path().join("manifest.json");
+    let mut command = command(args, global, &main, &manifest_file)?;
+    let code = wait_for(&mut command)?;
+    let manifest: Option<Manifest> = match std::fs::read(&manifest_file) {
+        Ok(text) if code < 2 => Some(serde_json::from_slice(&text).context("the manifest cannot be read")?),
+        _ => None,
+    };
     let exit = match &manifest {
         Some(manifest) if manifest.rows.rejected > 0 => Exit::Rejects,
         Some(_) => Exit::Clean,
@@ -89,7 +95,7 @@ fn check(args: &Run, global: &Global) -> anyhow::Result<()> {
         .into())
 }
 
-fn command(args: &Run, global: &Global, main: PathBuf) -> anyhow::Result<Command> {
+fn command(args: &Run, global: &Global, main: &Path, manifest: &Path) -> anyhow::Result<Command> {
     let cluster = &args.cluster;
     let own_master = || format!("local[{},{LOCAL_TRIES}]", settings::n_threads(global));
     let master = cluster.master.clone().or_else(|| cluster.submit.is_empty().then(own_master));
@@ -100,7 +106,7 @@ fn command(args: &Run, global: &Global, main: PathBuf) -> anyhow::Result<Command
         command.args(master.iter().flat_map(|master| ["--master", master.as_str()])).args(&cluster.submit);
         command
     };
-    command.arg(main).arg(&args.config).arg("--print-manifest");
+    command.arg(main).arg(&args.config).arg("--manifest").arg(manifest);
     command.args(master.iter().flat_map(|master| ["--master", master.as_str()]));
     command.args(cluster.checkpoint.iter().flat_map(|url| ["--checkpoint", url.as_str()]));
     if args.overwrite.overwrite {
@@ -113,14 +119,18 @@ fn command(args: &Run, global: &Global, main: PathBuf) -> anyhow::Result<Command
         command.arg("--no-progress");
     }
     if let Some(folder) = &global.temp_dir {
-        command.env("TAMIS_TEMP_DIR", std::path::absolute(folder)?);
+        let folder = std::path::absolute(folder)?;
+        for name in ["TAMIS_TEMP_DIR", "TMPDIR", "SPARK_LOCAL_DIRS"] {
+            command.env(name, &folder);
+        }
     }
     command.env("TAMIS_BATCH_ROWS", global.batch_rows.to_string());
     if log::is_json() {
         command.env(log::LOG_FORMAT, "json");
     }
     command.env("TAMIS_BIN", std::env::current_exe().context("could not find this program")?);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // Ours is for the summary. spark-submit sends there what the driver has to say.
+    command.stdin(Stdio::null()).stdout(io::stderr());
     Ok(command)
 }
 
@@ -130,10 +140,10 @@ fn spark_submit() -> OsString {
     std::env::var_os("SPARK_HOME").map_or_else(|| "spark-submit".into(), of_home)
 }
 
-/// Waits for the driver, which hears of the signals that ask us to stop.
-fn wait_for(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
+/// Waits for the driver, which hears of the signals that ask us to stop; gives its exit code.
+fn wait_for(command: &mut Command) -> anyhow::Result<u8> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|error| Error::Config {
+    let mut child = command.spawn().map_err(|error| Error::Config {
         message: format!("could not start `{program}`: {error}"),
         hint: Some(format!(
             "install Python 3 with pyspark and pyarrow, or name it in {PYTHON}; docs/scale.md says how"
@@ -146,17 +156,10 @@ fn wait_for(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
             let _ = kill_process(id, Signal::TERM);
         }
     })?;
-    let output = child.wait_with_output().context("could not wait for the driver")?;
-    Ok((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
-}
-
-fn code_of(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(2);
-    u8::try_from(code).unwrap_or(2)
-}
-
-/// The manifest that the driver printed, after whatever Spark has.
-fn manifest_of(stdout: &str) -> Option<Manifest> {
-    stdout.lines().rev().find_map(|line| serde_json::from_str(line).ok())
+    let status = child.wait().context("could not wait for the driver")?;
+    let code = status.code().ok_or_else(|| {
+        let signal = status.signal().unwrap_or_default();
+        Error::config(format!("the driver was killed by signal {signal}; nothing was written"))
+    })?;
+    Ok(u8::try_from(code).unwrap_or(2))
 }

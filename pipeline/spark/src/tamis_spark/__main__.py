@@ -15,6 +15,7 @@ import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from . import cluster as clusters
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run.error.exit_code
     if arguments.print_manifest:
         print(run.manifest)
+    if arguments.manifest is not None:
+        Path(arguments.manifest).write_text(run.manifest)
     return run.exit_code
 
 
@@ -170,6 +173,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="of each kernel, of which a machine has as many as tasks; beyond it they spill (default: %(default)s)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
+    parser.add_argument("--manifest", metavar="FILE", help="write the run's manifest to this file, too")
     parser.add_argument("--print-manifest", action="store_true", help="print the run's manifest to stdout")
     parser.add_argument(
         "--conf",

@@ -289,7 +289,7 @@ class _Watchdog(threading.Thread):
         """What to say of a child that was killed."""
         return KernelError(
             f"{who} made no progress for {self._limit:.0f} s and was killed",
-            hint="if its work takes that long, allow more with --watchdog",
+            hint="if it waits for something that long, allow more: --watchdog of `python -m tamis_spark`",
         )
 
 

@@ -28,6 +28,8 @@ _DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
 }
 
+_INSTALL = "pip install 'pyspark>=4.1,<5' pyarrow"
+
 _LOCAL_DEFAULTS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -139,7 +141,11 @@ def _build(master: str | None, conf: Mapping[str, str], n_partitions: int | None
 
 def _check_installed(master: str | None) -> None:
     if importlib.util.find_spec("pyspark") is None:
-        raise TamisError("pyspark is not installed", hint="pip install 'tamis-spark[spark]'")
+        raise TamisError("pyspark is not installed", hint=_INSTALL)
+    from pyspark.sql import DataFrame
+
+    if not hasattr(DataFrame, "repartitionById"):
+        raise TamisError("this pyspark is too old", hint=_INSTALL)
     is_server_elsewhere = master is not None and master.startswith("sc://")
     has_java = bool(os.environ.get("JAVA_HOME")) or shutil.which("java") is not None
     if not has_java and not is_server_elsewhere and "PYSPARK_GATEWAY_PORT" not in os.environ:

@@ -49,11 +49,11 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         placed_units = stages.place(units, session.places(summaries))
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
-    with progress.stage("check", cluster):
-        audits.check_fingerprints(fingerprints, placed)
-        audits.check_ids(fingerprints, placed)
     assigned = None
     if session.stages:
+        with progress.stage("check", cluster):
+            audits.check_fingerprints(fingerprints, placed)
+            audits.check_ids(fingerprints, placed)
         assigned = _near_duplicates(session, cluster, checkpoint, kernels, fingerprints, placed, progress)
     with progress.stage("write", cluster):
         written = stages.write(kernels, assigned, placed, units.num_rows).toArrow()

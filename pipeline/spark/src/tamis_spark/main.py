@@ -1,5 +1,6 @@
 """The file to give to `spark-submit`, which takes no modules. The package need not be installed where it lies."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ if __name__ == "__main__":
     if (_FOLDER / "bridge.py").is_file():
         sys.path.insert(0, str(_FOLDER.parent))
 
+    if importlib.util.find_spec("pyarrow") is None:
+        print("error: pyarrow is not installed\n\nhint: pip install 'pyspark>=4.1,<5' pyarrow", file=sys.stderr)
+        sys.exit(2)
     from tamis_spark.__main__ import main
 
     sys.exit(main())

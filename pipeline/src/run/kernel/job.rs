@@ -20,8 +20,10 @@ pub(super) const JOB_KEY: &str = "tamis.job";
 pub(super) struct Job {
     /// The config in TOML: its numbers come back as they were.
     config: String,
-    /// Names the run.
+    /// Names the run: the same for the same config and inputs.
     pub(super) run: String,
+    /// What the names of its files begin with, and those of no other session.
+    file_prefix: String,
     /// Once it is known.
     pub(super) schema: Option<SchemaOnWire>,
     /// Positions of the first rows of all units.
@@ -32,7 +34,7 @@ pub(super) struct Job {
 
 impl Job {
     /// Tasks run in other folders: local outputs get their whole path.
-    pub(super) fn new(config: &Config, run: String) -> Result<Self> {
+    pub(super) fn new(config: &Config, run: String, nonce: &str) -> Result<Self> {
         let mut config = config.clone();
         let urls = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
         for url in urls.chain([&mut config.output.path]).filter(|url| is_local(url)) {
@@ -44,7 +46,8 @@ impl Job {
         let config = &config;
         let config = toml::to_string(config)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
-        Ok(Self { config, run, schema: None, starts: Vec::new(), rows: SearchCounts::default() })
+        let file_prefix = format!("part-{nonce}-");
+        Ok(Self { config, run, file_prefix, schema: None, starts: Vec::new(), rows: SearchCounts::default() })
     }
 
     /// The job that a stream brings.
@@ -59,6 +62,11 @@ impl Job {
 
     pub(super) fn to_text(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Invariant(format!("the job cannot be handed on: {error}")))
+    }
+
+    /// What the names of the files of its tasks begin with.
+    pub(super) fn file_prefix(&self) -> &str {
+        &self.file_prefix
     }
 
     pub(super) fn config(&self) -> Result<Config> {

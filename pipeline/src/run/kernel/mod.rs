@@ -133,7 +133,7 @@ impl Kernel {
     }
 }
 
-/// Starts a run on a cluster: see [`Session`].
+/// Starts a run on a cluster: see [`Session`]. `nonce` is a name that no other session has.
 ///
 /// # Errors
 /// Whatever keeps a run from beginning, and `Error::Config` for what does not work on a cluster yet.
@@ -141,7 +141,8 @@ pub fn open_session<'a>(
     config: &Config,
     existing: Existing,
     unit_bytes: u64,
+    nonce: &str,
     with: Surroundings<'a>,
 ) -> Result<Session<'a>> {
-    Session::open(config, existing, unit_bytes, with)
+    Session::open(config, existing, unit_bytes, nonce, with)
 }

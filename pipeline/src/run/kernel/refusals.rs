@@ -26,6 +26,14 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
         return refuse(format!("[{name}]"));
     }
+    if config.input.paths.iter().any(|path| path == "-") {
+        return refuse("standard input".into());
+    }
+    let budget =
+        config.footprint.as_ref().is_some_and(|account| account.max_g.is_some() || account.max_g_per_mdoc.is_some());
+    if budget {
+        return refuse("a budget of emissions (footprint.max_g)".into());
+    }
     if config.output.mode == OutputMode::Append {
         return refuse("output.mode = \"append\"".into());
     }

@@ -16,10 +16,10 @@ use super::columns::{binaries, int64_list, int64s, number};
 use super::job::{JOB_KEY, Job, survey_request};
 use super::record::{Kind, for_each_record};
 use super::refusals;
-use super::stream::{Incoming, Outgoing};
+use super::stream::{Incoming, Outgoing, PROTOCOL};
 use super::summary::Summary;
 use super::units::{units_schema, units_to_batch};
-use super::write::{WrittenFile, WrittenRows, check_counts};
+use super::write::{WrittenFile, WrittenRows, check_counts, has_counts};
 use crate::context::Context;
 use crate::dedup::{Decisions, SearchCounts};
 use crate::run::guards::Guards;
@@ -52,19 +52,26 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn open(config: &Config, existing: Existing, unit_bytes: u64, with: Surroundings<'a>) -> Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        existing: Existing,
+        unit_bytes: u64,
+        nonce: &str,
+        with: Surroundings<'a>,
+    ) -> Result<Self> {
         let config = config.resolved();
         check(&config)?;
         let plan = Plan::new(&config)?;
         refusals::check(&config, &plan)?;
         let Surroundings { stores, context, progress } = with;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
-        let output = job.output(None)?;
+        let mut output = job.output(None)?;
         output.prepare()?;
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
         let name = name_of(&config, &units)?;
-        let job = Job::new(&config, name)?;
+        let job = Job::new(&config, name, nonce)?;
+        output.expect_parts(job.file_prefix());
         let rows = RowCounts::default();
         Ok(Self { config, plan, existing, with, output, inputs, units, job, rows, schema: None })
     }
@@ -206,11 +213,16 @@ impl<'a> Session<'a> {
             )));
         }
         let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
+        let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
+        if rows.dropped != n_decided {
+            let message = format!("{n_decided} rows were to be dropped, and {} were", rows.dropped);
+            return Err(Error::Invariant(message));
+        }
         if let Some(found) = &mut found {
             ids.for_each(context, |rows, ids| found.evidence.observe_ids(rows, ids, context))?;
         }
         let Self { config, plan, existing, with, mut output, inputs, rows: counts, .. } = self;
-        let carried = CarriedTables::new(&plan, &config, &schema, plan.deduplicate.is_some());
+        let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
         let schemas = [
             (Table::Kept, carried.kept_schema()),
             (Table::Dropped, carried.dropped_schema()),
@@ -246,6 +258,7 @@ fn name_of(config: &Config, units: &[Unit]) -> Result<String> {
     let config = serde_json::to_vec(config).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(PROTOCOL);
     hash.update(config);
     for unit in units {
         let Unit { file, bytes, .. } = unit;

@@ -16,6 +16,7 @@ use super::units::PlacedUnit;
 use super::{Surroundings, Task};
 use crate::dedup::{DropReason, DuplicateCounts, Rule, Verdict};
 use crate::run::guards::Guards;
+use crate::run::plan::Plan;
 use crate::run::verdict::Verdicts;
 use crate::run::write::{CarriedTables, Router};
 use crate::run::{Run, pass, rejects};
@@ -55,7 +56,7 @@ pub(super) fn write(
         for (index, unit) in PlacedUnit::of_batch(&batch)?.iter().enumerate() {
             let [dropped, rules, kept, counts] = lists.each_ref().map(|lists| numbers_of(lists, index));
             let fate = Fate { verdict: verdict(&dropped, &rules)?, dropped, kept, counts };
-            let stem = format!("part-{:05}-{attempt}", unit.number);
+            let stem = format!("{}{:05}-{attempt}", task.job.file_prefix(), unit.number);
             write_unit(task, &config, unit, fate, &stem, |record| writer.push(&record))?;
         }
     }
@@ -97,8 +98,8 @@ fn write_unit(
     let has_ids = task.plan.needs_text(config);
     let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().collect();
     let decides = task.plan.deduplicate.is_some();
-    let carried = CarriedTables::new(task.plan, config, &schema, decides);
-    let duplicates = (decides && task.plan.writes(Table::Kept))
+    let carried = CarriedTables::new(task.plan, config, &schema, has_counts(task.plan));
+    let duplicates = has_counts(task.plan)
         .then(|| DuplicateCounts::of(fate.kept.iter().copied().zip(fate.counts.iter().copied()), context))
         .transpose()?;
     let verdicts = Verdicts { near_duplicates: decides.then_some(fate.verdict), ..Verdicts::default() };
@@ -151,6 +152,11 @@ fn write_unit(
         }
     }
     to(Record { unit: Some(unit.number), a: unit.number, ..Record::json(Kind::Rows, &rows)? })
+}
+
+/// Whether kept rows say how many they stand for.
+pub(super) fn has_counts(plan: &Plan) -> bool {
+    plan.deduplicate.is_some() && plan.writes(Table::Kept)
 }
 
 /// The files of a unit, table by table.
