@@ -106,7 +106,7 @@ def hang():
 
 def crawl():
     """Gets on for longer than the watchdog waits without a sign."""
-    for n_rows in range(30):
+    for n_rows in range(80):
         say(progress={"rows": n_rows, "bytes": 0})
         time.sleep(0.1)
     sums()
