@@ -54,7 +54,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         with progress.stage("check", cluster):
             audits.check_fingerprints(fingerprints, placed)
             audits.check_ids(fingerprints, placed)
-        assigned = _near_duplicates(session, cluster, checkpoint, kernels, fingerprints, placed, progress)
+        assigned = _Search(session, cluster, checkpoint, kernels, fingerprints, placed, progress).run()
     with progress.stage("write", cluster):
         written = stages.write(kernels, assigned, placed, units.num_rows).toArrow()
         error = error_of(written)
@@ -71,52 +71,46 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     return manifest
 
 
-def _near_duplicates(
-    session: Session,
-    cluster: Cluster,
-    checkpoint: Checkpoint,
-    kernels: stages.Kernels,
-    fingerprints: DataFrame,
-    placed: DataFrame,
-    progress: Progress,
-) -> DataFrame | None:
-    n_units = session.units.num_rows
-    if "bucket" in session.stages:
-        compared = _compare_buckets(cluster, checkpoint, kernels, fingerprints, placed, progress)
-    else:
-        with progress.stage("compare", cluster):
-            compared = checkpoint.stage("compare", lambda: stages.compare(kernels, fingerprints, placed), RECORDS)
-    proven = None
-    if "prove" in session.stages:
-        with progress.stage("prove", cluster):
-            proven = checkpoint.stage("prove", lambda: stages.prove(kernels, compared, placed, n_units), RECORDS)
+@dataclass(frozen=True)
+class _Search:
+    """The stages that decide which rows are dropped for which."""
+
+    session: Session
+    cluster: Cluster
+    checkpoint: Checkpoint
+    kernels: stages.Kernels
+    fingerprints: DataFrame
+    placed: DataFrame
+    progress: Progress
+
+    def run(self) -> DataFrame | None:
+        """Records of the drops; `None` if the session asks for none."""
+        kernels, placed, n_units = self.kernels, self.placed, self.session.units.num_rows
+        if "bucket" in self.session.stages:
+            compared = self._compare_buckets()
+        else:
+            compared = self._stage("compare", lambda: stages.compare(kernels, self.fingerprints, placed))
+        proven = None
+        if "prove" in self.session.stages:
+            proven = self._stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
             audits.check_proof(compared, proven)
-    if "assign" not in session.stages:
-        return None
-    with progress.stage("assign", cluster):
-        assigned = checkpoint.stage("assign", lambda: stages.assign(kernels, compared, proven), RECORDS)
+        if "assign" not in self.session.stages:
+            return None
+        assigned = self._stage("assign", lambda: stages.assign(kernels, compared, proven))
         audits.check_drops(assigned)
-    return assigned
+        return assigned
 
-
-def _compare_buckets(
-    cluster: Cluster,
-    checkpoint: Checkpoint,
-    kernels: stages.Kernels,
-    fingerprints: DataFrame,
-    placed: DataFrame,
-    progress: Progress,
-) -> DataFrame:
-    rows = stages.positioned(fingerprints, placed, *stages.COMPARED)
-    with progress.stage("identical", cluster):
-        identical = checkpoint.stage("identical", lambda: stages.members(rows.select("row", "exact_key")), RECORDS)
-    with progress.stage("bucket", cluster):
+    def _compare_buckets(self) -> DataFrame:
+        rows = stages.positioned(self.fingerprints, self.placed, *stages.COMPARED)
+        identical = self._stage("identical", lambda: stages.members(rows.select("row", "exact_key")))
         keys = stages.keys_of(rows.select("row", "keys"), identical)
-        met = checkpoint.stage("keys", lambda: stages.met_keys(keys), KEYS)
-        found = checkpoint.stage("bucket", lambda: stages.bucket(kernels, rows, keys, met), RECORDS)
-    with progress.stage("prune", cluster):
-        pruned = checkpoint.stage("prune", lambda: stages.prune(kernels, found), RECORDS)
-    return pruned.unionByName(identical)
+        met = self._stage("keys", lambda: stages.met_keys(keys), KEYS)
+        found = self._stage("bucket", lambda: stages.bucket(self.kernels, rows, keys, met))
+        return self._stage("prune", lambda: stages.prune(self.kernels, found)).unionByName(identical)
+
+    def _stage(self, name: str, make: Callable[[], DataFrame], schema: pa.Schema = RECORDS) -> DataFrame:
+        with self.progress.stage(name, self.cluster):
+            return self.checkpoint.stage(name, make, schema)
 
 
 def _records(table: pa.Table) -> pa.Table:
