@@ -11,6 +11,9 @@ mod chunk;
 mod claim;
 mod encoding;
 mod object;
+mod occupied;
+mod overlap;
+mod parts;
 mod table;
 mod tier;
 
@@ -23,19 +26,21 @@ use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use tamis_schemas::commit::{CommittedTable, Replacement};
 use tamis_schemas::config::{Config, Table};
-use tamis_schemas::manifest::{FileRecord, Manifest, TableRecord};
+use tamis_schemas::manifest::{Manifest, TableRecord};
 use tamis_schemas::tier::{RowOrder, TierConfig};
 use tokio::runtime::Handle;
 
 pub(crate) use chunk::Chunker;
 use claim::Claim;
 pub(crate) use object::{ObjectWriter, hex, put_small};
+pub(crate) use overlap::refuse_overlap;
+pub(crate) use parts::part_writer;
 pub use table::TableWriter;
 use tier::Tier;
 pub(crate) use tier::{is_local, local_folder};
 
+use crate::dataset::DeltaSchema;
 use crate::dataset::delta::LOG;
-use crate::dataset::{COMMITS, DeltaSchema};
 use crate::store::{Stores, unreadable};
 use crate::tiers::DEFAULT_TIER;
 use crate::{Error, Result};
@@ -225,72 +230,6 @@ impl Output {
         Ok(())
     }
 
-    /// Other processes write files whose names begin so, by [`part_writer`].
-    pub(crate) fn expect_parts(&mut self, prefix: &str) {
-        self.parts = Some(prefix.to_owned());
-    }
-
-    /// Takes the files of a table that other processes have written, by [`part_writer`], and removes what else they have left there.
-    ///
-    /// # Errors
-    /// `Error::Invariant` if a file is not there.
-    pub(crate) fn adopt(&mut self, table: Table, schema: SchemaRef, mut files: Vec<FileRecord>) -> Result<()> {
-        let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
-        let mut expected = BTreeMap::new();
-        for file in &mut files {
-            // Who wrote it may name the place by another path.
-            let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
-            file.path = tier.public_name(&format!("{}/{name}", table.name()));
-            expected.insert(name, file.bytes);
-        }
-        files.sort_by(|left, right| left.path.cmp(&right.path));
-        let mut n_found = 0;
-        let is_of_run = |name: &str, bytes: u64| expected.get(name) == Some(&bytes);
-        let failed = |error| tier.unwritable(table.name(), error);
-        if let Some(staging) = tier.staging_folder() {
-            let folder = staging.join(table.name());
-            let entries = if folder.exists() { Some(std::fs::read_dir(&folder).map_err(failed)?) } else { None };
-            for entry in entries.into_iter().flatten() {
-                let entry = entry.map_err(failed)?;
-                // A try that is not wanted any more may be taking back its own.
-                let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
-                if is_of_run(&entry.file_name().to_string_lossy(), bytes) {
-                    n_found += 1;
-                    continue;
-                }
-                match std::fs::remove_file(entry.path()) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-                    _ => {}
-                }
-            }
-        } else {
-            let prefix = tier.final_path(table.name());
-            let list = async { tier.store.list(Some(&prefix)).try_collect::<Vec<_>>().await };
-            let unwritable = |error: object_store::Error| tier.unwritable(table.name(), error);
-            for object in self.runtime.block_on(list).map_err(unwritable)? {
-                let name = object.location.filename().unwrap_or_default();
-                if is_of_run(name, object.size) {
-                    n_found += 1;
-                } else if self.parts.as_deref().is_some_and(|prefix| name.starts_with(prefix)) {
-                    self.runtime.block_on(tier.store.delete(&object.location)).map_err(unwritable)?;
-                }
-            }
-        }
-        if n_found != files.len() {
-            let message = format!("{n_found} of {} files of `{}` are there", files.len(), tier.display(table.name()));
-            return Err(Error::Invariant(message));
-        }
-        if files.is_empty() {
-            let writer = self.table(table, schema)?;
-            return self.finish_table(table, writer);
-        }
-        let rows = files.iter().map(|file| file.rows).sum();
-        let storage_class = tier.storage_class.map(str::to_owned);
-        self.records.insert(table, TableRecord { tier: tier.name.clone(), storage_class, rows, files });
-        self.begun.push((table, tier));
-        Ok(())
-    }
-
     /// The finished tables.
     pub fn records(&self) -> &BTreeMap<Table, TableRecord> {
         &self.records
@@ -340,30 +279,6 @@ impl Output {
         Ok(())
     }
 
-    /// # Errors
-    /// `Error::Config` if the output holds a run that nothing can be added to.
-    fn refuse_single_run(&self) -> Result<()> {
-        if !self.has(MANIFEST)? {
-            return Ok(());
-        }
-        Err(Error::Config {
-            message: format!("the output `{}` is that of one run, to which none can be added", self.home.url()),
-            hint: Some("choose another output.path, or set output.mode to \"new\"".into()),
-        })
-    }
-
-    /// # Errors
-    /// `Error::Config` if the output holds runs that were added one by one: none of them is to be overwritten.
-    fn refuse_added_runs(&self) -> Result<()> {
-        if self.existing != Existing::Overwrite || !self.has(&format!("{COMMITS}/{:020}.json", 0))? {
-            return Ok(());
-        }
-        Err(Error::Config {
-            message: format!("the output `{}` holds runs that were added one by one", self.home.url()),
-            hint: Some("choose another output.path, set output.mode to \"append\", or remove it yourself".into()),
-        })
-    }
-
     /// Every distinct place, the manifest's first.
     fn places(&self) -> Vec<Arc<Tier>> {
         let mut places = vec![Arc::clone(&self.home)];
@@ -373,58 +288,6 @@ impl Output {
             }
         }
         places
-    }
-
-    fn claim(&mut self, place: &Tier) -> Result<()> {
-        let (Some(folder), Some(staging)) = (&place.folder, place.staging_folder()) else {
-            return self.check_unused(place);
-        };
-        if !self.claims.iter().any(|claim| claim.is_of(folder)) {
-            // Nothing is written to a folder that is not ours.
-            self.check_unused(place)?;
-            let claim = Claim::take(place, folder, &staging)?;
-            self.claims.push(claim);
-        }
-        self.check_unused(place)
-    }
-
-    /// # Errors
-    /// `Error::Config` if a place holds something that is not to be overwritten.
-    fn check_unused(&self, place: &Tier) -> Result<()> {
-        if self.existing == Existing::Overwrite {
-            return Ok(());
-        }
-        let is_used = match &place.folder {
-            Some(folder) => self.is_folder_used(place, folder)?,
-            None => self.is_prefix_used(place)?,
-        };
-        if is_used {
-            return Err(Error::Config {
-                message: format!("the output `{}` is not empty", place.display("").trim_end_matches('/')),
-                hint: Some(
-                    "choose another with -o (output.path), or pass --overwrite to replace an earlier run there".into(),
-                ),
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether a folder holds more than what a run that was killed left, and folders of other tiers: those are looked at too.
-    fn is_folder_used(&self, place: &Tier, folder: &Path) -> Result<bool> {
-        let entries = match std::fs::read_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            entries => entries.map_err(|error| place.unwritable("", error))?,
-        };
-        let mut known = self.half_tables(place)?;
-        known.extend(place.staging_folder());
-        known.extend(self.places().iter().filter_map(|other| other.folder.clone()));
-        Ok(entries.flatten().any(|entry| !known.contains(&entry.path())))
-    }
-
-    fn is_prefix_used(&self, place: &Tier) -> Result<bool> {
-        let prefix = place.final_path("");
-        let first = self.runtime.block_on(async { place.store.list(Some(&prefix)).try_next().await });
-        Ok(first.map_err(|error| place.unwritable("", error))?.is_some())
     }
 
     /// Tables in a folder that are not data yet: those of a run with this output that was killed while it renamed them.
@@ -493,22 +356,6 @@ fn tier_of(config: &Config, table: Table) -> Result<(&str, TierConfig)> {
     }
 }
 
-/// Writes some rows of a table for a run that another process commits, by [`Output::adopt`]. The names of its files begin with
-/// `stem`; without a row there is none.
-pub(crate) fn part_writer(
-    config: &Config,
-    table: Table,
-    stem: &str,
-    schema: SchemaRef,
-    unique_columns: &[String],
-    stores: &Stores,
-    runtime: &Handle,
-) -> Result<TableWriter> {
-    let (name, tier) = tier_of(config, table)?;
-    let tier = Arc::new(Tier::resolve(name, &tier, &config.output.path, true, stores)?);
-    TableWriter::new(table, tier, Some(stem.to_owned()), 0, schema, unique_columns, runtime.clone())
-}
-
 impl Added {
     /// Adds the columns of a table.
     fn begin(&mut self, table: Table, tier: &Tier, schema: &Schema) -> Result<()> {
@@ -571,63 +418,5 @@ fn remove_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-/// An output inside an input would be read by the next run; an input inside an output could be overwritten.
-pub(crate) fn refuse_overlap(what: &str, output: &str, inputs: &[String]) -> Result<()> {
-    for input in inputs.iter().filter(|input| *input != "-") {
-        let overlaps = match (is_local(output), is_local(input)) {
-            (true, true) => {
-                let (output, input) = (absolute(&local_folder(output)), absolute(&fixed_part(&local_folder(input))));
-                output.starts_with(&input) || input.starts_with(&output)
-            }
-            (false, false) => {
-                let (output, input) =
-                    (with_slash(output), with_slash(input.split(['*', '?', '[']).next().unwrap_or(input)));
-                output.starts_with(&input) || input.starts_with(&output)
-            }
-            _ => false,
-        };
-        if overlaps {
-            return Err(Error::Config {
-                message: format!("the {what} `{}` and the input `{input}` overlap", output.trim_end_matches('/')),
-                hint: Some("name a folder that is neither inside an input nor around one".into()),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn with_slash(url: &str) -> String {
-    format!("{}/", url.trim_end_matches('/'))
-}
-
-/// The part of a glob before its first wildcard component; a dot if there is none.
-fn fixed_part(path: &Path) -> PathBuf {
-    if path.exists() {
-        return path.to_path_buf();
-    }
-    let is_wild = |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    let fixed: PathBuf = path.components().take_while(|part| !is_wild(part)).collect();
-    if fixed.as_os_str().is_empty() { PathBuf::from(".") } else { fixed }
-}
-
-/// The path with its links resolved as far as it exists.
-fn absolute(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut rest = Vec::new();
-    let mut existing = path.as_path();
-    loop {
-        if let Ok(resolved) = existing.canonicalize() {
-            return rest.iter().rev().fold(resolved, |path, part| path.join(part));
-        }
-        match (existing.parent(), existing.file_name()) {
-            (Some(parent), Some(name)) => {
-                rest.push(name.to_owned());
-                existing = parent;
-            }
-            _ => return path,
-        }
     }
 }

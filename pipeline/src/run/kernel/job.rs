@@ -75,10 +75,6 @@ impl Job {
         Ok(config.resolved())
     }
 
-    pub(super) fn plan(&self) -> Result<Plan> {
-        Plan::new(&self.config()?)
-    }
-
     /// The columns of the input.
     pub(super) fn schema(&self) -> Result<&SchemaOnWire> {
         self.schema.as_ref().ok_or_else(|| Error::config("the job does not know the columns of the input yet"))

@@ -29,6 +29,7 @@ use tamis_schemas::config::Config;
 
 pub use session::Session;
 
+use super::Plan;
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::sink::Existing;
@@ -86,9 +87,9 @@ pub fn run_kernel(
     progress.begin(kernel.name());
     let mut input = Incoming::open(BufReader::new(input))?;
     let job = Job::of_stream(&input)?;
-    let stores = &stores.with_tiers(&job.config()?)?;
-    let plan = job.plan()?;
-    let task = Task { job: &job, plan: &plan, with: Surroundings { stores, context, progress } };
+    let config = job.config()?;
+    let (stores, plan) = (&stores.with_tiers(&config)?, Plan::new(&config)?);
+    let task = Task { job: &job, config: &config, plan: &plan, with: Surroundings { stores, context, progress } };
     match kernel {
         Kernel::Scan => scan::scan(task, &mut input, Outgoing::new(output)),
         Kernel::Bucket => bucket::bucket(task, &mut input, Outgoing::new(output)),
@@ -104,7 +105,8 @@ pub fn run_kernel(
 #[derive(Debug, Clone, Copy)]
 struct Task<'a> {
     job: &'a Job,
-    plan: &'a super::Plan,
+    config: &'a Config,
+    plan: &'a Plan,
     with: Surroundings<'a>,
 }
 

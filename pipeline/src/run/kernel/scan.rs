@@ -24,10 +24,9 @@ use crate::stage::MapStage;
 /// Scans the units of a stream.
 pub(super) fn scan(task: Task<'_>, input: &mut Incoming<impl Read>, mut output: Outgoing<impl Write>) -> Result<()> {
     let schema = output.begin(&schema(), &[])?;
-    let config = task.job.config()?;
     let scan = Scan {
         task,
-        request: survey_request(task.plan, &config),
+        request: survey_request(task.plan, task.config),
         fingerprint: task.plan.deduplicate.as_ref().map(Fingerprint::new).transpose()?,
         schema,
     };

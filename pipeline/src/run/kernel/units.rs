@@ -137,7 +137,7 @@ impl PlacedUnit {
     /// The unit as an input, and its columns.
     pub(super) fn open(&self, task: Task<'_>) -> Result<(Inputs, InputSchema)> {
         let inputs = self.unit.open(self.place, &task.plan.source, task.with.stores, task.with.context)?;
-        let request = survey_request(task.plan, &task.job.config()?);
+        let request = survey_request(task.plan, task.config);
         let n_rows = self.place.first_row + self.n_rows;
         let schema = task.job.schema()?.of_unit(n_rows, self.rejected.clone(), &request)?;
         Ok((inputs, schema))

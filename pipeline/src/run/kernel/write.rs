@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::columns::DUPLICATES;
-use tamis_schemas::config::{Config, Table};
+use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
 use tamis_schemas::tables::rejected_schema;
 
@@ -48,7 +48,6 @@ pub(super) fn write(
     output: Outgoing<impl Write>,
 ) -> Result<()> {
     let mut writer = RecordWriter::begin(output)?;
-    let config = task.job.config()?;
     while let Some(batch) = input.next()? {
         let lists = ["dropped", "rules", "kept", "counts"].map(|name| int64_lists(&batch, name));
         let [dropped, rules, kept, counts] = lists;
@@ -57,7 +56,7 @@ pub(super) fn write(
             let [dropped, rules, kept, counts] = lists.each_ref().map(|lists| numbers_of(lists, index));
             let fate = Fate { verdict: verdict(&dropped, &rules)?, dropped, kept, counts };
             let stem = format!("{}{:05}-{attempt}", task.job.file_prefix(), unit.number);
-            write_unit(task, &config, unit, fate, &stem, |record| writer.push(&record))?;
+            write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
     }
     writer.finish()
@@ -87,13 +86,12 @@ fn verdict(dropped: &[u64], rules: &[u64]) -> Result<Verdict> {
 
 fn write_unit(
     task: Task<'_>,
-    config: &Config,
     unit: &PlacedUnit,
     fate: Fate,
     stem: &str,
     mut to: impl FnMut(Record) -> Result<()>,
 ) -> Result<()> {
-    let Surroundings { context, progress, .. } = task.with;
+    let (config, Surroundings { context, progress, .. }) = (task.config, task.with);
     let (inputs, schema) = unit.open(task)?;
     let has_ids = task.plan.needs_text(config);
     let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().collect();
@@ -108,7 +106,7 @@ fn write_unit(
     let router = Router::of_verdicts(&inputs, verdicts, source, duplicates, &carried, task.plan, context);
     let request =
         Request { columns: router.columns(), text: None, id: has_ids.then(|| task.plan.id.clone()), rows: None };
-    let mut tables = Tables::open(task, config, &carried, stem)?;
+    let mut tables = Tables::open(task, &carried, stem)?;
     let mut rows = WrittenRows::default();
     let scan = inputs.scan(&schema, &request)?;
     progress.watch(inputs.total_bytes(), scan.bytes_read());
@@ -163,7 +161,7 @@ pub(super) fn has_counts(plan: &Plan) -> bool {
 struct Tables(BTreeMap<Table, TableWriter>);
 
 impl Tables {
-    fn open(task: Task<'_>, config: &Config, carried: &CarriedTables, stem: &str) -> Result<Self> {
+    fn open(task: Task<'_>, carried: &CarriedTables, stem: &str) -> Result<Self> {
         let schemas = [
             (Table::Kept, carried.kept_schema()),
             (Table::Dropped, carried.dropped_schema()),
@@ -173,7 +171,7 @@ impl Tables {
         let open = |(table, schema)| {
             let unique_columns = task.plan.unique_columns();
             let runtime = context.runtime.handle();
-            Ok((table, part_writer(config, table, stem, schema, &unique_columns, stores, runtime)?))
+            Ok((table, part_writer(task.config, table, stem, schema, &unique_columns, stores, runtime)?))
         };
         let wanted = schemas.into_iter().filter(|(table, _)| task.plan.writes(*table));
         Ok(Self(wanted.map(open).collect::<Result<_>>()?))
