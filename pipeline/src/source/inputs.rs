@@ -84,19 +84,20 @@ impl Inputs {
         })
     }
 
-    /// One file, or some lines of it, that lie among others.
+    /// One file, or some rows of it of so many bytes, that lie among others.
     pub(super) fn part(
         file: InputFile,
         stored: StoredFile,
+        n_bytes: u64,
         base_row: u64,
         from: PlaceInFile,
         options: &SourceOptions,
         context: &Context,
     ) -> Self {
         Self {
-            total_bytes: stored.size_bytes,
+            total_bytes: n_bytes,
             shared: Arc::new(Shared {
-                files: vec![file],
+                files: vec![InputFile { size_bytes: n_bytes, ..file }],
                 stored: vec![Arc::new(stored)],
                 cancel: context.cancel.clone(),
                 base_row,
@@ -125,7 +126,7 @@ impl Inputs {
                 stored,
                 cancel: cancel.clone(),
                 base_row: *base_row,
-                from: *from,
+                from: from.clone(),
                 options: options.clone(),
                 batch_rows: *batch_rows,
             }),

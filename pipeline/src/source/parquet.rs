@@ -1,5 +1,6 @@
 //! Parquet: row group by row group, only the columns and rows that are needed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,10 +10,11 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelectionPolicy,
 };
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::batch::{Body, needed_columns};
 use super::fetch::StoredFile;
-use super::plan::{FileFacts, Plan};
+use super::plan::{FileFacts, PlaceInFile, Plan};
 use super::windows::Windows;
 use crate::{Error, Result};
 
@@ -26,7 +28,8 @@ pub(super) struct ParquetFile {
     location: String,
     projection: ProjectionMask,
     has_columns: bool,
-    next_group: usize,
+    /// Row groups still to come.
+    groups: Range<usize>,
     /// Ordinal of the first row of the next row group.
     next_row: u64,
     group: Option<Group>,
@@ -43,11 +46,16 @@ struct Group {
 
 impl ParquetFile {
     /// Opens a file and reads its footer; leaves out the columns that the plan does not need.
-    pub(super) fn open(file: &Arc<StoredFile>, plan: &Plan) -> Result<Self> {
+    pub(super) fn open(file: &Arc<StoredFile>, plan: &Plan, from: &PlaceInFile) -> Result<Self> {
         let windows = Windows::new(file.clone());
         let location = file.location.clone();
         let metadata = ArrowReaderMetadata::load(&windows, ArrowReaderOptions::new())
             .map_err(|error| failure(&windows, &location, &error))?;
+        let row_groups = metadata.metadata().row_groups();
+        let groups = match &from.row_groups {
+            None => 0..row_groups.len(),
+            Some(bytes) => groups_beginning_in(bytes, &row_groups.iter().map(first_byte).collect::<Vec<_>>()),
+        };
         let columns = needed_columns(plan, metadata.schema());
         Ok(Self {
             windows,
@@ -55,8 +63,8 @@ impl ParquetFile {
             projection: ProjectionMask::roots(metadata.parquet_schema(), columns),
             metadata,
             location,
-            next_group: 0,
-            next_row: 0,
+            groups,
+            next_row: from.row,
             group: None,
             position: 0,
         })
@@ -66,7 +74,7 @@ impl ParquetFile {
         self.metadata.schema()
     }
 
-    /// Rows of the row groups that are done.
+    /// Ordinal in the file of the first row that is not done.
     pub(super) fn n_rows(&self) -> u64 {
         self.next_row
     }
@@ -86,12 +94,12 @@ impl ParquetFile {
                     None => self.group = None,
                 }
             }
-            let Some(group) = self.metadata.metadata().row_groups().get(self.next_group) else { return Ok(None) };
+            let Some(index) = self.groups.next() else { return Ok(None) };
+            let group = self.metadata.metadata().row_group(index);
             let first_row = self.next_row;
             let n_rows = group.num_rows() as u64;
             self.position += group.compressed_size() as u64;
             self.next_row += n_rows;
-            self.next_group += 1;
             let first_position = facts.base_row + first_row;
             if !plan.wants_any(first_position, first_position + n_rows) {
                 continue;
@@ -99,7 +107,7 @@ impl ParquetFile {
             if !self.has_columns {
                 return Ok(Some(Body::Rows(first_row..first_row + n_rows)));
             }
-            self.group = Some(self.open_group(self.next_group - 1, first_row, n_rows, plan, facts)?);
+            self.group = Some(self.open_group(index, first_row, n_rows, plan, facts)?);
         }
     }
 
@@ -133,6 +141,24 @@ impl ParquetFile {
     }
 }
 
+/// Where a row group begins.
+fn first_byte(group: &RowGroupMetaData) -> u64 {
+    group.columns().iter().map(|column| column.byte_range().0).min().unwrap_or_default()
+}
+
+/// The row groups that begin in a range of bytes. Each is in one of the ranges that a file is cut into, and they come in their order,
+/// wherever a file has them: one that begins before an earlier one counts as beginning with it.
+fn groups_beginning_in(bytes: &Range<u64>, first_bytes: &[u64]) -> Range<usize> {
+    let begins: Vec<u64> = first_bytes
+        .iter()
+        .scan(0, |latest, &byte| {
+            *latest = byte.max(*latest);
+            Some(*latest)
+        })
+        .collect();
+    begins.partition_point(|&begin| begin < bytes.start)..begins.partition_point(|&begin| begin < bytes.end)
+}
+
 impl Group {
     fn body(&mut self, batch: RecordBatch, location: &str) -> Result<Body> {
         let end = self.n_read + batch.num_rows();
@@ -152,4 +178,22 @@ fn failure(windows: &Windows, location: &str, error: &dyn std::fmt::Display) -> 
         format: "a Parquet file",
         message: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_each_row_group_once_and_in_order() {
+        for first_bytes in [&[][..], &[4], &[4, 90, 300, 301], &[4, 300, 90, 301, 5], &[0, 0, 0], &[1000, 4]] {
+            for step in [1, 7, 100, 299, 5000] {
+                let mut found = Vec::new();
+                for start in (0..1001).step_by(step) {
+                    found.extend(groups_beginning_in(&(start..start + step as u64), first_bytes));
+                }
+                assert_eq!(found, (0..first_bytes.len()).collect::<Vec<_>>(), "{first_bytes:?} {step}");
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What all files of a scan have in common, and what a block of rows is decoded into.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -135,12 +136,14 @@ pub(super) struct FileFacts {
     pub(super) from: PlaceInFile,
 }
 
-/// Where in a file a scan begins.
-#[derive(Debug, Clone, Copy, Default)]
+/// Where in a file a scan begins, and how far it goes.
+#[derive(Debug, Clone, Default)]
 pub(super) struct PlaceInFile {
     /// Ordinal of the row.
     pub(super) row: u64,
     pub(super) byte: u64,
+    /// Bytes in which the row groups begin that are read; `None`: all.
+    pub(super) row_groups: Option<Range<u64>>,
 }
 
 /// Collects what a block is decoded into.

@@ -156,7 +156,7 @@ impl Scan {
             }
         }
         let Shared { files, stored, .. } = &*self.shared;
-        let from = if index == 0 { self.shared.from } else { PlaceInFile::default() };
+        let from = if index == 0 { self.shared.from.clone() } else { PlaceInFile::default() };
         let facts = FileFacts { index, name: file.name.clone(), base_row: self.next_base_row, from };
         // Of some rows only, most files may have none.
         let read = || match self.plan.rows {
@@ -183,7 +183,7 @@ impl OpenFile {
         };
         let (reader, format) = match file.format {
             Format::Parquet => {
-                let reader = ParquetFile::open(stored, plan)?;
+                let reader = ParquetFile::open(stored, plan, &facts.from)?;
                 let schema = reader.schema().clone();
                 (Reader::Parquet(Box::new(reader)), table(schema)?)
             }
@@ -193,7 +193,7 @@ impl OpenFile {
                 (Reader::Ipc(Box::new(reader)), table(schema)?)
             }
             Format::JsonLines => {
-                let mut reader = record_reader(file, read(), Framing::Lines, plan, facts.from)?;
+                let mut reader = record_reader(file, read(), Framing::Lines, plan, &facts.from)?;
                 if facts.from.byte == 0 {
                     check_lines(&mut reader, &file.name)?;
                 }
@@ -207,7 +207,7 @@ impl OpenFile {
                     TextDocuments::Lines => Framing::Lines,
                     TextDocuments::Files => Framing::File,
                 };
-                (Reader::Records(Box::new(record_reader(file, read(), framing, plan, facts.from)?)), FileFormat::Text)
+                (Reader::Records(Box::new(record_reader(file, read(), framing, plan, &facts.from)?)), FileFormat::Text)
             }
         };
         let n_rows = facts.from.row;
@@ -282,7 +282,7 @@ fn record_reader(
     reader: RangeReader,
     framing: Framing,
     plan: &Plan,
-    from: PlaceInFile,
+    from: &PlaceInFile,
 ) -> Result<RecordReader> {
     let reader = match from.byte {
         0 => TextReader::open(reader, &file.name, file.compression)?,
@@ -306,7 +306,7 @@ fn check_lines(reader: &mut RecordReader, name: &str) -> Result<()> {
 }
 
 fn csv_reader(file: &InputFile, reader: RangeReader, delimiter: u8, plan: &Plan) -> Result<(Reader, FileFormat)> {
-    let mut reader = record_reader(file, reader, Framing::Quoted { delimiter }, plan, PlaceInFile::default())?;
+    let mut reader = record_reader(file, reader, Framing::Quoted { delimiter }, plan, &PlaceInFile::default())?;
     let header = reader.take_header()?.map(|header| Header::parse(&header, delimiter, &file.name)).transpose()?;
     if let Some(header) = &header {
         let fields: Vec<Field> = header.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();

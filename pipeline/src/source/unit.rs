@@ -1,4 +1,4 @@
-//! The input in units: what one task of a cluster reads, a file or some lines of one.
+//! The input in units: what one task of a cluster reads, a file, or some lines or row groups of one.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::store::Stores;
 use crate::{Error, Result};
 
-/// A file, or its lines that begin in a range of its bytes.
+/// A file, or its lines or row groups that begin in a range of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
     /// Index of the file in the whole input.
@@ -30,8 +30,8 @@ pub(crate) struct UnitPlace {
 }
 
 impl Inputs {
-    /// All units, in the order of their rows. Files that are lines of plain text are cut into ranges of so many bytes, others are read
-    /// whole.
+    /// All units, in the order of their rows. Parquet files and those that are lines of plain text are cut into ranges of so many
+    /// bytes, others are read whole.
     ///
     /// # Errors
     /// `Error::Config` for standard input and pipes, which only this process has.
@@ -68,8 +68,11 @@ fn can_be_cut(file: &InputFile, stored: &StoredFile, unit_bytes: u64, options: &
         Format::Text => options.text_documents == TextDocuments::Lines,
         Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow => false,
     };
-    if !is_lines || file.compression.is_some() || file.size_bytes <= unit_bytes {
+    if file.size_bytes <= unit_bytes {
         return Ok(false);
+    }
+    if !is_lines || file.compression.is_some() {
+        return Ok(file.format == Format::Parquet);
     }
     let head = stored.read(0..file.size_bytes.min(4))?;
     Ok(Compression::of_bytes(&head).is_none())
@@ -97,8 +100,18 @@ impl Unit {
             e_tag: self.file.e_tag.clone(),
             handle: context.runtime.handle().clone(),
         };
-        let stored = if self.bytes == (0..self.file.size_bytes) { file } else { file.lines(&self.bytes)? };
-        let from = PlaceInFile { row: place.first_row, byte: stored.offset };
-        Ok(Inputs::part(self.file.clone(), stored, place.base_row, from, options, context))
+        let mut from = PlaceInFile { row: place.first_row, ..PlaceInFile::default() };
+        let (stored, n_bytes) = if self.bytes == (0..self.file.size_bytes) {
+            (file, self.file.size_bytes)
+        } else if self.file.format == Format::Parquet {
+            from.row_groups = Some(self.bytes.clone());
+            (file, self.bytes.end - self.bytes.start)
+        } else {
+            let lines = file.lines(&self.bytes)?;
+            from.byte = lines.offset;
+            let n_bytes = lines.size_bytes;
+            (lines, n_bytes)
+        };
+        Ok(Inputs::part(self.file.clone(), stored, n_bytes, place.base_row, from, options, context))
     }
 }
