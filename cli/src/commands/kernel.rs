@@ -75,7 +75,7 @@ fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyh
     let stores = settings::stores().with_tiers(&config)?;
     let with = Surroundings { stores: &stores, context, progress };
     let existing = settings::existing(args.overwrite);
-    let mut session = open_session(&config, existing, unit_bytes.0, &log::new_run_id(), with)?;
+    let mut session = open_session(&config, existing, unit_bytes.0, &settings::stamp(), with)?;
     let (mut input, mut output) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
     session.write_units(&mut output)?;
     output.flush()?;

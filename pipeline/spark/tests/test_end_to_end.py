@@ -82,8 +82,8 @@ def run(folder, output, *arguments, binary=None, near_duplicates="[deduplicate]"
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
-def check_same(folder, output):
-    (found, counts), (expected, expected_counts) = tables(folder / output), tables(folder / "local")
+def check_same(folder, output, local="local"):
+    (found, counts), (expected, expected_counts) = tables(folder / output), tables(folder / local)
     for name in TABLES:
         assert found[name] == expected[name], name
     assert counts == expected_counts
@@ -191,6 +191,44 @@ def test_without_near_duplicates(corpus):
     ]
     assert rows[0] == rows[1]
     assert manifests[0]["rows"] == manifests[1]["rows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("newest", 'keep = "n:desc"'), ("across", 'scope = "across-sources"\nkeep = "longest"')]
+)
+def test_settings_that_look_at_columns(corpus, name, settings):
+    near_duplicates = f"[deduplicate]\n{settings}"
+    (corpus / f"{name}-local.toml").write_text(config(f"{name}-local", near_duplicates))
+    ended = run_binary(corpus, f"{name}-local.toml")
+    assert ended.returncode == 1, ended.stderr
+    ended = run(corpus, name, near_duplicates=near_duplicates)
+    assert ended.returncode == 1, ended.stderr
+    check_same(corpus, name, f"{name}-local")
+    assert tables(corpus / name)[0] != tables(corpus / "local")[0], "the settings must matter"
+
+
+def test_runs_over_an_index(tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = [json.dumps({"id": f"row-{number}", "text": text}) for number, text in enumerate(texts(seed=3, n_texts=400))]
+    for number in range(2):
+        (tmp_path / "in" / "a.jsonl").write_text("\n".join(rows[number * 200 : (number + 1) * 200]) + "\n")
+        for engine in ("local", "spark"):
+            near_duplicates = f'[deduplicate]\n[index]\nurl = "{engine}-index"'
+            output = f"{engine}-{number}"
+            (tmp_path / f"{output}.toml").write_text(config(output, near_duplicates))
+            if engine == "local":
+                ended = run_binary(tmp_path, f"{output}.toml")
+            else:
+                ended = run(tmp_path, output, near_duplicates=near_duplicates)
+            assert ended.returncode == 0, ended.stderr
+        check_same(tmp_path, f"spark-{number}", f"local-{number}")
+    index = json.loads((tmp_path / "spark-1" / "manifest.json").read_text())["index"]
+    expected = json.loads((tmp_path / "local-1" / "manifest.json").read_text())["index"]
+    assert index["dropped_rows"] > 0
+    assert {**index, "run": None} == {**expected, "run": None}
+    segments = json.loads((tmp_path / "spark-index" / "index.json").read_text())["segments"]
+    there = {str(path.relative_to(tmp_path / "spark-index")) for path in (tmp_path / "spark-index/segments").iterdir()}
+    assert there == {segment["path"] for segment in segments}
 
 
 def test_an_output_that_is_there_is_refused(corpus):

@@ -29,6 +29,8 @@ pub const SET_SIZE: &str = "tamis_set_size";
 pub const SAMPLE: &str = "tamis_sample";
 /// The shingles of the text in its order, repeats included. `List<UInt64>`.
 pub(super) const ALL_SHINGLES: &str = "tamis_all_shingles";
+/// Place in the keep order, where it depends on columns and the row comes from another process: sorts like their values. `Binary`.
+pub(super) const ORDER: &str = "tamis_keep_order";
 /// The set of shingles, sorted. `List<UInt64>`.
 pub const SHINGLES: &str = "tamis_shingles";
 

@@ -1,11 +1,11 @@
 //! The keep order of rows: which of two near-duplicates stays.
 
-use arrow::array::{RecordBatch, UInt64Array};
+use arrow::array::{BinaryArray, RecordBatch, UInt64Array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
 
-use super::columns::{LENGTH, SET_SIZE, column, column_by_name};
+use super::columns::{LENGTH, ORDER, SET_SIZE, column, column_by_name};
 use super::measure::Measure;
 use super::settings::{Direction, KeepOrder};
 use super::tape::{RowTable, RowTableWriter};
@@ -82,14 +82,17 @@ impl KeepKeys {
                     key.extend(length);
                 }
             }
+            KeepOrder::Columns(_) if batch.schema_ref().index_of(ORDER).is_ok() => {
+                for (key, order) in keys.iter_mut().zip(column::<BinaryArray>(batch, ORDER)?) {
+                    key.extend_from_slice(order.unwrap_or_default());
+                }
+            }
             KeepOrder::Columns(columns) => {
                 let converter = match &mut self.converter {
                     Some(converter) => converter,
                     none => none.insert(row_converter(columns, batch.schema_ref())?),
                 };
-                let arrays =
-                    columns.iter().map(|(name, _)| column_by_name(batch, name).cloned()).collect::<Result<Vec<_>>>()?;
-                for (key, values) in keys.iter_mut().zip(&converter.convert_columns(&arrays)?) {
+                for (key, values) in keys.iter_mut().zip(&values_of(columns, batch, converter)?) {
                     key.extend_from_slice(values.as_ref());
                 }
             }
@@ -119,6 +122,18 @@ impl KeepKeys {
         }
         Ok(Ranks::Tables { rank_of_row: rank_of_row.finish(context)?, row_of_rank: row_of_rank.finish(context)? })
     }
+}
+
+fn values_of(columns: &[(String, Direction)], batch: &RecordBatch, converter: &RowConverter) -> Result<Rows> {
+    let arrays = columns.iter().map(|(name, _)| column_by_name(batch, name).cloned()).collect::<Result<Vec<_>>>()?;
+    Ok(converter.convert_columns(&arrays)?)
+}
+
+/// What `tamis_keep_order` says of the rows of a batch; null where no column decides.
+pub(super) fn order_of(order: &KeepOrder, batch: &RecordBatch) -> Result<BinaryArray> {
+    let KeepOrder::Columns(columns) = order else { return Ok(BinaryArray::new_null(batch.num_rows())) };
+    let values = values_of(columns, batch, &row_converter(columns, batch.schema_ref())?)?;
+    Ok(BinaryArray::from_iter_values(&values))
 }
 
 /// Keys that sort like numbers do from the greatest on.
@@ -153,6 +168,14 @@ impl Ranks {
     /// Whether the rank of every row is its position.
     pub(super) fn are_rows(&self) -> bool {
         matches!(self, Self::ByRow)
+    }
+
+    /// Those among the rows of the run itself.
+    pub(super) fn of_run(&self) -> &Self {
+        match self {
+            Self::AfterEarlier { of_run, .. } => of_run,
+            Self::ByRow | Self::Tables { .. } => self,
+        }
     }
 
     /// The rank of `row`.

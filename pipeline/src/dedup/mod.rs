@@ -85,4 +85,4 @@ pub use sketch::{N_SLOTS, Sketch, estimate, sketch};
 pub use token::tokenize;
 pub(crate) use unicode::Class;
 pub use verdict::{DropReason, Verdict};
-pub(crate) use wire::{FingerprintsOnWire, fingerprints_of_wire, glance_of_bytes};
+pub(crate) use wire::{FingerprintsOnWire, glance_of_bytes};

@@ -251,8 +251,8 @@ impl NearDuplicates {
         let earlier = self.observe_earlier(context)?;
         let ranks = self.keep.finish(context)?;
         let ranks = match &earlier {
-            Some(earlier) if earlier.counts().n_matched > 0 => earlier.ranks(ranks),
-            _ => ranks,
+            Some(earlier) => earlier.rows().ranks(ranks),
+            None => ranks,
         };
         let pairing = Pairing::new(earlier.as_ref(), &self.settings.scope);
         let identical = group(self.exact_keys, &ranks, pairing, context)?;
@@ -387,7 +387,7 @@ impl Closing {
         let Self { settings, ranks, edges, earlier, identical, mut report, untested, result, .. } = self;
         let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
-        let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.is_earlier(row));
+        let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.rows().have(row));
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;
@@ -423,7 +423,7 @@ impl Closing {
         }
         if let Some(earlier) = earlier {
             earlier.name_rows(&mut evidence, context)?;
-            (report.n_earlier, report.n_earlier_matched) = (earlier.counts().n_rows, earlier.counts().n_matched);
+            (report.n_earlier, report.n_earlier_matched) = (earlier.rows().n_rows(), earlier.rows().n_matched());
         }
         result.set(NearDuplicateResult { verdict: verdict.clone(), evidence, duplicates, largest, report });
         Ok(Next::Done(Box::new(verdict)))

@@ -114,7 +114,8 @@ impl Proof {
         let (mut rows, mut earlier_runs) = (RowSet::new(), RowSet::new());
         for rank in open.later.iter().chain(open.earlier.iter()) {
             let row = closing.ranks.row(rank)?;
-            let is_earlier = closing.earlier.as_ref().is_some_and(|earlier| earlier.is_earlier(row));
+            let of_earlier = closing.earlier.as_ref().filter(|earlier| earlier.has_sets());
+            let is_earlier = of_earlier.is_some_and(|earlier| earlier.rows().have(row));
             if is_earlier { &mut earlier_runs } else { &mut rows }.insert(row);
         }
         let n_missing_rows = rows.len() + earlier_runs.len();

@@ -73,6 +73,11 @@ impl Settings {
         names
     }
 
+    /// Whether any are.
+    pub(crate) fn reads_columns(&self) -> bool {
+        !self.columns().is_empty()
+    }
+
     /// Checks that the settings work with an index over runs.
     ///
     /// # Errors

@@ -11,46 +11,103 @@ use arrow::datatypes::{DataType, Field, Int64Type, UInt32Type, UInt64Type};
 use tamis_schemas::columns::ROW;
 
 use super::band::Bands;
-use super::columns::{BAND_KEYS, EXACT_KEY, GLANCE, LENGTH, N_SHINGLES, SHINGLES, SKETCH, column, malformed};
+use super::columns::{
+    BAND_KEYS, EXACT_KEY, GLANCE, GROUP, LENGTH, N_SHINGLES, ORDER, SHINGLES, SKETCH, SOURCE, column, malformed,
+};
 use super::fingerprint::slot_field;
+use super::keep::order_of;
 use super::lists::lists;
-use super::settings::{Search, Settings};
+use super::settings::{KeepOrder, Search, Settings};
 use super::sketch_table::Glance;
 use crate::Result;
 
 /// Columns of fingerprints: binary, 64-bit integers with a sign, lists of these.
 #[derive(Debug)]
 pub(crate) struct FingerprintsOnWire {
-    pub(crate) row: ArrayRef,
-    pub(crate) exact_key: ArrayRef,
-    pub(crate) n_shingles: ArrayRef,
-    pub(crate) length: ArrayRef,
+    pub(crate) row: Int64Array,
+    pub(crate) exact_key: BinaryArray,
+    pub(crate) n_shingles: Int64Array,
+    pub(crate) length: Int64Array,
     /// What is kept of it to look at pairs; null at a recall of 1.
-    pub(crate) sketch: ArrayRef,
+    pub(crate) sketch: BinaryArray,
     /// Of bands; at a recall of 1 the set of shingles.
-    pub(crate) keys: ArrayRef,
+    pub(crate) keys: ListArray,
+    /// Null unless the scope has groups.
+    pub(crate) group: BinaryArray,
+    /// Null unless the scope has sources.
+    pub(crate) source: BinaryArray,
+    /// Null unless the keep order looks at columns.
+    pub(crate) order: BinaryArray,
 }
 
 impl FingerprintsOnWire {
     /// Of a batch of [`Fingerprint`](super::Fingerprint)s.
     pub(crate) fn new(batch: &RecordBatch, settings: &Settings) -> Result<Self> {
         let rows: &UInt64Array = column(batch, ROW)?;
-        let exact_keys: &FixedSizeBinaryArray = column(batch, EXACT_KEY)?;
         let n_shingles: &UInt32Array = column(batch, N_SHINGLES)?;
-        let lengths: &UInt64Array = column(batch, LENGTH)?;
-        let (sketch, keys): (ArrayRef, &str) = match settings.search()? {
-            Search::Bands(bands) => (Arc::new(glances(batch, rows, bands)?), BAND_KEYS),
-            _ => (Arc::new(BinaryArray::new_null(batch.num_rows())), SHINGLES),
+        let (sketch, keys) = match settings.search()? {
+            Search::Bands(bands) => (glances(batch, rows, bands)?, BAND_KEYS),
+            _ => (BinaryArray::new_null(batch.num_rows()), SHINGLES),
+        };
+        let fields = settings.scope.fields();
+        let key_if_there = |name: &str| {
+            let is_there = fields.iter().any(|field| field.name() == name);
+            if is_there { keys_to_binary(batch, name) } else { Ok(BinaryArray::new_null(batch.num_rows())) }
         };
         Ok(Self {
-            row: Arc::new(with_sign(rows)),
-            exact_key: Arc::new(BinaryArray::from_iter_values(exact_keys.iter().flatten())),
-            n_shingles: Arc::new(n_shingles.unary::<_, Int64Type>(i64::from)),
-            length: Arc::new(with_sign(lengths)),
+            row: with_sign(rows),
+            exact_key: keys_to_binary(batch, EXACT_KEY)?,
+            n_shingles: n_shingles.unary::<_, Int64Type>(i64::from),
+            length: with_sign(column(batch, LENGTH)?),
             sketch,
-            keys: Arc::new(lists_with_sign(column(batch, keys)?)?),
+            keys: lists_with_sign(column(batch, keys)?)?,
+            group: key_if_there(GROUP)?,
+            source: key_if_there(SOURCE)?,
+            order: order_of(&settings.keep, batch)?,
         })
     }
+
+    /// The batch of fingerprints.
+    ///
+    /// # Errors
+    /// `Error::Invariant` for columns that are not what is said above.
+    pub(crate) fn to_batch(&self, settings: &Settings) -> Result<RecordBatch> {
+        let n_shingles = self.n_shingles.unary::<_, UInt32Type>(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            (ROW, Arc::new(self.row.unary::<_, UInt64Type>(i64::cast_unsigned))),
+            (EXACT_KEY, Arc::new(keys_of_binary(&self.exact_key, EXACT_KEY)?)),
+            (N_SHINGLES, Arc::new(n_shingles)),
+            (LENGTH, Arc::new(self.length.unary::<_, UInt64Type>(i64::cast_unsigned))),
+        ];
+        let keys: ArrayRef = Arc::new(lists_without_sign(&self.keys)?);
+        if let Search::Bands(_) = settings.search()? {
+            columns.extend([(GLANCE, Arc::new(glances_of_bytes(&self.sketch)?) as ArrayRef), (BAND_KEYS, keys)]);
+        } else {
+            columns.push((SHINGLES, keys));
+        }
+        for field in settings.scope.fields() {
+            let (name, keys) = if field.name() == GROUP { (GROUP, &self.group) } else { (SOURCE, &self.source) };
+            columns.push((name, Arc::new(keys_of_binary(keys, name)?)));
+        }
+        if let KeepOrder::Columns(_) = settings.keep {
+            columns.push((ORDER, Arc::new(self.order.clone())));
+        }
+        Ok(RecordBatch::try_from_iter(columns)?)
+    }
+}
+
+fn keys_to_binary(batch: &RecordBatch, name: &str) -> Result<BinaryArray> {
+    let keys: &FixedSizeBinaryArray = column(batch, name)?;
+    Ok(BinaryArray::from_iter_values(keys.iter().flatten()))
+}
+
+fn keys_of_binary(keys: &BinaryArray, name: &str) -> Result<FixedSizeBinaryArray> {
+    let mut bytes = Vec::with_capacity(16 * keys.len());
+    for key in keys {
+        let key: &[u8; 16] = key.and_then(|key| key.try_into().ok()).ok_or_else(|| malformed(name))?;
+        bytes.extend_from_slice(key);
+    }
+    Ok(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?)
 }
 
 fn with_sign(numbers: &UInt64Array) -> Int64Array {
@@ -78,41 +135,6 @@ fn glances(batch: &RecordBatch, rows: &UInt64Array, bands: Bands) -> Result<Bina
 /// The numbers of a glance that was sent.
 pub(crate) fn glance_of_bytes(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks().0.iter().map(|&number| u32::from_le_bytes(number)).collect()
-}
-
-/// The batch of fingerprints that `rows` and the columns say.
-///
-/// # Errors
-/// `Error::Invariant` for columns that are not what [`FingerprintsOnWire`] says.
-pub(crate) fn fingerprints_of_wire(
-    settings: &Settings,
-    rows: &Int64Array,
-    exact_keys: &BinaryArray,
-    n_shingles: &Int64Array,
-    lengths: &Int64Array,
-    sketches: &BinaryArray,
-    keys: &ListArray,
-) -> Result<RecordBatch> {
-    let rows: UInt64Array = rows.unary(i64::cast_unsigned);
-    let mut exact_bytes = Vec::with_capacity(16 * exact_keys.len());
-    for key in exact_keys {
-        let key: &[u8; 16] = key.and_then(|key| key.try_into().ok()).ok_or_else(|| malformed(EXACT_KEY))?;
-        exact_bytes.extend_from_slice(key);
-    }
-    let exact_keys = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(exact_bytes), None)?;
-    let mut columns: Vec<(&str, ArrayRef)> = vec![
-        (ROW, Arc::new(rows)),
-        (EXACT_KEY, Arc::new(exact_keys)),
-        (N_SHINGLES, Arc::new(n_shingles.unary::<_, UInt32Type>(|n| u32::try_from(n).unwrap_or(u32::MAX)))),
-        (LENGTH, Arc::new(lengths.unary::<_, UInt64Type>(i64::cast_unsigned))),
-    ];
-    let keys: ArrayRef = Arc::new(lists_without_sign(keys)?);
-    if let Search::Bands(_) = settings.search()? {
-        columns.extend([(GLANCE, Arc::new(glances_of_bytes(sketches)?) as ArrayRef), (BAND_KEYS, keys)]);
-    } else {
-        columns.push((SHINGLES, keys));
-    }
-    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 fn lists_without_sign(lists: &ListArray) -> Result<ListArray> {
@@ -144,17 +166,7 @@ mod tests {
     use crate::stage::MapStage;
 
     fn sent(batch: &RecordBatch, settings: &Settings) -> RecordBatch {
-        let wire = FingerprintsOnWire::new(batch, settings).unwrap();
-        fingerprints_of_wire(
-            settings,
-            wire.row.as_primitive(),
-            wire.exact_key.as_binary(),
-            wire.n_shingles.as_primitive(),
-            wire.length.as_primitive(),
-            wire.sketch.as_binary(),
-            wire.keys.as_list(),
-        )
-        .unwrap()
+        FingerprintsOnWire::new(batch, settings).unwrap().to_batch(settings).unwrap()
     }
 
     #[test]

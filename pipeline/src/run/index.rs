@@ -129,8 +129,32 @@ impl IndexRun {
         dataset.follow_index(self.catalog.place(), &parameters(&self.settings)?, context)
     }
 
+    pub(super) fn place(&self) -> &Place {
+        self.catalog.place()
+    }
+
+    /// What is looked up.
+    pub(super) fn segments(&self) -> &[SegmentRecord] {
+        &self.segments
+    }
+
+    /// Runs whose output this one replaces.
+    pub(super) fn superseded(&self) -> &[String] {
+        &self.superseded
+    }
+
     /// Adds the segment, in place of what this run replaces.
     pub(super) fn commit(&self, staged: Option<StagedSegment>) -> Result<()> {
+        let record = staged.as_ref().map(|staged| staged.record(self.stamp.now));
+        self.commit_segments(record, || staged.into_iter().for_each(StagedSegment::keep))
+    }
+
+    /// As [`commit`](Self::commit), of segments that others have written; `keep` is called as soon as the index has them.
+    pub(super) fn commit_segments(
+        &self,
+        added: impl IntoIterator<Item = SegmentRecord>,
+        keep: impl FnOnce(),
+    ) -> Result<()> {
         let place = self.catalog.place();
         let old = match self.catalog.manifest() {
             Some(manifest) => manifest.clone(),
@@ -146,15 +170,13 @@ impl IndexRun {
         let after = old.segments.len() - first_replaced.unwrap_or(old.segments.len());
         let (before, after) = old.segments.split_at(old.segments.len() - after);
         let mut segments = before.to_vec();
-        segments.extend(staged.as_ref().map(|staged| staged.record(self.stamp.now)));
+        segments.extend(added);
         segments.extend(maintain::without_runs(place, after.to_vec(), keeps, &self.stamp)?);
         let manifest = IndexManifest { segments, ..old };
         if self.catalog.manifest() != Some(&manifest) {
             maintain::replace(&self.catalog, &manifest)?;
         }
-        if let Some(staged) = staged {
-            staged.keep();
-        }
+        keep();
         self.output.delete([REPLACED])
     }
 }

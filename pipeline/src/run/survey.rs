@@ -301,7 +301,7 @@ pub(super) fn without(mut decoded: Decoded, rows: Option<&RowSet>) -> Result<Dec
 }
 
 /// Appends `tamis_file` where it is needed.
-fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
+pub(super) fn with_file(mut decoded: Decoded, needs_file: bool) -> Result<Decoded> {
     if !needs_file {
         return Ok(decoded);
     }

@@ -306,7 +306,7 @@ pub(super) struct Routed {
     spans: Vec<Span>,
     scored: Option<RecordBatch>,
     embedded: Option<EmbeddedRows>,
-    indexed: Option<RecordBatch>,
+    pub(super) indexed: Option<RecordBatch>,
     pub(super) ids: Option<(UInt64Array, StringArray)>,
     pub(super) tallies: Option<Tallies>,
 }
@@ -336,6 +336,11 @@ impl<'a> Router<'a> {
             control: None,
             carries_rows: carries_rows(plan),
         }
+    }
+
+    /// Makes of kept rows what an index stores of them, too.
+    pub(super) fn indexing(self, index_rows: Option<&'a IndexRows>) -> Self {
+        Self { index_rows, ..self }
     }
 
     /// The columns of the input that it needs.
@@ -513,7 +518,7 @@ impl<'a> Tables<'a> {
 }
 
 /// What the index had to say, for the manifest; what is added is known later.
-fn index_record(report: &NearDuplicateReport) -> IndexRecord {
+pub(super) fn index_record(report: &NearDuplicateReport) -> IndexRecord {
     IndexRecord {
         run: None,
         added_rows: 0,

@@ -6,22 +6,26 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 use crate::support::s3::S3Server;
 use crate::support::{command, files, finish, sample, table, tamis};
 use driver::{Driver, Place, Session, kernel, run, stream, summaries};
 
-/// Writes the config of a run into `out`.
+/// Writes the config of a run into `out`, which `sections` can name as `{out}`.
 fn config(dir: &Path, out: &str, inputs: &[String], sections: &str) -> std::path::PathBuf {
     let path = dir.join(format!("{out}.toml"));
     let (input, sections) = match sections.strip_prefix("input:") {
         Some(rest) => rest.split_once(';').unwrap(),
         None => ("", sections),
     };
+    let sections = sections.replace("{out}", out);
     let text = format!("[input]\npaths = {}\n{input}\n[output]\npath = \"{out}\"\n{sections}\n", json!(inputs));
     fs::write(&path, text).unwrap();
     path
@@ -55,6 +59,10 @@ fn comparable(manifest: &Value) -> Value {
     let mut manifest = manifest.clone();
     for name in ["config", "config_sha256", "requests"] {
         manifest.as_object_mut().unwrap().remove(name);
+    }
+    // A hash of what was added, in however many segments.
+    if let Some(index) = manifest.get_mut("index") {
+        index.as_object_mut().unwrap().remove("run");
     }
     for table in manifest["tables"].as_object_mut().unwrap().values_mut() {
         table.as_object_mut().unwrap().remove("files");
@@ -130,6 +138,112 @@ fn settings_of_the_search() {
     ] {
         check(dir.path(), &samples(), &format!("[deduplicate]\n{settings}"), 50_000, 2);
     }
+}
+
+/// Every so many lines of the sample data.
+fn every(n: usize, path: &Path) {
+    let all: String = samples().iter().map(|sample| fs::read_to_string(sample).unwrap()).collect();
+    let some: String = all.lines().step_by(n).flat_map(|line| [line, "\n"]).collect();
+    fs::write(path, some).unwrap();
+}
+
+/// Names of the segments that are there.
+fn segments(index: &Path) -> Vec<String> {
+    let entries = fs::read_dir(index.join("segments")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn runs_that_look_at_what_earlier_ones_have_kept() {
+    for settings in
+        ["threshold = 0.7", "threshold = 0.6\nkeep = \"longest\"\ncap_cluster = 2", "threshold = 0.6\nrecall = 1.0"]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs: Vec<String> = ["second.jsonl", "third.jsonl", "fourth.jsonl"].map(str::to_owned).into();
+        let steps: [usize; 3] = [2, 3, 5];
+        for (n, name) in steps.into_iter().zip(&inputs) {
+            every(n, &dir.path().join(name));
+        }
+        let sections = format!("[deduplicate]\n{settings}\n[index]\nurl = \"{{out}}_index\"");
+        check(dir.path(), &inputs[..1], &sections, 40_000, 2);
+        let (n_units, _) = check(dir.path(), &inputs[1..2], &sections, 60_000, 3);
+        assert!(n_units > 2);
+        // What a lost try has added is gone, and the rest is whole.
+        let index = dir.path().join("together_index");
+        let listed: Value = serde_json::from_slice(&fs::read(index.join("index.json")).unwrap()).unwrap();
+        let mut paths: Vec<&str> = listed["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|segment| segment["path"].as_str().unwrap().strip_prefix("segments/").unwrap())
+            .collect();
+        paths.sort_unstable();
+        assert_eq!(segments(&index), paths);
+        assert!(paths.len() > 3, "{paths:?}");
+        tamis(dir.path(), "index verify together_index").expect_code(0);
+        // One machine finds there what it finds in its own.
+        for out in ["alone", "together"] {
+            config(dir.path(), &format!("{out}_third"), &inputs[2..], &sections.replace("{out}", out));
+            tamis(dir.path(), &format!("run {out}_third.toml --footprint off")).expect_code(0);
+        }
+        for table in ["kept", "dropped", "evidence"] {
+            let [together, alone] = ["together_third", "alone_third"].map(|out| rows(&dir.path().join(out), table));
+            assert!(together == alone, "{table}");
+        }
+        // What does not come to its end leaves nothing.
+        let before = segments(&index);
+        let config = config(dir.path(), "stopped", &inputs[2..], &sections.replace("{out}", "together"));
+        let driver = Driver {
+            place: Place::at(dir.path()),
+            config,
+            unit_bytes: 60_000,
+            units_at_once: 1,
+            n_bucket_tasks: 1,
+            commits: false,
+        };
+        assert!(driver.try_run().is_err());
+        assert_eq!(segments(&index), before);
+    }
+}
+
+#[test]
+fn settings_that_look_at_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let by_files = ["within-source", "across-sources"];
+    for scope in by_files {
+        // The same rows in several files, and a column that few rows have.
+        let inputs: Vec<String> = ["x.jsonl", "y.jsonl", "z.jsonl"].map(str::to_owned).into();
+        for (n, name) in (1..).zip(&inputs) {
+            every(n, &dir.path().join(name));
+        }
+        let numbered = format!("input:id = \"\";[deduplicate]\nthreshold = 0.7\nscope = \"{scope}\"");
+        check(dir.path(), &inputs, &numbered, 60_000, 3);
+        let by_column = format!("input:source = \"label\";[deduplicate]\nthreshold = 0.6\nscope = \"{scope}\"");
+        check(dir.path(), &samples(), &by_column, 60_000, 2);
+    }
+    for settings in [
+        "keep = \"id:desc\"",
+        "keep = \"label:desc,id:asc\"",
+        "by = \"label\"",
+        "by = \"label\"\nkeep = \"longest\"\nrecall = 1.0",
+    ] {
+        check(dir.path(), &samples(), &format!("[deduplicate]\nthreshold = 0.6\n{settings}"), 60_000, 3);
+    }
+    check(dir.path(), &mixed(dir.path())[..4], "input:id = \"\";[deduplicate]\nkeep = \"n:desc\"", 500, 50);
+    config(dir.path(), "unknown", &samples(), "[deduplicate]\nkeep = \"nowhere:asc\"");
+    let driver = Driver {
+        place: Place::at(dir.path()),
+        config: dir.path().join("unknown.toml"),
+        unit_bytes: 1 << 30,
+        units_at_once: 1,
+        n_bucket_tasks: 1,
+        commits: true,
+    };
+    let message = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.try_run().map(|ended| ended.code)));
+    let message = message.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("`nowhere`"), "{message}");
 }
 
 #[test]
@@ -221,6 +335,52 @@ fn formats_rejects_and_ids() {
     check(dir.path(), &["h.txt".into()], "input:text_documents = \"file\";[deduplicate]", 5, 100);
 }
 
+/// Writes rows in row groups of so many.
+fn write_parquet(path: &Path, rows: std::ops::Range<i32>, group_rows: usize) {
+    let text =
+        |n: i32| (n % 11 != 5).then(|| format!("row {} speaks of one thing, of another and of {} more", n % 40, n % 7));
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(rows.clone().map(|n| Some(format!("p{n}"))).collect::<StringArray>()) as ArrayRef),
+        ("text", Arc::new(rows.clone().map(text).collect::<StringArray>())),
+        ("n", Arc::new(Int32Array::from_iter_values(rows))),
+    ])
+    .unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn row_groups_of_parquet_are_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs: Vec<String> = ["a.parquet", "b.parquet", "c.parquet", "d.jsonl"].map(str::to_owned).into();
+    write_parquet(&dir.path().join(&inputs[0]), 0..200, 13);
+    write_parquet(&dir.path().join(&inputs[1]), 200..201, 13);
+    write_parquet(&dir.path().join(&inputs[2]), 201..350, 1000);
+    fs::write(
+        dir.path().join(&inputs[3]),
+        "{\"id\":\"j\",\"text\":\"row 3 speaks of one thing, of another and of 3 more\"}\n",
+    )
+    .unwrap();
+    let (n_files, _) = check(dir.path(), &inputs, "[deduplicate]", 1 << 30, 2);
+    assert_eq!(n_files, 4);
+    // Several row groups in a unit, and units without any.
+    for unit_bytes in [300, 2000, 5000] {
+        let (n_units, _) = check(dir.path(), &inputs, "[deduplicate]\nthreshold = 0.6", unit_bytes, 1000);
+        assert!(n_units > n_files, "{n_units} units of {unit_bytes}");
+        check(dir.path(), &inputs, "", unit_bytes, 3);
+    }
+    let whole = fs::read(dir.path().join(&inputs[0])).unwrap();
+    fs::write(dir.path().join("half.parquet"), &whole[..whole.len() / 2]).unwrap();
+    let config = config(dir.path(), "half", &["half.parquet".into()], "[deduplicate]");
+    let mut session = Session::start(Place::at(dir.path()), &config, 1000);
+    let units = session.read();
+    let done = kernel(Place::at(dir.path()), "scan", stream(&units.batch, &units.job.unwrap()), "x");
+    assert!(done.code == Some(2) && done.stderr.contains("half.parquet"), "{:?} {}", done.code, done.stderr);
+    session.end();
+}
+
 #[test]
 fn tables_tiers_and_parquet() {
     let dir = tempfile::tempdir().unwrap();
@@ -307,10 +467,7 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
     let dir = tempfile::tempdir().unwrap();
     for (sections, expect) in [
         ("[deduplicate]\nmeasure = \"containment\"", "containment"),
-        ("[deduplicate]\nkeep = \"id:desc\"", "keep"),
-        ("[deduplicate]\nscope = \"across-sources\"", "scope"),
         ("[score]", "[score]"),
-        ("[deduplicate]\n[index]\nurl = \"index\"", "[index]"),
         ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);

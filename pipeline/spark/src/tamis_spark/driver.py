@@ -50,6 +50,11 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
     assigned = None
+    if "fingerprint" in session.stages:
+        with progress.stage("fingerprint", cluster):
+            fingerprints = checkpoint.stage(
+                "fingerprint", lambda: stages.fingerprint(kernels, placed, units.num_rows), FINGERPRINTS
+            )
     if session.stages:
         with progress.stage("check", cluster):
             audits.check_fingerprints(fingerprints, placed)

@@ -23,7 +23,6 @@ from .tables import (
     ERROR,
     FINGERPRINTS,
     HOT_ROWS,
-    LAST_KIND_OF_COMPARE_FOR_ASSIGN,
     PLACES,
     RECORDS,
     WANTED_ROW,
@@ -34,7 +33,7 @@ from .tables import (
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-COMPARED = ("row", "exact_key", "n_shingles", "length", "sketch", "keys")
+COMPARED = ("row", "exact_key", "n_shingles", "length", "sketch", "keys", "group", "source", "order")
 """Columns of fingerprints that `compare` looks at."""
 
 
@@ -74,6 +73,12 @@ def scan(spark: SparkSession, kernels: Kernels, units: pa.Table) -> DataFrame:
 
     n_tasks = max(1, units.num_rows)
     return spark.range(0, units.num_rows, 1, n_tasks).mapInArrow(scan_units, ddl(with_error(FINGERPRINTS)))
+
+
+def fingerprint(kernels: Kernels, placed: DataFrame, n_units: int) -> DataFrame:
+    """Fingerprints that depend on columns, whose types only the scan of all units has told."""
+    through = kernels.through("scan", FINGERPRINTS)
+    return _one_per_task(placed, n_units).mapInArrow(through, ddl(with_error(FINGERPRINTS)))
 
 
 def _units_of(units: pa.Table, batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -178,7 +183,7 @@ def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int
 
 def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame | None) -> DataFrame:
     """Records of who is dropped for whom."""
-    records = compared.where(F.col("kind") <= LAST_KIND_OF_COMPARE_FOR_ASSIGN)
+    records = compared.where(F.col("kind") != WANTED_ROW)
     if proven is not None:
         records = records.unionByName(proven)
     return kernels.apply("assign", records.repartition(1).sortWithinPartitions("kind", "a", "b"))

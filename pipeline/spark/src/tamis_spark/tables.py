@@ -19,6 +19,9 @@ FINGERPRINTS = pa.schema(
         ("length", pa.int64()),
         ("sketch", pa.binary()),
         ("keys", pa.list_(pa.int64())),
+        ("group", pa.binary()),
+        ("source", pa.binary()),
+        ("order", pa.binary()),
         ("summary", pa.binary()),
     ]
 )
@@ -45,9 +48,6 @@ WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 5, 6, 7, 8, 12
 
 HOT_ROWS = 1000
 """Rows of a key above which only some of them are compared with each other."""
-
-LAST_KIND_OF_COMPARE_FOR_ASSIGN = 4
-"""Records of `compare` and `prune` up to this kind go to `assign`."""
 
 KEYS = pa.schema([("key", pa.int64()), ("n", pa.int64())])
 """Keys that several rows have, and how many."""

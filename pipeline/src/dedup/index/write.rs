@@ -1,5 +1,6 @@
 //! A new segment: rows on their way into an index.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
@@ -218,6 +219,14 @@ fn properties() -> WriterPropertiesBuilder {
         .set_max_row_group_row_count(None)
         .set_created_by(concat!("tamis ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_offset_index_disabled(true)
+}
+
+/// Removes the segments whose folders have names that begin with `prefix`, but for those at `paths`.
+pub(crate) fn remove_segments(place: &Place, prefix: &str, paths: &BTreeSet<&str>) -> Result<()> {
+    let begin = format!("{SEGMENTS}/{prefix}");
+    let names: Vec<String> = place.list(SEGMENTS)?.into_iter().map(|(name, _)| name).collect();
+    let is_of_none = |name: &str| name.rsplit_once('/').is_none_or(|(folder, _)| !paths.contains(folder));
+    place.delete(names.iter().map(String::as_str).filter(|name| name.starts_with(&begin) && is_of_none(name)))
 }
 
 /// A segment that is written, and that no manifest names yet. Dropped before [`keep`](Self::keep), it is removed.

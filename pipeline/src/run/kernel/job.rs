@@ -5,6 +5,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use tamis_schemas::config::Config;
 
+use super::index::IndexOfRun;
 use super::stream::Incoming;
 use crate::dedup::SearchCounts;
 use crate::run::plan::Plan;
@@ -28,15 +29,20 @@ pub(super) struct Job {
     pub(super) schema: Option<SchemaOnWire>,
     /// Positions of the first rows of all units.
     pub(super) starts: Vec<u64>,
+    /// Rows of all units.
+    pub(super) n_rows: u64,
     /// What is known of the rows that are compared.
     pub(super) rows: SearchCounts,
+    /// What earlier runs have kept, if the run looks there.
+    pub(super) index: Option<IndexOfRun>,
 }
 
 impl Job {
     /// Tasks run in other folders: local outputs get their whole path.
-    pub(super) fn new(config: &Config, run: String, nonce: &str) -> Result<Self> {
+    pub(super) fn new(config: &Config, run: String, nonce: &str, index: Option<IndexOfRun>) -> Result<Self> {
         let mut config = config.clone();
-        let urls = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
+        let tiers = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
+        let urls = tiers.chain(config.index.as_mut().map(|index| &mut index.url));
         for url in urls.chain([&mut config.output.path]).filter(|url| is_local(url)) {
             let path = local_folder(url);
             let absolute = std::path::absolute(&path)
@@ -47,7 +53,8 @@ impl Job {
         let config = toml::to_string(config)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
         let file_prefix = format!("part-{nonce}-");
-        Ok(Self { config, run, file_prefix, schema: None, starts: Vec::new(), rows: SearchCounts::default() })
+        let (schema, starts, rows) = (None, Vec::new(), SearchCounts::default());
+        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, index })
     }
 
     /// The job that a stream brings.
@@ -80,9 +87,10 @@ impl Job {
         self.schema.as_ref().ok_or_else(|| Error::config("the job does not know the columns of the input yet"))
     }
 
-    /// The unit of the row at a position.
-    pub(super) fn unit_of(&self, position: u64) -> u64 {
-        self.starts.partition_point(|&start| start <= position).saturating_sub(1) as u64
+    /// The unit of the row at a position; rows of earlier runs are in none.
+    pub(super) fn unit_of(&self, position: u64) -> Option<u64> {
+        let unit = self.starts.partition_point(|&start| start <= position).saturating_sub(1) as u64;
+        (position < self.n_rows).then_some(unit)
     }
 }
 

@@ -10,7 +10,7 @@ mod assign;
 mod bucket;
 mod columns;
 mod compare;
-
+mod index;
 mod job;
 mod prove;
 mod prune;
@@ -31,6 +31,7 @@ pub use session::Session;
 
 use super::Plan;
 use crate::context::Context;
+use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::Existing;
 use crate::store::Stores;
@@ -135,7 +136,7 @@ impl Kernel {
     }
 }
 
-/// Starts a run on a cluster: see [`Session`]. `nonce` is a name that no other session has.
+/// Starts a run on a cluster: see [`Session`]. The name in `stamp` is one that no other session has.
 ///
 /// # Errors
 /// Whatever keeps a run from beginning, and `Error::Config` for what does not work on a cluster yet.
@@ -143,8 +144,8 @@ pub fn open_session<'a>(
     config: &Config,
     existing: Existing,
     unit_bytes: u64,
-    nonce: &str,
+    stamp: &Stamp,
     with: Surroundings<'a>,
 ) -> Result<Session<'a>> {
-    Session::open(config, existing, unit_bytes, nonce, with)
+    Session::open(config, existing, unit_bytes, stamp, with)
 }

@@ -22,8 +22,9 @@ pub(super) fn prove(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
         for (index, unit) in PlacedUnit::of_batch(&batch)?.iter().enumerate() {
             let rows: RowSet = numbers_of(&wanted, index).into_iter().collect();
             let n_wanted = rows.len();
-            let n_found =
-                read_unit(task, unit, rows, |handed| writer.push(&Record::of_handed(handed, false, |_| unit.number)?))?;
+            let n_found = read_unit(task, unit, rows, |handed| {
+                writer.push(&Record::of_handed(handed, false, |_| Some(unit.number))?)
+            })?;
             if n_found != n_wanted {
                 return Err(Error::Invariant(format!(
                     "`{}` has {n_found} of the {n_wanted} rows that it had before: did it change?",

@@ -42,10 +42,11 @@ pub(super) enum Kind {
     Id = 11,
     Rows = 12,
     Sources = 13,
+    Segment = 14,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -60,6 +61,7 @@ impl Kind {
         Self::Id,
         Self::Rows,
         Self::Sources,
+        Self::Segment,
     ];
 }
 
@@ -117,8 +119,9 @@ impl Record {
         }
     }
 
-    /// What the search for near-duplicates hands on; `is_decided`: by who decides. `unit_of` is the unit of a position.
-    pub(super) fn of_handed(handed: Handed, is_decided: bool, unit_of: impl Fn(u64) -> u64) -> Result<Self> {
+    /// What the search for near-duplicates hands on; `is_decided`: by who decides. `unit_of` is the unit of a position, if it has
+    /// one.
+    pub(super) fn of_handed(handed: Handed, is_decided: bool, unit_of: impl Fn(u64) -> Option<u64>) -> Result<Self> {
         Ok(match handed {
             Handed::Counts(counts) => Self::json(if is_decided { Kind::Decided } else { Kind::Counts }, &counts)?,
             Handed::Rank { rank, row } => Self { a: rank, b: row, ..Self::new(Kind::Rank) },
@@ -139,13 +142,14 @@ impl Record {
                 let payload = pairs.into_iter().flat_map(|pair| bytes(pair).into_iter().take(OPEN_BYTES)).collect();
                 Self { a: later, payload, ..Self::new(Kind::Open) }
             }
-            Handed::Wanted { row } => Self { unit: Some(unit_of(row)), a: row, ..Self::new(Kind::Wanted) },
+            Handed::Wanted { row } => Self { unit: unit_of(row), a: row, ..Self::new(Kind::Wanted) },
             Handed::Set { row, shingles } => {
                 let payload = shingles.iter().flat_map(|shingle| shingle.to_le_bytes()).collect();
-                Self { unit: Some(unit_of(row)), a: row, payload, ..Self::new(Kind::Set) }
+                Self { unit: unit_of(row), a: row, payload, ..Self::new(Kind::Set) }
             }
+            Handed::Id { row, id } => Self { a: row, payload: id.into_bytes(), ..Self::new(Kind::Id) },
             Handed::Drop(HandedDrop { kept, dropped, rank, similarity, method, rule, n_shared_bands }) => Self {
-                unit: Some(unit_of(dropped)),
+                unit: unit_of(dropped),
                 a: kept,
                 b: dropped,
                 c: rank,
@@ -156,7 +160,7 @@ impl Record {
                 ..Self::new(Kind::Drop)
             },
             Handed::Cluster { kept, n_rows, n_dropped } => {
-                Self { unit: Some(unit_of(kept)), a: kept, b: n_rows, c: n_dropped, ..Self::new(Kind::Cluster) }
+                Self { unit: unit_of(kept), a: kept, b: n_rows, c: n_dropped, ..Self::new(Kind::Cluster) }
             }
         })
     }
@@ -190,6 +194,10 @@ impl Record {
                 self.check_end(rest)?;
                 Handed::Set { row: a, shingles: shingles.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect() }
             }
+            Kind::Id => {
+                let id = String::from_utf8(self.payload.clone()).map_err(|_| self.malformed("an id is not UTF-8"))?;
+                Handed::Id { row: a, id }
+            }
             Kind::Drop => Handed::Drop(HandedDrop {
                 kept: a,
                 dropped: b,
@@ -200,7 +208,7 @@ impl Record {
                 n_shared_bands,
             }),
             Kind::Cluster => Handed::Cluster { kept: a, n_rows: b, n_dropped: c },
-            Kind::File | Kind::Id | Kind::Rows | Kind::Sources => return Ok(None),
+            Kind::File | Kind::Rows | Kind::Sources | Kind::Segment => return Ok(None),
         }))
     }
 }
@@ -379,13 +387,14 @@ mod tests {
             Handed::Open { later: 9, pairs: vec![(2, 4), (u64::MAX, u16::MAX)] },
             Handed::Wanted { row: 4 },
             Handed::Set { row: 4, shingles: vec![0, 1, u64::MAX] },
+            Handed::Id { row: 1 << 40, id: "ä 1".into() },
             Handed::Drop(drop),
             Handed::Cluster { kept: 1, n_rows: 3, n_dropped: 2 },
         ];
         let mut bytes = Vec::new();
         let mut writer = RecordWriter::begin(Outgoing::new(&mut bytes)).unwrap();
         for handed in handed.clone() {
-            let record = Record::of_handed(handed, false, |row| row / 2).unwrap();
+            let record = Record::of_handed(handed, false, |row| Some(row / 2)).unwrap();
             (0..3000).for_each(|_| writer.push(&record).unwrap());
         }
         writer.finish().unwrap();

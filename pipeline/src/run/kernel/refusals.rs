@@ -10,7 +10,6 @@ use crate::{Error, Result};
 pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     let sections = [
         ("decontaminate", config.decontaminate.is_some()),
-        ("index", config.index.is_some()),
         ("grain", config.grain.is_some()),
         ("repetition", config.repetition.is_some()),
         ("semantic", config.semantic.is_some()),

@@ -8,11 +8,12 @@ use arrow::array::{ArrayRef, Int64Array, ListBuilder, PrimitiveBuilder, RecordBa
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use sha2::{Digest, Sha256};
 use tamis_schemas::config::{Config, Table};
-use tamis_schemas::manifest::{FileRecord, Manifest, RowCounts};
+use tamis_schemas::manifest::{FileRecord, IndexRecord, Manifest, RowCounts};
 use tamis_schemas::tables::rejected_schema;
 
 use super::Surroundings;
 use super::columns::{binaries, int64_list, int64s, number};
+use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
 use super::record::{Kind, for_each_record};
 use super::refusals;
@@ -21,12 +22,14 @@ use super::summary::Summary;
 use super::units::{units_schema, units_to_batch};
 use super::write::{WrittenFile, WrittenRows, check_counts, has_counts};
 use crate::context::Context;
+use crate::dedup::index::Stamp;
 use crate::dedup::{Decisions, SearchCounts};
 use crate::run::guards::Guards;
+use crate::run::index::IndexRun;
 use crate::run::plan::Plan;
 use crate::run::sources::{SourceCounts, Tallies};
 use crate::run::survey::Survey;
-use crate::run::write::{CarriedTables, Written, write_decisions};
+use crate::run::write::{CarriedTables, Written, index_record, write_decisions};
 use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
 use crate::sink::{Existing, Output, hex};
 use crate::source::{InputSchema, Inputs, SchemaOnWire, Types, Unit};
@@ -49,6 +52,7 @@ pub struct Session<'a> {
     job: Job,
     rows: RowCounts,
     schema: Option<InputSchema>,
+    index: Option<(IndexRun, TaskSegments)>,
 }
 
 impl<'a> Session<'a> {
@@ -56,7 +60,7 @@ impl<'a> Session<'a> {
         config: &Config,
         existing: Existing,
         unit_bytes: u64,
-        nonce: &str,
+        stamp: &Stamp,
         with: Surroundings<'a>,
     ) -> Result<Self> {
         let config = config.resolved();
@@ -66,20 +70,30 @@ impl<'a> Session<'a> {
         let Surroundings { stores, context, progress } = with;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
         let mut output = job.output(None)?;
+        let index = IndexRun::open(&config, plan.deduplicate.as_ref(), existing, None, stores, stamp, context)?;
+        index.as_ref().map_or(Ok(()), IndexRun::announce)?;
         output.prepare()?;
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
-        let name = name_of(&config, &units)?;
-        let job = Job::new(&config, name, nonce)?;
+        let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now));
+        let name = name_of(&config, &units, index_of_run.as_ref())?;
+        let job = Job::new(&config, name, &stamp.nonce, index_of_run)?;
         output.expect_parts(job.file_prefix());
+        let index = index.map(|index| {
+            let segments = TaskSegments::new(index.place(), stamp.now, job.file_prefix());
+            (index, segments)
+        });
         let rows = RowCounts::default();
-        Ok(Self { config, plan, existing, with, output, inputs, units, job, rows, schema: None })
+        Ok(Self { config, plan, existing, with, output, inputs, units, job, rows, schema: None, index })
     }
 
     /// Writes the units.
     pub fn write_units(&self, output: impl Write) -> Result<()> {
         let stages: &[&str] = match &self.plan.deduplicate {
-            Some(settings) if settings.has_apart_buckets()? => &["bucket", "prune", "prove", "assign"],
+            Some(settings) if self.index.is_none() && settings.has_apart_buckets()? => {
+                &["bucket", "prune", "prove", "assign"]
+            }
+            Some(settings) if settings.reads_columns() => &["fingerprint", "compare", "prove", "assign"],
             Some(_) => &["compare", "prove", "assign"],
             None => &[],
         };
@@ -131,6 +145,7 @@ impl<'a> Session<'a> {
             types.merge(summary.types.into_types(unit.file_index, start, &request)?);
             first_row += n_rows;
         }
+        self.job.n_rows = base_row + first_row;
         let schema = self.inputs.resolve(types).map_err(|error| with_flags(error, NAMES_COLUMNS))?;
         check_reject_ratio(self.run(), &self.rows)?;
         check_counts(&schema, self.plan.deduplicate.is_some())?;
@@ -190,6 +205,10 @@ impl<'a> Session<'a> {
                     }
                 }
                 Kind::Id => ids.push(record.a, &record.payload, context)?,
+                Kind::Segment => match &mut self.index {
+                    Some((_, segments)) => segments.push(record.a, record.value()?),
+                    None => return Err(Error::Invariant("nobody asked for rows of an index".into())),
+                },
                 Kind::Sources => {
                     let tallies = Tallies::of_bytes(&record.payload)
                         .map_err(|error| Error::config(format!("counts of sources cannot be read: {error}")))?;
@@ -221,7 +240,7 @@ impl<'a> Session<'a> {
         if let Some(found) = &mut found {
             ids.for_each(context, |rows, ids| found.evidence.observe_ids(rows, ids, context))?;
         }
-        let Self { config, plan, existing, with, mut output, inputs, rows: counts, .. } = self;
+        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, .. } = self;
         let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
         let schemas = [
             (Table::Kept, carried.kept_schema()),
@@ -241,21 +260,37 @@ impl<'a> Session<'a> {
             semantic: None,
             quality: None,
         };
-        let mut written =
-            Written { kept: rows.kept, dropped: rows.dropped, dropped_by_reason: rows.reasons, ..Written::default() };
+        let added = index.as_mut().map(|(_, segments)| segments.finish()).transpose()?;
+        let index_record = survey.near_duplicates.as_ref().zip(added.as_ref()).map(|(found, added)| {
+            let run = added.first().and_then(|segment| segment.runs.first()).map(|run| run.run.clone());
+            let added_rows = added.iter().map(|segment| segment.rows).sum();
+            IndexRecord { run, added_rows, ..index_record(&found.report) }
+        });
+        let mut written = Written {
+            index: index_record,
+            kept: rows.kept,
+            dropped: rows.dropped,
+            dropped_by_reason: rows.reasons,
+            ..Written::default()
+        };
         let Surroundings { stores, context, progress } = with;
         let run = Run { config: &config, plan: &plan, inputs: &inputs, context, progress };
         write_decisions(run, &mut survey, Guards::counted(run, sources), &mut written, &mut output)?;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
         let manifest = job.manifest(&inputs, survey, written, &output)?;
+        index.as_ref().map_or(Ok(()), |(index, _)| index.check_unchanged())?;
         output.commit(&manifest)?;
+        if let Some((index, segments)) = &mut index {
+            index.commit_segments(added.unwrap_or_default(), || segments.keep())?;
+        }
         Ok(manifest)
     }
 }
 
-/// The same for the same config and inputs.
-fn name_of(config: &Config, units: &[Unit]) -> Result<String> {
-    let config = serde_json::to_vec(config).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
+/// The same for the same config, inputs and index.
+fn name_of(config: &Config, units: &[Unit], index: Option<&IndexOfRun>) -> Result<String> {
+    let index = index.map(IndexOfRun::content);
+    let config = serde_json::to_vec(&(config, index)).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(PROTOCOL);

@@ -134,6 +134,10 @@ impl PlacedUnit {
             .collect()
     }
 
+    pub(super) fn has_rejected(&self) -> bool {
+        !self.rejected.is_empty()
+    }
+
     /// The unit as an input, and its columns.
     pub(super) fn open(&self, task: Task<'_>) -> Result<(Inputs, InputSchema)> {
         let inputs = self.unit.open(self.place, &task.plan.source, task.with.stores, task.with.context)?;

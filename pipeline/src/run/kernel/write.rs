@@ -14,6 +14,7 @@ use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use super::{Surroundings, Task};
+use crate::dedup::index::IndexRows;
 use crate::dedup::{DropReason, DuplicateCounts, Rule, Verdict};
 use crate::run::guards::Guards;
 use crate::run::plan::Plan;
@@ -103,9 +104,18 @@ fn write_unit(
     let verdicts = Verdicts { near_duplicates: decides.then_some(fate.verdict), ..Verdicts::default() };
     let run = Run { config, plan: task.plan, inputs: &inputs, context, progress };
     let source = Guards::new(run).and_then(|guards| guards.source());
-    let router = Router::of_verdicts(&inputs, verdicts, source, duplicates, &carried, task.plan, context);
-    let request =
-        Request { columns: router.columns(), text: None, id: has_ids.then(|| task.plan.id.clone()), rows: None };
+    let index = task.job.index.as_ref();
+    let index_rows = index.map(|_| IndexRows::new(task.deduplicate()?)).transpose()?;
+    let mut addition = index.map(|index| index.addition(stem, task)).transpose()?;
+    let router = Router::of_verdicts(&inputs, verdicts, source, duplicates, &carried, task.plan, context)
+        .indexing(index_rows.as_ref());
+    let request = Request {
+        columns: router.columns(),
+        // A rejected row of a table shows what it was to be made of.
+        text: (index_rows.is_some() || has_ids && unit.has_rejected()).then(|| task.plan.text.clone()),
+        id: has_ids.then(|| task.plan.id.clone()),
+        rows: None,
+    };
     let mut tables = Tables::open(task, &carried, stem)?;
     let mut rows = WrittenRows::default();
     let scan = inputs.scan(&schema, &request)?;
@@ -129,6 +139,9 @@ fn write_unit(
                 }
                 tables.write(Table::Kept, &routed.kept)?;
                 tables.write(Table::Dropped, &routed.dropped)?;
+                if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
+                    addition.write(rows, context)?;
+                }
                 if let Some(tallies) = routed.tallies {
                     let payload = tallies.to_bytes().map_err(|error| Error::Invariant(format!("no bytes: {error}")))?;
                     to(Record { unit: Some(unit.number), payload, ..Record::new(Kind::Sources) })?;
@@ -148,6 +161,15 @@ fn write_unit(
         for record in writer.finish_part()?.files {
             to(Record { unit: Some(unit.number), ..Record::json(Kind::File, &WrittenFile { table, record })? })?;
         }
+    }
+    let staged = addition.map(|addition| addition.finish(context)).transpose()?.flatten();
+    if let (Some(index), Some(staged)) = (index, staged) {
+        to(Record {
+            unit: Some(unit.number),
+            a: unit.number,
+            ..Record::json(Kind::Segment, &staged.record(index.now()))?
+        })?;
+        staged.keep();
     }
     to(Record { unit: Some(unit.number), a: unit.number, ..Record::json(Kind::Rows, &rows)? })
 }

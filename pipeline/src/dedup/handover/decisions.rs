@@ -1,0 +1,50 @@
+//! What was decided, for who writes evidence and manifest.
+
+use super::{Handed, HandedDrop, STAGE, SearchCounts};
+use crate::context::Context;
+use crate::dedup::assign::Drop;
+use crate::dedup::edge::Similarity;
+use crate::dedup::near_duplicates::conclude;
+use crate::dedup::report::NearDuplicateResult;
+use crate::dedup::settings::Settings;
+use crate::spill::ExternalSorter;
+use crate::{Error, Result};
+
+/// The verdicts of all rows, as the second part has handed them on, in any order.
+#[derive(Debug)]
+pub(crate) struct Decisions {
+    settings: Settings,
+    counts: Option<SearchCounts>,
+    drops: ExternalSorter<Drop>,
+    clusters: ExternalSorter<(u64, u64)>,
+}
+
+impl Decisions {
+    pub(crate) fn new(settings: &Settings, context: &Context) -> Self {
+        Self {
+            settings: settings.clone(),
+            counts: None,
+            drops: ExternalSorter::new(STAGE, &context.budget),
+            clusters: ExternalSorter::new(STAGE, &context.budget),
+        }
+    }
+
+    pub(crate) fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
+        match *handed {
+            Handed::Counts(counts) => self.counts = Some(counts),
+            Handed::Cluster { kept, n_rows, .. } => self.clusters.push((kept, n_rows), context)?,
+            Handed::Drop(HandedDrop { kept, dropped, rank, similarity, method, rule, n_shared_bands }) => {
+                let similarity = Similarity::new(similarity);
+                self.drops.push(Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands }, context)?;
+            }
+            _ => return Err(Error::Invariant(format!("{handed:?} is no decision"))),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, context: &Context) -> Result<NearDuplicateResult> {
+        let counts = self.counts.ok_or_else(|| Error::Invariant("the counts of the decisions are not there".into()))?;
+        let report = counts.into_report(&self.settings)?;
+        conclude(self.drops, self.clusters, &self.settings, report, context)
+    }
+}
