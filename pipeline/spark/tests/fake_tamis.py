@@ -14,6 +14,7 @@ from tamis_spark.streams import Source, read_table, write_table
 from tamis_spark.tables import FINGERPRINTS, RECORDS
 
 N_UNITS, N_ROWS = 3, 4
+NO_ROWS = {"rejected": [], "contaminated": []}
 
 
 def main():
@@ -53,7 +54,7 @@ def session(source):
     """Plans; says so if it is left alone."""
     units = [{"unit": unit, "name": "a.jsonl", "url": "file:///a.jsonl", "e_tag": None} for unit in range(N_UNITS)]
     schema = pa.schema([("unit", pa.int64()), ("name", pa.string()), ("url", pa.string()), ("e_tag", pa.string())])
-    stages = os.environ.get("FAKE_STAGES", '["compare", "prove", "assign"]')
+    stages = os.environ.get("FAKE_STAGES", '["ids", "compare", "prove", "assign"]')
     metadata = {"tamis.job": "first", "tamis.run": "run-1", "tamis.stages": stages}
     write_table(sys.stdout.buffer, pa.Table.from_pylist(units, schema=schema), metadata)
     try:
@@ -69,11 +70,11 @@ def decide(source):
     log("places", summaries)
     assert summaries["summary"].to_pylist() == [b"of %d" % unit for unit in range(N_UNITS)]
     places = [
-        {"unit": unit, "base_row": 1000, "first_row": unit * N_ROWS, "n_rows": N_ROWS, "rejected": []}
+        {"unit": unit, "base_row": 1000, "first_row": unit * N_ROWS, "n_rows": N_ROWS, **NO_ROWS}
         for unit in range(N_UNITS)
     ]
     numbers = [(name, pa.int64()) for name in ("unit", "base_row", "first_row", "n_rows")]
-    schema = pa.schema([*numbers, ("rejected", pa.list_(pa.int64()))])
+    schema = pa.schema([*numbers, *((name, pa.list_(pa.int64())) for name in NO_ROWS)])
     write_table(sys.stdout.buffer, pa.Table.from_pylist(places, schema=schema), {"tamis.job": "second"})
     records = read_table(source)
     log("commit", records)

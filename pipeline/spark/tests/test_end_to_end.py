@@ -51,6 +51,8 @@ def corpus(tmp_path_factory):
     for number in range(3):
         (folder / "in" / f"{number}.jsonl").write_text("\n".join(rows[number * 200 : (number + 1) * 200]) + "\n")
     (folder / "in" / "empty.jsonl").write_text("")
+    held_out = [{"text": " ".join(text.split()[2:30])} for text in texts(seed=7, n_texts=600)[::50]]
+    (folder / "held_out.jsonl").write_text("\n".join(map(json.dumps, held_out)))
     (folder / "local.toml").write_text(config("local"))
     ended = subprocess.run([binary, "run", "local.toml"], cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
@@ -194,10 +196,14 @@ def test_without_near_duplicates(corpus):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("newest", 'keep = "n:desc"'), ("across", 'scope = "across-sources"\nkeep = "longest"')]
+    ("name", "near_duplicates"),
+    [
+        ("newest", '[deduplicate]\nkeep = "n:desc"'),
+        ("across", '[deduplicate]\nscope = "across-sources"\nkeep = "longest"'),
+        ("clean", '[decontaminate]\npaths = ["held_out.jsonl"]\n[deduplicate]'),
+    ],
 )
-def test_settings_that_look_at_columns(corpus, name, settings):
-    near_duplicates = f"[deduplicate]\n{settings}"
+def test_other_settings(corpus, name, near_duplicates):
     (corpus / f"{name}-local.toml").write_text(config(f"{name}-local", near_duplicates))
     ended = run_binary(corpus, f"{name}-local.toml")
     assert ended.returncode == 1, ended.stderr

@@ -22,7 +22,7 @@ use crate::{Error, Result, RowSet};
 const STAGE: &str = "decontamination: evidence";
 
 /// Row, item, bits of the share, first byte, end.
-type Hit = (u64, u32, u64, u64, u64);
+pub(crate) type Hit = (u64, u32, u64, u64, u64);
 
 /// The rows that contain a held-out item.
 #[derive(Debug)]
@@ -102,20 +102,34 @@ impl Hits {
 
     /// Adds rows of the output of [`Decontaminate`] in which [`ITEM`] is not null.
     pub fn observe(&mut self, batch: &RecordBatch, context: &Context) -> Result<()> {
-        let rows = column::<UInt64Type>(batch, ROW)?;
-        let items = column::<UInt32Type>(batch, ITEM)?;
-        let shares = column::<Float64Type>(batch, SHARE)?;
-        let starts = column::<UInt64Type>(batch, SPAN_START)?;
-        let ends = column::<UInt64Type>(batch, SPAN_END)?;
-        for index in 0..batch.num_rows() {
-            let (row, item) = (rows.value(index), items.value(index));
-            self.rows.insert(row);
-            self.n_rows[item as usize] += 1;
-            let hit = (row, item, shares.value(index).to_bits(), starts.value(index), ends.value(index));
-            self.sorter.push(hit, context)?;
-        }
-        Ok(())
+        hits_of(batch)?.into_iter().try_for_each(|hit| self.push(hit, context))
     }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if there is no such item.
+    pub(crate) fn push(&mut self, hit: Hit, context: &Context) -> Result<()> {
+        let (row, item, ..) = hit;
+        let n_rows = self.n_rows.get_mut(item as usize);
+        *n_rows.ok_or_else(|| Error::Invariant(format!("there is no held-out item {item}")))? += 1;
+        self.rows.insert(row);
+        self.sorter.push(hit, context)
+    }
+}
+
+/// What rows of the output of [`Decontaminate`] contain, in which [`ITEM`] is not null.
+pub(crate) fn hits_of(batch: &RecordBatch) -> Result<Vec<Hit>> {
+    let rows = column::<UInt64Type>(batch, ROW)?;
+    let items = column::<UInt32Type>(batch, ITEM)?;
+    let shares = column::<Float64Type>(batch, SHARE)?;
+    let starts = column::<UInt64Type>(batch, SPAN_START)?;
+    let ends = column::<UInt64Type>(batch, SPAN_END)?;
+    let hit = |index: usize| {
+        let share = shares.value(index).to_bits();
+        (rows.value(index), items.value(index), share, starts.value(index), ends.value(index))
+    };
+    Ok((0..batch.num_rows()).map(hit).collect())
 }
 
 fn column<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<T>> {

@@ -24,6 +24,7 @@ mod tests;
 mod tokens;
 
 pub use contaminated::{Contaminated, ContaminationEvidence, Hits};
+pub(crate) use contaminated::{Hit, hits_of};
 pub use find::{Finder, Found};
 pub use held_out::{HeldOut, HeldOutBuilder, ItemReader, Items};
 pub use stage::{Decontaminate, ITEM};

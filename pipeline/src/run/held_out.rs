@@ -1,11 +1,12 @@
 //! The held-out items of a config, read through the same sources as the input.
 
-use tamis_schemas::manifest::DecontaminationRecord;
+use tamis_schemas::manifest::{DecontaminationRecord, InputRecord};
 
-use super::plan::HeldOutPlan;
-use super::{Run, about, input_records, pass, with_flags};
+use super::plan::{HeldOutPlan, Plan};
+use super::{about, input_records, pass, with_flags};
 use crate::context::Context;
 use crate::decontaminate::{Contaminated, Decontaminate, HeldOutBuilder, Hits, ItemReader};
+use crate::progress::Progress;
 use crate::source::{Columns, Decoded, Inputs, Reject, Request, Types};
 use crate::store::Stores;
 use crate::{Error, Result};
@@ -21,9 +22,14 @@ pub(super) struct HeldOutItems {
 ///
 /// # Errors
 /// Whatever keeps an item from being looked for: a file that cannot be read or is empty, a row that cannot be read.
-pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>> {
-    let Some(plan) = &run.plan.decontaminate else { return Ok(None) };
-    let inputs = Inputs::discover(&plan.paths, &plan.source, stores, run.context).map_err(in_held_out)?;
+pub(super) fn load(
+    plan: &Plan,
+    stores: &Stores,
+    context: &Context,
+    progress: &Progress,
+) -> Result<Option<HeldOutItems>> {
+    let Some(plan) = &plan.decontaminate else { return Ok(None) };
+    let inputs = Inputs::discover(&plan.paths, &plan.source, stores, context).map_err(in_held_out)?;
     let request = Request {
         columns: Columns::Named(Vec::new()),
         text: Some(plan.text.clone()),
@@ -31,22 +37,22 @@ pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>
         rows: None,
     };
     let reader = ItemReader::new(plan.settings);
-    let mut builder = HeldOutBuilder::new(plan.settings, run.context);
+    let mut builder = HeldOutBuilder::new(plan.settings, context);
     let mut types = Types::default();
     let (mut n_rejects, mut first_reject) = (0, None);
-    run.begin("reading held-out items");
+    progress.begin("reading held-out items");
     let scan = inputs.survey(&request)?;
-    run.progress.watch(inputs.total_bytes(), scan.bytes_read());
+    progress.watch(inputs.total_bytes(), scan.bytes_read());
     pass::for_each(
         scan,
-        run.context,
+        context,
         |Decoded { batches, rejects, types, .. }| {
             let items = batches.iter().map(|batch| reader.read(batch)).collect::<Result<Vec<_>>>()?;
             let n_rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
             Ok((items, n_rows, rejects, types))
         },
         |(items, n_rows, rejects, block_types)| {
-            run.progress.add_rows(n_rows as u64);
+            progress.add_rows(n_rows as u64);
             types.merge(block_types);
             n_rejects += rejects.len();
             first_reject = first_reject.take().or(rejects.into_iter().next());
@@ -64,7 +70,7 @@ pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>
             hint: Some("leave it out, or look whether it is the file you mean".into()),
         });
     }
-    let held_out = builder.finish(run.context)?;
+    let held_out = builder.finish(context)?;
     if held_out.is_empty() {
         return Err(nothing_to_find(plan, held_out.n_without_tokens(), held_out.n_too_short()));
     }
@@ -82,6 +88,11 @@ pub(super) fn load(run: Run<'_>, stores: &Stores) -> Result<Option<HeldOutItems>
 }
 
 impl HeldOutItems {
+    /// The files that they come from.
+    pub(super) fn files(&self) -> &[InputRecord] {
+        &self.record.files
+    }
+
     /// The rows that contain an item, once every row was looked at; the items themselves are let go.
     pub(super) fn finish(self, hits: Hits, context: &Context) -> (Contaminated, DecontaminationRecord) {
         let Self { stage, mut record } = self;

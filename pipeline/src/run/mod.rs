@@ -301,7 +301,7 @@ impl Job<'_> {
         let embedder = embed::Embedder::open(run, plan.embed.as_ref(), encoder, stores)?;
         let embeds = semantic::Embeds::open(run, embedder.as_ref(), stores)?;
         let judge = quality::distilled(run, stores)?;
-        let held_out = held_out::load(run, stores)?;
+        let held_out = held_out::load(plan, stores, context, progress)?;
         let lookup = index.map(|index| index.lookup(context)).transpose()?;
         let mut survey = survey::survey(run, held_out, lookup, output)?;
         check_reject_ratio(run, &survey.rows)?;

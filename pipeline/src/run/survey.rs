@@ -329,7 +329,7 @@ pub(super) struct Stages<'a> {
 #[derive(Debug)]
 pub(super) struct Work {
     /// Rows that contain a held-out item: no other stage sees them.
-    hits: Vec<RecordBatch>,
+    pub(super) hits: Vec<RecordBatch>,
     pub(super) mapped: Vec<RecordBatch>,
     /// Rows that repeat themselves, and how much.
     repeated: Vec<(u64, f64)>,

@@ -189,23 +189,21 @@ impl Driver<'_> {
         session.write(&summaries(&scanned));
         let places = session.read();
         let job = places.job.unwrap();
-        let placed = with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected"]);
+        let placed =
+            with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected", "contaminated"]);
         let mut n_proven_sets = 0;
         let mut decided = None;
-        if !units.stages.is_empty() {
-            let scanned_again = (units.stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
+        let stages: Vec<&str> = units.stages.iter().map(String::as_str).filter(|stage| *stage != "ids").collect();
+        if !stages.is_empty() {
+            let scanned_again = (stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
             let fingerprints = scanned_again.unwrap_or(scanned);
-            let is_row = is_not_null(column(&fingerprints, "row")).unwrap();
+            let is_row = is_not_null(column(&fingerprints, "exact_key")).unwrap();
             let rows = positioned(&filter_record_batch(&fingerprints, &is_row).unwrap(), &places.batch);
-            let compared = if units.stages[0] == "bucket" {
-                assert_eq!(units.stages, ["bucket", "prune", "prove", "assign"]);
+            let compared = if stages[0] == "bucket" {
+                assert_eq!(stages, ["bucket", "prune", "prove", "assign"]);
                 self.compare_buckets(&rows, &job)
             } else {
-                assert!(
-                    units.stages.ends_with(&["compare", "prove", "assign"].map(str::to_owned)),
-                    "{:?}",
-                    units.stages
-                );
+                assert!(stages.ends_with(&["compare", "prove", "assign"]), "{stages:?}");
                 run(self.place, "compare", &rows, &job, "c")
             };
             let wanted = of_kinds(&compared, &[5]);
@@ -311,6 +309,12 @@ fn lists(n_units: usize, records: &RecordBatch, key: &str, value: &str) -> ListA
         Some(rows.map(|row| Some(values.value(row))).collect::<Vec<_>>())
     };
     ListArray::from_iter_primitive::<Int64Type, _, _>((0..n_units).map(of_unit))
+}
+
+/// Rows of which a scan tells the id.
+pub fn n_given_ids(scanned: &RecordBatch) -> usize {
+    let ids = column(scanned, "id_key");
+    ids.len() - ids.null_count()
 }
 
 /// What a scan says of units as a whole.

@@ -247,6 +247,45 @@ fn settings_that_look_at_columns() {
 }
 
 #[test]
+fn held_out_items() {
+    let dir = tempfile::tempdir().unwrap();
+    // Of a file in another folder than tasks may run in, named by its relative path; an item in part, one whole, one in no row.
+    let laws = fs::read_to_string(sample("laws.jsonl")).unwrap();
+    let texts: Vec<Value> = laws.lines().take(40).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let items: String = texts
+        .iter()
+        .step_by(3)
+        .map(|row| row["text"].as_str().unwrap().split_inclusive(' ').skip(3).take(60).collect::<String>())
+        .chain(["these words are in none of all the rows of the sample data at all".into()])
+        .map(|text| format!("{}\n", json!({"text": text})))
+        .collect();
+    fs::write(dir.path().join("held_out.jsonl"), items).unwrap();
+    let held_out = "[decontaminate]\npaths = [\"held_out.jsonl\"]\n";
+    for others in [
+        "[deduplicate]\nthreshold = 0.7",
+        "[deduplicate]\nthreshold = 0.7\nkeep = \"id:desc\"",
+        "[deduplicate]\nthreshold = 0.7\nkeep = \"longest\"\n[index]\nurl = \"{out}_index\"\n[guards]\nmax_dropped_ratio = 0.9",
+        "",
+    ] {
+        let sections = format!("{held_out}{others}");
+        check(dir.path(), &samples(), &sections, 40_000, 3);
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("together/manifest.json")).unwrap()).unwrap();
+        assert!(manifest["dropped_by_reason"]["contaminated"].as_u64() > Some(10), "{}", manifest["dropped_by_reason"]);
+    }
+    // The id of a row that is dropped for what it contains counts as any other.
+    let ids = laws.lines().chain(laws.lines().take(1)).fold(String::new(), |text, line| text + line + "\n");
+    fs::write(dir.path().join("twice.jsonl"), ids).unwrap();
+    let config = config(dir.path(), "twice", &["twice.jsonl".into()], held_out);
+    let mut session = Session::start(Place::at(dir.path()), &config, 1 << 30);
+    let units = session.read();
+    assert_eq!(units.stages, ["ids"]);
+    let scanned = run(Place::at(dir.path()), "scan", &units.batch, &units.job.unwrap(), "x");
+    assert_eq!(driver::n_given_ids(&scanned), laws.lines().count() + 1);
+    session.end();
+}
+
+#[test]
 fn loss_guards() {
     let dir = tempfile::tempdir().unwrap();
     let guards = "[deduplicate]\nthreshold = 0.7\n[guards]\n";

@@ -29,9 +29,10 @@ def check_summaries(units: pa.Table, summaries: pa.Table) -> None:
 
 
 def check_fingerprints(fingerprints: DataFrame, placed: DataFrame) -> None:
-    """A fingerprint of each row that was not rejected. Kernels see it if one is there twice."""
+    """A fingerprint of each row but rejected and contaminated ones. Kernels see it if one is there twice."""
     found = rows_of(fingerprints).groupBy("unit").agg(F.count("*").alias("n"))
-    expected = placed.select("unit", "name", (F.col("n_rows") - F.size("rejected")).alias("expected"))
+    others = F.size("rejected") + F.size("contaminated")
+    expected = placed.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
     both = expected.join(found, "unit", "left").withColumn("n", F.coalesce("n", F.lit(0)))
     wrong = both.where(F.col("n") != F.col("expected")).limit(1).toArrow().to_pylist()
     if wrong:
@@ -40,12 +41,12 @@ def check_fingerprints(fingerprints: DataFrame, placed: DataFrame) -> None:
         raise AuditError(message, [f"it is in `{unit['name']}`"], _HINT)
 
 
-def check_ids(fingerprints: DataFrame, placed: DataFrame) -> None:
+def check_ids(scanned: DataFrame, placed: DataFrame) -> None:
     """No id twice: evidence names rows by their ids.
 
     Raises `TamisError` that names two rows if there is one.
     """
-    given = rows_of(fingerprints).where(F.col("id_key").isNotNull())
+    given = scanned.where(F.col("id_key").isNotNull())
     repeated = given.groupBy("id_key").agg(F.count("*").alias("n")).where(F.col("n") > 1).limit(1)
     rows = given.join(F.broadcast(repeated), "id_key").join(F.broadcast(placed), "unit")
     in_file = (F.col("first_row") + F.col("row")).alias("in_file")

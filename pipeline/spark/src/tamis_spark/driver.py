@@ -41,25 +41,20 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     checkpoint = Checkpoint(spark, options.checkpoint, session.run)
     kernels = stages.Kernels(session.job, options.attempt, options.kernel_args, options.watchdog_seconds)
     with progress.stage("scan", cluster):
-        fingerprints = checkpoint.stage("scan", lambda: stages.scan(spark, kernels, units), FINGERPRINTS)
-        summarized = fingerprints.where(F.col("summary").isNotNull())
+        scanned = checkpoint.stage("scan", lambda: stages.scan(spark, kernels, units), FINGERPRINTS)
+        summarized = scanned.where(F.col("summary").isNotNull())
         summaries = summarized.select("unit", "summary").orderBy("unit").toArrow()
         audits.check_summaries(units, summaries)
     with progress.stage("places"):
         placed_units = stages.place(units, session.places(summaries))
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
+    if "ids" in session.stages:
+        with progress.stage("ids", cluster):
+            audits.check_ids(scanned, placed)
     assigned = None
-    if "fingerprint" in session.stages:
-        with progress.stage("fingerprint", cluster):
-            fingerprints = checkpoint.stage(
-                "fingerprint", lambda: stages.fingerprint(kernels, placed, units.num_rows), FINGERPRINTS
-            )
-    if session.stages:
-        with progress.stage("check", cluster):
-            audits.check_fingerprints(fingerprints, placed)
-            audits.check_ids(fingerprints, placed)
-        assigned = _Search(session, cluster, checkpoint, kernels, fingerprints, placed, progress).run()
+    if "assign" in session.stages:
+        assigned = _Search(session, cluster, checkpoint, kernels, scanned, placed, progress).run()
     with progress.stage("write", cluster):
         written = stages.write(kernels, assigned, placed, units.num_rows).toArrow()
         error = error_of(written)
@@ -84,29 +79,32 @@ class _Search:
     cluster: Cluster
     checkpoint: Checkpoint
     kernels: stages.Kernels
-    fingerprints: DataFrame
+    scanned: DataFrame
     placed: DataFrame
     progress: Progress
 
-    def run(self) -> DataFrame | None:
-        """Records of the drops; `None` if the session asks for none."""
+    def run(self) -> DataFrame:
+        """Records of the drops."""
         kernels, placed, n_units = self.kernels, self.placed, self.session.units.num_rows
+        fingerprints = self.scanned
+        if "fingerprint" in self.session.stages:
+            fingerprints = self._stage(
+                "fingerprint", lambda: stages.fingerprint(kernels, placed, n_units), FINGERPRINTS
+            )
+        with self.progress.stage("check", self.cluster):
+            audits.check_fingerprints(fingerprints, placed)
         if "bucket" in self.session.stages:
             compared = self._compare_buckets()
         else:
-            compared = self._stage("compare", lambda: stages.compare(kernels, self.fingerprints, placed))
-        proven = None
-        if "prove" in self.session.stages:
-            proven = self._stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
-            audits.check_proof(compared, proven)
-        if "assign" not in self.session.stages:
-            return None
+            compared = self._stage("compare", lambda: stages.compare(kernels, fingerprints, placed))
+        proven = self._stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
+        audits.check_proof(compared, proven)
         assigned = self._stage("assign", lambda: stages.assign(kernels, compared, proven))
         audits.check_drops(assigned)
         return assigned
 
     def _compare_buckets(self) -> DataFrame:
-        rows = stages.positioned(self.fingerprints, self.placed, *stages.COMPARED)
+        rows = stages.positioned(self.scanned, self.placed, *stages.COMPARED)
         identical = self._stage("identical", lambda: stages.members(rows.select("row", "exact_key")))
         keys = stages.keys_of(rows.select("row", "keys"), identical)
         met = self._stage("keys", lambda: stages.met_keys(keys), KEYS)

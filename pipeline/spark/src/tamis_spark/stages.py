@@ -171,8 +171,8 @@ def _of_nothing(name: str, kernels: Kernels, spark: SparkSession, schema: pa.Sch
 
 
 def rows_of(fingerprints: DataFrame) -> DataFrame:
-    """What `scan` gave of rows, without the summaries."""
-    return fingerprints.where(F.col("row").isNotNull())
+    """What `scan` gave of rows that are compared."""
+    return fingerprints.where(F.col("exact_key").isNotNull())
 
 
 def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int) -> DataFrame:
@@ -181,11 +181,9 @@ def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int
     return kernels.apply("prove", _one_per_task(placed.join(wanted, "unit"), n_units))
 
 
-def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame | None) -> DataFrame:
+def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame) -> DataFrame:
     """Records of who is dropped for whom."""
-    records = compared.where(F.col("kind") != WANTED_ROW)
-    if proven is not None:
-        records = records.unionByName(proven)
+    records = compared.where(F.col("kind") != WANTED_ROW).unionByName(proven)
     return kernels.apply("assign", records.repartition(1).sortWithinPartitions("kind", "a", "b"))
 
 

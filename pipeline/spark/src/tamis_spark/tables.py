@@ -52,7 +52,7 @@ HOT_ROWS = 1000
 KEYS = pa.schema([("key", pa.int64()), ("n", pa.int64())])
 """Keys that several rows have, and how many."""
 
-PLACES = ("base_row", "first_row", "n_rows", "rejected")
+PLACES = ("base_row", "first_row", "n_rows", "rejected", "contaminated")
 """Columns of places besides `unit`."""
 
 _SPARK_TYPES = {pa.int64(): "bigint", pa.float64(): "double", pa.string(): "string", pa.binary(): "binary"}

@@ -38,11 +38,12 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Tasks run in other folders: local outputs get their whole path.
+    /// Tasks run in other folders: local outputs, and what else tasks open by the config, get their whole paths.
     pub(super) fn new(config: &Config, run: String, nonce: &str, index: Option<IndexOfRun>) -> Result<Self> {
         let mut config = config.clone();
         let tiers = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
-        let urls = tiers.chain(config.index.as_mut().map(|index| &mut index.url));
+        let held_out = config.decontaminate.iter_mut().flat_map(|held_out| &mut held_out.paths);
+        let urls = tiers.chain(config.index.as_mut().map(|index| &mut index.url)).chain(held_out);
         for url in urls.chain([&mut config.output.path]).filter(|url| is_local(url)) {
             let path = local_folder(url);
             let absolute = std::path::absolute(&path)

@@ -9,7 +9,6 @@ use crate::{Error, Result};
 /// `Error::Config` naming the first section that only one machine runs.
 pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     let sections = [
-        ("decontaminate", config.decontaminate.is_some()),
         ("grain", config.grain.is_some()),
         ("repetition", config.repetition.is_some()),
         ("semantic", config.semantic.is_some()),
@@ -25,7 +24,8 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
         return refuse(format!("[{name}]"));
     }
-    if config.input.paths.iter().any(|path| path == "-") {
+    let held_out = config.decontaminate.iter().flat_map(|held_out| &held_out.paths);
+    if config.input.paths.iter().chain(held_out).any(|path| path == "-") {
         return refuse("standard input".into());
     }
     let budget =

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tamis_schemas::config::{Config, Table};
-use tamis_schemas::manifest::{FileRecord, IndexRecord, Manifest, RowCounts};
+use tamis_schemas::manifest::{DecontaminationRecord, FileRecord, IndexRecord, Manifest, RowCounts};
 use tamis_schemas::tables::rejected_schema;
 
 use super::Surroundings;
@@ -17,14 +18,17 @@ use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
 use super::record::{Kind, for_each_record};
 use super::refusals;
+use super::scan::tells_ids;
 use super::stream::{Incoming, Outgoing, PROTOCOL};
 use super::summary::Summary;
 use super::units::{units_schema, units_to_batch};
 use super::write::{WrittenFile, WrittenRows, check_counts, has_counts};
 use crate::context::Context;
+use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
 use crate::dedup::{Decisions, SearchCounts};
 use crate::run::guards::Guards;
+use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
 use crate::run::plan::Plan;
 use crate::run::sources::{SourceCounts, Tallies};
@@ -53,6 +57,9 @@ pub struct Session<'a> {
     rows: RowCounts,
     schema: Option<InputSchema>,
     index: Option<(IndexRun, TaskSegments)>,
+    held_out: Option<HeldOutItems>,
+    contaminated: Option<Contaminated>,
+    decontamination: Option<DecontaminationRecord>,
 }
 
 impl<'a> Session<'a> {
@@ -75,8 +82,10 @@ impl<'a> Session<'a> {
         output.prepare()?;
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
+        let held_out = held_out::load(&plan, stores, context, progress)?;
         let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now));
-        let name = name_of(&config, &units, index_of_run.as_ref())?;
+        let held_out_files = held_out.as_ref().map(HeldOutItems::files);
+        let name = name_of(&config, &units, &(index_of_run.as_ref().map(IndexOfRun::content), held_out_files))?;
         let job = Job::new(&config, name, &stamp.nonce, index_of_run)?;
         output.expect_parts(job.file_prefix());
         let index = index.map(|index| {
@@ -84,7 +93,22 @@ impl<'a> Session<'a> {
             (index, segments)
         });
         let rows = RowCounts::default();
-        Ok(Self { config, plan, existing, with, output, inputs, units, job, rows, schema: None, index })
+        Ok(Self {
+            config,
+            plan,
+            existing,
+            with,
+            output,
+            inputs,
+            units,
+            job,
+            rows,
+            schema: None,
+            index,
+            held_out,
+            contaminated: None,
+            decontamination: None,
+        })
     }
 
     /// Writes the units.
@@ -97,6 +121,8 @@ impl<'a> Session<'a> {
             Some(_) => &["compare", "prove", "assign"],
             None => &[],
         };
+        let ids: &[&str] = if tells_ids(&self.plan, &self.config) { &["ids"] } else { &[] };
+        let stages = [ids, stages].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
         let mut output = Outgoing::new(output);
@@ -126,6 +152,9 @@ impl<'a> Session<'a> {
             return Err(Error::Invariant(format!("{found} of {expected} units were scanned")));
         }
         let mut types = Types::default();
+        let held_out = self.held_out.take();
+        let n_items = |items: &HeldOutItems| items.stage.held_out().len();
+        let mut hits = held_out.as_ref().map(|items| Hits::new(n_items(items), self.with.context)).transpose()?;
         let (mut base_row, mut first_row, mut file) = (0, 0, 0);
         let mut places = Places::default();
         let (mut compared, mut without_tokens) = (0, 0);
@@ -141,7 +170,12 @@ impl<'a> Session<'a> {
             self.job.starts.push(start);
             compared += summary.compared;
             without_tokens += summary.without_tokens;
-            places.push(base_row, first_row, n_rows, &summary.types.rejected(start));
+            let contaminated: Vec<u64> = summary.hits.iter().map(|(row, ..)| start + row).collect();
+            places.push(base_row, first_row, n_rows, [&summary.types.rejected(start), &contaminated]);
+            for (row, item, share, from, to) in summary.hits {
+                let hits = hits.as_mut().ok_or_else(|| Error::Invariant("nobody looks for held-out items".into()))?;
+                hits.push((start + row, item, share, from, to), self.with.context)?;
+            }
             types.merge(summary.types.into_types(unit.file_index, start, &request)?);
             first_row += n_rows;
         }
@@ -152,6 +186,8 @@ impl<'a> Session<'a> {
         self.job.rows = SearchCounts::of_rows(compared, without_tokens);
         self.job.schema = Some(SchemaOnWire::new(&schema)?);
         self.schema = Some(schema);
+        let found = held_out.zip(hits).map(|(items, hits)| items.finish(hits, self.with.context));
+        (self.contaminated, self.decontamination) = found.unzip();
         let mut output = Outgoing::new(output);
         let schema = output.begin(&places_schema(), &[(JOB_KEY, &self.job.to_text()?)])?;
         output.write(&places.finish(schema)?)?;
@@ -232,15 +268,19 @@ impl<'a> Session<'a> {
             )));
         }
         let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
-        let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
+        let n_contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
+        let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped()) + n_contaminated;
         if rows.dropped != n_decided {
             let message = format!("{n_decided} rows were to be dropped, and {} were", rows.dropped);
             return Err(Error::Invariant(message));
         }
-        if let Some(found) = &mut found {
-            ids.for_each(context, |rows, ids| found.evidence.observe_ids(rows, ids, context))?;
-        }
+        let contaminated = &mut self.contaminated;
+        ids.for_each(context, |rows, ids| {
+            found.as_mut().map_or(Ok(()), |found| found.evidence.observe_ids(rows, ids, context))?;
+            contaminated.as_mut().map_or(Ok(()), |found| found.observe_ids(rows, ids, context))
+        })?;
         let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, .. } = self;
+        let (contaminated, decontamination) = (self.contaminated, self.decontamination);
         let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
         let schemas = [
             (Table::Kept, carried.kept_schema()),
@@ -253,8 +293,8 @@ impl<'a> Session<'a> {
         let mut survey = Survey {
             schema,
             rows: counts,
-            contaminated: None,
-            decontamination: None,
+            contaminated,
+            decontamination,
             near_duplicates: found,
             grain: None,
             semantic: None,
@@ -287,10 +327,10 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The same for the same config, inputs and index.
-fn name_of(config: &Config, units: &[Unit], index: Option<&IndexOfRun>) -> Result<String> {
-    let index = index.map(IndexOfRun::content);
-    let config = serde_json::to_vec(&(config, index)).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
+/// The same for the same config, inputs, and `others` that the result depends on.
+fn name_of(config: &Config, units: &[Unit], others: &impl Serialize) -> Result<String> {
+    let config =
+        serde_json::to_vec(&(config, others)).map_err(|error| Error::Invariant(format!("no JSON: {error}")))?;
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(PROTOCOL);
@@ -304,8 +344,9 @@ fn name_of(config: &Config, units: &[Unit], index: Option<&IndexOfRun>) -> Resul
 
 fn places_schema() -> Schema {
     let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let rejected = Field::new("rejected", int64_list(), false);
-    Schema::new(vec![number("unit"), number("base_row"), number("first_row"), number("n_rows"), rejected])
+    let [rejected, contaminated] = ["rejected", "contaminated"].map(|name| Field::new(name, int64_list(), false));
+    let numbers = ["unit", "base_row", "first_row", "n_rows"].map(number);
+    Schema::new(numbers.into_iter().chain([rejected, contaminated]).collect::<Vec<_>>())
 }
 
 /// Ids of rows, in any order.
@@ -342,25 +383,25 @@ impl Ids {
 #[derive(Debug, Default)]
 struct Places {
     numbers: [Vec<i64>; 3],
-    rejected: Vec<Vec<u64>>,
+    /// Rejected rows, contaminated ones.
+    lists: [ListBuilder<PrimitiveBuilder<Int64Type>>; 2],
 }
 
 impl Places {
-    fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, rejected: &[u64]) {
+    fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, lists: [&[u64]; 2]) {
         let values = [base_row, first_row, n_rows];
         self.numbers.iter_mut().zip(values).for_each(|(column, value)| column.push(value.cast_signed()));
-        self.rejected.push(rejected.to_vec());
+        for (builder, rows) in self.lists.iter_mut().zip(lists) {
+            builder.append_value(rows.iter().map(|row| Some(row.cast_signed())));
+        }
     }
 
     fn finish(self, schema: Arc<Schema>) -> Result<RecordBatch> {
-        let mut rejected = ListBuilder::new(PrimitiveBuilder::<Int64Type>::new());
-        for rows in &self.rejected {
-            rejected.append_value(rows.iter().map(|row| Some(row.cast_signed())));
-        }
-        let units = Int64Array::from_iter_values(0..self.rejected.len() as i64);
+        let units = Int64Array::from_iter_values(0..self.numbers[0].len() as i64);
         let [base_rows, first_rows, n_rows] =
             self.numbers.map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
-        let columns = vec![Arc::new(units) as ArrayRef, base_rows, first_rows, n_rows, Arc::new(rejected.finish())];
+        let [rejected, contaminated] = self.lists.map(|mut list| Arc::new(list.finish()) as ArrayRef);
+        let columns = vec![Arc::new(units) as ArrayRef, base_rows, first_rows, n_rows, rejected, contaminated];
         Ok(RecordBatch::try_new(schema, columns)?)
     }
 }

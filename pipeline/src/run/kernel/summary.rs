@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::decontaminate::Hit;
 use crate::source::TypesOnWire;
 use crate::{Error, Result};
 
@@ -14,6 +15,8 @@ pub(super) struct Summary {
     /// Rows with a fingerprint, and of these those without a token.
     pub(super) compared: u64,
     pub(super) without_tokens: u64,
+    /// Rows that contain a held-out item, by their ordinals in the unit.
+    pub(super) hits: Vec<Hit>,
 }
 
 impl Summary {

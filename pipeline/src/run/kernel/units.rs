@@ -111,6 +111,8 @@ pub(super) struct PlacedUnit {
     pub(super) place: UnitPlace,
     n_rows: u64,
     rejected: RowSet,
+    /// Positions of its rows that contain a held-out item.
+    pub(super) contaminated: RowSet,
 }
 
 impl PlacedUnit {
@@ -118,6 +120,7 @@ impl PlacedUnit {
     pub(super) fn of_batch(batch: &RecordBatch) -> Result<Vec<Self>> {
         let (base_rows, first_rows) = (int64s(batch, "base_row")?, int64s(batch, "first_row")?);
         let (n_rows, rejected) = (int64s(batch, "n_rows")?, int64_lists(batch, "rejected")?);
+        let contaminated = int64_lists(batch, "contaminated")?;
         let units = units_of_batch(batch)?.into_iter().enumerate();
         units
             .map(|(row, (unit_number, unit))| {
@@ -129,6 +132,7 @@ impl PlacedUnit {
                     place: UnitPlace { base_row, first_row },
                     n_rows: number(&n_rows, row, "n_rows")?,
                     rejected: numbers_of(&rejected, row).into_iter().collect(),
+                    contaminated: numbers_of(&contaminated, row).into_iter().collect(),
                 })
             })
             .collect()

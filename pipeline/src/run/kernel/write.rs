@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::columns::DUPLICATES;
@@ -95,13 +96,17 @@ fn write_unit(
     let (config, Surroundings { context, progress, .. }) = (task.config, task.with);
     let (inputs, schema) = unit.open(task)?;
     let has_ids = task.plan.needs_text(config);
-    let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().collect();
+    let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().chain(unit.contaminated.iter()).collect();
     let decides = task.plan.deduplicate.is_some();
     let carried = CarriedTables::new(task.plan, config, &schema, has_counts(task.plan));
     let duplicates = has_counts(task.plan)
         .then(|| DuplicateCounts::of(fate.kept.iter().copied().zip(fate.counts.iter().copied()), context))
         .transpose()?;
-    let verdicts = Verdicts { near_duplicates: decides.then_some(fate.verdict), ..Verdicts::default() };
+    let verdicts = Verdicts {
+        contaminated: task.plan.decontaminate.is_some().then(|| Arc::new(unit.contaminated.clone())),
+        near_duplicates: decides.then_some(fate.verdict),
+        quality: None,
+    };
     let run = Run { config, plan: task.plan, inputs: &inputs, context, progress };
     let source = Guards::new(run).and_then(|guards| guards.source());
     let index = task.job.index.as_ref();
