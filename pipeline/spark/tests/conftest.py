@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import runs
 
 TESTS = Path(__file__).parent
 
@@ -20,3 +21,11 @@ def fake(tmp_path, monkeypatch):
         monkeypatch.setenv("FAKE", what)
 
     return choose
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A folder with an input, and what a run on one machine makes of it."""
+    folder = tmp_path_factory.mktemp("corpus")
+    runs.make_corpus(folder)
+    return folder
