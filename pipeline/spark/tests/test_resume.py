@@ -1,0 +1,29 @@
+"""A driver that is killed, and the same command again."""
+
+import runs
+from faults import DRIVER, STAGES, Kernels, Process, check_nothing_runs
+
+
+def test_a_driver_killed_in_each_stage(corpus, tmp_path):
+    kernels = Kernels(tmp_path)
+    checkpoint = tmp_path / "checkpoint"
+    command = runs.command(corpus, "resumed", "--checkpoint", str(checkpoint), driver=DRIVER)
+    before = set()
+    for stage in STAGES:
+        kernels.stop_in(stage)
+        with Process(command, corpus, kernels.env) as driver:
+            kernels.wait_for(stage, driver)
+            driver.kill()
+            driver.wait()
+            check_nothing_runs(tmp_path)
+        written = runs.files(corpus / "resumed")
+        assert "manifest.json" not in written
+        assert any(name.endswith(".parquet") for name in written) == (stage == "write")
+        assert kernels.started() == {"session", *before, stage}, "what was done is not done again"
+        before = {stage}
+    with Process(command, corpus, kernels.env) as driver:
+        assert driver.wait(300) == runs.REJECTED, driver.words()
+        check_nothing_runs(tmp_path)
+    assert kernels.started() == {"session", "write"}
+    runs.check_same(corpus, "resumed")
+    assert list(checkpoint.iterdir()) == []
