@@ -24,8 +24,7 @@ def test_the_same_rows(corpus):
         corpus, "spark", "--print-manifest", "--manifest", "copy.json", "--memory-limit", "256MiB", "--parallelism", "3"
     )
     assert ended.returncode == 1, ended.stderr
-    manifest = json.loads((corpus / "spark" / "manifest.json").read_text())
-    assert json.loads(ended.stdout) == json.loads((corpus / "copy.json").read_text()) == manifest
+    assert json.loads(ended.stdout) == json.loads((corpus / "copy.json").read_text()) == manifest(corpus / "spark")
     check_same(corpus, "spark")
 
 
@@ -41,7 +40,7 @@ def test_the_binary_starts_the_driver_that_it_carries(corpus):
     ended = run_binary(corpus, "engine.toml", "--engine", "spark", "--master", "local[2,3]", *metrics)
     assert ended.returncode == 1, ended.stderr
     found = json.loads(ended.stdout)["manifest"]
-    expected = json.loads((corpus / "engine" / "manifest.json").read_text())
+    expected = manifest(corpus / "engine")
     assert (found["rows"], found["tables"]) == (expected["rows"], expected["tables"])
     assert re.search(r"^tamis_run_exit_code\S* 1$", (corpus / "engine.prom").read_text(), re.MULTILINE)
     check_same(corpus, "engine")
@@ -128,9 +127,7 @@ def test_other_settings(corpus, name, near_duplicates):
 
 def test_runs_over_an_index(tmp_path):
     (tmp_path / "in").mkdir()
-    rows = [
-        json.dumps({"id": f"row-{number}", "text": text}) for number, text in enumerate(texts(seed=3, n_texts=400))
-    ]
+    rows = [json.dumps({"id": f"row-{number}", "text": text}) for number, text in enumerate(texts(seed=3, n_texts=400))]
     for number in range(2):
         (tmp_path / "in" / "a.jsonl").write_text("\n".join(rows[number * 200 : (number + 1) * 200]) + "\n")
         for engine, start in (("local", run_alone), ("spark", run)):

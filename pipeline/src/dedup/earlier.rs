@@ -36,7 +36,7 @@ impl EarlierRows {
     }
 
     /// Whether the row at `position` is one of an earlier run.
-    pub(super) fn have(self, position: u64) -> bool {
+    pub(super) fn contains(self, position: u64) -> bool {
         self.first_position <= position
     }
 
@@ -65,7 +65,7 @@ impl Earlier {
         Self { rows: EarlierRows { first_position, n_rows, n_matched }, matches: Some(matches) }
     }
 
-    /// Rows of which others know more.
+    /// Rows of which only this is known here: what is needed of them comes with the pairs.
     pub(super) fn known(rows: EarlierRows) -> Self {
         Self { rows, matches: None }
     }

@@ -387,7 +387,7 @@ impl Closing {
         let Self { settings, ranks, edges, earlier, identical, mut report, untested, result, .. } = self;
         let verdicts = assign(edges, identical.members, &settings, &ranks, context)?;
         report.n_proven_pairs = verdicts.n_proven_pairs;
-        let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.rows().have(row));
+        let is_earlier = |row| earlier.as_ref().is_some_and(|earlier: &Earlier| earlier.rows().contains(row));
         let mut by_kept = ExternalSorter::new(STAGE, &context.budget);
         let mut clusters = ExternalSorter::new(STAGE, &context.budget);
         let mut drops = Grouped::new(verdicts.drops.finish(context)?)?;

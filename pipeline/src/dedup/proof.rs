@@ -115,7 +115,7 @@ impl Proof {
         for rank in open.later.iter().chain(open.earlier.iter()) {
             let row = closing.ranks.row(rank)?;
             let of_earlier = closing.earlier.as_ref().filter(|earlier| earlier.has_sets());
-            let is_earlier = of_earlier.is_some_and(|earlier| earlier.rows().have(row));
+            let is_earlier = of_earlier.is_some_and(|earlier| earlier.rows().contains(row));
             if is_earlier { &mut earlier_runs } else { &mut rows }.insert(row);
         }
         let n_missing_rows = rows.len() + earlier_runs.len();

@@ -133,9 +133,8 @@ impl IndexRun {
         self.catalog.place()
     }
 
-    /// What is looked up.
-    pub(super) fn segments(&self) -> &[SegmentRecord] {
-        &self.segments
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Runs whose output this one replaces.

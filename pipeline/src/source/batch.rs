@@ -112,19 +112,21 @@ fn decode_accepted(output: &mut Output<'_>, batch: &RecordBatch, rows: &[u64]) -
 
 fn reject(output: &mut Output<'_>, batch: &RecordBatch, index: usize, row: u64) {
     let special = output.plan.survey_special();
-    let raw = row_as_json(&batch.slice(index, 1), &special.columns);
+    let raw = row_as_json(batch, index, &special.columns);
     output.reject(row, None, special.no_text_reason(), &raw);
 }
 
 /// What text and id are made of in a row, as JSON, whatever else was read of it; empty if a type has no JSON.
-fn row_as_json(row: &RecordBatch, names: &[String]) -> Vec<u8> {
-    let fields = row.schema_ref().fields().iter().enumerate();
+fn row_as_json(batch: &RecordBatch, index: usize, names: &[String]) -> Vec<u8> {
+    let fields = batch.schema_ref().fields().iter().enumerate();
     let named: Vec<usize> = fields.filter(|(_, field)| names.contains(field.name())).map(|(index, _)| index).collect();
+    // A batch of no columns has no rows.
     if named.is_empty() {
         return Vec::new();
     }
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-    match row.project(&named).and_then(|row| writer.write(&row)).and_then(|()| writer.finish()) {
+    let row = batch.project(&named).map(|named| named.slice(index, 1));
+    match row.and_then(|row| writer.write(&row)).and_then(|()| writer.finish()) {
         Ok(()) => writer.into_inner().trim_ascii_end().to_vec(),
         Err(_) => Vec::new(),
     }

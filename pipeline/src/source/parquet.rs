@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelectionPolicy,
 };
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::batch::{Body, needed_columns};
 use super::fetch::StoredFile;
@@ -52,6 +52,9 @@ impl ParquetFile {
         let metadata = ArrowReaderMetadata::load(&windows, ArrowReaderOptions::new())
             .map_err(|error| failure(&windows, &location, &error))?;
         let row_groups = metadata.metadata().row_groups();
+        if row_groups.iter().flat_map(RowGroupMetaData::columns).any(has_negative) {
+            return Err(failure(&windows, &location, &"its footer has a column chunk of a negative place or size"));
+        }
         let groups = match &from.row_groups {
             None => 0..row_groups.len(),
             Some(bytes) => groups_beginning_in(bytes, &row_groups.iter().map(first_byte).collect::<Vec<_>>()),
@@ -141,9 +144,21 @@ impl ParquetFile {
     }
 }
 
+/// Whether a chunk lies before the file, or is of no possible size.
+fn has_negative(chunk: &ColumnChunkMetaData) -> bool {
+    let places = [Some(chunk.data_page_offset()), chunk.dictionary_page_offset(), Some(chunk.compressed_size())];
+    places.into_iter().flatten().any(|place| place < 0)
+}
+
 /// Where a row group begins.
 fn first_byte(group: &RowGroupMetaData) -> u64 {
     group.columns().iter().map(|column| column.byte_range().0).min().unwrap_or_default()
+}
+
+/// The bytes in which row groups begin that a part of a file reads: the last part has all that are left, wherever a damaged footer has
+/// them.
+pub(super) fn row_group_bytes(part: &Range<u64>, file_bytes: u64) -> Range<u64> {
+    part.start..if part.end < file_bytes { part.end } else { u64::MAX }
 }
 
 /// The row groups that begin in a range of bytes. Each is in one of the ranges that a file is cut into, and they come in their order,
@@ -186,11 +201,16 @@ mod tests {
 
     #[test]
     fn ranges_have_each_row_group_once_and_in_order() {
-        for first_bytes in [&[][..], &[4], &[4, 90, 300, 301], &[4, 300, 90, 301, 5], &[0, 0, 0], &[1000, 4]] {
+        const FILE_BYTES: u64 = 1001;
+        for first_bytes in
+            [&[][..], &[4], &[4, 90, 300, 301], &[4, 300, 90, 301, 5], &[0, 0, 0], &[1000, 4], &[4, 8191, 9]]
+        {
             for step in [1, 7, 100, 299, 5000] {
                 let mut found = Vec::new();
-                for start in (0..1001).step_by(step) {
-                    found.extend(groups_beginning_in(&(start..start + step as u64), first_bytes));
+                for start in (0..FILE_BYTES).step_by(step) {
+                    let end = start + step as u64;
+                    let bytes = row_group_bytes(&(start..end.min(FILE_BYTES)), FILE_BYTES);
+                    found.extend(groups_beginning_in(&bytes, first_bytes));
                 }
                 assert_eq!(found, (0..first_bytes.len()).collect::<Vec<_>>(), "{first_bytes:?} {step}");
             }

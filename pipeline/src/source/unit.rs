@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::discover::is_of_url;
 use super::fetch::StoredFile;
 use super::format::{Compression, Format, SourceOptions, TextDocuments};
+use super::parquet::row_group_bytes;
 use super::plan::PlaceInFile;
 use super::{InputFile, Inputs};
 use crate::context::Context;
@@ -61,18 +62,16 @@ impl Inputs {
     }
 }
 
-/// Whether a record may be looked for in the middle of a file.
+/// Whether a file can be read from a place in the middle of it.
 fn can_be_cut(file: &InputFile, stored: &StoredFile, unit_bytes: u64, options: &SourceOptions) -> Result<bool> {
-    let is_lines = match file.format {
+    let is_of_lines = match file.format {
+        Format::Parquet => return Ok(file.size_bytes > unit_bytes),
         Format::JsonLines => true,
         Format::Text => options.text_documents == TextDocuments::Lines,
-        Format::Csv | Format::Tsv | Format::Parquet | Format::Arrow => false,
+        Format::Csv | Format::Tsv | Format::Arrow => false,
     };
-    if file.size_bytes <= unit_bytes {
+    if !is_of_lines || file.compression.is_some() || file.size_bytes <= unit_bytes {
         return Ok(false);
-    }
-    if !is_lines || file.compression.is_some() {
-        return Ok(file.format == Format::Parquet);
     }
     let head = stored.read(0..file.size_bytes.min(4))?;
     Ok(Compression::of_bytes(&head).is_none())
@@ -104,7 +103,7 @@ impl Unit {
         let (stored, n_bytes) = if self.bytes == (0..self.file.size_bytes) {
             (file, self.file.size_bytes)
         } else if self.file.format == Format::Parquet {
-            from.row_groups = Some(self.bytes.clone());
+            from.row_groups = Some(row_group_bytes(&self.bytes, self.file.size_bytes));
             (file, self.bytes.end - self.bytes.start)
         } else {
             let lines = file.lines(&self.bytes)?;

@@ -181,13 +181,18 @@ impl Driver<'_> {
 
     /// What the session said on stderr if it did not commit.
     pub fn try_run(&self) -> Result<Ended, String> {
+        self.try_run_and(|records| records)
+    }
+
+    /// As [`try_run`](Self::try_run); `change` sees the records of `assign` and `write` before they are committed.
+    pub fn try_run_and(&self, change: impl FnOnce(RecordBatch) -> RecordBatch) -> Result<Ended, String> {
         let mut session = Session::start(self.place, &self.config, self.unit_bytes);
         let units = session.read();
         let n_units = units.batch.num_rows();
         let job = units.job.unwrap();
         let scanned = self.each(&units.batch, "scan", &job);
         session.write(&summaries(&scanned));
-        let places = session.read();
+        let places = session.try_read()?;
         let job = places.job.unwrap();
         let placed =
             with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected", "contaminated"]);
@@ -245,7 +250,7 @@ impl Driver<'_> {
         if !self.commits {
             return Err(session.end().1);
         }
-        session.write(&records);
+        session.write(&change(records));
         let manifest = session.try_read()?;
         let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();
         let (code, stderr) = session.end();
@@ -347,6 +352,11 @@ fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch
 fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
     let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
     filter_record_batch(records, &is_of).unwrap()
+}
+
+pub fn without_kind(records: &RecordBatch, kind: i64) -> RecordBatch {
+    let others: Vec<i64> = (0..100).filter(|other| *other != kind).collect();
+    of_kinds(records, &others)
 }
 
 fn sorted(batch: &RecordBatch, by: &[&str]) -> RecordBatch {

@@ -14,7 +14,7 @@ from .tables import FINGERPRINTS
 def scan(
     units: pa.Table, job: str, args: Sequence[str] = (), watchdog_seconds: float = WATCHDOG_SECONDS
 ) -> ray.data.Dataset:
-    """Fingerprints of the units, and a summary of each: a task for each unit.
+    """Fingerprints of the units, and a summary of each: a task for each unit. Settings that look at columns need a second scan.
 
     Rows with `error` say why trying again is in vain: look for them before anything else.
     """

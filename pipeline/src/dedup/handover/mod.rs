@@ -130,7 +130,7 @@ impl NearDuplicates {
         }
         let wanted = hand_pairs_over(edges, open, &ranks, context, with_names)?;
         let Some(earlier) = &earlier else { return wanted.iter().try_for_each(|row| to(Handed::Wanted { row })) };
-        let ours = wanted.iter().filter(|&row| !earlier.rows().have(row));
+        let ours = wanted.iter().filter(|&row| !earlier.rows().contains(row));
         ours.map(|row| Handed::Wanted { row }).try_for_each(&mut to)?;
         earlier.sets(&wanted, context, |batch| {
             sets_of(&batch)?.try_for_each(|(row, set)| to(Handed::Set { row, shingles: set.to_vec() }))

@@ -128,7 +128,8 @@ impl Catalog {
         self.place.delete([CATALOG])
     }
 
-    fn lost(&self) -> Error {
+    /// Of an index that somebody else has changed.
+    pub(crate) fn lost(&self) -> Error {
         Error::Config {
             message: format!("another command changed the index `{}` in the meantime", self.place.url()),
             hint: Some("run the same command again; a run whose output is there already needs --overwrite".into()),

@@ -182,9 +182,16 @@ fn copy_live_rows(
     segment.scan(|row| segment.is_live(row), &names, context, copy, |batch| addition.write(&batch, context))?;
     for run in &record.runs {
         let n_live = (run.first_row..run.first_row + run.rows).filter(|&row| segment.is_live(row)).count() as u64;
-        if n_live > 0 {
-            let first_row = runs.last().map_or(0, |last| last.first_row + last.rows);
-            runs.push(RunRecord { first_row, rows: n_live, ..run.clone() });
+        if n_live == 0 {
+            continue;
+        }
+        match runs.last_mut() {
+            // A run on a cluster adds many segments.
+            Some(last) if (&last.run, last.added_at) == (&run.run, run.added_at) => last.rows += n_live,
+            last => {
+                let first_row = last.map_or(0, |last| last.first_row + last.rows);
+                runs.push(RunRecord { first_row, rows: n_live, ..run.clone() });
+            }
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ pub use catalog::Catalog;
 pub use lookup::{Lookup, LookupCounts};
 pub use parameters::parameters;
 pub use rows::IndexRows;
-pub(crate) use write::remove_segments;
+pub(crate) use write::remove_other_segments;
 pub use write::{Addition, StagedSegment, Stamp};
 
 pub(super) use lookup::{Matches, Part};

@@ -1,6 +1,6 @@
 //! A new segment: rows on their way into an index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
@@ -221,12 +221,28 @@ fn properties() -> WriterPropertiesBuilder {
         .set_offset_index_disabled(true)
 }
 
-/// Removes the segments whose folders have names that begin with `prefix`, but for those at `paths`.
-pub(crate) fn remove_segments(place: &Place, prefix: &str, paths: &BTreeSet<&str>) -> Result<()> {
+/// Removes all but `segments` of those whose folders have names that begin with `prefix`.
+///
+/// # Errors
+/// `Error::Config` if a file of these segments is not there.
+pub(crate) fn remove_other_segments(place: &Place, prefix: &str, segments: &[&SegmentRecord]) -> Result<()> {
     let begin = format!("{SEGMENTS}/{prefix}");
-    let names: Vec<String> = place.list(SEGMENTS)?.into_iter().map(|(name, _)| name).collect();
-    let is_of_none = |name: &str| name.rsplit_once('/').is_none_or(|(folder, _)| !paths.contains(folder));
-    place.delete(names.iter().map(String::as_str).filter(|name| name.starts_with(&begin) && is_of_none(name)))
+    let there: BTreeMap<String, u64> =
+        place.list(SEGMENTS)?.into_iter().map(|(name, meta)| (name, meta.size)).collect();
+    let files = segments.iter().flat_map(|segment| [&segment.rows_file, &segment.keys_file, &segment.checksums_file]);
+    if let Some(file) = files.clone().find(|file| there.get(&file.path) != Some(&file.bytes)) {
+        return Err(Error::Config {
+            message: format!(
+                "`{}`, which this run has added to the index, is not there any more",
+                place.display(&file.path)
+            ),
+            hint: Some(
+                "run it again; compact the index when no run is adding to it, or let it keep orphans for longer".into(),
+            ),
+        });
+    }
+    let named: BTreeSet<&str> = files.map(|file| file.path.as_str()).collect();
+    place.delete(there.keys().map(String::as_str).filter(|name| name.starts_with(&begin) && !named.contains(name)))
 }
 
 /// A segment that is written, and that no manifest names yet. Dropped before [`keep`](Self::keep), it is removed.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tamis_schemas::index::SegmentRecord;
 
 use super::Task;
-use crate::dedup::index::{Addition, Catalog, Lookup, Stamp, remove_segments};
+use crate::dedup::index::{Addition, Catalog, Lookup, Stamp, remove_other_segments};
 use crate::place::Place;
 use crate::run::index::IndexRun;
 use crate::sink::hex;
@@ -16,7 +16,8 @@ use crate::{Error, Result};
 /// What all kernels of a run know of it: the index is to them as it was when the run began.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct IndexOfRun {
-    segments: Vec<SegmentRecord>,
+    /// Hash of what it holds.
+    content: String,
     /// Runs whose output this one replaces.
     superseded: Vec<String>,
     /// When the run began, in seconds since 1970.
@@ -24,14 +25,21 @@ pub(super) struct IndexOfRun {
 }
 
 impl IndexOfRun {
-    pub(super) fn new(index: &IndexRun, now: u64) -> Self {
-        Self { segments: index.segments().to_vec(), superseded: index.superseded().to_vec(), now }
+    pub(super) fn new(index: &IndexRun, now: u64) -> Result<Self> {
+        Ok(Self { content: hash_of(index.catalog())?, superseded: index.superseded().to_vec(), now })
     }
 
     /// The rows of earlier runs.
+    ///
+    /// # Errors
+    /// `Error::Config` if it was changed since the run began.
     pub(super) fn lookup(&self, task: Task<'_>) -> Result<Lookup> {
         let catalog = Catalog::load(&place(task)?)?;
-        Lookup::new(&catalog, &self.segments, task.deduplicate()?, &self.superseded, task.with.context)
+        if hash_of(&catalog)? != self.content {
+            return Err(catalog.lost());
+        }
+        let segments = catalog.manifest().map_or(&[][..], |manifest| &manifest.segments);
+        Lookup::new(&catalog, segments, task.deduplicate()?, &self.superseded, task.with.context)
     }
 
     /// A segment for what a unit keeps. `name` is one that no other try has.
@@ -42,12 +50,18 @@ impl IndexOfRun {
 
     /// All that the result depends on.
     pub(super) fn content(&self) -> impl Serialize {
-        (&self.segments, &self.superseded)
+        (&self.content, &self.superseded)
     }
 
     pub(super) fn now(&self) -> u64 {
         self.now
     }
+}
+
+fn hash_of(catalog: &Catalog) -> Result<String> {
+    let content = serde_json::to_vec(&catalog.manifest());
+    let content = content.map_err(|error| Error::Invariant(format!("what an index holds is not JSON: {error}")))?;
+    Ok(hex(&Sha256::digest(content)))
 }
 
 fn place(task: Task<'_>) -> Result<Place> {
@@ -77,9 +91,15 @@ impl TaskSegments {
     }
 
     /// Those that count, in the order of the rows; they were added by one run, which has its name from the rows. Others are removed.
-    pub(super) fn finish(&mut self) -> Result<Vec<SegmentRecord>> {
-        let paths = self.by_unit.values().map(|segment| segment.path.as_str()).collect();
-        remove_segments(&self.place, &self.prefix, &paths)?;
+    ///
+    /// # Errors
+    /// `Error::Invariant` if they have not so many rows as were kept; `Error::Config` if a file of them is not there.
+    pub(super) fn finish(&mut self, n_kept: u64) -> Result<Vec<SegmentRecord>> {
+        let n_rows: u64 = self.by_unit.values().map(|segment| segment.rows).sum();
+        if n_rows != n_kept {
+            return Err(Error::Invariant(format!("{n_kept} rows were kept, and {n_rows} went to the index")));
+        }
+        remove_other_segments(&self.place, &self.prefix, &self.by_unit.values().collect::<Vec<_>>())?;
         let segments = || self.by_unit.values();
         let runs = segments().flat_map(|segment| &segment.runs);
         let digest = runs.clone().fold(Sha256::new(), |hash, run| hash.chain_update(&run.run)).finalize();
@@ -106,7 +126,7 @@ impl TaskSegments {
 impl Drop for TaskSegments {
     fn drop(&mut self) {
         if !self.is_kept {
-            let _ = remove_segments(&self.place, &self.prefix, &std::collections::BTreeSet::new());
+            let _ = remove_other_segments(&self.place, &self.prefix, &[]);
         }
     }
 }

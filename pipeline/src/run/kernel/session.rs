@@ -36,7 +36,7 @@ use crate::run::survey::Survey;
 use crate::run::write::{CarriedTables, Written, index_record, write_decisions};
 use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
 use crate::sink::{Existing, Output, hex};
-use crate::source::{InputSchema, Inputs, SchemaOnWire, Types, Unit};
+use crate::source::{Columns, InputSchema, Inputs, Request, SchemaOnWire, Types, Unit};
 use crate::spill::ExternalSorter;
 use crate::{Error, Result};
 
@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
         let held_out = held_out::load(&plan, stores, context, progress)?;
-        let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now));
+        let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now)).transpose()?;
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
         let name = name_of(&config, &units, &(index_of_run.as_ref().map(IndexOfRun::content), held_out_files))?;
         let job = Job::new(&config, name, &stamp.nonce, index_of_run)?;
@@ -181,6 +181,11 @@ impl<'a> Session<'a> {
         }
         self.job.n_rows = base_row + first_row;
         let schema = self.inputs.resolve(types).map_err(|error| with_flags(error, NAMES_COLUMNS))?;
+        if let Some(settings) = &self.plan.deduplicate {
+            // Columns that are not there are told of before all is read once more.
+            let columns = Columns::Named(settings.columns());
+            self.inputs.scan(&schema, &Request { columns, ..request })?;
+        }
         check_reject_ratio(self.run(), &self.rows)?;
         check_counts(&schema, self.plan.deduplicate.is_some())?;
         self.job.rows = SearchCounts::of_rows(compared, without_tokens);
@@ -268,6 +273,14 @@ impl<'a> Session<'a> {
             )));
         }
         let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
+        let tables = [(Table::Kept, rows.kept), (Table::Dropped, rows.dropped), (Table::Rejected, rows.rejected)];
+        for (table, n_rows) in tables.into_iter().filter(|(table, _)| self.plan.writes(*table)) {
+            let n_written: u64 = files.get(&table).into_iter().flatten().map(|file| file.rows).sum();
+            if n_written != n_rows {
+                let message = format!("the files of `{}` have {n_written} rows, not {n_rows}", table.name());
+                return Err(Error::Invariant(message));
+            }
+        }
         let n_contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
         let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped()) + n_contaminated;
         if rows.dropped != n_decided {
@@ -300,7 +313,7 @@ impl<'a> Session<'a> {
             semantic: None,
             quality: None,
         };
-        let added = index.as_mut().map(|(_, segments)| segments.finish()).transpose()?;
+        let added = index.as_mut().map(|(_, segments)| segments.finish(rows.kept)).transpose()?;
         let index_record = survey.near_duplicates.as_ref().zip(added.as_ref()).map(|(found, added)| {
             let run = added.first().and_then(|segment| segment.runs.first()).map(|run| run.run.clone());
             let added_rows = added.iter().map(|segment| segment.rows).sum();
