@@ -18,7 +18,8 @@ def test_a_driver_killed_in_each_stage(corpus, tmp_path):
             check_nothing_runs(tmp_path)
         written = runs.files(corpus / "resumed")
         assert "manifest.json" not in written
-        assert any(name.endswith(".parquet") for name in written) == (stage == "write")
+        # The session sees that its driver is gone before it is killed itself, and may have taken back all by then.
+        assert stage == "write" or not any(name.endswith(".parquet") for name in written)
         assert kernels.started() == {"session", *before, stage}, "what was done is not done again"
         before = {stage}
     with Process(command, corpus, kernels.env) as driver:
