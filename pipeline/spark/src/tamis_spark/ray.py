@@ -14,8 +14,9 @@ from .tables import FINGERPRINTS
 def scan(
     units: pa.Table, job: str, args: Sequence[str] = (), watchdog_seconds: float = WATCHDOG_SECONDS
 ) -> ray.data.Dataset:
-    """Fingerprints of the units, and a summary of each: a task for each unit. Settings that look at columns need a second scan.
+    """Fingerprints of the units, and a summary of each: a task for each unit.
 
+    Settings that look at columns need a second scan, of units with their places: the first one gives no fingerprints.
     Rows with `error` say why trying again is in vain: look for them before anything else.
     """
     through = kernel("scan", job, args, output=FINGERPRINTS, watchdog_seconds=watchdog_seconds)
