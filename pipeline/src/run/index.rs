@@ -129,10 +129,6 @@ impl IndexRun {
         dataset.follow_index(self.catalog.place(), &parameters(&self.settings)?, context)
     }
 
-    pub(super) fn place(&self) -> &Place {
-        self.catalog.place()
-    }
-
     pub(super) fn catalog(&self) -> &Catalog {
         &self.catalog
     }

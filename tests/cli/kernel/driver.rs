@@ -174,7 +174,12 @@ pub struct Ended {
     pub n_proven_sets: usize,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    /// Three units to a kernel, buckets in two tasks.
+    pub fn new(place: Place<'a>, config: PathBuf, unit_bytes: u64) -> Self {
+        Self { place, config, unit_bytes, units_at_once: 3, n_bucket_tasks: 2, commits: true }
+    }
+
     pub fn run(&self) -> Ended {
         self.try_run().unwrap_or_else(|stderr| panic!("{stderr}"))
     }

@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
         let job = Job::new(&config, name, &stamp.nonce, index_of_run)?;
         output.expect_parts(job.file_prefix());
         let index = index.map(|index| {
-            let segments = TaskSegments::new(index.place(), stamp.now, job.file_prefix());
+            let segments = TaskSegments::new(index.catalog().place(), stamp.now, job.file_prefix());
             (index, segments)
         });
         let rows = RowCounts::default();
