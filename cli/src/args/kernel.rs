@@ -23,6 +23,14 @@ pub(crate) enum KernelCommand {
     Prove,
     /// Decide which rows are dropped for which
     Assign,
+    /// Read units again for what a scorer learns from
+    Texts,
+    /// Learn a scorer
+    Learn,
+    /// Read units again, score and embed the rows that stay
+    Score,
+    /// Write scores and embeddings to their tables
+    Tabulate,
     /// Read units again and write their rows to the tables
     Write,
 }
@@ -62,6 +70,11 @@ pub(crate) struct Cluster {
     /// As Spark names it, e.g., s3a://. [default on this machine: a temporary one, so that a run that was killed begins anew]
     #[arg(long, value_name = "URL")]
     pub(crate) checkpoint: Option<String>,
+    /// GPUs of a task that scores or embeds: 1, or 0.25 of one that four tasks share [default: none are asked for; tasks use what they see]
+    ///
+    /// Executors must have some: `spark.executor.resource.gpu.amount`. docs/scale.md says how.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    pub(crate) score_gpus: Option<String>,
     /// Options of spark-submit, after --
     #[arg(last = true, value_name = "SPARK-SUBMIT OPTION")]
     pub(crate) submit: Vec<String>,
@@ -74,6 +87,7 @@ impl Cluster {
         let given = [
             ("--master", self.master.is_some()),
             ("--checkpoint", self.checkpoint.is_some()),
+            ("--score-gpus", self.score_gpus.is_some()),
             ("options of spark-submit", !self.submit.is_empty()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
@@ -82,5 +96,13 @@ impl Cluster {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// A positive number, as it was given.
+fn amount(text: &str) -> Result<String, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(text.to_owned()),
+        _ => Err("not a positive number".into()),
     }
 }

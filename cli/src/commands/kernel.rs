@@ -42,6 +42,10 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
         KernelCommand::Compare => Kernel::Compare,
         KernelCommand::Prove => Kernel::Prove,
         KernelCommand::Assign => Kernel::Assign,
+        KernelCommand::Texts => Kernel::Texts,
+        KernelCommand::Learn => Kernel::Learn,
+        KernelCommand::Score => Kernel::Score,
+        KernelCommand::Tabulate => Kernel::Tabulate,
         KernelCommand::Write => Kernel::Write,
     };
     let attempt = std::env::var(ATTEMPT).unwrap_or_else(|_| log::new_run_id());

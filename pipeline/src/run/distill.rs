@@ -7,8 +7,9 @@ use tamis_schemas::manifest::{InputRecord, RowCounts, ScorerRecord};
 
 use super::fit;
 use super::labels::LabelSource;
-use super::learn::{self, Learned};
+use super::learn::{LearnedFile, learn_file};
 use super::plan::Plan;
+use super::training::InputRows;
 use super::{Run, check, input_records, survey};
 use crate::context::Context;
 use crate::place::Place;
@@ -38,7 +39,7 @@ pub struct Distilled {
 }
 
 /// A folder by a path that is right in other working folders, too; what else there is as it is.
-fn absolute(location: &str) -> String {
+pub(super) fn absolute(location: &str) -> String {
     let path = Path::new(location);
     let is_folder = !is_url(location) && path.is_dir();
     let absolute = is_folder.then(|| std::path::absolute(path).ok()?.into_os_string().into_string().ok()).flatten();
@@ -95,18 +96,8 @@ pub fn distill(
     let survey = survey::survey(run, None, None, &mut no_tables)?;
     let (labels, kind) = fit::known(run, &survey, &source, stores)?;
     let task = fit::task(score.task, kind, &labels);
-    let seed = score.seed;
-    let (bytes, agreement, record) = match &plan.scorer {
-        ScorerChoice::Builtin => {
-            let Learned { scorer, record, .. } = learn::builtin(run, &survey, &labels, task, seed)?;
-            (scorer.to_bytes()?, scorer.agreement(), record)
-        }
-        ScorerChoice::Encoder(location) => {
-            let Learned { scorer, mut record, .. } =
-                learn::encoder(run, &survey, &labels, task, score, &absolute(location), stores)?;
-            record.truncated_rows = scorer.n_labelled_truncated();
-            (scorer.to_bytes()?, scorer.agreement(), record)
-        }
+    let choice = match &plan.scorer {
+        ScorerChoice::Encoder(location) => ScorerChoice::Encoder(absolute(location)),
         ScorerChoice::Column(_) => {
             return Err(Error::Config {
                 message: format!(
@@ -116,18 +107,21 @@ pub fn distill(
                 hint: Some("distill the encoder that made the embeddings".into()),
             });
         }
-        ScorerChoice::Unlabelled(_) => {
-            return Err(Error::Invariant(format!("`{}` was refused before", score.scorer)));
-        }
+        other => other.clone(),
     };
-    let bytes = bytes.ok_or_else(|| Error::Config {
-        message: format!(
-            "the labels tell nothing apart: {} of {} rows have one, all the same",
-            labels.labelled.len(),
-            survey.rows.rows_in
-        ),
-        hint: Some("name the column of the judgement with --label-column".into()),
-    })?;
+    let data = InputRows { run, survey: &survey, seed: score.seed };
+    let LearnedFile { bytes, record, agreement, has_learnt } =
+        learn_file(run, &data, &choice, (&labels, task), score, stores)?;
+    if !has_learnt {
+        return Err(Error::Config {
+            message: format!(
+                "the labels tell nothing apart: {} of {} rows have one, all the same",
+                labels.labelled.len(),
+                survey.rows.rows_in
+            ),
+            hint: Some("name the column of the judgement with --label-column".into()),
+        });
+    }
     progress.begin("writing");
     let n_bytes = bytes.len() as u64;
     place.put(SCORER_FILE, bytes)?;

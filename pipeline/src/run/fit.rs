@@ -15,6 +15,7 @@ use super::learn::learn;
 use super::pass;
 use super::right_size::right_size;
 use super::survey::Survey;
+use super::training::InputRows;
 use crate::score::{LabelKind, SharedEncoder, Task, Truncated};
 use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
 use crate::source::{Columns, Request};
@@ -129,7 +130,8 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &mut Survey, stores: &Stores) -> Res
     let nothing = (LabelledPool::default(), LabelKind::default());
     let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
     let task = task(score.task, *kind, labels);
-    let learn = |choice, name: &str| learn(run, &*survey, (choice, name), (labels, task), &score, stores);
+    let data = InputRows { run, survey: &*survey, seed: score.seed };
+    let learn = |choice, name: &str| learn(run, &data, (choice, name), (labels, task), &score, stores);
     let mut fitted = learn(&run.plan.scorer, &score.scorer)?;
     if let (Some(choice), Some(name)) = (&run.plan.larger, &score.larger) {
         fitted = right_size(run, &*survey, fitted, learn(choice, name)?, &score, labels)?;

@@ -51,7 +51,7 @@ pub(super) fn join(
     source: &LabelSource<'_>,
     stores: &Stores,
 ) -> Result<(LabelledPool, LabelKind)> {
-    let (table, kind) = read(run, source, stores)?;
+    let (table, kind) = read_labels(run, source, stores)?;
     let n_labels = table.len();
     let mut join = LabelJoin::new(table)?;
     run.begin("joining labels");
@@ -63,6 +63,14 @@ pub(super) fn join(
             join.observe(batch)
         })
     })?;
+    Ok((joined(n_labels, join)?, kind))
+}
+
+/// What was joined, once every row of the pool was seen.
+///
+/// # Errors
+/// `Error::Config` if there are labels, and none is of the pool.
+pub(super) fn joined(n_labels: usize, join: LabelJoin) -> Result<LabelledPool> {
     let pool = join.finish()?;
     if n_labels > 0 && pool.labelled.is_empty() && pool.split.is_empty() {
         return Err(Error::Config {
@@ -70,11 +78,11 @@ pub(super) fn join(
             hint: Some("the label files and the pool must name rows by the same ids: see --id-column".into()),
         });
     }
-    Ok((pool, kind))
+    Ok(pool)
 }
 
 /// Reads labels, and says what the column holds.
-fn read(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(LabelTable, LabelKind)> {
+pub(super) fn read_labels(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(LabelTable, LabelKind)> {
     let id = match (source.id_column, &run.plan.id) {
         (Some(name), _) => IdSource::Column(name.to_owned()),
         (None, IdSource::Row) => IdSource::Column(columns::ID.to_owned()),

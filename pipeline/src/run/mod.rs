@@ -38,6 +38,7 @@ mod simulate;
 mod sources;
 mod survey;
 mod texts;
+mod training;
 mod tune;
 mod unlabelled;
 mod verdict;

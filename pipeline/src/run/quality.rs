@@ -13,6 +13,7 @@ use super::ids::{column, rows_of};
 use super::plan::check_ratio;
 use super::route::{Carried, id_field};
 use super::survey::Survey;
+use super::training::InputRows;
 use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
 use crate::quality::{Best, Choice, KeepByScore, Rule};
@@ -258,8 +259,9 @@ impl<'a> Judge<'a> {
             }
             Source::Scorer(scorer) => {
                 let (reference, device) = (&config.reference, DeviceChoice::Auto);
-                let learnt = Learnt::new(scorer, reference, config.seed, device, run, survey, stores)?;
-                Ok((Self::Scorer(scorer.column(), learnt.scorer), learnt.reference))
+                let data = InputRows { run, survey, seed: config.seed };
+                let learnt = Learnt::new(scorer, reference, config.seed, device, run, &data, stores)?;
+                Ok((Self::Scorer(scorer.column(), learnt.scorer.into_stage()), learnt.reference))
             }
             Source::Distilled(location) => {
                 let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;

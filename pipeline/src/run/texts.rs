@@ -25,15 +25,16 @@ const MOST_TEXT_BYTES: usize = 64 << 10;
 
 /// Texts in memory.
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(super) struct DrawnTexts {
     pub(super) texts: Vec<String>,
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 /// Texts of the rows that stay so far, as they will be written.
-pub(super) fn of_rows(run: Run<'_>, survey: &Survey, seed: u64) -> Result<Texts> {
+pub(super) fn of_rows(run: Run<'_>, survey: &Survey, seed: u64) -> Result<DrawnTexts> {
     let verdicts = survey.verdicts();
-    let drawn = draw(survey.schema.n_rows(), survey.rows.text_bytes, seed).filter(|&row| verdicts.keeps(row));
+    let (n_rows, n_bytes) = (survey.schema.n_rows(), survey.rows.text_bytes);
+    let drawn = (0..n_rows).filter(|&row| is_drawn(row, n_bytes, seed)).filter(|&row| verdicts.keeps(row));
     let request = Request { rows: Some(Arc::new(drawn.collect())), ..text_request(run) };
     run.begin("learning");
     read(run.scan(&survey.schema, &request)?, run.context, |decoded| survey.cut(decoded))
@@ -48,7 +49,7 @@ pub(super) fn of_reference(
     paths: &[String],
     seed: u64,
     stores: &Stores,
-) -> Result<(Texts, Vec<InputRecord>)> {
+) -> Result<(DrawnTexts, Vec<InputRecord>)> {
     let input = InputConfig {
         text_documents: run.config.input.text_documents,
         max_row: run.config.input.max_row,
@@ -81,7 +82,7 @@ pub(super) fn of_reference(
         });
     }
     let schema = inputs.resolve(types).map_err(in_reference)?;
-    let rows = draw(schema.n_rows(), n_bytes, seed).collect();
+    let rows = (0..schema.n_rows()).filter(|&row| is_drawn(row, n_bytes, seed)).collect();
     let request = Request { rows: Some(Arc::new(rows)), ..text_request(run) };
     let texts = read(inputs.scan(&schema, &request)?, run.context, Ok).map_err(in_reference)?;
     Ok((texts, input_records(&inputs, schema.file_rows())))
@@ -91,24 +92,40 @@ fn text_request(run: Run<'_>) -> Request {
     Request { columns: Columns::Named(Vec::new()), text: Some(run.plan.text.clone()), id: None, rows: None }
 }
 
-/// Rows with texts of [`SAMPLE_BYTES`] together, if all rows have `n_bytes`.
-fn draw(n_rows: u64, n_bytes: u64, seed: u64) -> impl Iterator<Item = u64> {
+/// Whether a row is among those with texts of [`SAMPLE_BYTES`] together, if all rows have `n_bytes`.
+pub(super) fn is_drawn(row: u64, n_bytes: u64, seed: u64) -> bool {
     let most = if n_bytes <= SAMPLE_BYTES { u64::MAX } else { (u64::MAX / n_bytes).saturating_mul(SAMPLE_BYTES) };
-    (0..n_rows).filter(move |row| xxh3_64_with_seed(&row.to_le_bytes(), seed) <= most)
+    xxh3_64_with_seed(&row.to_le_bytes(), seed) <= most
 }
 
-fn read(scan: Scan, context: &Context, cut: impl Fn(Decoded) -> Result<Decoded> + Sync) -> Result<Texts> {
-    let mut texts = Vec::new();
-    let mut reservation = context.budget.reserve("texts to learn from");
+/// What is learnt from of a text.
+pub(super) fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_TEXT_BYTES)]
+}
+
+impl DrawnTexts {
+    /// None so far.
+    pub(super) fn new(context: &Context) -> Self {
+        Self { texts: Vec::new(), reservation: context.budget.reserve("texts to learn from") }
+    }
+
+    /// Takes the [`beginning`] of a text.
+    pub(super) fn push(&mut self, text: &str) -> Result<()> {
+        self.reservation.grow(text.len() + size_of::<String>())?;
+        self.texts.push(text.to_owned());
+        Ok(())
+    }
+}
+
+fn read(scan: Scan, context: &Context, cut: impl Fn(Decoded) -> Result<Decoded> + Sync) -> Result<DrawnTexts> {
+    let mut texts = DrawnTexts::new(context);
     pass::for_each(scan, context, cut, |decoded| {
         for batch in &decoded.batches {
             for text in column(batch, columns::TEXT)?.as_string::<i32>().iter().flatten() {
-                let text = &text[..text.floor_char_boundary(MOST_TEXT_BYTES)];
-                reservation.grow(text.len() + size_of::<String>())?;
-                texts.push(text.to_owned());
+                texts.push(beginning(text))?;
             }
         }
         Ok(())
     })?;
-    Ok(Texts { texts, _reservation: reservation })
+    Ok(texts)
 }

@@ -31,6 +31,11 @@ impl Verdicts {
         self.reason(row).is_none()
     }
 
+    /// Whether `row` has a held-out item.
+    pub(super) fn is_contaminated(&self, row: u64) -> bool {
+        self.contaminated.as_ref().is_some_and(|rows| rows.contains(row))
+    }
+
     /// The rows of a batch that stay.
     pub(super) fn staying(&self, batch: RecordBatch) -> Result<RecordBatch> {
         if self.are_there() { Ok(split_by_null(&self.apply(&batch)?, columns::REASON)?.0) } else { Ok(batch) }

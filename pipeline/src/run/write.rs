@@ -304,8 +304,8 @@ pub(super) struct Routed {
     control: Option<RecordBatch>,
     dropped_rows: Vec<u64>,
     spans: Vec<Span>,
-    scored: Option<RecordBatch>,
-    embedded: Option<EmbeddedRows>,
+    pub(super) scored: Option<RecordBatch>,
+    pub(super) embedded: Option<EmbeddedRows>,
     pub(super) indexed: Option<RecordBatch>,
     pub(super) ids: Option<(UInt64Array, StringArray)>,
     pub(super) tallies: Option<Tallies>,
@@ -341,6 +341,11 @@ impl<'a> Router<'a> {
     /// Makes of kept rows what an index stores of them, too.
     pub(super) fn indexing(self, index_rows: Option<&'a IndexRows>) -> Self {
         Self { index_rows, ..self }
+    }
+
+    /// Scores and embeds rows that stay, and carries none of them.
+    pub(super) fn scoring(self, scorer: Option<&'a dyn MapStage>, embedder: Option<&'a Embedder>) -> Self {
+        Self { scorer, embedder, carries_rows: false, ..self }
     }
 
     /// The columns of the input that it needs.
@@ -447,7 +452,7 @@ fn count_reasons(dropped: &RecordBatch) -> Result<BTreeMap<String, u64>> {
 }
 
 /// Columns of the table `scores`: the id and what the scorer appends.
-fn score_table(scorer: &dyn MapStage) -> Result<Carried> {
+pub(super) fn score_table(scorer: &dyn MapStage) -> Result<Carried> {
     let text = Arc::new(Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]));
     let scored = scorer.output_schema(&text)?;
     let added: Vec<Field> = scored.fields().iter().skip(1).map(|field| field.as_ref().clone()).collect();

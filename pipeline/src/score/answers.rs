@@ -43,6 +43,16 @@ impl Answers {
         Self { names: targets.names, meaning }
     }
 
+    /// Of what answers with columns of its own.
+    pub(super) fn none() -> Self {
+        Self { names: Vec::new(), meaning: Meaning::Nothing }
+    }
+
+    /// Whether there was something to tell apart.
+    pub(crate) fn tell_apart(&self) -> bool {
+        !matches!(self.meaning, Meaning::Nothing | Meaning::OneClass)
+    }
+
     /// Of a model that was trained on `targets`.
     pub(super) fn new(targets: &Targets, temperature: f32) -> Self {
         let meaning = match targets.kind {

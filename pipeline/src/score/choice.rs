@@ -7,6 +7,9 @@ use crate::{Error, Result};
 /// What the names of columns with embeddings begin with.
 const COLUMN: &str = "column:";
 
+/// What the names of language models begin with.
+pub(crate) const GGUF: &str = "gguf:";
+
 /// A scorer by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ScorerChoice {
@@ -38,7 +41,7 @@ impl Unlabelled {
         match name {
             "ngram" => Some(Self::Ngram),
             "dsir" => Some(Self::Dsir),
-            _ => name.strip_prefix("gguf:").map(|file| Self::Causal(file.to_owned())),
+            _ => name.strip_prefix(GGUF).map(|file| Self::Causal(file.to_owned())),
         }
     }
 

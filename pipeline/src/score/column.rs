@@ -9,6 +9,7 @@ use tamis_schemas::columns;
 
 use super::append::{append_columns, append_fields};
 use super::head::{Head, HeadSettings};
+use super::saved::{self, Header, Tensors};
 use crate::context::Context;
 use crate::stage::MapStage;
 use crate::{Error, Result};
@@ -52,6 +53,39 @@ impl ColumnScorer {
     /// once. None for fewer than 50 labels, for what is no class, and for a text that is alone with its class.
     pub(crate) fn take_left_out(&mut self) -> Vec<(usize, Vec<f32>)> {
         self.head.take_left_out()
+    }
+
+    /// Whether the labels told anything apart.
+    pub fn has_learnt(&self) -> bool {
+        self.head.has_learnt()
+    }
+
+    /// The scorer as a file, but for what a committee disagrees on.
+    ///
+    /// # Errors
+    /// `Error::Invariant`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let (column, dimensions) = (self.column.clone(), self.dimensions);
+        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers]| saved::Model::Column {
+            column,
+            dimensions,
+            scale,
+            n_members,
+            n_layers,
+        })
+    }
+
+    /// The scorer that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if something is missing in it.
+    pub(super) fn of_saved(header: Header, tensors: &Tensors) -> Result<Self> {
+        let saved::Model::Column { column, dimensions, scale, n_members, n_layers } = header.model.clone() else {
+            return Err(tensors.corrupt("it is another scorer"));
+        };
+        let n_labelled = header.labelled_rows;
+        let head = Head::of_saved(header, [n_members, n_layers], scale, dimensions, tensors)?;
+        Ok(Self { column, dimensions, head, n_labelled })
     }
 
     fn fields(&self) -> Vec<FieldRef> {

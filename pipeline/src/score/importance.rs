@@ -7,7 +7,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use rayon::prelude::*;
 use tamis_schemas::columns;
 
+use super::answers::Answers;
 use super::append::{append_columns, append_fields, required_column};
+use super::saved::{self, Tensors};
 use crate::Result;
 use crate::context::Context;
 use crate::dedup::{Normalize, Normalizer, tokenize};
@@ -17,6 +19,8 @@ use crate::stage::MapStage;
 const N_BUCKETS: usize = 10_000;
 /// Texts that a thread works on at a time.
 const CHUNK_TEXTS: usize = 64;
+/// Name of the tensor of what texts weigh.
+const LOG_RATIOS: &str = "log_ratios";
 const PAIR_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Appends `tamis_log_importance`: the natural logarithm of `p_target(text) / p_pool(text)`.
@@ -49,6 +53,26 @@ impl ImportanceScorer {
         let share = |count: u64, total: f64| (count + 1) as f64 / total;
         let ratios = target.iter().zip(&pool).map(|(&t, &p)| (share(t, n_target) / share(p, n_pool)).ln() as f32);
         Self { log_ratios: ratios.collect() }
+    }
+
+    /// The scorer as a file.
+    ///
+    /// # Errors
+    /// `Error::Invariant`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut tensors = Tensors::default();
+        tensors.add(LOG_RATIOS, &[self.log_ratios.len()], &self.log_ratios);
+        saved::to_bytes(saved::Model::Importance, &Answers::none(), 0, None, &tensors)
+    }
+
+    /// The scorer that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if a number is missing.
+    pub(super) fn of_saved(tensors: &Tensors) -> Result<Self> {
+        let log_ratios = tensors.vector(LOG_RATIOS)?;
+        let fits = log_ratios.len() == N_BUCKETS;
+        if fits { Ok(Self { log_ratios }) } else { Err(tensors.corrupt("it has no ratio for each bucket")) }
     }
 
     fn field() -> [FieldRef; 1] {

@@ -33,6 +33,7 @@ pub(crate) use answers::top_two;
 pub use builtin::{BuiltinScorer, BuiltinSettings, LabelledText, Projection};
 pub use cache::SharedEncoder;
 pub use causal::CausalScorer;
+pub(crate) use choice::GGUF;
 pub use choice::{ScorerChoice, Unlabelled};
 pub(crate) use class::ClassScorer;
 pub use column::ColumnScorer;

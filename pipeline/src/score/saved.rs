@@ -15,8 +15,11 @@ use super::agreement::Agreement;
 use super::answers::Answers;
 use super::builtin::BuiltinScorer;
 use super::cache::SharedEncoder;
+use super::column::ColumnScorer;
 use super::device::{DeviceChoice, ResolvedDevice, resolve};
 use super::head::{EncoderScorer, Truncated};
+use super::importance::ImportanceScorer;
+use super::ngram::NgramScorer;
 use crate::context::Context;
 use crate::place::Place;
 use crate::sink::hex;
@@ -50,6 +53,9 @@ pub(super) enum Model {
     Builtin {
         /// Features of a text that are looked at.
         max_features: usize,
+        /// Of the projection that embeds if labels tell nothing apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<u64>,
     },
     /// A head on an encoder.
     Encoder {
@@ -59,11 +65,28 @@ pub(super) enum Model {
         fingerprint: String,
         /// What embeddings are multiplied by.
         scale: f32,
-        /// Networks whose mean answers.
+        /// Networks whose mean answers; none if labels tell nothing apart.
         n_members: usize,
         /// Layers of each.
         n_layers: usize,
     },
+    /// A head on embeddings that rows have in a column.
+    Column {
+        /// Name of the column.
+        column: String,
+        /// Components of an embedding.
+        dimensions: usize,
+        /// What embeddings are multiplied by.
+        scale: f32,
+        /// Networks whose mean answers; none if labels tell nothing apart.
+        n_members: usize,
+        /// Layers of each.
+        n_layers: usize,
+    },
+    /// Bits per byte under a byte n-gram model.
+    Ngram,
+    /// Importance for a target.
+    Importance,
 }
 
 /// Numbers by name, of any shape.
@@ -190,7 +213,11 @@ impl SavedScorer {
         Self::from_bytes(&bytes, location).map(Some)
     }
 
-    pub(super) fn from_bytes(bytes: &[u8], location: String) -> Result<Self> {
+    /// The scorer that the bytes of a file are; `location` names it in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn from_bytes(bytes: &[u8], location: String) -> Result<Self> {
         let corrupt =
             |message: String| Error::Corrupt { location: location.clone(), format: "a scorer of tamis", message };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| corrupt(error.to_string()))?;
@@ -221,6 +248,11 @@ impl SavedScorer {
         &self.header.answers
     }
 
+    /// Hash of the file.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// Labelled texts it was fitted on.
     pub(crate) fn n_labelled(&self) -> usize {
         self.header.labelled_rows
@@ -231,6 +263,9 @@ impl SavedScorer {
         let kind = match self.header.model {
             Model::Builtin { .. } => "builtin",
             Model::Encoder { .. } => "encoder",
+            Model::Column { .. } => "column",
+            Model::Ngram => "ngram",
+            Model::Importance => "dsir",
         };
         format!("distilled {kind} {}", self.fingerprint)
     }
@@ -247,11 +282,12 @@ impl SavedScorer {
         context: &'a Context,
     ) -> Result<OpenedScorer<'a>> {
         let Self { header, tensors, .. } = self;
+        let on_cpu = |scorer| OpenedScorer { scorer, device: ResolvedDevice::cpu(), truncated: None, encoder: None };
         match header.model {
-            Model::Builtin { .. } => {
-                let scorer = Box::new(BuiltinScorer::of_saved(header, &tensors, context)?);
-                Ok(OpenedScorer { scorer, device: ResolvedDevice::cpu(), truncated: None, encoder: None })
-            }
+            Model::Builtin { .. } => Ok(on_cpu(Box::new(BuiltinScorer::of_saved(header, &tensors, context)?))),
+            Model::Column { .. } => Ok(on_cpu(Box::new(ColumnScorer::of_saved(header, &tensors)?))),
+            Model::Ngram => Ok(on_cpu(Box::new(NgramScorer::of_saved(&tensors, context)?))),
+            Model::Importance => Ok(on_cpu(Box::new(ImportanceScorer::of_saved(&tensors)?))),
             Model::Encoder { .. } => {
                 let device = resolve(device)?;
                 let scorer = EncoderScorer::of_saved(header, &tensors, &device, cache, stores, context)?;
@@ -278,4 +314,75 @@ pub(crate) struct OpenedScorer<'a> {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use tamis_schemas::columns;
+
+    use super::*;
+    use crate::context::{Cancel, Resources};
+    use crate::score::{BuiltinSettings, LabelledText};
+
+    const TEXTS: [&str; 4] = ["where is my new card", "my card was stolen", "a transfer by bank", "größere Straßen"];
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    /// Opens the file of a scorer; its answers must be those of the scorer, to texts that it has learnt and others.
+    fn check(scorer: &dyn MapStage, bytes: &[u8], context: &Context) {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(TEXTS.into_iter().chain(["", "other words"])));
+        let batch = RecordBatch::try_from_iter([(columns::TEXT, texts)]).unwrap();
+        let expect = scorer.apply(batch.clone()).unwrap();
+        let saved = SavedScorer::from_bytes(bytes, "here".into()).unwrap();
+        let stores = Stores::new::<&str, &str>([]);
+        let opened = saved.open(DeviceChoice::Cpu, None, &stores, context).unwrap();
+        assert_eq!(opened.scorer.apply(batch.clone()).unwrap(), expect);
+        assert_eq!(opened.scorer.output_schema(&batch.schema()).unwrap(), expect.schema());
+    }
+
+    /// The bytes with a tensor by another name.
+    fn without(bytes: &[u8], tensor: &str) -> Vec<u8> {
+        let (name, other) = (format!("\"{tensor}\""), format!("\"{}\"", "x".repeat(tensor.len())));
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).expect("it is there");
+        [&bytes[..at], other.as_bytes(), &bytes[at + name.len()..]].concat()
+    }
+
+    #[test]
+    fn every_kind_answers_as_before() {
+        let context = &Context::new(&Resources::default(), Cancel::default()).unwrap();
+        let stores = Stores::new::<&str, &str>([]);
+        let refuses = |bytes: &[u8], tensor: &str| {
+            let saved = SavedScorer::from_bytes(&without(bytes, tensor), "here".into()).unwrap();
+            let refused = saved.open(DeviceChoice::Cpu, None, &stores, context).unwrap_err();
+            assert!(matches!(refused, Error::Corrupt { .. }), "{tensor}: {refused}");
+        };
+        let (few, all) = (owned(&TEXTS[..2]), owned(&TEXTS));
+        for scorer in [NgramScorer::of_pool(&all, context).unwrap(), NgramScorer::of_reference(&few, context).unwrap()]
+        {
+            let bytes = scorer.to_bytes().unwrap();
+            check(&scorer, &bytes, context);
+            for tensor in ["learnt", "contexts.3", "followed.5"] {
+                refuses(&bytes, tensor);
+            }
+        }
+        let scorer = ImportanceScorer::fit(&few, &all, context);
+        let bytes = scorer.to_bytes().unwrap();
+        check(&scorer, &bytes, context);
+        refuses(&bytes, "log_ratios");
+        for labels in [vec![], vec!["a"; 4], vec!["a", "b", "a", "b"]] {
+            let labelled = TEXTS.iter().zip(&labels);
+            let labelled: Vec<LabelledText> = labelled
+                .map(|(&text, &label)| LabelledText { text: text.to_owned(), label: label.to_owned() })
+                .collect();
+            let scorer = BuiltinScorer::fit(&labelled, &all, &BuiltinSettings::default(), context).unwrap();
+            let bytes = scorer.to_bytes().unwrap();
+            check(&scorer, &bytes, context);
+            refuses(&bytes, if scorer.has_learnt() { "bias" } else { "inverse_frequencies" });
+        }
+    }
 }

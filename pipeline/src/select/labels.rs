@@ -1,6 +1,6 @@
 //! Labels by id, joined with the rows of the pool.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -83,6 +83,11 @@ impl LabelTable {
         let votes = votes.lazy().select([col("id"), col("annotator"), col("label")]).collect()?;
         let frame = most_voted(&votes)?;
         Ok(Self { frame, votes: if annotator_column.is_some() { votes } else { votes.clear() }, n_unlabelled })
+    }
+
+    /// The ids with a label.
+    pub fn ids(&self) -> Result<HashSet<String>> {
+        Ok(texts(&self.frame, "id")?.into_iter().collect())
     }
 
     /// Number of ids with a label.

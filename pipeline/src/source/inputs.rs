@@ -84,6 +84,23 @@ impl Inputs {
         })
     }
 
+    /// No files at all.
+    pub(crate) fn none(options: &SourceOptions, context: &Context) -> Self {
+        Self {
+            total_bytes: 0,
+            shared: Arc::new(Shared {
+                files: Vec::new(),
+                stored: Vec::new(),
+                cancel: context.cancel.clone(),
+                base_row: 0,
+                from: PlaceInFile::default(),
+                options: options.clone(),
+                batch_rows: context.batch_rows,
+            }),
+            skipped: Vec::new(),
+        }
+    }
+
     /// One file, or some rows of it of so many bytes, that lie among others.
     pub(super) fn part(
         file: InputFile,

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -107,12 +108,22 @@ impl SchemaOnWire {
     }
 }
 
-fn schema_to_bytes(schema: &Schema) -> Result<Vec<u8>> {
+/// Rows as a stream of one batch.
+pub(crate) fn batch_to_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
+    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner()?)
+}
+
+/// Columns as a stream without a row.
+pub(crate) fn schema_to_bytes(schema: &Schema) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
     writer.finish()?;
     Ok(writer.into_inner()?)
 }
 
-fn schema_of_bytes(bytes: &[u8]) -> Result<SchemaRef> {
+/// The columns of a stream.
+pub(crate) fn schema_of_bytes(bytes: &[u8]) -> Result<SchemaRef> {
     Ok(StreamReader::try_new(Cursor::new(bytes), None)?.schema())
 }

@@ -203,7 +203,9 @@ impl<'a> Driver<'a> {
             with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected", "contaminated"]);
         let mut n_proven_sets = 0;
         let mut decided = None;
-        let stages: Vec<&str> = units.stages.iter().map(String::as_str).filter(|stage| *stage != "ids").collect();
+        let all_stages: Vec<&str> = units.stages.iter().map(String::as_str).collect();
+        let stages: Vec<&str> =
+            all_stages.iter().copied().filter(|stage| !["ids", "texts", "learn", "score"].contains(stage)).collect();
         if !stages.is_empty() {
             let scanned_again = (stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
             let fingerprints = scanned_again.unwrap_or(scanned);
@@ -247,11 +249,10 @@ impl<'a> Driver<'a> {
         }
         // As if a task was done twice: what one of its tries wrote must not be seen.
         run(self.place, "write", &to_write.slice(0, 1), &job, "lost");
-        let written = self.each(&to_write, "write", &job);
-        let records = match &decided {
-            Some(decided) => concat_batches(&written.schema(), [decided, &written]).unwrap(),
-            None => written,
-        };
+        let mut records = self.scores(&all_stages, &to_write, &job);
+        records.push(self.each(&to_write, "write", &job));
+        records.extend(decided);
+        let records = concat_batches(&records[0].schema(), &records).unwrap();
         if !self.commits {
             return Err(session.end().1);
         }
@@ -260,6 +261,38 @@ impl<'a> Driver<'a> {
         let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();
         let (code, stderr) = session.end();
         Ok(Ended { manifest, code: code.ok_or(stderr)?, n_units, n_proven_sets })
+    }
+
+    /// What a session wants to know of scoring; the rows are in their tables then.
+    fn scores(&self, stages: &[&str], units: &RecordBatch, job: &str) -> Vec<RecordBatch> {
+        let (mut records, mut scorer) = (Vec::new(), None);
+        if stages.contains(&"learn") {
+            assert!(stages.ends_with(&["texts", "learn", "score"]), "{stages:?}");
+            let texts = self.each(units, "texts", job);
+            let learnt = run(self.place, "learn", &sorted(&texts, &["kind", "a", "b"]), job, "l");
+            let of_scorer = of_kinds(&learnt, &[16]);
+            assert_eq!(of_scorer.num_rows(), 1);
+            scorer = Some(column(&of_scorer, "payload").as_binary::<i32>().value(0).to_vec());
+            records.push(of_kinds(&learnt, &[17]));
+        }
+        if !stages.contains(&"score") {
+            return records;
+        }
+        let n_units = units.num_rows();
+        let scorers: ArrayRef = Arc::new(BinaryArray::from(vec![scorer.as_deref(); n_units]));
+        let scorers = RecordBatch::try_from_iter_with_nullable([("scorer", scorers, true)]).unwrap();
+        let scored = self.each(&with_columns(units, &scorers, &["scorer"]), "score", job);
+        records.push(of_kinds(&scored, &[19]));
+        let rows = sorted(&of_kinds(&scored, &[18]), &["unit", "b", "a"]);
+        for start in (0..n_units).step_by(self.units_at_once) {
+            let range = start as i64..(start + self.units_at_once) as i64;
+            let is_of_task: BooleanArray =
+                int64s(&rows, "unit").values().iter().map(|unit| Some(range.contains(unit))).collect();
+            let of_task = filter_record_batch(&rows, &is_of_task).unwrap();
+            run(self.place, "tabulate", &of_task, job, &format!("lost.{start}"));
+            records.push(run(self.place, "tabulate", &of_task, job, &format!("t.{start}")));
+        }
+        records
     }
 
     /// What Spark does between scans and proofs: identical texts collapse, rows meet by the keys of their bands.

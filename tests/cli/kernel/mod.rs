@@ -3,6 +3,7 @@
 mod driver;
 mod incremental;
 mod process;
+mod scores;
 mod settings;
 mod tables;
 

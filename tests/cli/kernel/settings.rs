@@ -138,7 +138,8 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
     let dir = tempfile::tempdir().unwrap();
     for (sections, expect) in [
         ("[deduplicate]\nmeasure = \"containment\"", "containment"),
-        ("[score]", "[score]"),
+        ("[semantic]\nmodel = \"nowhere\"", "[semantic]"),
+        ("[select]\nbudget = 10\nstrategy = \"margin\"", "[select]"),
         ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);

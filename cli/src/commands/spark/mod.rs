@@ -109,6 +109,7 @@ fn command(args: &Run, global: &Global, main: &Path, manifest: &Path) -> anyhow:
     command.arg(main).arg(&args.config).arg("--manifest").arg(manifest);
     command.args(master.iter().flat_map(|master| ["--master", master.as_str()]));
     command.args(cluster.checkpoint.iter().flat_map(|url| ["--checkpoint", url.as_str()]));
+    command.args(cluster.score_gpus.iter().flat_map(|amount| ["--score-gpus", amount.as_str()]));
     if args.overwrite.overwrite {
         command.arg("--overwrite");
     }

@@ -5,11 +5,11 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use tamis_schemas::config::Config;
 
+use super::elsewhere::config_elsewhere;
 use super::index::IndexOfRun;
 use super::stream::Incoming;
 use crate::dedup::SearchCounts;
 use crate::run::plan::Plan;
-use crate::sink::{is_local, local_folder};
 use crate::source::{Columns, Request, SchemaOnWire};
 use crate::{Error, Result};
 
@@ -33,29 +33,28 @@ pub(super) struct Job {
     pub(super) n_rows: u64,
     /// What is known of the rows that are compared.
     pub(super) rows: SearchCounts,
+    /// Bytes of text of all rows.
+    pub(super) text_bytes: u64,
+    /// Whether there is a scorer that has to learn.
+    pub(super) learns: bool,
     /// What earlier runs have kept, if the run looks there.
     pub(super) index: Option<IndexOfRun>,
 }
 
 impl Job {
     /// Tasks run in other folders: local outputs, and what else tasks open by the config, get their whole paths.
-    pub(super) fn new(config: &Config, run: String, nonce: &str, index: Option<IndexOfRun>) -> Result<Self> {
-        let mut config = config.clone();
-        let tiers = config.tiers.values_mut().filter_map(|tier| tier.url.as_mut());
-        let held_out = config.decontaminate.iter_mut().flat_map(|held_out| &mut held_out.paths);
-        let urls = tiers.chain(config.index.as_mut().map(|index| &mut index.url)).chain(held_out);
-        for url in urls.chain([&mut config.output.path]).filter(|url| is_local(url)) {
-            let path = local_folder(url);
-            let absolute = std::path::absolute(&path)
-                .map_err(|error| Error::Unwritable { location: url.clone(), source: error.into() })?;
-            *url = absolute.to_string_lossy().into_owned();
-        }
-        let config = &config;
-        let config = toml::to_string(config)
+    pub(super) fn new(
+        config: &Config,
+        run: String,
+        nonce: &str,
+        index: Option<IndexOfRun>,
+        learns: bool,
+    ) -> Result<Self> {
+        let config = toml::to_string(&config_elsewhere(config)?)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
         let file_prefix = format!("part-{nonce}-");
         let (schema, starts, rows) = (None, Vec::new(), SearchCounts::default());
-        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, index })
+        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, text_bytes: 0, learns, index })
     }
 
     /// The job that a stream brings.

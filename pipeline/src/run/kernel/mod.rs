@@ -1,7 +1,8 @@
 //! Kernels: what one task of a cluster does, as a process that reads and writes Arrow streams. `docs/kernel-protocol.md` is what they speak.
 //!
 //! ```text
-//! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign -> write -> session, which commits
+//! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign
+//!     -> texts -> learn -> score -> tabulate, write -> session, which commits
 //! ```
 //!
 //! They call what the executor of one machine calls, part by part.
@@ -10,16 +11,24 @@ mod assign;
 mod bucket;
 mod columns;
 mod compare;
+mod elsewhere;
+mod fate;
 mod index;
 mod job;
+mod learn;
 mod prove;
 mod prune;
 mod record;
 mod refusals;
 mod scan;
+mod score;
+mod scored;
+mod scoring;
 mod session;
 mod stream;
 mod summary;
+mod tabulate;
+mod texts;
 mod units;
 mod write;
 
@@ -29,11 +38,12 @@ use tamis_schemas::config::Config;
 
 pub use session::Session;
 
-use super::Plan;
+use super::{Plan, Run};
 use crate::context::Context;
 use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::Existing;
+use crate::source::Inputs;
 use crate::store::Stores;
 use crate::{Error, Result};
 
@@ -55,6 +65,14 @@ pub enum Kernel {
     Prove,
     /// Decides which rows are dropped for which.
     Assign,
+    /// Reads units again for what a scorer learns from.
+    Texts,
+    /// Learns a scorer.
+    Learn,
+    /// Reads units again, scores and embeds the rows that stay.
+    Score,
+    /// Writes scores and embeddings to their tables.
+    Tabulate,
     /// Reads units again and writes their rows to the tables.
     Write,
 }
@@ -98,6 +116,10 @@ pub fn run_kernel(
         Kernel::Compare => compare::compare(task, &mut input, Outgoing::new(output)),
         Kernel::Prove => prove::prove(task, &mut input, Outgoing::new(output)),
         Kernel::Assign => assign::assign(task, &mut input, Outgoing::new(output)),
+        Kernel::Texts => texts::texts(task, &mut input, Outgoing::new(output)),
+        Kernel::Learn => learn::learn(task, &mut input, Outgoing::new(output)),
+        Kernel::Score => score::score(task, &mut input, Outgoing::new(output)),
+        Kernel::Tabulate => tabulate::tabulate(task, attempt, &mut input, Outgoing::new(output)),
         Kernel::Write => write::write(task, attempt, &mut input, Outgoing::new(output)),
     }
 }
@@ -111,7 +133,13 @@ struct Task<'a> {
     with: Surroundings<'a>,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    /// What passes over some inputs share.
+    fn run(self, inputs: &'a Inputs) -> Run<'a> {
+        let Surroundings { context, progress, .. } = self.with;
+        Run { config: self.config, plan: self.plan, inputs, context, progress }
+    }
+
     /// The settings of near-duplicate removal.
     ///
     /// # Errors
@@ -131,6 +159,10 @@ impl Kernel {
             Self::Compare => "compare",
             Self::Prove => "prove",
             Self::Assign => "assign",
+            Self::Texts => "texts",
+            Self::Learn => "learn",
+            Self::Score => "score",
+            Self::Tabulate => "tabulate",
             Self::Write => "write",
         }
     }

@@ -43,10 +43,15 @@ pub(super) enum Kind {
     Rows = 12,
     Sources = 13,
     Segment = 14,
+    Text = 15,
+    Scorer = 16,
+    Learnt = 17,
+    TableRows = 18,
+    Scored = 19,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 20] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -62,6 +67,11 @@ impl Kind {
         Self::Rows,
         Self::Sources,
         Self::Segment,
+        Self::Text,
+        Self::Scorer,
+        Self::Learnt,
+        Self::TableRows,
+        Self::Scored,
     ];
 }
 
@@ -208,7 +218,15 @@ impl Record {
                 n_shared_bands,
             }),
             Kind::Cluster => Handed::Cluster { kept: a, n_rows: b, n_dropped: c },
-            Kind::File | Kind::Rows | Kind::Sources | Kind::Segment => return Ok(None),
+            Kind::File
+            | Kind::Rows
+            | Kind::Sources
+            | Kind::Segment
+            | Kind::Text
+            | Kind::Scorer
+            | Kind::Learnt
+            | Kind::TableRows
+            | Kind::Scored => return Ok(None),
         }))
     }
 }

@@ -13,8 +13,6 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
         ("repetition", config.repetition.is_some()),
         ("semantic", config.semantic.is_some()),
         ("quality", config.quality.is_some()),
-        ("embed", config.embed.is_some()),
-        ("score", config.score.is_some()),
         ("select", config.select.is_some()),
     ];
     let refuse = |what: String| {
@@ -23,6 +21,9 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     };
     if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
         return refuse(format!("[{name}]"));
+    }
+    if config.score.as_ref().is_some_and(|score| score.larger.is_some()) {
+        return refuse("score.larger (--larger)".into());
     }
     let held_out = config.decontaminate.iter().flat_map(|held_out| &held_out.paths);
     if config.input.paths.iter().chain(held_out).any(|path| path == "-") {

@@ -19,6 +19,8 @@ use super::job::{JOB_KEY, Job, survey_request};
 use super::record::{Kind, for_each_record};
 use super::refusals;
 use super::scan::tells_ids;
+use super::scored::ScoredRun;
+use super::scoring::ScoringOfRun;
 use super::stream::{Incoming, Outgoing, PROTOCOL};
 use super::summary::Summary;
 use super::units::{units_schema, units_to_batch};
@@ -58,6 +60,7 @@ pub struct Session<'a> {
     schema: Option<InputSchema>,
     index: Option<(IndexRun, TaskSegments)>,
     held_out: Option<HeldOutItems>,
+    scoring: Option<ScoringOfRun>,
     contaminated: Option<Contaminated>,
     decontamination: Option<DecontaminationRecord>,
 }
@@ -83,10 +86,13 @@ impl<'a> Session<'a> {
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
         let held_out = held_out::load(&plan, stores, context, progress)?;
+        let scoring = ScoringOfRun::look(&config, &plan, with)?;
         let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now)).transpose()?;
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
-        let name = name_of(&config, &units, &(index_of_run.as_ref().map(IndexOfRun::content), held_out_files))?;
-        let job = Job::new(&config, name, &stamp.nonce, index_of_run)?;
+        let index_content = index_of_run.as_ref().map(IndexOfRun::content);
+        let name = name_of(&config, &units, &(index_content, held_out_files, &scoring))?;
+        let learns = scoring.as_ref().is_some_and(|scoring| scoring.learns);
+        let job = Job::new(&config, name, &stamp.nonce, index_of_run, learns)?;
         output.expect_parts(job.file_prefix());
         let index = index.map(|index| {
             let segments = TaskSegments::new(index.catalog().place(), stamp.now, job.file_prefix());
@@ -106,6 +112,7 @@ impl<'a> Session<'a> {
             schema: None,
             index,
             held_out,
+            scoring,
             contaminated: None,
             decontamination: None,
         })
@@ -122,7 +129,9 @@ impl<'a> Session<'a> {
             None => &[],
         };
         let ids: &[&str] = if tells_ids(&self.plan, &self.config) { &["ids"] } else { &[] };
-        let stages = [ids, stages].concat();
+        let learning: &[&str] = if self.job.learns { &["texts", "learn"] } else { &[] };
+        let scoring: &[&str] = if self.scoring.is_some() { &["score"] } else { &[] };
+        let stages = [ids, stages, learning, scoring].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
         let mut output = Outgoing::new(output);
@@ -188,6 +197,7 @@ impl<'a> Session<'a> {
         }
         check_reject_ratio(self.run(), &self.rows)?;
         check_counts(&schema, self.plan.deduplicate.is_some())?;
+        self.job.text_bytes = self.rows.text_bytes;
         self.job.rows = SearchCounts::of_rows(compared, without_tokens);
         self.job.schema = Some(SchemaOnWire::new(&schema)?);
         self.schema = Some(schema);
@@ -226,6 +236,7 @@ impl<'a> Session<'a> {
         let mut rows = WrittenRows::default();
         let mut ids = Ids::new(context);
         let mut sources = SourceCounts::new(context);
+        let mut scored = ScoredRun::default();
         for_each_record(&mut incoming, |record| {
             context.cancel.check()?;
             match record.kind {
@@ -255,6 +266,8 @@ impl<'a> Session<'a> {
                         .map_err(|error| Error::config(format!("counts of sources cannot be read: {error}")))?;
                     sources.add(tallies, context)?;
                 }
+                Kind::Learnt => scored.push_learnt(record.value()?)?,
+                Kind::Scored => scored.push_unit(record.a, record.value()?)?,
                 _ => {
                     if let (Some(handed), Some(decisions)) = (record.into_handed()?, &mut decisions) {
                         decisions.push(&handed, context)?;
@@ -273,7 +286,15 @@ impl<'a> Session<'a> {
             )));
         }
         let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
-        let tables = [(Table::Kept, rows.kept), (Table::Dropped, rows.dropped), (Table::Rejected, rows.rejected)];
+        let scored = self.scoring.as_ref().map(|_| scored.finish(self.units.len(), rows.kept));
+        let scored = scored.transpose()?.unwrap_or_default();
+        let tables = [
+            (Table::Kept, rows.kept),
+            (Table::Dropped, rows.dropped),
+            (Table::Rejected, rows.rejected),
+            (Table::Scores, rows.kept),
+            (Table::Embeddings, rows.kept),
+        ];
         for (table, n_rows) in tables.into_iter().filter(|(table, _)| self.plan.writes(*table)) {
             let n_written: u64 = files.get(&table).into_iter().flatten().map(|file| file.rows).sum();
             if n_written != n_rows {
@@ -292,7 +313,7 @@ impl<'a> Session<'a> {
             found.as_mut().map_or(Ok(()), |found| found.evidence.observe_ids(rows, ids, context))?;
             contaminated.as_mut().map_or(Ok(()), |found| found.observe_ids(rows, ids, context))
         })?;
-        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, .. } = self;
+        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, scoring, .. } = self;
         let (contaminated, decontamination) = (self.contaminated, self.decontamination);
         let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
         let schemas = [
@@ -300,7 +321,8 @@ impl<'a> Session<'a> {
             (Table::Dropped, carried.dropped_schema()),
             (Table::Rejected, rejected_schema()),
         ];
-        for (table, schema) in schemas.into_iter().filter(|(table, _)| plan.writes(*table)) {
+        let schemas = schemas.into_iter().chain(scored.schemas);
+        for (table, schema) in schemas.filter(|(table, _)| plan.writes(*table)) {
             output.adopt(table, schema, files.remove(&table).unwrap_or_default())?;
         }
         let mut survey = Survey {
@@ -324,6 +346,8 @@ impl<'a> Session<'a> {
             kept: rows.kept,
             dropped: rows.dropped,
             dropped_by_reason: rows.reasons,
+            embedding: scored.embedding,
+            scorer: scored.scorer.zip(scoring).map(|(record, scoring)| scoring.named(record, &config)),
             ..Written::default()
         };
         let Surroundings { stores, context, progress } = with;

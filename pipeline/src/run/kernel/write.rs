@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::columns::DUPLICATES;
@@ -11,17 +10,18 @@ use tamis_schemas::manifest::FileRecord;
 use tamis_schemas::tables::rejected_schema;
 
 use super::columns::{int64_lists, numbers_of};
+use super::fate::verdicts_of;
 use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use super::{Surroundings, Task};
 use crate::dedup::index::IndexRows;
-use crate::dedup::{DropReason, DuplicateCounts, Rule, Verdict};
+use crate::dedup::{DuplicateCounts, Verdict};
 use crate::run::guards::Guards;
 use crate::run::plan::Plan;
 use crate::run::verdict::Verdicts;
 use crate::run::write::{CarriedTables, Router};
-use crate::run::{Run, pass, rejects};
+use crate::run::{pass, rejects};
 use crate::sink::{TableWriter, part_writer};
 use crate::source::{InputSchema, Request};
 use crate::{Error, Result, RowSet};
@@ -51,12 +51,11 @@ pub(super) fn write(
 ) -> Result<()> {
     let mut writer = RecordWriter::begin(output)?;
     while let Some(batch) = input.next()? {
-        let lists = ["dropped", "rules", "kept", "counts"].map(|name| int64_lists(&batch, name));
-        let [dropped, rules, kept, counts] = lists;
-        let lists = [dropped?, rules?, kept?, counts?];
-        for (index, unit) in PlacedUnit::of_batch(&batch)?.iter().enumerate() {
-            let [dropped, rules, kept, counts] = lists.each_ref().map(|lists| numbers_of(lists, index));
-            let fate = Fate { verdict: verdict(&dropped, &rules)?, dropped, kept, counts };
+        let (kept, counts) = (int64_lists(&batch, "kept")?, int64_lists(&batch, "counts")?);
+        let units = PlacedUnit::of_batch(&batch)?;
+        for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
+            let [kept, counts] = [&kept, &counts].map(|lists| numbers_of(lists, index));
+            let fate = Fate { verdicts, kept, counts };
             let stem = format!("{}{:05}-{attempt}", task.job.file_prefix(), unit.number);
             write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
@@ -66,24 +65,10 @@ pub(super) fn write(
 
 /// What becomes of the rows of a unit.
 struct Fate {
-    verdict: Verdict,
-    dropped: Vec<u64>,
+    verdicts: Verdicts,
     /// Rows that others are dropped for, and how many.
     kept: Vec<u64>,
     counts: Vec<u64>,
-}
-
-fn verdict(dropped: &[u64], rules: &[u64]) -> Result<Verdict> {
-    let mut by_reason: BTreeMap<&str, (DropReason, RowSet)> = BTreeMap::new();
-    if dropped.len() != rules.len() {
-        return Err(Error::config("`dropped` and `rules` of a unit are not equally long"));
-    }
-    for (&row, &code) in dropped.iter().zip(rules) {
-        let rule = u8::try_from(code).ok().and_then(Rule::of_code);
-        let reason = rule.ok_or_else(|| Error::config(format!("no rule has the number {code}")))?.reason();
-        by_reason.entry(reason.name()).or_insert_with(|| (reason, RowSet::new())).1.insert(row);
-    }
-    Ok(by_reason.into_values().fold(Verdict::default(), |verdict, (reason, rows)| verdict.with(reason, rows)))
 }
 
 fn write_unit(
@@ -96,23 +81,18 @@ fn write_unit(
     let (config, Surroundings { context, progress, .. }) = (task.config, task.with);
     let (inputs, schema) = unit.open(task)?;
     let has_ids = task.plan.needs_text(config);
-    let named: RowSet = fate.dropped.iter().chain(&fate.kept).copied().chain(unit.contaminated.iter()).collect();
-    let decides = task.plan.deduplicate.is_some();
+    let dropped = fate.verdicts.near_duplicates.as_ref().map(Verdict::dropped).unwrap_or_default();
+    let named: RowSet = dropped.iter().chain(fate.kept.iter().copied()).chain(unit.contaminated.iter()).collect();
     let carried = CarriedTables::new(task.plan, config, &schema, has_counts(task.plan));
     let duplicates = has_counts(task.plan)
         .then(|| DuplicateCounts::of(fate.kept.iter().copied().zip(fate.counts.iter().copied()), context))
         .transpose()?;
-    let verdicts = Verdicts {
-        contaminated: task.plan.decontaminate.is_some().then(|| Arc::new(unit.contaminated.clone())),
-        near_duplicates: decides.then_some(fate.verdict),
-        quality: None,
-    };
-    let run = Run { config, plan: task.plan, inputs: &inputs, context, progress };
+    let run = task.run(&inputs);
     let source = Guards::new(run).and_then(|guards| guards.source());
     let index = task.job.index.as_ref();
     let index_rows = index.map(|_| IndexRows::new(task.deduplicate()?)).transpose()?;
     let mut addition = index.map(|index| index.addition(stem, task)).transpose()?;
-    let router = Router::of_verdicts(&inputs, verdicts, source, duplicates, &carried, task.plan, context)
+    let router = Router::of_verdicts(&inputs, fate.verdicts, source, duplicates, &carried, task.plan, context)
         .indexing(index_rows.as_ref());
     let request = Request {
         columns: router.columns(),

@@ -181,16 +181,26 @@ impl BuiltinScorer {
         std::mem::take(&mut self.left_out)
     }
 
-    /// The scorer as a file; `None` if there was nothing to learn.
+    /// Whether the labels told anything apart.
+    pub fn has_learnt(&self) -> bool {
+        self.answers.tell_apart()
+    }
+
+    /// The scorer as a file, but for what a committee disagrees on, and an embedding [by another projection](Self::embedding_by).
     ///
     /// # Errors
     /// `Error::Invariant`.
-    pub fn to_bytes(&self) -> Result<Option<Vec<u8>>> {
-        let Model::Trained(ensemble) = &self.model else { return Ok(None) };
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut tensors = Tensors::default();
-        ensemble.save(&mut tensors);
-        let model = saved::Model::Builtin { max_features: self.max_features };
-        saved::to_bytes(model, &self.answers, self.n_labelled, self.agreement, &tensors).map(Some)
+        let seed = match &self.model {
+            Model::Trained(ensemble) => {
+                ensemble.save(&mut tensors);
+                None
+            }
+            Model::Untrained(projection) => Some(projection.save(&mut tensors)),
+        };
+        let model = saved::Model::Builtin { max_features: self.max_features, seed };
+        saved::to_bytes(model, &self.answers, self.n_labelled, self.agreement, &tensors)
     }
 
     /// The scorer that a file holds.
@@ -198,14 +208,22 @@ impl BuiltinScorer {
     /// # Errors
     /// `Error::Corrupt` if something is missing in it, `Error::OverBudget`.
     pub(super) fn of_saved(header: Header, tensors: &Tensors, context: &Context) -> Result<Self> {
-        let saved::Model::Builtin { max_features } = header.model else {
+        let saved::Model::Builtin { max_features, seed } = header.model else {
             return Err(tensors.corrupt("it is another scorer"));
         };
-        let ensemble = Ensemble::of_saved(tensors, header.answers.n_outputs())?;
+        if seed.is_some() == header.answers.tell_apart() {
+            return Err(tensors.corrupt("it has no model for what it answers"));
+        }
         let mut reservation = context.budget.reserve("scorer");
-        reservation.grow(ensemble.memory_bytes())?;
+        let model = if let Some(seed) = seed {
+            Model::Untrained(Projection::of_saved(seed, tensors)?)
+        } else {
+            let ensemble = Ensemble::of_saved(tensors, header.answers.n_outputs())?;
+            reservation.grow(ensemble.memory_bytes())?;
+            Model::Trained(ensemble)
+        };
         Ok(Self {
-            model: Model::Trained(ensemble),
+            model,
             projection: None,
             answers: header.answers,
             asks_committee: false,

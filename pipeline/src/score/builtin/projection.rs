@@ -6,11 +6,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::BuiltinSettings;
 use super::features::{FeatureHasher, N_BUCKETS};
+use crate::Result;
+use crate::score::saved::Tensors;
 
 /// Length of the projected vector; a power of two, at most 128.
 pub(super) const PROJECTED_DIMENSIONS: usize = 128;
 /// Components of the projected vector that a feature has a share in.
 const COMPONENTS_PER_FEATURE: usize = 8;
+/// Name of the tensor of weights.
+const WEIGHTS: &str = "inverse_frequencies";
 
 /// Weights of features, and the seed of their places in the projected vector.
 ///
@@ -52,6 +56,24 @@ impl Projection {
             .map(|&n_with| (1.0 + (f64::from(1 + n_texts) / f64::from(1 + n_with)).ln()) as f32)
             .collect();
         Self { inverse_frequencies, seed }
+    }
+
+    /// Adds the weights; gives the seed.
+    pub(super) fn save(&self, tensors: &mut Tensors) -> u64 {
+        tensors.add(WEIGHTS, &[self.inverse_frequencies.len()], &self.inverse_frequencies);
+        self.seed
+    }
+
+    /// The projection that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if a weight is missing.
+    pub(super) fn of_saved(seed: u64, tensors: &Tensors) -> Result<Self> {
+        let inverse_frequencies = tensors.vector(WEIGHTS)?;
+        if inverse_frequencies.len() != N_BUCKETS {
+            return Err(tensors.corrupt("it has no weight for each feature"));
+        }
+        Ok(Self { inverse_frequencies: inverse_frequencies.into(), seed })
     }
 
     /// Writes the vector of a text's features to `out`, with length 1, or 0 for a text without features.

@@ -61,15 +61,10 @@ impl CausalScorer {
     /// # Errors
     /// `Error::Config` if there is none or it is of another family, `Error::Corrupt` if it is damaged, `Error::OverBudget`.
     pub fn open(location: &str, device: &ResolvedDevice, stores: &Stores, context: &Context) -> Result<Self> {
-        let (folder, name) = location.rsplit_once('/').unwrap_or((".", location));
-        let folder = if folder.is_empty() { "/" } else { folder };
-        let place = Place::new(folder, stores, context.runtime.handle())?;
+        let (place, name) = place_of(location, stores, context)?;
         let mut reading = context.budget.reserve("language model");
         reading.grow(place.size_if_there(name)?.unwrap_or_default() as usize)?;
-        let bytes = place.read_if_there(name, &context.cancel)?.ok_or_else(|| Error::Config {
-            message: format!("there is no `{location}`"),
-            hint: Some("name a GGUF file: gguf:FILE".into()),
-        })?;
+        let bytes = place.read_if_there(name, &context.cancel)?.ok_or_else(|| missing(location))?;
         let corrupt = |error: &dyn std::fmt::Display| Error::Corrupt {
             location: location.to_owned(),
             format: "the GGUF file of a language model",
@@ -100,6 +95,16 @@ impl CausalScorer {
         Ok(Self { model, tokenizer, beginning, max_tokens, is_cpu, _reservation: reservation })
     }
 
+    /// Hash of the GGUF file at a path or URL.
+    ///
+    /// # Errors
+    /// `Error::Config` if there is none.
+    pub(crate) fn digest(location: &str, stores: &Stores, context: &Context) -> Result<String> {
+        let (place, name) = place_of(location, stores, context)?;
+        let (_, digest) = place.digest(name, &context.cancel)?.ok_or_else(|| missing(location))?;
+        Ok(digest)
+    }
+
     fn field() -> [FieldRef; 1] {
         [Arc::new(Field::new(columns::BITS_PER_BYTE, DataType::Float32, true))]
     }
@@ -122,6 +127,17 @@ impl CausalScorer {
         }
         Ok(Some((bits / n_bytes.max(1) as f64) as f32))
     }
+}
+
+/// The folder of a file, and its name in there.
+fn place_of<'a>(location: &'a str, stores: &Stores, context: &Context) -> Result<(Place, &'a str)> {
+    let (folder, name) = location.rsplit_once('/').unwrap_or((".", location));
+    let folder = if folder.is_empty() { "/" } else { folder };
+    Ok((Place::new(folder, stores, context.runtime.handle())?, name))
+}
+
+fn missing(location: &str) -> Error {
+    Error::Config { message: format!("there is no `{location}`"), hint: Some("name a GGUF file: gguf:FILE".into()) }
 }
 
 impl MapStage for CausalScorer {

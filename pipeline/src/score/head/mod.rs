@@ -13,7 +13,7 @@ use super::agreement::Agreement;
 use super::answers::{Answers, embedding_field, embeddings};
 use super::committee;
 use super::out_of_fold::{self, Draws};
-use super::saved::{Header, Tensors};
+use super::saved::{self, Header, Tensors};
 use super::targets::Targets;
 use super::task::Task;
 use crate::context::Context;
@@ -128,27 +128,40 @@ impl Head {
         std::mem::take(&mut self.left_out)
     }
 
-    /// Adds what it is made of; `None` if there was nothing to learn.
-    fn save(&self, tensors: &mut Tensors) -> Option<usize> {
+    /// Whether labels told anything apart.
+    pub(super) fn has_learnt(&self) -> bool {
+        self.answers.tell_apart()
+    }
+
+    /// As a file, the head of a `model` of this scale, and so many members and layers.
+    pub(super) fn to_bytes(
+        &self,
+        n_labelled: usize,
+        model: impl FnOnce(f32, [usize; 2]) -> saved::Model,
+    ) -> Result<Vec<u8>> {
+        let mut tensors = Tensors::default();
         for (index, member) in self.members.iter().enumerate() {
-            member.save(index, tensors);
+            member.save(index, &mut tensors);
         }
-        self.members.first().map(Network::n_layers)
+        let n_layers = self.members.first().map_or(0, Network::n_layers);
+        let model = model(self.scale, [self.members.len(), n_layers]);
+        saved::to_bytes(model, &self.answers, n_labelled, self.agreement, &tensors)
     }
 
     /// The head that a file holds, for embeddings of `dimensions`.
     ///
     /// # Errors
     /// `Error::Corrupt` if its parts do not fit each other.
-    fn of_saved(
+    pub(super) fn of_saved(
         header: Header,
         [n_members, n_layers]: [usize; 2],
         scale: f32,
         dimensions: usize,
         tensors: &Tensors,
     ) -> Result<Self> {
-        if n_members == 0 || n_layers == 0 {
-            return Err(tensors.corrupt("it has no network"));
+        let has_networks = n_members > 0 && n_layers > 0;
+        if has_networks != header.answers.tell_apart() {
+            return Err(tensors.corrupt("it has no network for what it answers"));
         }
         let n_outputs = header.answers.n_outputs();
         let members = (0..n_members)

@@ -102,21 +102,23 @@ impl<'a> EncoderScorer<'a> {
         left_out.into_iter().map(|(text, probabilities)| (self.order[text], probabilities)).collect()
     }
 
-    /// The scorer as a file, but for the encoder's model, which stays where it is; `None` if there was nothing to learn.
+    /// Whether the labels told anything apart.
+    pub fn has_learnt(&self) -> bool {
+        self.head.has_learnt()
+    }
+
+    /// The scorer as a file, but for the encoder's model, which stays where it is, and what a committee disagrees on.
     ///
     /// # Errors
     /// `Error::Invariant`.
-    pub fn to_bytes(&self) -> Result<Option<Vec<u8>>> {
-        let mut tensors = Tensors::default();
-        let Some(n_layers) = self.head.save(&mut tensors) else { return Ok(None) };
-        let model = saved::Model::Encoder {
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers]| saved::Model::Encoder {
             location: self.location.clone(),
             fingerprint: self.encoder.encoder().fingerprint().to_owned(),
-            scale: self.head.scale,
-            n_members: self.head.members.len(),
+            scale,
+            n_members,
             n_layers,
-        };
-        saved::to_bytes(model, &self.head.answers, self.n_labelled, self.head.agreement, &tensors).map(Some)
+        })
     }
 
     /// The scorer that a file holds, with the encoder that it names.

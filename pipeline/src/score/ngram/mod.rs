@@ -12,7 +12,9 @@ use tamis_schemas::columns;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::model::ByteModel;
+use super::answers::Answers;
 use super::append::{append_columns, append_fields, required_column};
+use super::saved::{self, Tensors};
 use crate::Result;
 use crate::budget::Reservation;
 use crate::context::Context;
@@ -24,6 +26,8 @@ const MOST_TEXT_BYTES: usize = 64 << 10;
 const LEARNT_BYTES: usize = 32;
 /// Texts that a thread scores at a time.
 const CHUNK_TEXTS: usize = 64;
+/// Name of the tensor of texts that were learnt.
+const LEARNT: &str = "learnt";
 
 /// Appends `tamis_bits_per_byte`: how many bits a byte of the text takes under a byte n-gram model.
 ///
@@ -73,6 +77,36 @@ impl NgramScorer {
             *scorer.learnt.entry(xxh3_64(beginning(text).as_bytes())).or_default() += 1;
         }
         Ok(scorer)
+    }
+
+    /// The scorer as a file, of 80 MB.
+    ///
+    /// # Errors
+    /// `Error::Invariant`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut tensors = Tensors::default();
+        self.model.save(&mut tensors);
+        let mut learnt: Vec<(u64, u32)> = self.learnt.iter().map(|(&hash, &n)| (hash, n)).collect();
+        learnt.sort_unstable();
+        let numbers = learnt.iter().flat_map(|&(hash, n)| [hash as u32, (hash >> 32) as u32, n]);
+        tensors.add_integers(LEARNT, &numbers.collect::<Vec<_>>());
+        saved::to_bytes(saved::Model::Ngram, &Answers::none(), 0, None, &tensors)
+    }
+
+    /// The scorer that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if a count is missing, `Error::OverBudget`.
+    pub(super) fn of_saved(tensors: &Tensors, context: &Context) -> Result<Self> {
+        let mut reservation = context.budget.reserve("scorer");
+        let numbers = tensors.integers(LEARNT)?;
+        let (texts, rest) = numbers.as_chunks();
+        if !rest.is_empty() {
+            return Err(tensors.corrupt("a text that was learnt has no count"));
+        }
+        reservation.grow(ByteModel::memory_bytes() + texts.len() * LEARNT_BYTES)?;
+        let learnt = texts.iter().map(|&[low, high, n]| (u64::from(high) << 32 | u64::from(low), n)).collect();
+        Ok(Self { model: ByteModel::of_saved(tensors)?, learnt, reservation })
     }
 
     fn fields() -> [FieldRef; 1] {

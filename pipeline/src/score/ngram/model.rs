@@ -2,12 +2,18 @@
 
 use rayon::prelude::*;
 
+use crate::Result;
+use crate::score::saved::Tensors;
+
 /// Bytes that a byte is predicted from, at most.
 const MOST_CONTEXT_BYTES: usize = 5;
 /// Bits of the number of a slot. Contexts of one byte have a slot each; longer ones share slots by their hash.
 const SLOT_BITS: u32 = 21;
 /// Probabilities that are multiplied before a logarithm is taken: the least possible product is far from the least number.
 const PRODUCT_BYTES: usize = 16;
+/// What the names of tensors begin with: of what followed contexts of a length, and how often each byte did.
+const CONTEXTS: &str = "contexts";
+const FOLLOWED: &str = "followed";
 
 /// A byte n-gram model: contexts of 0 to 5 bytes, interpolated after Witten and Bell.
 ///
@@ -116,6 +122,38 @@ impl ByteModel {
         let mut lengths: Vec<Length> = (0..=MOST_CONTEXT_BYTES).map(Length::new).collect();
         lengths.par_iter_mut().for_each(|length| texts.iter().for_each(|text| length.observe(text)));
         Self { lengths }
+    }
+
+    /// Adds the counts.
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        for (length, counts) in self.lengths.iter().enumerate() {
+            let contexts = counts.contexts.slots.iter().flat_map(|followers| [followers.all, followers.distinct]);
+            tensors.add_integers(&format!("{CONTEXTS}.{length}"), &contexts.collect::<Vec<_>>());
+            tensors.add_integers(&format!("{FOLLOWED}.{length}"), &counts.followed.slots);
+        }
+    }
+
+    /// The model that a file holds.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if a count is missing.
+    pub(super) fn of_saved(tensors: &Tensors) -> Result<Self> {
+        let lengths = (0..=MOST_CONTEXT_BYTES).map(|length| {
+            let mut counts = Length::new(length);
+            let contexts = tensors.integers(&format!("{CONTEXTS}.{length}"))?;
+            let followed = tensors.integers(&format!("{FOLLOWED}.{length}"))?;
+            let (contexts, rest) = contexts.as_chunks();
+            let fits = rest.is_empty()
+                && contexts.len() == counts.contexts.slots.len()
+                && followed.len() == counts.followed.slots.len();
+            if !fits {
+                return Err(tensors.corrupt("it has no count for each context"));
+            }
+            counts.contexts.slots = contexts.iter().map(|&[all, distinct]| Followers { all, distinct }).collect();
+            counts.followed.slots = followed;
+            Ok(counts)
+        });
+        Ok(Self { lengths: lengths.collect::<Result<_>>()? })
     }
 
     /// Bits that it takes to say which byte comes next, on average over the bytes of `text`; `None` for an empty one. What the model

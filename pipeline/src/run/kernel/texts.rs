@@ -1,0 +1,189 @@
+//! A reading of units for what a scorer learns from.
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use tamis_schemas::columns;
+use tamis_schemas::config::ScoreConfig;
+
+use super::Task;
+use super::fate::verdicts_of;
+use super::record::{Kind, Record, RecordWriter};
+use super::stream::{Incoming, Outgoing};
+use super::units::PlacedUnit;
+use crate::run::ids::{column, ids_of, rows_of};
+use crate::run::labels::{LabelSource, read_labels};
+use crate::run::training::{SAMPLE_ROWS, is_sampled};
+use crate::run::verdict::Verdicts;
+use crate::run::{pass, texts};
+use crate::score::{ScorerChoice, Unlabelled, embeddings_of};
+use crate::source::{Columns, Decoded, Inputs, Request};
+use crate::{Error, Result};
+
+/// Reads the units of a stream, if there is anything in them that the scorer learns from.
+pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
+    let wanted = Wanted::new(task)?;
+    let mut writer = RecordWriter::begin(output)?;
+    while let Some(batch) = input.next()? {
+        let units = PlacedUnit::of_batch(&batch)?;
+        for (unit, verdicts) in units.iter().zip(verdicts_of(task, &batch, &units)?) {
+            if wanted.anything() {
+                wanted.read_unit(task, unit, &verdicts, |record| writer.push(&record))?;
+            }
+        }
+    }
+    writer.finish()
+}
+
+/// What is wanted of rows.
+struct Wanted<'a> {
+    /// Of the rows that labels speak of; `None` without labels.
+    ids: Option<HashSet<String>>,
+    /// Instead of texts, embeddings in this column.
+    column: Option<&'a str>,
+    sample: Sample,
+    seed: u64,
+}
+
+/// Rows that are learnt from without a label.
+#[derive(PartialEq)]
+enum Sample {
+    None,
+    /// Of so many rows.
+    Rows(u64),
+    /// Of rows with so many bytes.
+    Bytes(u64),
+}
+
+impl<'a> Wanted<'a> {
+    fn new(task: Task<'a>) -> Result<Self> {
+        let score = of_score(task)?;
+        let inputs = Inputs::none(&task.plan.source, task.with.context);
+        let ids = match LabelSource::of_score(score) {
+            Some(source) => Some(read_labels(task.run(&inputs), &source, task.with.stores)?.0.ids()?),
+            None => None,
+        };
+        let (mut column, mut sample) = (None, Sample::None);
+        match &task.plan.scorer {
+            ScorerChoice::Builtin => sample = Sample::Rows(task.job.n_rows),
+            ScorerChoice::Column(name) => column = Some(name.as_str()),
+            ScorerChoice::Unlabelled(Unlabelled::Ngram) if !score.reference.is_empty() => {}
+            ScorerChoice::Unlabelled(_) => sample = Sample::Bytes(task.job.text_bytes),
+            ScorerChoice::Encoder(_) => {}
+        }
+        Ok(Self { ids, column, sample, seed: score.seed })
+    }
+
+    fn anything(&self) -> bool {
+        self.ids.is_some() || self.column.is_some() || self.sample != Sample::None
+    }
+
+    fn is_sampled(&self, row: u64) -> bool {
+        match self.sample {
+            Sample::None => false,
+            Sample::Rows(n_rows) => is_sampled(row, n_rows, SAMPLE_ROWS, self.seed),
+            Sample::Bytes(n_bytes) => texts::is_drawn(row, n_bytes, self.seed),
+        }
+    }
+
+    fn read_unit(
+        &self,
+        task: Task<'_>,
+        unit: &PlacedUnit,
+        verdicts: &Verdicts,
+        mut to: impl FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
+        let (inputs, schema) = unit.open(task)?;
+        let request = Request {
+            columns: Columns::Named(self.column.map(str::to_owned).into_iter().collect()),
+            text: self.column.is_none().then(|| task.plan.text.clone()),
+            id: self.ids.is_some().then(|| task.plan.id.clone()),
+            rows: None,
+        };
+        let scan = inputs.scan(&schema, &request)?;
+        task.with.progress.watch(inputs.total_bytes(), scan.bytes_read());
+        let mut has_length = false;
+        pass::for_each(
+            scan,
+            task.with.context,
+            |Decoded { batches, .. }| {
+                batches.iter().map(|batch| self.found(batch, verdicts)).collect::<Result<Vec<_>>>()
+            },
+            |found| {
+                for Found { n_rows, records, length } in found {
+                    task.with.progress.add_rows(n_rows);
+                    // One row that stays says how long embeddings are, labels or not.
+                    let length = length.filter(|_| !std::mem::replace(&mut has_length, true));
+                    for record in records.into_iter().chain(length) {
+                        to(Record { unit: Some(unit.number), ..record })?;
+                    }
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// What is wanted of the rows of a batch.
+    fn found(&self, batch: &RecordBatch, verdicts: &Verdicts) -> Result<Found> {
+        let mut records = Vec::new();
+        let ids = self.ids.as_ref().map(|wanted| ids_of(batch).map(|ids| (wanted, ids))).transpose()?;
+        let (mut is_wanted, mut marks, mut length) = (Vec::with_capacity(batch.num_rows()), Vec::new(), None);
+        for (index, &row) in rows_of(batch)?.values().iter().enumerate() {
+            let id = ids.as_ref().map(|(wanted, ids)| (wanted, ids.value(index)));
+            let id = id.filter(|(wanted, id)| wanted.contains(*id)).map(|(_, id)| id);
+            let keeps = verdicts.keeps(row);
+            let is_sampled = keeps && self.is_sampled(row);
+            if let Some(id) = id {
+                records.push(Record { a: row, payload: id.as_bytes().to_vec(), ..Record::new(Kind::Id) });
+            }
+            // Nothing is learnt from a row with a held-out item.
+            let is_learnt = id.is_some() && !verdicts.is_contaminated(row) || is_sampled;
+            let is_length = !is_learnt && self.column.is_some() && keeps && length.is_none();
+            if is_length {
+                length = Some(row);
+            }
+            is_wanted.push(is_learnt || is_length);
+            if is_learnt || is_length {
+                marks.push((row, is_sampled));
+            }
+        }
+        let payloads = self.payloads(&filter_record_batch(batch, &BooleanArray::from(is_wanted))?)?;
+        let mut length_record = None;
+        for ((row, is_sampled), payload) in marks.into_iter().zip(payloads) {
+            let record = Record { a: row, b: u64::from(is_sampled), payload, ..Record::new(Kind::Text) };
+            if length == Some(row) { length_record = Some(record) } else { records.push(record) }
+        }
+        Ok(Found { n_rows: batch.num_rows() as u64, records, length: length_record })
+    }
+
+    /// Texts or embeddings of all rows.
+    fn payloads(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+        let Some(name) = self.column else {
+            // More than the beginning is learnt from only where there are labels.
+            let part = |text| if matches!(self.sample, Sample::Bytes(_)) { texts::beginning(text) } else { text };
+            let texts = column(batch, columns::TEXT)?.as_string::<i32>();
+            return Ok(texts.iter().map(|text| part(text.unwrap_or_default()).as_bytes().to_vec()).collect());
+        };
+        let (values, n_components) = embeddings_of(batch, name)?;
+        let of_row = |embedding: &[f32]| embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Ok(values.chunks_exact(n_components.max(1)).map(of_row).collect())
+    }
+}
+
+/// What is learnt from of a batch.
+struct Found {
+    n_rows: u64,
+    records: Vec<Record>,
+    /// The embedding of a row that stays, labelled or not.
+    length: Option<Record>,
+}
+
+/// What is to be scored.
+///
+/// # Errors
+/// `Error::Invariant` if nothing is: nobody should have asked.
+pub(super) fn of_score(task: Task<'_>) -> Result<&ScoreConfig> {
+    task.config.score.as_ref().ok_or_else(|| Error::Invariant("this run has no scorer".into()))
+}

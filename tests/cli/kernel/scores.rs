@@ -1,0 +1,191 @@
+//! Scores and embeddings: the rows of a run in one process, whatever the units.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::driver::{Driver, Place};
+use super::tables::mixed;
+use super::{check, config, rows, samples};
+use crate::support::{files, json_lines, sample, tamis};
+
+/// Labels of one in `step` questions, in a file of another id column, and a row that no pool has.
+fn write_labels(dir: &Path, step: usize) {
+    let of_pool = json_lines(&sample("banking.jsonl"));
+    let labels = of_pool.iter().step_by(step).map(|row| json!({"question": row["id"], "intent": row["label"]}));
+    let lines: String = labels.chain([json!({"question": "?", "intent": "?"})]).map(|row| format!("{row}\n")).collect();
+    fs::write(dir.join("labels.jsonl"), lines).unwrap();
+}
+
+const LABELS: &str = "labels = [\"labels.jsonl\"]\nlabel_column = \"intent\"\nlabel_id_column = \"question\"";
+
+fn write_lines(path: &Path, rows: &[Value]) {
+    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+}
+
+/// The first questions, so that an encoder is done soon.
+fn write_some(dir: &Path, n_rows: usize) -> Vec<String> {
+    write_lines(&dir.join("some.jsonl"), &json_lines(&sample("banking.jsonl"))[..n_rows]);
+    vec!["some.jsonl".into()]
+}
+
+#[test]
+fn the_builtin_scorer_learns_from_labels_of_all_units() {
+    let dir = tempfile::tempdir().unwrap();
+    write_labels(dir.path(), 3);
+    let scored = format!("[score]\n{LABELS}");
+    check(dir.path(), &samples(), &scored, 1 << 40, 1);
+    check(dir.path(), &samples(), &format!("[deduplicate]\nthreshold = 0.6\n{scored}\nseed = 7"), 60_000, 3);
+    check(dir.path(), &mixed(dir.path())[..4], "input:id = \"\";[score]", 500, 50);
+}
+
+/// Without labels, or with those of one class, frequencies of a sample are all there is to learn.
+#[test]
+fn a_scorer_that_has_nothing_to_tell_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let sections = "[deduplicate]\nthreshold = 0.6\n[score]\n";
+    check(dir.path(), &samples(), sections, 60_000, 2);
+    let same: Vec<Value> = json_lines(&sample("banking.jsonl"))[..40]
+        .iter()
+        .map(|row| json!({"id": row["id"], "label": "all the same"}))
+        .collect();
+    write_lines(&dir.path().join("same.jsonl"), &same);
+    check(dir.path(), &samples(), &format!("{sections}labels = [\"same.jsonl\"]"), 60_000, 3);
+}
+
+#[test]
+fn labels_are_lists_numbers_or_in_the_pool_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool: Vec<Value> = json_lines(&sample("banking.jsonl"))
+        .into_iter()
+        .enumerate()
+        .map(|(at, mut row)| {
+            let length = row["text"].as_str().unwrap().len();
+            if at % 3 == 0 {
+                row["tags"] = json!([if length > 60 { "long" } else { "short" }, "question"]);
+                row["grade"] = json!(length as f64 / 7.0);
+            }
+            row
+        })
+        .collect();
+    write_lines(&dir.path().join("pool.jsonl"), &pool);
+    for column in ["tags", "grade", "label"] {
+        let sections = format!("[score]\nlabels = [\"pool.jsonl\"]\nlabel_column = \"{column}\"");
+        check(dir.path(), &["pool.jsonl".into()], &sections, 60_000, 3);
+    }
+}
+
+/// What is learnt from a row with a held-out item, or from rows that are dropped, is as on one machine.
+#[test]
+fn labels_of_rows_that_go() {
+    let dir = tempfile::tempdir().unwrap();
+    write_labels(dir.path(), 2);
+    let items: Vec<Value> = json_lines(&sample("banking.jsonl")).into_iter().step_by(4).take(100).collect();
+    write_lines(&dir.path().join("items.jsonl"), &items);
+    let sections = format!(
+        "[decontaminate]\npaths = [\"items.jsonl\"]\nmin_tokens = 3\n[deduplicate]\nthreshold = 0.5\n[score]\n{LABELS}"
+    );
+    check(dir.path(), &samples(), &sections, 50_000, 3);
+}
+
+#[test]
+fn scorers_that_learn_from_texts_without_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let laws = sample("laws.jsonl");
+    let [ngram, dsir] = ["ngram", "dsir"].map(|name| format!("[score]\nscorer = \"{name}\"\nseed = 3\n"));
+    check(dir.path(), &samples(), &format!("[deduplicate]\nthreshold = 0.6\n{ngram}"), 60_000, 3);
+    fs::copy(laws, dir.path().join("laws.jsonl")).unwrap();
+    for scorer in [ngram, dsir] {
+        check(dir.path(), &samples(), &format!("{scorer}reference = [\"laws.jsonl\"]"), 60_000, 3);
+    }
+}
+
+#[test]
+fn a_language_model_by_its_relative_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_some(dir.path(), 12);
+    std::os::unix::fs::symlink(crate::causal::model(), dir.path().join("model.gguf")).unwrap();
+    check(dir.path(), &inputs, "[score]\nscorer = \"gguf:model.gguf\"", 800, 2);
+}
+
+#[test]
+fn scorers_that_were_distilled() {
+    let dir = tempfile::tempdir().unwrap();
+    write_lines(&dir.path().join("judged.jsonl"), &json_lines(&sample("banking.jsonl"))[..300]);
+    tamis(dir.path(), "distill judged.jsonl -o scorer").expect_code(0);
+    check(dir.path(), &samples(), "[deduplicate]\n[score]\nscorer = \"scorer\"", 60_000, 3);
+}
+
+#[test]
+fn an_encoder_scores_and_embeds_by_a_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    write_labels(dir.path(), 3);
+    let inputs = write_some(dir.path(), 120);
+    let (model, scored) = (crate::embed::model(), format!("[score]\n{LABELS}\n"));
+    let sections =
+        format!("[deduplicate]\nthreshold = 0.5\n{scored}scorer = \"{model}\"\n[embed]\nmodel = \"{model}\"\n");
+    check(dir.path(), &inputs, &sections, 2000, 3);
+    check(dir.path(), &inputs, &format!("[embed]\nmodel = \"{model}\"\nembedding_type = \"f32\""), 3000, 2);
+    let none = format!("[score]\nscorer = \"{model}\"");
+    check(dir.path(), &inputs, &none, 3000, 2);
+
+    // What a run in one process has embedded is not embedded again, nor the other way round.
+    let with_cache =
+        format!("{scored}scorer = \"{model}\"\ncache = \"cache\"\n[embed]\nmodel = \"{model}\"\ncache = \"other\"");
+    let alone = config(dir.path(), "first", &inputs, &with_cache);
+    tamis(dir.path(), &format!("run {} --format json", alone.display())).expect_code(0);
+    let kernels =
+        |out: &str| Driver::new(Place::at(dir.path()), config(dir.path(), out, &inputs, &with_cache), 2000).run();
+    let manifest = kernels("second").manifest;
+    assert_eq!((&manifest["scorer"]["cached_rows"], &manifest["embedding"]["cached_rows"]), (&json!(160), &json!(120)));
+    assert_eq!(rows(&dir.path().join("second"), "scores"), rows(&dir.path().join("first"), "scores"));
+    assert_eq!(rows(&dir.path().join("second"), "embeddings"), rows(&dir.path().join("first"), "embeddings"));
+    for cache in ["cache", "other"] {
+        fs::remove_dir_all(dir.path().join(cache)).unwrap();
+    }
+    kernels("third");
+    let n_files = files(&dir.path().join("cache")).len();
+    let alone = config(dir.path(), "fourth", &inputs, &with_cache);
+    let last = tamis(dir.path(), &format!("run {} --format json", alone.display())).expect_code(0).json();
+    let cached = |section: &str| last["manifest"][section]["cached_rows"].clone();
+    assert_eq!((cached("scorer"), cached("embedding")), (json!(160), json!(120)), "40 to learn from, and all");
+    assert_eq!(files(&dir.path().join("cache")).len(), n_files);
+}
+
+#[test]
+fn embeddings_that_rows_have_in_a_column() {
+    let dir = tempfile::tempdir().unwrap();
+    write_labels(dir.path(), 3);
+    let inputs = write_some(dir.path(), 200);
+    let embedding = |row: &Value| {
+        let text = row["text"].as_str().unwrap();
+        json!([text.len() as f64 / 50.0, text.matches('e').count(), text.matches(' ').count(), 0.5])
+    };
+    let mut pool = json_lines(dir.path().join("some.jsonl").to_str().unwrap());
+    for row in &mut pool {
+        row["vector"] = embedding(row);
+    }
+    write_lines(&dir.path().join("some.jsonl"), &pool);
+    let scorer = "scorer = \"column:vector\"\n";
+    check(dir.path(), &inputs, &format!("[score]\n{scorer}{LABELS}\nhead = \"mlp\""), 4000, 3);
+    check(dir.path(), &inputs, &format!("[deduplicate]\nthreshold = 0.5\n[score]\n{scorer}"), 4000, 3);
+}
+
+#[test]
+fn what_a_scorer_lacks_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write_lines(&dir.path().join("other.jsonl"), &[json!({"id": "nobody", "label": "x"})]);
+    for (score, expect) in [
+        ("labels = [\"nowhere.jsonl\"]", "nowhere.jsonl"),
+        ("scorer = \"nowhere\"", "nowhere"),
+        ("scorer = \"gguf:nowhere.gguf\"", "nowhere.gguf"),
+        ("labels = [\"-\"]", "standard input"),
+        ("labels = [\"other.jsonl\"]\nlarger = \"builtin\"", "larger"),
+    ] {
+        let path = config(dir.path(), "refused", &samples(), &format!("[score]\n{score}"));
+        let ended = tamis(dir.path(), &format!("kernel session {}", path.display())).expect_code(2);
+        assert!(ended.stderr.contains(expect), "{score}: {}", ended.stderr);
+        assert!(!dir.path().join("refused").exists(), "{score}");
+    }
+}
