@@ -15,6 +15,8 @@ pub(crate) enum KernelCommand {
     Scan,
     /// Compare the rows that share keys, in some buckets
     Bucket,
+    /// Link the rows that have to be decided together
+    Link,
     /// Leave out the pairs of all buckets that nothing depends on
     Prune,
     /// Do both of it for all rows

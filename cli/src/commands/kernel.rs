@@ -38,6 +38,7 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
         KernelCommand::Session(args) => return session(args, &context, &progress),
         KernelCommand::Scan => Kernel::Scan,
         KernelCommand::Bucket => Kernel::Bucket,
+        KernelCommand::Link => Kernel::Link,
         KernelCommand::Prune => Kernel::Prune,
         KernelCommand::Compare => Kernel::Compare,
         KernelCommand::Prove => Kernel::Prove,

@@ -1,12 +1,10 @@
 //! From proven pairs to verdicts: who is dropped, and for whom.
 
-use std::collections::HashMap;
-
 use super::edge::{Edge, Grouped, Method, Similarity, record_of_fields};
+use super::forest::Forest;
 use super::keep::Ranks;
 use super::settings::{Linkage, Settings};
 use super::verdict::DropReason;
-use crate::budget::Reservation;
 use crate::context::Context;
 use crate::spill::{ExternalSorter, Record, Sorted};
 use crate::{Result, RowSet};
@@ -185,7 +183,7 @@ impl Walk<'_> {
 
     /// Of all rows that edges connect, the first in keep order stays.
     fn connected(&mut self, edges: ExternalSorter<Edge>) -> Result<()> {
-        let mut forest = Forest::new(self.context);
+        let mut forest = Forest::new(STAGE, self.context);
         let mut both_ways = ExternalSorter::new(STAGE, &self.context.budget);
         for edge in edges.finish(self.context)? {
             let edge = edge?;
@@ -269,45 +267,5 @@ impl Edge {
         let is_same_text = method == Method::Identical && rule == Rule::NearDuplicate;
         let rule = if is_same_text { Rule::IdenticalText } else { rule };
         Fate { kept, similarity, method, rule, n_shared_bands }
-    }
-}
-
-/// Union-find over the rows with an edge; the root of a tree is its least row.
-///
-/// Held in memory, about 48 bytes for each row that is not a root: the one thing in the search that cannot spill.
-struct Forest {
-    parents: HashMap<u64, u64>,
-    reservation: Reservation,
-}
-
-impl Forest {
-    const BYTES_PER_ROW: usize = 48;
-    const GROW_ROWS: usize = 1 << 12;
-
-    fn new(context: &Context) -> Self {
-        Self { parents: HashMap::new(), reservation: context.budget.reserve(STAGE) }
-    }
-
-    fn root(&mut self, row: u64) -> u64 {
-        let mut at = row;
-        while let Some(&parent) = self.parents.get(&at) {
-            if let Some(&grandparent) = self.parents.get(&parent) {
-                self.parents.insert(at, grandparent);
-            }
-            at = parent;
-        }
-        at
-    }
-
-    fn join(&mut self, left: u64, right: u64) -> Result<()> {
-        let (left, right) = (self.root(left), self.root(right));
-        if left == right {
-            return Ok(());
-        }
-        if self.parents.len() * Self::BYTES_PER_ROW >= self.reservation.bytes() {
-            self.reservation.grow(Self::GROW_ROWS * Self::BYTES_PER_ROW)?;
-        }
-        self.parents.insert(left.max(right), left.min(right));
-        Ok(())
     }
 }

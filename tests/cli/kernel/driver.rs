@@ -63,12 +63,12 @@ impl Stream {
 
 /// The bytes of a stream of one batch.
 pub fn stream(batch: &RecordBatch, job: &str) -> Vec<u8> {
-    stream_with(batch, job, "[]")
+    stream_with(batch, job, &[])
 }
 
-fn stream_with(batch: &RecordBatch, job: &str, hot_keys: &str) -> Vec<u8> {
-    let metadata = [("tamis.protocol", "1"), ("tamis.job", job), ("tamis.hot_keys", hot_keys)];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+fn stream_with(batch: &RecordBatch, job: &str, metadata: &[(&str, &str)]) -> Vec<u8> {
+    let always = [("tamis.protocol", "1"), ("tamis.job", job)];
+    let metadata = always.iter().chain(metadata).map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
     let schema = Schema::new_with_metadata(batch.schema().fields().clone(), metadata);
     let batch = RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec()).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
@@ -162,6 +162,8 @@ pub struct Driver<'a> {
     /// Units that one kernel reads.
     pub units_at_once: usize,
     pub n_bucket_tasks: i64,
+    /// Tasks that decide who is dropped.
+    pub n_parts: i64,
     /// Whether it goes on to the end, or only to where all is written.
     pub commits: bool,
 }
@@ -177,7 +179,7 @@ pub struct Ended {
 impl<'a> Driver<'a> {
     /// Three units to a kernel, buckets in two tasks.
     pub fn new(place: Place<'a>, config: PathBuf, unit_bytes: u64) -> Self {
-        Self { place, config, unit_bytes, units_at_once: 3, n_bucket_tasks: 2, commits: true }
+        Self { place, config, unit_bytes, units_at_once: 3, n_bucket_tasks: 2, n_parts: 1, commits: true }
     }
 
     pub fn run(&self) -> Ended {
@@ -211,12 +213,12 @@ impl<'a> Driver<'a> {
             let fingerprints = scanned_again.unwrap_or(scanned);
             let is_row = is_not_null(column(&fingerprints, "exact_key")).unwrap();
             let rows = positioned(&filter_record_batch(&fingerprints, &is_row).unwrap(), &places.batch);
-            let compared = if stages[0] == "bucket" {
+            let (compared, parts) = if stages[0] == "bucket" {
                 assert_eq!(stages, ["bucket", "prune", "prove", "assign"]);
                 self.compare_buckets(&rows, &job)
             } else {
                 assert!(stages.ends_with(&["compare", "prove", "assign"]), "{stages:?}");
-                run(self.place, "compare", &rows, &job, "c")
+                (run(self.place, "compare", &rows, &job, "c"), Parts::default())
             };
             let wanted = of_kinds(&compared, &[5]);
             let mut records = of_kinds(&compared, &[0, 1, 2, 3, 4, 6, 11]);
@@ -233,7 +235,7 @@ impl<'a> Driver<'a> {
                 assert_eq!(n_proven_sets, wanted.num_rows());
                 records = concat_batches(&records.schema(), [&records, &sets]).unwrap();
             }
-            decided = Some(run(self.place, "assign", &sorted(&records, &["kind", "a", "b"]), &job, "a"));
+            decided = Some(self.in_parts("assign", &records, &parts, &job));
         }
         let nothing =
             || ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(Vec::<Option<i64>>::new()); n_units]);
@@ -296,7 +298,7 @@ impl<'a> Driver<'a> {
     }
 
     /// What Spark does between scans and proofs: identical texts collapse, rows meet by the keys of their bands.
-    fn compare_buckets(&self, rows: &RecordBatch, job: &str) -> RecordBatch {
+    fn compare_buckets(&self, rows: &RecordBatch, job: &str) -> (RecordBatch, Parts) {
         let (positions, exact_keys) = (int64s(rows, "row"), column(rows, "exact_key").as_binary::<i32>());
         let mut first_of: HashMap<&[u8], i64> = HashMap::new();
         let mut members = Vec::new();
@@ -323,13 +325,40 @@ impl<'a> Driver<'a> {
             let keys: ArrayRef = Arc::new(Int64Array::from(keys));
             let (row, sketch) = (Arc::clone(column(&some, "row")), Arc::clone(column(&some, "sketch")));
             let input = RecordBatch::try_from_iter([("key", keys), ("row", row), ("sketch", sketch)]).unwrap();
-            let input = stream_with(&input, job, &format!("{hot_keys:?}"));
+            let input = stream_with(&input, job, &[("tamis.hot_keys", &format!("{hot_keys:?}"))]);
             found.push(run_on(self.place, "bucket", input, &format!("b{task}")));
         }
+        let parts = self.parts(&found, job);
         let pairs = concat_batches(&found[0].schema(), &found).unwrap();
-        let pruned = run(self.place, "prune", &sorted(&pairs, &["kind", "a", "b"]), job, "p");
+        let pruned = self.in_parts("prune", &pairs, &parts, job);
         let members = members_as_records(&pruned, &members);
-        concat_batches(&pruned.schema(), [&pruned, &members]).unwrap()
+        (concat_batches(&pruned.schema(), [&pruned, &members]).unwrap(), parts)
+    }
+
+    /// In which part the rows of pairs are, of which each batch is what one task has found.
+    fn parts(&self, found: &[RecordBatch], job: &str) -> Parts {
+        let mut parts = Parts { roots: BTreeMap::new(), n_parts: self.n_parts };
+        for (task, pairs) in found.iter().enumerate().filter(|_| self.n_parts > 1) {
+            let links = run(self.place, "link", pairs, job, &format!("link.{task}"));
+            let (rows, least) = (int64s(&links, "a"), int64s(&links, "b"));
+            (0..links.num_rows()).for_each(|link| parts.join(rows.value(link), least.value(link)));
+        }
+        parts
+    }
+
+    /// Runs a kernel on the records of each part, all after each other.
+    fn in_parts(&self, name: &str, records: &RecordBatch, parts: &Parts, job: &str) -> RecordBatch {
+        let mut batches = Vec::new();
+        let (kinds, rows) = (int64s(records, "kind"), int64s(records, "a"));
+        for part in 0..parts.n_parts {
+            let is_of_part: BooleanArray = (0..records.num_rows())
+                .map(|record| Some(part == if kinds.value(record) == 0 { 0 } else { parts.of(rows.value(record)) }))
+                .collect();
+            let some = sorted(&filter_record_batch(records, &is_of_part).unwrap(), &["kind", "a", "b"]);
+            let input = stream_with(&some, job, &[("tamis.parts", &parts.n_parts.to_string())]);
+            batches.push(run_on(self.place, name, input, &format!("{name}.{part}")));
+        }
+        concat_batches(&batches[0].schema(), &batches).unwrap()
     }
 
     /// Runs a kernel on some units at once, all after each other.
@@ -340,6 +369,36 @@ impl<'a> Driver<'a> {
             batches.push(run(self.place, name, &some, job, &format!("{name}.{start}")));
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
+    }
+}
+
+/// Rows that are decided together.
+struct Parts {
+    /// The least row that a row is connected to, if it is not itself.
+    roots: BTreeMap<i64, i64>,
+    n_parts: i64,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { roots: BTreeMap::new(), n_parts: 1 }
+    }
+}
+
+impl Parts {
+    fn root(&self, row: i64) -> i64 {
+        self.roots.get(&row).map_or(row, |&other| self.root(other))
+    }
+
+    fn join(&mut self, row: i64, other: i64) {
+        let (row, other) = (self.root(row), self.root(other));
+        if row != other {
+            self.roots.insert(row.max(other), row.min(other));
+        }
+    }
+
+    fn of(&self, row: i64) -> i64 {
+        self.root(row) % self.n_parts
     }
 }
 

@@ -83,6 +83,7 @@ fn check(dir: &Path, inputs: &[String], sections: &str, unit_bytes: u64, units_a
     let together = Driver {
         units_at_once,
         n_bucket_tasks: 1 + units_at_once as i64 % 7,
+        n_parts: 1 + units_at_once as i64 % 4,
         ..Driver::new(Place::at(dir), config, unit_bytes)
     }
     .run();

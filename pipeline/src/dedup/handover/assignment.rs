@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use tamis_schemas::columns::ROW;
 
 use super::pairs::Pairs;
-use super::{Handed, STAGE, SearchCounts};
+use super::{Handed, Part, STAGE, SearchCounts};
 use crate::context::Context;
 use crate::dedup::columns::SHINGLES;
 use crate::dedup::earlier::{Earlier, EarlierRows};
@@ -29,6 +29,7 @@ const BATCH_SHINGLES: usize = 1 << 18;
 #[derive(Debug)]
 pub(crate) struct Assignment {
     settings: Settings,
+    part: Part,
     /// Rows of earlier runs that take part.
     earlier: Option<EarlierRows>,
     /// Of rows of earlier runs.
@@ -76,7 +77,7 @@ impl Sets {
 }
 
 impl Assignment {
-    pub(crate) fn new(settings: &Settings, context: &Context) -> Self {
+    pub(crate) fn new(settings: &Settings, part: Part, context: &Context) -> Self {
         let taking = Taking {
             counts: None,
             row_of_rank: RowTableWriter::new(STAGE, context),
@@ -86,6 +87,7 @@ impl Assignment {
         };
         Self {
             settings: settings.clone(),
+            part,
             earlier: None,
             ids: ExternalSorter::new(STAGE, &context.budget),
             state: State::Taking(Box::new(taking)),
@@ -133,7 +135,7 @@ impl Assignment {
 
     fn begin_proof(&mut self, context: &Context) -> Result<()> {
         let (result, next) = match std::mem::replace(&mut self.state, State::Decided(ResultHandle::default())) {
-            State::Taking(taking) => taking.close(&self.settings, context)?,
+            State::Taking(taking) => taking.close(&self.settings, self.part, context)?,
             other => return Err(Error::Invariant(format!("a proof begins once: {other:?}"))),
         };
         self.state = match next {
@@ -175,9 +177,9 @@ impl Assignment {
 }
 
 impl Taking {
-    fn close(self, settings: &Settings, context: &Context) -> Result<(ResultHandle, Next)> {
-        let counts =
-            self.counts.ok_or_else(|| Error::Invariant("the counts of the first part are not there".into()))?;
+    fn close(self, settings: &Settings, part: Part, context: &Context) -> Result<(ResultHandle, Next)> {
+        let counts = self.counts.or((part == Part::Some).then(SearchCounts::default));
+        let counts = counts.ok_or_else(|| Error::Invariant("what was counted is not there".into()))?;
         let ranks = if self.rank_of_row.is_empty() {
             Ranks::ByRow
         } else {

@@ -45,6 +45,15 @@ impl SearchCounts {
         self.n_candidate_pairs += other.n_candidate_pairs;
         self.n_untested_pairs += other.n_untested_pairs;
         self.n_hot_buckets += other.n_hot_buckets;
+        self.n_proven_pairs += other.n_proven_pairs;
+        self.n_spared += other.n_spared;
+        self.n_dropped_for_earlier += other.n_dropped_for_earlier;
+        self.earlier = self.earlier.or(other.earlier);
+    }
+
+    /// Whether so many rows were compared as `other` says.
+    pub(super) fn has_rows_of(&self, other: &Self) -> bool {
+        (self.n_rows, self.n_without_tokens) == (other.n_rows, other.n_without_tokens)
     }
 
     pub(super) fn of(report: &NearDuplicateReport) -> Self {

@@ -14,16 +14,20 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Decisions {
     settings: Settings,
-    counts: Option<SearchCounts>,
+    /// What is known of the rows.
+    rows: SearchCounts,
+    /// Of all parts together.
+    counts: SearchCounts,
     drops: ExternalSorter<Drop>,
     clusters: ExternalSorter<(u64, u64)>,
 }
 
 impl Decisions {
-    pub(crate) fn new(settings: &Settings, context: &Context) -> Self {
+    pub(crate) fn new(settings: &Settings, rows: SearchCounts, context: &Context) -> Self {
         Self {
             settings: settings.clone(),
-            counts: None,
+            rows,
+            counts: SearchCounts::default(),
             drops: ExternalSorter::new(STAGE, &context.budget),
             clusters: ExternalSorter::new(STAGE, &context.budget),
         }
@@ -31,7 +35,7 @@ impl Decisions {
 
     pub(crate) fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
         match *handed {
-            Handed::Counts(counts) => self.counts = Some(counts),
+            Handed::Counts(counts) => self.counts.add(counts),
             Handed::Cluster { kept, n_rows, .. } => self.clusters.push((kept, n_rows), context)?,
             Handed::Drop(HandedDrop { kept, dropped, rank, similarity, method, rule, n_shared_bands }) => {
                 let similarity = Similarity::new(similarity);
@@ -42,9 +46,14 @@ impl Decisions {
         Ok(())
     }
 
+    /// # Errors
+    /// `Error::Invariant` if what was counted is not there, or there twice.
     pub(crate) fn finish(self, context: &Context) -> Result<NearDuplicateResult> {
-        let counts = self.counts.ok_or_else(|| Error::Invariant("the counts of the decisions are not there".into()))?;
-        let report = counts.into_report(&self.settings)?;
+        if !self.counts.has_rows_of(&self.rows) {
+            let message = format!("other rows were decided about than compared: {:?}, {:?}", self.counts, self.rows);
+            return Err(Error::Invariant(message));
+        }
+        let report = self.counts.into_report(&self.settings)?;
         conclude(self.drops, self.clusters, &self.settings, report, context)
     }
 }

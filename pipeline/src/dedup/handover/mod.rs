@@ -10,13 +10,17 @@
 mod assignment;
 mod counts;
 mod decisions;
+mod links;
 mod pairs;
+mod part;
 
 pub(crate) use assignment::Assignment;
 pub(crate) use counts::SearchCounts;
 pub(crate) use decisions::Decisions;
+pub(crate) use links::Links;
 pub(crate) use pairs::Pruning;
 pub(super) use pairs::hand_rows_over;
+pub(crate) use part::Part;
 
 use super::assign::{Drop, Rule};
 use super::earlier::Earlier;

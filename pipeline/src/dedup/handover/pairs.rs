@@ -1,6 +1,6 @@
 //! Pairs on their way, and those among them that the answer depends on.
 
-use super::{Handed, HandedEdge, STAGE, SearchCounts};
+use super::{Handed, HandedEdge, Part, STAGE, SearchCounts};
 use crate::context::Context;
 use crate::dedup::edge::{Edge, GreyPair, Grouped, Similarity};
 use crate::dedup::keep::Ranks;
@@ -85,21 +85,25 @@ impl Pairs {
 #[derive(Debug)]
 pub(crate) struct Pruning {
     linkage: Linkage,
-    counts: SearchCounts,
+    /// What is known of the rows.
+    rows: SearchCounts,
+    /// What streams have counted, if that is known here.
+    counts: Option<SearchCounts>,
     pairs: Pairs,
 }
 
 impl Pruning {
     /// `rows`: what is known of the rows.
-    pub(crate) fn new(settings: &Settings, rows: SearchCounts, context: &Context) -> Self {
-        Self { linkage: settings.linkage, counts: rows, pairs: Pairs::new(context) }
+    pub(crate) fn new(settings: &Settings, rows: SearchCounts, part: Part, context: &Context) -> Self {
+        let counts = (part == Part::All).then(SearchCounts::default);
+        Self { linkage: settings.linkage, rows, counts, pairs: Pairs::new(context) }
     }
 
     /// Takes pairs, or what a stream has counted.
     pub(crate) fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
         match *handed {
             Handed::Counts(counts) => {
-                self.counts.add(counts);
+                self.counts.get_or_insert_default().add(counts);
                 Ok(())
             }
             _ => self.pairs.push(handed, context),
@@ -108,8 +112,11 @@ impl Pruning {
 
     /// Hands on what is left.
     pub(crate) fn finish(self, context: &Context, mut to: impl FnMut(Handed) -> Result<()>) -> Result<()> {
-        let Self { linkage, counts, pairs: Pairs { edges, open } } = self;
-        to(Handed::Counts(counts))?;
+        let Self { linkage, mut rows, counts, pairs: Pairs { edges, open } } = self;
+        if let Some(counts) = counts {
+            rows.add(counts);
+            to(Handed::Counts(rows))?;
+        }
         let (places, ranks) = (Places::anywhere(), Ranks::ByRow);
         let Pruned { edges, open } = prune(edges, open, linkage, (&places, &ranks), context)?;
         hand_pairs_over(edges, open, &ranks, context, &mut to)?.iter().try_for_each(|row| to(Handed::Wanted { row }))

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use super::Task;
+use super::prune::part_of;
 use super::record::{Record, RecordWriter, for_each_record};
 use super::stream::{Incoming, Outgoing};
 use crate::Result;
@@ -12,7 +13,7 @@ use crate::dedup::Assignment;
 pub(super) fn assign(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
     let context = task.with.context;
     let mut writer = RecordWriter::begin(output)?;
-    let mut assignment = Assignment::new(task.deduplicate()?, context);
+    let mut assignment = Assignment::new(task.deduplicate()?, part_of(input)?, context);
     for_each_record(input, |record| {
         context.cancel.check()?;
         task.with.progress.add_rows(1);

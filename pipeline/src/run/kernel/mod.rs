@@ -16,6 +16,7 @@ mod fate;
 mod index;
 mod job;
 mod learn;
+mod link;
 mod prove;
 mod prune;
 mod record;
@@ -57,6 +58,8 @@ pub enum Kernel {
     Scan,
     /// Compares the rows that share keys, in some buckets.
     Bucket,
+    /// Links the rows that have to be decided together.
+    Link,
     /// Leaves out the pairs of all buckets that nothing depends on.
     Prune,
     /// Does both of it for all rows.
@@ -112,6 +115,7 @@ pub fn run_kernel(
     match kernel {
         Kernel::Scan => scan::scan(task, &mut input, Outgoing::new(output)),
         Kernel::Bucket => bucket::bucket(task, &mut input, Outgoing::new(output)),
+        Kernel::Link => link::link(task, &mut input, Outgoing::new(output)),
         Kernel::Prune => prune::prune(task, &mut input, Outgoing::new(output)),
         Kernel::Compare => compare::compare(task, &mut input, Outgoing::new(output)),
         Kernel::Prove => prove::prove(task, &mut input, Outgoing::new(output)),
@@ -155,6 +159,7 @@ impl Kernel {
         match self {
             Self::Scan => "scan",
             Self::Bucket => "bucket",
+            Self::Link => "link",
             Self::Prune => "prune",
             Self::Compare => "compare",
             Self::Prove => "prove",

@@ -48,10 +48,11 @@ pub(super) enum Kind {
     Learnt = 17,
     TableRows = 18,
     Scored = 19,
+    Link = 20,
 }
 
 impl Kind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -72,6 +73,7 @@ impl Kind {
         Self::Learnt,
         Self::TableRows,
         Self::Scored,
+        Self::Link,
     ];
 }
 
@@ -226,7 +228,8 @@ impl Record {
             | Kind::Scorer
             | Kind::Learnt
             | Kind::TableRows
-            | Kind::Scored => return Ok(None),
+            | Kind::Scored
+            | Kind::Link => return Ok(None),
         }))
     }
 }

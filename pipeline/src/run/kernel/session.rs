@@ -231,7 +231,8 @@ impl<'a> Session<'a> {
         let schema =
             self.schema.take().ok_or_else(|| Error::Invariant("rows are placed before they are written".into()))?;
         let mut incoming = Incoming::open(input)?;
-        let mut decisions = self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, context));
+        let mut decisions =
+            self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, self.job.rows, context));
         let (mut files, mut n_units) = (BTreeMap::<Table, Vec<FileRecord>>::new(), BTreeSet::new());
         let mut rows = WrittenRows::default();
         let mut ids = Ids::new(context);
