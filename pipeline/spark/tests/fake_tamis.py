@@ -1,6 +1,7 @@
 """A small tamis that speaks the protocol: units of 4 rows; each odd row is dropped for the one before.
 
-It writes what it was given to a line of the file FAKE_LOG. FAULT is `STAGE:WHAT`, for what a stage does wrong.
+It writes what it was given to a line of the file FAKE_LOG. FAULT is `STAGE:WHAT`, for what a stage does wrong: WHAT is
+lost or there twice, the last record or, with a number, the last one of this kind; a `silent` one writes none.
 """
 
 import itertools
@@ -34,18 +35,34 @@ def main():
         print(json.dumps({"message": "the store does not answer"}), file=sys.stderr)
         return 69
     rows = list(globals()[stage](table.to_pylist()))
-    rows = rows[:-1] if what == "lose" else rows + rows[-1:] if what == "twice" else rows
+    rows = faulty(what, rows)
     schema = FINGERPRINTS if stage == "scan" else RECORDS
     write_table(sys.stdout.buffer, pa.Table.from_pylist(rows, schema=schema), {})
     return 0
 
 
+def faulty(what, rows):
+    """The rows, but for what goes wrong."""
+    if what == "silent":
+        return []
+    what, _, kind = what.partition("-")
+    places = [place for place, row in enumerate(rows) if not kind or row["kind"] == int(kind)]
+    if what not in ("lose", "twice") or not places:
+        return rows
+    return rows[: places[-1]] + rows[places[-1] :][:1] * (2 if what == "twice" else 0) + rows[places[-1] + 1 :]
+
+
 def log(stage, table):
     """Keeps what came in."""
-    names = ("unit", "row", "key", "kind", "a", "b", "rows", "dropped", "rules", "kept", "counts")
+    names = ("unit", "row", "key", "kind", "a", "b", "rows", "dropped", "rules", "kept", "counts", "scorer", "payload")
     columns = [name for name in names if name in table.column_names]
+    rows = [
+        {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
+        for row in table.select(columns).to_pylist()
+    ]
     hot_keys = (table.schema.metadata or {}).get(b"tamis.hot_keys", b"").decode()
-    line = {"stage": stage, "hot_keys": hot_keys, "rows": table.select(columns).to_pylist()}
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    line = {"stage": stage, "hot_keys": hot_keys, "gpus": gpus, "rows": rows}
     with open(os.environ["FAKE_LOG"], "a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -132,6 +149,45 @@ def assign(records):
             later, earlier = record["a"], record["b"]
             yield {"kind": 8, "a": earlier, "b": 2, "c": 1, "unit": (earlier - 1000) // N_ROWS}
             yield {"kind": 7, "a": earlier, "b": later, "rule": later % 10, "unit": (later - 1000) // N_ROWS}
+
+
+def texts(units):
+    """Ids of all rows, and the texts of each third one that stays."""
+    for unit in units:
+        for row in positions(unit):
+            yield {"kind": 11, "a": row, "b": 0, "payload": b"id %d" % row}
+            if row % 3 == 0 and row not in unit["dropped"]:
+                yield {"kind": 15, "a": row, "b": 0, "payload": b"text %d" % row}
+
+
+def learn(records):
+    """A scorer that knows how many texts it has seen."""
+    texts = [record for record in records if record["kind"] == 15]
+    yield {"kind": 16, "a": 0, "b": 0, "payload": b"scorer of %d" % len(texts)}
+    yield {"kind": 17, "a": 0, "b": 0, "payload": b"{}"}
+
+
+def score(units):
+    """Rows of two tables, three at most in each record."""
+    for unit in units:
+        stays = [row for row in positions(unit) if row not in unit["dropped"]]
+        for table in (0, 1):
+            for part, first in enumerate(range(0, len(stays), 3)):
+                n_rows = len(stays[first : first + 3])
+                yield {"kind": 18, "unit": unit["unit"], "a": part, "b": table, "c": n_rows, "payload": b"rows"}
+        yield {"kind": 19, "unit": unit["unit"], "a": unit["unit"], "payload": b"{}"}
+
+
+def positions(unit):
+    """Of its rows."""
+    first = unit["base_row"] + unit["first_row"]
+    return range(first, first + unit["n_rows"])
+
+
+def tabulate(records):
+    """A file for each table."""
+    for table in {record["b"] for record in records}:
+        yield {"kind": 10, "payload": b"file %d" % table}
 
 
 def write(units):

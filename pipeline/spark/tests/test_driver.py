@@ -5,12 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tamis_spark import AuditError, KernelError, TamisError, cluster, driver
+from tamis_spark import AuditError, KernelError, TamisError, audits, cluster, driver
 from tamis_spark.errors import explain
 from tamis_spark.progress import Progress, Stop
 from tamis_spark.session import Session
+from tamis_spark.tables import RECORDS
 
 TESTS = Path(__file__).parent
 
@@ -123,6 +125,70 @@ def test_without_near_duplicates(tamis):
     assert {json.dumps(rows[0]["dropped"]) for rows in of(stages, "write")} == {"[]"}
 
 
+SCORING = '["ids", "compare", "prove", "assign", "texts", "learn", "score"]'
+
+
+def stages_of(name):
+    """No more stages than one needs to see what happens in this one."""
+    is_scoring = name.startswith(("texts", "learn", "score", "tabulate"))
+    return {"FAKE_STAGES": '["texts", "learn", "score"]'} if is_scoring else {}
+
+
+def test_a_run_that_scores(tamis):
+    stages = tamis(FAKE_STAGES=SCORING)
+    written, texts, scored = (
+        sorted(of(stages, name), key=lambda rows: rows[0]["unit"]) for name in ("write", "texts", "score")
+    )
+    assert [len(rows) for rows in written] == [len(rows) for rows in texts] == [len(rows) for rows in scored] == [1] * 3
+    for (unit,), *others in zip(written, texts, scored, strict=True):
+        for (other,) in others:
+            assert [other[name] for name in ("unit", "dropped", "rules")] == [
+                unit[name] for name in ("unit", "dropped", "rules")
+            ]
+    assert written[1][0]["dropped"] == [1005, 1007]
+    # Texts of rows 1002 and 1008.
+    assert {rows[0]["scorer"] for rows in scored} == {"scorer of 2"}
+    [records] = of(stages, "learn")
+    order = [(record["kind"], record["a"], record["b"]) for record in records]
+    assert order == sorted(order)
+    assert [record["payload"] for record in records if record["kind"] == 15] == ["text 1002", "text 1008"]
+    assert {record["kind"] for record in records} == {11, 15}
+    tabulated = sorted(of(stages, "tabulate"), key=lambda rows: rows[0]["unit"])
+    assert [[(row["kind"], row["unit"], row["b"], row["a"]) for row in rows] for rows in tabulated] == [
+        [(18, unit, 0, 0), (18, unit, 1, 0)] for unit in range(3)
+    ]
+    [committed] = of(stages, "commit")
+    assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [10] * 6 + [12] * 3 + [17] + [19] * 3
+
+
+def test_scores_of_all_rows(tamis):
+    stages = tamis(FAKE_STAGES='["score"]')
+    scored = sorted(of(stages, "score"), key=lambda rows: rows[0]["unit"])
+    assert scored == [
+        [{"unit": unit, "dropped": [], "rules": [], "kept": [], "counts": [], "scorer": None}] for unit in range(3)
+    ]
+    tabulated = sorted(of(stages, "tabulate"), key=lambda rows: rows[0]["unit"])
+    assert [[(row["unit"], row["b"], row["a"]) for row in rows] for rows in tabulated] == [
+        [(unit, 0, 0), (unit, 0, 1), (unit, 1, 0), (unit, 1, 1)] for unit in range(3)
+    ]
+    [committed] = of(stages, "commit")
+    assert sorted(record["kind"] for record in committed) == [10] * 6 + [12] * 3 + [19] * 3
+
+
+def test_nothing_to_learn_from(tamis):
+    stages = tamis(FAKE_STAGES=SCORING, FAULT="texts:silent")
+    assert of(stages, "learn") == [[]]
+    assert {rows[0]["scorer"] for rows in of(stages, "score")} == {"scorer of 0"}
+
+
+def test_what_is_scored_is_not_scored_again(tamis):
+    with pytest.raises(KernelError, match="tabulate finds the config wrong"):
+        tamis(FAKE_STAGES=SCORING, FAULT="tabulate:refuse")
+    assert of(tamis.stages, "taken back")
+    stages = tamis(FAKE_STAGES=SCORING)
+    assert {stage["stage"] for stage in stages} == {"places", "tabulate", "write", "commit"}
+
+
 def test_what_is_done_is_not_done_again(tamis, tmp_path):
     with pytest.raises(KernelError, match="assign finds the config wrong"):
         tamis(FAULT="assign:refuse")
@@ -135,10 +201,12 @@ def test_what_is_done_is_not_done_again(tamis, tmp_path):
     assert list((tmp_path / "checkpoint").iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["scan", "compare", "prove", "assign", "write"])
+@pytest.mark.parametrize(
+    "stage", ["scan", "compare", "prove", "assign", "texts", "learn", "score", "tabulate", "write"]
+)
 def test_what_is_in_vain_ends_the_run(tamis, stage):
     with pytest.raises(KernelError, match=f"{stage} finds the config wrong") as caught:
-        tamis(FAULT=f"{stage}:refuse")
+        tamis(FAULT=f"{stage}:refuse", **stages_of(stage))
     assert (caught.value.hint, caught.value.exit_code) == ("change it", 2)
     assert of(tamis.stages, "taken back")
     assert not of(tamis.stages, "commit")
@@ -159,14 +227,61 @@ def test_other_failures_keep_their_exit_code(tamis):
         ("prove:lose", "6 rows were wanted, and there are 3 sets of shingles; 3 rows have none"),
         ("prove:twice", "6 rows were wanted, and there are 9 sets"),
         ("assign:twice", "row 1011 was dropped 2 times"),
+        ("learn:lose-16", "one scorer was to be learnt, and there are 0, with 1 summaries"),
+        ("learn:twice-16", "there are 2, with 1 summaries"),
+        ("learn:lose-17", "there are 1, with 0 summaries"),
+        ("learn:twice-17", "there are 1, with 2 summaries"),
+        ("score:lose-19", r"unit \d was to be scored once, and was 0 times(.|\n)*it is in `a.jsonl`"),
+        ("score:twice-19", r"unit \d was to be scored once, and was 2 times"),
+        ("score:lose-18", r"unit \d has 4 rows to score, and `embeddings` has 3 of them(.|\n)*it is in `a.jsonl`"),
+        ("score:twice-18", r"unit \d has 4 rows to score, and `embeddings` has 5 of them"),
         ("write:lose", "3 units were to be written, and 0 were"),
         ("write:twice", "3 units were to be written, and 6 were"),
     ],
 )
 def test_lost_and_repeated_rows_are_found(tamis, fault, message):
     with pytest.raises(AuditError, match=message):
-        tamis(FAULT=fault)
+        tamis(FAULT=fault, **stages_of(fault))
     assert of(tamis.stages, "taken back")
+    assert not of(tamis.stages, "commit")
+
+
+UNITS = pa.schema(
+    [
+        ("unit", pa.int64()),
+        ("name", pa.string()),
+        ("n_rows", pa.int64()),
+        *((name, pa.list_(pa.int64())) for name in ("rejected", "contaminated", "dropped")),
+    ]
+)
+ROWS = {"kind": 18, "unit": 0, "b": 0}
+SCORED = [{"kind": 19, "unit": unit} for unit in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([{**ROWS, "a": 0, "c": 3}], None),
+        ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 1, "c": 1}], None),
+        ([], "unit 0 has 3 rows to score, and tables have 0 of them"),
+        ([{**ROWS, "a": 0, "c": 2}], "unit 0 has 3 rows to score, and `scores` has 2 of them"),
+        ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 2, "c": 1}], "2 parts, 2 of them different, of 3"),
+        ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 0, "c": 1}], "2 parts, 1 of them different, of 1"),
+        ([{**ROWS, "a": 1, "c": 3}], "1 parts, 1 of them different, of 2"),
+        ([{**ROWS, "a": 0, "c": 3}, {**ROWS, "unit": 1, "a": 0, "c": 1}], "unit 1 has 0 rows to score"),
+    ],
+)
+def test_parts_of_tables(spark, records, message):
+    """Unit 0 has 3 rows to score, and unit 1 none."""
+    lists = {"rejected": [[1], []], "contaminated": [[2, 3], [10]], "dropped": [[4], []]}
+    units = {"unit": [0, 1], "name": ["a.jsonl", "b.jsonl"], "n_rows": [7, 1], **lists}
+    decided = spark.spark.createDataFrame(pa.table(units, UNITS))
+    scored = spark.spark.createDataFrame(pa.Table.from_pylist([*records, *SCORED], schema=RECORDS))
+    if message is None:
+        audits.check_scored(scored, decided)
+        return
+    with pytest.raises(AuditError, match=message):
+        audits.check_scored(scored, decided)
 
 
 def test_ids_are_unique(tamis):

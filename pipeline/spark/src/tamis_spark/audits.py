@@ -13,7 +13,17 @@ from pyspark.sql import functions as F
 
 from .errors import AuditError, TamisError
 from .stages import rows_of
-from .tables import DROP, SHINGLES, WANTED_ROW, WRITTEN
+from .tables import (
+    DROP,
+    SCORE_TABLES,
+    SCORED,
+    SCORER,
+    SCORER_SUMMARY,
+    SHINGLES,
+    TABLE_ROWS,
+    WANTED_ROW,
+    WRITTEN,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -76,6 +86,49 @@ def check_drops(assigned: DataFrame) -> None:
     twice = drops.groupBy("b").agg(F.count("*").alias("n")).where(F.col("n") > 1).limit(1).toArrow().to_pylist()
     if twice:
         raise AuditError(f"row {twice[0]['b']} was dropped {twice[0]['n']} times", hint=_HINT)
+
+
+def check_learned(learned: DataFrame) -> None:
+    """One scorer, and one summary of it."""
+    found = learned.where(F.col("kind").isin(SCORER, SCORER_SUMMARY)).select("kind").toArrow()
+    kinds = found.column("kind").to_pylist()
+    n_scorers, n_summaries = kinds.count(SCORER), kinds.count(SCORER_SUMMARY)
+    if (n_scorers, n_summaries) != (1, 1):
+        message = f"one scorer was to be learnt, and there are {n_scorers}, with {n_summaries} summaries"
+        raise AuditError(message, hint=_HINT)
+
+
+def check_scored(scored: DataFrame, decided: DataFrame) -> None:
+    """Each unit scored once, and in each table, in parts that are all there, a row for each of its rows that stay."""
+    _check_units_scored(scored, decided)
+    parts = scored.where(F.col("kind") == TABLE_ROWS).withColumnRenamed("b", "table")
+    counts = F.sum("c").alias("n"), F.count("*").alias("n_parts"), F.countDistinct("a").alias("n_different")
+    found = parts.groupBy("unit", "table").agg(*counts, (F.max("a") + 1).alias("n_numbered"))
+    others = F.size("rejected") + F.size("contaminated") + F.size("dropped")
+    units = decided.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
+    # What one unit has rows of, all have rows of. If none has any, `table` is null here, and a unit with rows wrong.
+    tables = F.broadcast(parts.select("table").distinct())
+    both = units.join(tables, F.lit(True), "left").join(found, ["unit", "table"], "left")
+    both = both.fillna(0, ["n", "n_parts", "n_different", "n_numbered"])
+    is_whole = (F.col("n_parts") == F.col("n_numbered")) & (F.col("n_parts") == F.col("n_different"))
+    wrong = both.where((F.col("n") != F.col("expected")) | ~is_whole).limit(1).toArrow().to_pylist()
+    if not wrong:
+        return
+    unit = wrong[0]
+    table = "tables have" if unit["table"] is None else f"`{SCORE_TABLES.get(unit['table'], unit['table'])}` has"
+    message = f"unit {unit['unit']} has {unit['expected']} rows to score, and {table} {unit['n']} of them"
+    n_parts = f"{unit['n_parts']} parts, {unit['n_different']} of them different, of {unit['n_numbered']}"
+    raise AuditError(message, [f"it is in `{unit['name']}`", f"there are {n_parts}"], _HINT)
+
+
+def _check_units_scored(scored: DataFrame, decided: DataFrame) -> None:
+    found = scored.where(F.col("kind") == SCORED).groupBy("unit").agg(F.count("*").alias("n"))
+    both = decided.select("unit", "name").join(found, "unit", "left").fillna(0, ["n"])
+    wrong = both.where(F.col("n") != 1).limit(1).toArrow().to_pylist()
+    if wrong:
+        unit = wrong[0]
+        message = f"unit {unit['unit']} was to be scored once, and was {unit['n']} times"
+        raise AuditError(message, [f"it is in `{unit['name']}`"], _HINT)
 
 
 def check_written(units: pa.Table, records: pa.Table) -> None:

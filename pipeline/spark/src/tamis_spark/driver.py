@@ -10,13 +10,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from . import audits, stages
+from . import audits, scoring, stages
 from .bridge import WATCHDOG_SECONDS
 from .checkpoint import Checkpoint, error_of
 from .cluster import Cluster
 from .progress import Progress
 from .session import Session
-from .tables import ERROR, FINGERPRINTS, KEYS, RECORDS
+from .tables import FINGERPRINTS, KEYS, RECORDS, SCORED, SCORER_SUMMARY
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,22 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         placed_units = stages.place(units, session.places(summaries))
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
+    work = _Work(session, cluster, checkpoint, kernels, placed, progress)
     if "ids" in session.stages:
         with progress.stage("ids", cluster):
             audits.check_ids(scanned, placed)
-    assigned = None
-    if "assign" in session.stages:
-        assigned = _Search(session, cluster, checkpoint, kernels, scanned, placed, progress).run()
-    with progress.stage("write", cluster):
-        written = stages.write(kernels, assigned, placed, units.num_rows).toArrow()
-        error = error_of(written)
-        if error is not None:
-            raise error
-        audits.check_written(units, written)
-        records = [_records(written.drop_columns(ERROR))]
-        if assigned is not None:
-            records.append(_records(assigned.toArrow()))
+    records = []
+    assigned = _Search(work, scanned).run() if "assign" in session.stages else None
+    decided = stages.decide(assigned, placed)
+    if "score" in session.stages:
+        scored = _Scoring(work, decided).run()
+        records.append(work.output("tabulate", lambda: scoring.tabulate(kernels, scored, units.num_rows)))
+        records.append(_records(scored.where(F.col("kind").isin(SCORER_SUMMARY, SCORED)).toArrow()))
+    written = work.output("write", lambda: stages.write(kernels, decided, units.num_rows))
+    audits.check_written(units, written)
+    records.append(written)
+    if assigned is not None:
+        records.append(_records(assigned.toArrow()))
     with progress.stage("commit"):
         manifest = session.commit(records)
     if not options.keeps_checkpoint:
@@ -72,48 +73,88 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
 
 
 @dataclass(frozen=True)
-class _Search:
-    """The stages that decide which rows are dropped for which."""
+class _Work:
+    """What the stages of a run have in common."""
 
     session: Session
     cluster: Cluster
     checkpoint: Checkpoint
     kernels: stages.Kernels
-    scanned: DataFrame
     placed: DataFrame
     progress: Progress
 
+    def stage(self, name: str, make: Callable[[], DataFrame], schema: pa.Schema = RECORDS) -> DataFrame:
+        """What a stage gives, which is kept in the checkpoint."""
+        with self.progress.stage(name, self.cluster):
+            return self.checkpoint.stage(name, make, schema)
+
+    def output(self, name: str, make: Callable[[], DataFrame]) -> pa.Table:
+        """Records of a stage that writes to the output, and is done again if the driver is started again."""
+        with self.progress.stage(name, self.cluster):
+            written = make().toArrow()
+        error = error_of(written)
+        if error is not None:
+            raise error
+        return _records(written)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The stages that decide which rows are dropped for which."""
+
+    work: _Work
+    scanned: DataFrame
+
     def run(self) -> DataFrame:
         """Records of the drops."""
-        kernels, placed, n_units = self.kernels, self.placed, self.session.units.num_rows
+        work = self.work
+        kernels, placed, n_units = work.kernels, work.placed, work.session.units.num_rows
         fingerprints = self.scanned
-        if "fingerprint" in self.session.stages:
-            fingerprints = self._stage(
-                "fingerprint", lambda: stages.fingerprint(kernels, placed, n_units), FINGERPRINTS
-            )
-        with self.progress.stage("check", self.cluster):
+        if "fingerprint" in work.session.stages:
+            fingerprints = work.stage("fingerprint", lambda: stages.fingerprint(kernels, placed, n_units), FINGERPRINTS)
+        with work.progress.stage("check", work.cluster):
             audits.check_fingerprints(fingerprints, placed)
-        if "bucket" in self.session.stages:
+        if "bucket" in work.session.stages:
             compared = self._compare_buckets()
         else:
-            compared = self._stage("compare", lambda: stages.compare(kernels, fingerprints, placed))
-        proven = self._stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
+            compared = work.stage("compare", lambda: stages.compare(kernels, fingerprints, placed))
+        proven = work.stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
         audits.check_proof(compared, proven)
-        assigned = self._stage("assign", lambda: stages.assign(kernels, compared, proven))
+        assigned = work.stage("assign", lambda: stages.assign(kernels, compared, proven))
         audits.check_drops(assigned)
         return assigned
 
     def _compare_buckets(self) -> DataFrame:
-        rows = stages.positioned(self.scanned, self.placed, *stages.COMPARED)
-        identical = self._stage("identical", lambda: stages.members(rows.select("row", "exact_key")))
+        work, kernels = self.work, self.work.kernels
+        rows = stages.positioned(self.scanned, work.placed, *stages.COMPARED)
+        identical = work.stage("identical", lambda: stages.members(rows.select("row", "exact_key")))
         keys = stages.keys_of(rows.select("row", "keys"), identical)
-        met = self._stage("keys", lambda: stages.met_keys(keys), KEYS)
-        found = self._stage("bucket", lambda: stages.bucket(self.kernels, rows, keys, met))
-        return self._stage("prune", lambda: stages.prune(self.kernels, found)).unionByName(identical)
+        met = work.stage("keys", lambda: stages.met_keys(keys), KEYS)
+        found = work.stage("bucket", lambda: stages.bucket(kernels, rows, keys, met))
+        return work.stage("prune", lambda: stages.prune(kernels, found)).unionByName(identical)
 
-    def _stage(self, name: str, make: Callable[[], DataFrame], schema: pa.Schema = RECORDS) -> DataFrame:
-        with self.progress.stage(name, self.cluster):
-            return self.checkpoint.stage(name, make, schema)
+
+@dataclass(frozen=True)
+class _Scoring:
+    """The stages that score the rows that stay."""
+
+    work: _Work
+    decided: DataFrame
+
+    def run(self) -> DataFrame:
+        """Records of the rows of tables, and of what the manifest says of them and of the scorer."""
+        kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
+        learned = self._learn() if "learn" in self.work.session.stages else None
+        scored = self.work.stage("score", lambda: scoring.score(kernels, decided, learned, n_units))
+        audits.check_scored(scored, decided)
+        return scored if learned is None else scored.unionByName(learned)
+
+    def _learn(self) -> DataFrame:
+        kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
+        found = self.work.stage("texts", lambda: scoring.texts(kernels, decided, n_units))
+        learned = self.work.stage("learn", lambda: scoring.learn(kernels, found))
+        audits.check_learned(learned)
+        return learned
 
 
 def _records(table: pa.Table) -> pa.Table:

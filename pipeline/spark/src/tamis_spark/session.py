@@ -101,7 +101,7 @@ class Session:
         return places
 
     def commit(self, records: Iterable[pa.Table]) -> str:
-        """Makes the run visible; `records` are those of `assign` and of `write`. Gives the manifest, in JSON."""
+        """Makes the run visible; `records` are what the protocol names. Gives the manifest, in JSON."""
         self._write(pa.concat_tables([RECORDS.empty_table(), *records]))
         manifest = self._read().column("manifest")[0].as_py()
         status = self._wait()

@@ -51,6 +51,17 @@ class Kernels:
         """`rows` through `tamis kernel NAME`, one process for each partition."""
         return rows.mapInArrow(self.through(name, RECORDS, **metadata), ddl(with_error(RECORDS)))
 
+    def apply_to_nothing(self, name: str, spark: SparkSession, schema: pa.Schema) -> DataFrame:
+        """The kernel says of no rows, too, what came of them; Spark may have no task at all for them."""
+        through = self.through(name, RECORDS)
+        no_rows = pa.RecordBatch.from_pylist([], schema=schema)
+
+        def through_kernel(batches: Batches) -> Batches:
+            for _ in batches:
+                yield from through(iter([no_rows]))
+
+        return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(with_error(RECORDS)))
+
     def through(self, name: str, output: pa.Schema, **metadata: str) -> Callable[[Batches], Batches]:
         """Batches through `tamis kernel NAME`; `metadata` goes with the stream, each as `tamis.NAME`."""
         return kernel(
@@ -78,7 +89,7 @@ def scan(spark: SparkSession, kernels: Kernels, units: pa.Table) -> DataFrame:
 def fingerprint(kernels: Kernels, placed: DataFrame, n_units: int) -> DataFrame:
     """Fingerprints that depend on columns, whose types only the scan of all units has told."""
     through = kernels.through("scan", FINGERPRINTS)
-    return _one_per_task(placed, n_units).mapInArrow(through, ddl(with_error(FINGERPRINTS)))
+    return one_per_task(placed, n_units).mapInArrow(through, ddl(with_error(FINGERPRINTS)))
 
 
 def _units_of(units: pa.Table, batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -103,7 +114,7 @@ def compare(kernels: Kernels, fingerprints: DataFrame, placed: DataFrame) -> Dat
     """Records of the pairs that are or may be near-duplicates, and of the rows wanted to tell."""
     if rows_of(fingerprints).isEmpty():
         schema = pa.schema([FINGERPRINTS.field(name) for name in COMPARED])
-        return _of_nothing("compare", kernels, fingerprints.sparkSession, schema)
+        return kernels.apply_to_nothing("compare", fingerprints.sparkSession, schema)
     rows = positioned(fingerprints, placed, *COMPARED)
     return kernels.apply("compare", rows.repartition(1).sortWithinPartitions("row"))
 
@@ -154,20 +165,8 @@ def bucket(kernels: Kernels, rows: DataFrame, keys: DataFrame, met: DataFrame) -
 def prune(kernels: Kernels, found: DataFrame) -> DataFrame:
     """The records without pairs that nothing depends on, and the rows wanted to tell about the others."""
     if found.isEmpty():
-        return _of_nothing("prune", kernels, found.sparkSession, RECORDS)
+        return kernels.apply_to_nothing("prune", found.sparkSession, RECORDS)
     return kernels.apply("prune", found.repartition(1).sortWithinPartitions("kind", "a", "b"))
-
-
-def _of_nothing(name: str, kernels: Kernels, spark: SparkSession, schema: pa.Schema) -> DataFrame:
-    """The kernel says of no rows, too, what came of them; Spark may have no task at all for them."""
-    through = kernels.through(name, RECORDS)
-    no_rows = pa.RecordBatch.from_pylist([], schema=schema)
-
-    def through_kernel(batches: Batches) -> Batches:
-        for _ in batches:
-            yield from through(iter([no_rows]))
-
-    return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(with_error(RECORDS)))
 
 
 def rows_of(fingerprints: DataFrame) -> DataFrame:
@@ -178,7 +177,7 @@ def rows_of(fingerprints: DataFrame) -> DataFrame:
 def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int) -> DataFrame:
     """Records of the shingles of wanted rows. Only units that have such rows are read."""
     wanted = compared.where(F.col("kind") == WANTED_ROW).groupBy("unit").agg(_sorted_list("a").alias("rows"))
-    return kernels.apply("prove", _one_per_task(placed.join(wanted, "unit"), n_units))
+    return kernels.apply("prove", one_per_task(placed.join(wanted, "unit"), n_units))
 
 
 def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame) -> DataFrame:
@@ -187,8 +186,8 @@ def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame) -> DataFram
     return kernels.apply("assign", records.repartition(1).sortWithinPartitions("kind", "a", "b"))
 
 
-def write(kernels: Kernels, assigned: DataFrame | None, placed: DataFrame, n_units: int) -> DataFrame:
-    """Records of what was written. The only stage that writes to the output: each try leaves files of its own."""
+def decide(assigned: DataFrame | None, placed: DataFrame) -> DataFrame:
+    """The units with what becomes of their rows: `dropped` and `rules`, `kept` and `counts`, lists that go together."""
     lists = {"dropped": "array()", "rules": "array()", "kept": "array()", "counts": "array()"}
     if assigned is not None:
         dropped = _lists(assigned.where(F.col("kind") == DROP), dropped="b", rules="rule")
@@ -197,7 +196,12 @@ def write(kernels: Kernels, assigned: DataFrame | None, placed: DataFrame, n_uni
         lists = {name: f"coalesce({name}, array())" for name in lists}
     for name, value in lists.items():
         placed = placed.withColumn(name, F.expr(f"cast({value} as array<bigint>)"))
-    return kernels.apply("write", _one_per_task(placed, n_units))
+    return placed
+
+
+def write(kernels: Kernels, decided: DataFrame, n_units: int) -> DataFrame:
+    """Records of what was written. It writes to the output: each try leaves files of its own."""
+    return kernels.apply("write", one_per_task(decided, n_units))
 
 
 def _lists(records: DataFrame, **columns: str) -> DataFrame:
@@ -211,5 +215,6 @@ def _sorted_list(values: str | Column) -> Column:
     return F.sort_array(F.collect_list(values))
 
 
-def _one_per_task(units: DataFrame, n_units: int) -> DataFrame:
+def one_per_task(units: DataFrame, n_units: int) -> DataFrame:
+    """Rows of each unit in a task of their own."""
     return units.repartitionById(max(1, n_units), F.col("unit").cast("int"))

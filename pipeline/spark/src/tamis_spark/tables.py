@@ -44,7 +44,11 @@ RECORDS = pa.schema(
 """What all other kernels write."""
 
 WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 5, 6, 7, 8, 12
+SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 16, 17, 18, 19
 """Kinds of records that a driver looks at."""
+
+SCORE_TABLES = {0: "scores", 1: "embeddings"}
+"""Tables that `score` makes rows of, by what records of them have in `b`."""
 
 HOT_ROWS = 1000
 """Rows of a key above which only some of them are compared with each other."""
