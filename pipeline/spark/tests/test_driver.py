@@ -176,16 +176,16 @@ def test_scores_of_all_rows(tamis):
 
 
 def test_nothing_to_learn_from(tamis):
-    stages = tamis(FAKE_STAGES=SCORING, FAULT="texts:silent")
+    stages = tamis(FAULT="texts:silent", **stages_of("texts"))
     assert of(stages, "learn") == [[]]
     assert {rows[0]["scorer"] for rows in of(stages, "score")} == {"scorer of 0"}
 
 
 def test_what_is_scored_is_not_scored_again(tamis):
     with pytest.raises(KernelError, match="tabulate finds the config wrong"):
-        tamis(FAKE_STAGES=SCORING, FAULT="tabulate:refuse")
+        tamis(FAULT="tabulate:refuse", **stages_of("tabulate"))
     assert of(tamis.stages, "taken back")
-    stages = tamis(FAKE_STAGES=SCORING)
+    stages = tamis(**stages_of("tabulate"))
     assert {stage["stage"] for stage in stages} == {"places", "tabulate", "write", "commit"}
 
 

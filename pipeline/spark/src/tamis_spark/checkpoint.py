@@ -16,6 +16,13 @@ from .tables import ERROR, ddl, with_error
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+_PARQUET = {
+    # Records of a megabyte: a row group of 128 MB, or pages of 100 rows, are too much for a heap of 1 GB.
+    "parquet.block.size": str(16 << 20),
+    "parquet.block.size.row.check.min": "1",
+    "parquet.page.size.row.check.min": "1",
+}
+
 
 class Checkpoint:
     """A folder or URL that the driver's machine and all executors reach, with a folder in it for each stage."""
@@ -31,7 +38,7 @@ class Checkpoint:
         """
         path = f"{self.location}/{name}"
         if not self._is_whole(path) or self._error_in(path, schema) is not None:
-            make().write.mode("overwrite").parquet(path)
+            make().write.mode("overwrite").options(**_PARQUET).parquet(path)
             error = self._error_in(path, schema)
             if error is not None:
                 raise error
