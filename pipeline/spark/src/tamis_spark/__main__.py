@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import cluster as clusters
+from . import gpus
 from .bridge import WATCHDOG_SECONDS
 from .errors import FAILED, TamisError, explain
 from .progress import Progress, Stop
@@ -108,6 +109,7 @@ class _Run(threading.Thread):
             keeps_checkpoint=self._arguments.keep_checkpoint,
             watchdog_seconds=self._arguments.watchdog,
             kernel_args=("--memory-limit", self._arguments.memory_limit),
+            score_gpus=self._arguments.score_gpus,
             attempt=self._attempt,
         )
         return driver.run(session, cluster, options, self._progress, self._warn)
@@ -172,6 +174,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="1GiB",
         help="of each kernel, of which a machine has as many as tasks; beyond it they spill (default: %(default)s)",
     )
+    parser.add_argument(
+        "--score-gpus",
+        metavar="AMOUNT",
+        type=_gpus,
+        help="GPUs that Spark is to give each task that scores: 1, or 0.25 if four tasks may share one "
+        "(default: tasks ask for none, and see all GPUs of their machine)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
     parser.add_argument("--manifest", metavar="FILE", help="write the run's manifest to this file, too")
     parser.add_argument("--print-manifest", action="store_true", help="print the run's manifest to stdout")
@@ -201,6 +210,13 @@ def _positive(kind: type) -> Any:
         return number
 
     return parse
+
+
+def _gpus(text: str) -> float:
+    try:
+        return gpus.amount(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -17,6 +17,8 @@ from typing import Any
 from .errors import FAILED, KernelError
 
 BINARY = "tamis"
+GPU = "gpu"
+"""What Spark calls what a CUDA device is to tasks."""
 
 _LINES_KEPT = 20
 _LONGEST_LINE = 2000
@@ -64,7 +66,7 @@ def environment(run: str) -> dict[str, str]:
     context = _task_context()
     if context is not None:
         attempt = str(context.taskAttemptId())
-        gpus = context.resources().get("gpu")
+        gpus = context.resources().get(GPU)
     env = dict(
         os.environ,
         TAMIS_LOG_FORMAT="json",

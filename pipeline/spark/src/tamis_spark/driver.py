@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from . import audits, scoring, stages
+from . import audits, gpus, scoring, stages
 from .bridge import WATCHDOG_SECONDS
 from .checkpoint import Checkpoint, error_of
 from .cluster import Cluster
@@ -28,6 +29,8 @@ class Options:
     keeps_checkpoint: bool = False
     watchdog_seconds: float = WATCHDOG_SECONDS
     kernel_args: tuple[str, ...] = ()
+    score_gpus: float | None = None
+    """GPUs that each task of `learn` and `score` asks Spark for, or the share of one."""
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
     """A name that no other run of any driver has."""
 
@@ -38,6 +41,10 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     Raises `TamisError`; what Spark raises is raised as it is. Nothing is visible then.
     """
     spark, units = cluster.spark, session.units
+    profile = None
+    if options.score_gpus is not None:
+        with progress.stage("gpus", cluster):
+            profile = gpus.request(spark, options.score_gpus, session.stages)
     checkpoint = Checkpoint(spark, options.checkpoint, session.run)
     kernels = stages.Kernels(session.job, options.attempt, options.kernel_args, options.watchdog_seconds)
     with progress.stage("scan", cluster):
@@ -57,7 +64,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     assigned = _Search(work, scanned).run() if "assign" in session.stages else None
     decided = stages.decide(assigned, placed)
     if "score" in session.stages:
-        scored = _Scoring(work, decided).run()
+        scored = _Scoring(work, decided, profile).run()
         records.append(work.output("tabulate", lambda: scoring.tabulate(kernels, scored, units.num_rows)))
         records.append(_records(scored.where(F.col("kind").isin(SCORER_SUMMARY, SCORED)).toArrow()))
     written = work.output("write", lambda: stages.write(kernels, decided, units.num_rows))
@@ -140,19 +147,21 @@ class _Scoring:
 
     work: _Work
     decided: DataFrame
+    profile: ResourceProfile | None
+    """What tasks of `learn` and `score` ask Spark for."""
 
     def run(self) -> DataFrame:
         """Records of the rows of tables, and of what the manifest says of them and of the scorer."""
         kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
         learned = self._learn() if "learn" in self.work.session.stages else None
-        scored = self.work.stage("score", lambda: scoring.score(kernels, decided, learned, n_units))
+        scored = self.work.stage("score", lambda: scoring.score(kernels, decided, learned, n_units, self.profile))
         audits.check_scored(scored, decided)
         return scored if learned is None else scored.unionByName(learned)
 
     def _learn(self) -> DataFrame:
         kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
         found = self.work.stage("texts", lambda: scoring.texts(kernels, decided, n_units))
-        learned = self.work.stage("learn", lambda: scoring.learn(kernels, found))
+        learned = self.work.stage("learn", lambda: scoring.learn(kernels, found, self.profile))
         audits.check_learned(learned)
         return learned
 

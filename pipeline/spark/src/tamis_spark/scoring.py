@@ -10,6 +10,7 @@ from .stages import Kernels, one_per_task
 from .tables import RECORDS, SCORER, TABLE_ROWS
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import DataFrame
 
 
@@ -18,14 +19,16 @@ def texts(kernels: Kernels, decided: DataFrame, n_units: int) -> DataFrame:
     return kernels.apply("texts", one_per_task(decided, n_units))
 
 
-def learn(kernels: Kernels, found: DataFrame) -> DataFrame:
+def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None) -> DataFrame:
     """Records of the scorer, and of what the manifest says of it."""
     if found.isEmpty():
-        return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS)
-    return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"))
+        return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS, profile)
+    return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"), profile)
 
 
-def score(kernels: Kernels, decided: DataFrame, learned: DataFrame | None, n_units: int) -> DataFrame:
+def score(
+    kernels: Kernels, decided: DataFrame, learned: DataFrame | None, n_units: int, profile: ResourceProfile | None
+) -> DataFrame:
     """Records of rows of the tables, and of how each unit was scored."""
     units = one_per_task(decided, n_units)
     if learned is None:
@@ -34,7 +37,7 @@ def score(kernels: Kernels, decided: DataFrame, learned: DataFrame | None, n_uni
         # Last, so that the scorer is not shuffled with each unit.
         scorer = learned.where(F.col("kind") == SCORER).select(F.col("payload").alias("scorer"))
         units = units.crossJoin(F.broadcast(scorer))
-    return kernels.apply("score", units)
+    return kernels.apply("score", units, profile)
 
 
 def tabulate(kernels: Kernels, scored: DataFrame, n_units: int) -> DataFrame:

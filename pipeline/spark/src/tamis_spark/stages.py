@@ -31,6 +31,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import Column, DataFrame, SparkSession
 
 COMPARED = ("row", "exact_key", "n_shingles", "length", "sketch", "keys", "group", "source", "order")
@@ -47,11 +48,14 @@ class Kernels:
     args: Sequence[str]
     watchdog_seconds: float
 
-    def apply(self, name: str, rows: DataFrame, **metadata: str) -> DataFrame:
-        """`rows` through `tamis kernel NAME`, one process for each partition."""
-        return rows.mapInArrow(self.through(name, RECORDS, **metadata), ddl(with_error(RECORDS)))
+    def apply(self, name: str, rows: DataFrame, profile: ResourceProfile | None = None, **metadata: str) -> DataFrame:
+        """`rows` through `tamis kernel NAME`, one process for each partition; `profile` is what tasks ask Spark for."""
+        through = self.through(name, RECORDS, **metadata)
+        return rows.mapInArrow(through, ddl(with_error(RECORDS)), profile=profile)
 
-    def apply_to_nothing(self, name: str, spark: SparkSession, schema: pa.Schema) -> DataFrame:
+    def apply_to_nothing(
+        self, name: str, spark: SparkSession, schema: pa.Schema, profile: ResourceProfile | None = None
+    ) -> DataFrame:
         """The kernel says of no rows, too, what came of them; Spark may have no task at all for them."""
         through = self.through(name, RECORDS)
         no_rows = pa.RecordBatch.from_pylist([], schema=schema)
@@ -60,7 +64,7 @@ class Kernels:
             for _ in batches:
                 yield from through(iter([no_rows]))
 
-        return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(with_error(RECORDS)))
+        return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(with_error(RECORDS)), profile=profile)
 
     def through(self, name: str, output: pa.Schema, **metadata: str) -> Callable[[Batches], Batches]:
         """Batches through `tamis kernel NAME`; `metadata` goes with the stream, each as `tamis.NAME`."""
