@@ -15,7 +15,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 15] = modules![
+const MODULES: [(&str, &str); 18] = modules![
     "__init__.py",
     "__main__.py",
     "audits.py",
@@ -23,10 +23,13 @@ const MODULES: [(&str, &str); 15] = modules![
     "checkpoint.py",
     "child.py",
     "cluster.py",
+    "components.py",
     "driver.py",
     "errors.py",
+    "gpus.py",
     "main.py",
     "progress.py",
+    "scoring.py",
     "session.py",
     "stages.py",
     "streams.py",

@@ -24,6 +24,7 @@ from .bridge import WATCHDOG_SECONDS
 from .errors import FAILED, TamisError, explain
 from .progress import Progress, Stop
 from .session import Session
+from .tables import PART_BYTES
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -110,6 +111,7 @@ class _Run(threading.Thread):
             watchdog_seconds=self._arguments.watchdog,
             kernel_args=("--memory-limit", self._arguments.memory_limit),
             score_gpus=self._arguments.score_gpus,
+            part_bytes=self._arguments.part_bytes,
             attempt=self._attempt,
         )
         return driver.run(session, cluster, options, self._progress, self._warn)
@@ -180,6 +182,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=_gpus,
         help="GPUs that Spark is to give each task that scores: 1, or 0.25 if four tasks may share one "
         "(default: tasks ask for none, and see all GPUs of their machine)",
+    )
+    parser.add_argument(
+        "--part-bytes",
+        metavar="BYTES",
+        type=_positive(int),
+        default=os.environ.get("TAMIS_PART_BYTES", str(PART_BYTES)),
+        help="of pairs that one task decides about; several decide if there are more (default: TAMIS_PART_BYTES, "
+        "or 1 GiB)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
     parser.add_argument("--manifest", metavar="FILE", help="write the run's manifest to this file, too")

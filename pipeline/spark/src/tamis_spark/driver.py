@@ -5,19 +5,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from . import audits, gpus, scoring, stages
+from . import audits, components, gpus, scoring, stages
 from .bridge import WATCHDOG_SECONDS
 from .checkpoint import Checkpoint, error_of
 from .cluster import Cluster
+from .components import Parts
 from .progress import Progress
 from .session import Session
-from .tables import FINGERPRINTS, KEYS, RECORDS, SCORED, SCORER_SUMMARY
+from .tables import FINGERPRINTS, KEYS, LINKS, PART_BYTES, RECORDS, SCORED, SCORER_SUMMARY
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Options:
     kernel_args: tuple[str, ...] = ()
     score_gpus: float | None = None
     """GPUs that each task of `learn` and `score` asks Spark for, or the share of one."""
+    part_bytes: int = PART_BYTES
+    """Bytes of pairs that one task decides about."""
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
     """A name that no other run of any driver has."""
 
@@ -56,7 +60,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         placed_units = stages.place(units, session.places(summaries))
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
-    work = _Work(session, cluster, checkpoint, kernels, placed, progress)
+    work = _Work(session, cluster, checkpoint, kernels, placed, progress, options.part_bytes)
     if "ids" in session.stages:
         with progress.stage("ids", cluster):
             audits.check_ids(scanned, placed)
@@ -89,6 +93,7 @@ class _Work:
     kernels: stages.Kernels
     placed: DataFrame
     progress: Progress
+    part_bytes: int
 
     def stage(self, name: str, make: Callable[[], DataFrame], schema: pa.Schema = RECORDS) -> DataFrame:
         """What a stage gives, which is kept in the checkpoint."""
@@ -122,23 +127,38 @@ class _Search:
         with work.progress.stage("check", work.cluster):
             audits.check_fingerprints(fingerprints, placed)
         if "bucket" in work.session.stages:
-            compared = self._compare_buckets()
+            compared, parts = self._compare_buckets()
         else:
             compared = work.stage("compare", lambda: stages.compare(kernels, fingerprints, placed))
+            parts = Parts()
         proven = work.stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
         audits.check_proof(compared, proven)
-        assigned = work.stage("assign", lambda: stages.assign(kernels, compared, proven))
+        assigned = work.stage("assign", lambda: components.assign(kernels, compared, proven, parts))
         audits.check_drops(assigned)
         return assigned
 
-    def _compare_buckets(self) -> DataFrame:
+    def _compare_buckets(self) -> tuple[DataFrame, Parts]:
         work, kernels = self.work, self.work.kernels
         rows = stages.positioned(self.scanned, work.placed, *stages.COMPARED)
         identical = work.stage("identical", lambda: stages.members(rows.select("row", "exact_key")))
         keys = stages.keys_of(rows.select("row", "keys"), identical)
         met = work.stage("keys", lambda: stages.met_keys(keys), KEYS)
         found = work.stage("bucket", lambda: stages.bucket(kernels, rows, keys, met))
-        return work.stage("prune", lambda: stages.prune(kernels, found)).unionByName(identical)
+        parts = self._parts(found)
+        pruned = work.stage("prune", lambda: components.prune(kernels, found, parts))
+        return pruned.unionByName(identical), parts
+
+    def _parts(self, found: DataFrame) -> Parts:
+        work = self.work
+        n_parts = components.number_of_parts(found, work.part_bytes)
+        if n_parts == 1:
+            return Parts()
+        links = work.stage("link", lambda: components.link(work.kernels, found), LINKS)
+        n_rounds = 0
+        while not components.are_stars(links):
+            n_rounds += 1
+            links = work.stage(f"link-{n_rounds}", partial(components.shorten, links), LINKS)
+        return components.parts_of(links, n_parts)
 
 
 @dataclass(frozen=True)

@@ -166,13 +166,6 @@ def bucket(kernels: Kernels, rows: DataFrame, keys: DataFrame, met: DataFrame) -
     return kernels.apply("bucket", buckets, hot_keys=hot_keys(met))
 
 
-def prune(kernels: Kernels, found: DataFrame) -> DataFrame:
-    """The records without pairs that nothing depends on, and the rows wanted to tell about the others."""
-    if found.isEmpty():
-        return kernels.apply_to_nothing("prune", found.sparkSession, RECORDS)
-    return kernels.apply("prune", found.repartition(1).sortWithinPartitions("kind", "a", "b"))
-
-
 def rows_of(fingerprints: DataFrame) -> DataFrame:
     """What `scan` gave of rows that are compared."""
     return fingerprints.where(F.col("exact_key").isNotNull())
@@ -182,12 +175,6 @@ def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int
     """Records of the shingles of wanted rows. Only units that have such rows are read."""
     wanted = compared.where(F.col("kind") == WANTED_ROW).groupBy("unit").agg(_sorted_list("a").alias("rows"))
     return kernels.apply("prove", one_per_task(placed.join(wanted, "unit"), n_units))
-
-
-def assign(kernels: Kernels, compared: DataFrame, proven: DataFrame) -> DataFrame:
-    """Records of who is dropped for whom."""
-    records = compared.where(F.col("kind") != WANTED_ROW).unionByName(proven)
-    return kernels.apply("assign", records.repartition(1).sortWithinPartitions("kind", "a", "b"))
 
 
 def decide(assigned: DataFrame | None, placed: DataFrame) -> DataFrame:

@@ -43,7 +43,7 @@ RECORDS = pa.schema(
 )
 """What all other kernels write."""
 
-WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 5, 6, 7, 8, 12
+COUNTS, MEMBER, EDGES, OPEN_PAIRS, WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 0, 2, 3, 4, 5, 6, 7, 8, 12
 SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 16, 17, 18, 19
 """Kinds of records that a driver looks at."""
 
@@ -53,8 +53,14 @@ SCORE_TABLES = {0: "scores", 1: "embeddings"}
 HOT_ROWS = 1000
 """Rows of a key above which only some of them are compared with each other."""
 
+PART_BYTES = 1 << 30
+"""Bytes of pairs that one task decides about."""
+
 KEYS = pa.schema([("key", pa.int64()), ("n", pa.int64())])
 """Keys that several rows have, and how many."""
+
+LINKS = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+"""Rows, and a lesser row that pairs connect each with."""
 
 PLACES = ("base_row", "first_row", "n_rows", "rejected", "contaminated")
 """Columns of places besides `unit`."""
