@@ -12,7 +12,7 @@ use crate::dedup::settings::Settings;
 /// Numbers of the report that only who counts them knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SearchCounts {
-    n_rows: u64,
+    pub(super) n_rows: u64,
     n_without_tokens: u64,
     n_candidate_pairs: u64,
     n_untested_pairs: u64,
@@ -49,11 +49,6 @@ impl SearchCounts {
         self.n_spared += other.n_spared;
         self.n_dropped_for_earlier += other.n_dropped_for_earlier;
         self.earlier = self.earlier.or(other.earlier);
-    }
-
-    /// Whether so many rows were compared as `other` says.
-    pub(super) fn has_rows_of(&self, other: &Self) -> bool {
-        (self.n_rows, self.n_without_tokens) == (other.n_rows, other.n_without_tokens)
     }
 
     pub(super) fn of(report: &NearDuplicateReport) -> Self {

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Decisions {
     settings: Settings,
-    /// What is known of the rows.
-    rows: SearchCounts,
+    /// Rows that were compared.
+    n_rows: u64,
     /// Of all parts together.
     counts: SearchCounts,
     drops: ExternalSorter<Drop>,
@@ -23,10 +23,10 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    pub(crate) fn new(settings: &Settings, rows: SearchCounts, context: &Context) -> Self {
+    pub(crate) fn new(settings: &Settings, n_rows: u64, context: &Context) -> Self {
         Self {
             settings: settings.clone(),
-            rows,
+            n_rows,
             counts: SearchCounts::default(),
             drops: ExternalSorter::new(STAGE, &context.budget),
             clusters: ExternalSorter::new(STAGE, &context.budget),
@@ -49,9 +49,9 @@ impl Decisions {
     /// # Errors
     /// `Error::Invariant` if what was counted is not there, or there twice.
     pub(crate) fn finish(self, context: &Context) -> Result<NearDuplicateResult> {
-        if !self.counts.has_rows_of(&self.rows) {
-            let message = format!("other rows were decided about than compared: {:?}, {:?}", self.counts, self.rows);
-            return Err(Error::Invariant(message));
+        if self.counts.n_rows != self.n_rows {
+            let (found, expected) = (self.counts.n_rows, self.n_rows);
+            return Err(Error::Invariant(format!("{found} of {expected} rows were compared, as far as was counted")));
         }
         let report = self.counts.into_report(&self.settings)?;
         conclude(self.drops, self.clusters, &self.settings, report, context)

@@ -231,8 +231,10 @@ impl<'a> Session<'a> {
         let schema =
             self.schema.take().ok_or_else(|| Error::Invariant("rows are placed before they are written".into()))?;
         let mut incoming = Incoming::open(input)?;
+        let n_contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
+        let n_compared = self.rows.rows_in - self.rows.rejected - n_contaminated;
         let mut decisions =
-            self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, self.job.rows, context));
+            self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, n_compared, context));
         let (mut files, mut n_units) = (BTreeMap::<Table, Vec<FileRecord>>::new(), BTreeSet::new());
         let mut rows = WrittenRows::default();
         let mut ids = Ids::new(context);
@@ -303,7 +305,6 @@ impl<'a> Session<'a> {
                 return Err(Error::Invariant(message));
             }
         }
-        let n_contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
         let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped()) + n_contaminated;
         if rows.dropped != n_decided {
             let message = format!("{n_decided} rows were to be dropped, and {} were", rows.dropped);
