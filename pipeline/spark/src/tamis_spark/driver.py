@@ -18,7 +18,7 @@ from .checkpoint import Checkpoint, error_of
 from .cluster import Cluster
 from .components import Parts
 from .progress import Progress
-from .session import Session
+from .session import Session, place
 from .tables import FINGERPRINTS, KEYS, LINKS, PART_BYTES, RECORDS, SCORED, SCORER_SUMMARY
 
 
@@ -57,7 +57,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         summaries = summarized.select("unit", "summary").orderBy("unit").toArrow()
         audits.check_summaries(units, summaries)
     with progress.stage("places"):
-        placed_units = stages.place(units, session.places(summaries))
+        placed_units = place(units, session.places(summaries))
     kernels = replace(kernels, job=session.job)
     placed = spark.createDataFrame(placed_units)
     work = _Work(session, cluster, checkpoint, kernels, placed, progress, options.part_bytes)

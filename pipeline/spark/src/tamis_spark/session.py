@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .child import Stderr, environment, locate
 from .errors import KernelError
 from .streams import Source, read_table, write_table
-from .tables import RECORDS, to_metadata
+from .tables import PLACES, RECORDS, to_metadata
 
 REJECTED = 1
 """Exit code of a session that ended well, but for rows that could not be read."""
@@ -166,3 +167,16 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close()
+
+
+def place(units: pa.Table, places: pa.Table) -> pa.Table:
+    """The units with their places.
+
+    Raises `KernelError` if a unit has none.
+    """
+    of_unit = pc.index_in(units.column("unit"), value_set=places.column("unit").combine_chunks())
+    if of_unit.null_count:
+        raise KernelError("tamis kernel session gave no place for some units")
+    for name in PLACES:
+        units = units.append_column(name, places.column(name).take(of_unit))
+    return units

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from .bridge import Batches, kernel
-from .errors import KernelError
 from .tables import (
     CLUSTER,
     DROP,
     ERROR,
     FINGERPRINTS,
     HOT_ROWS,
-    PLACES,
     RECORDS,
     WANTED_ROW,
     ddl,
@@ -99,19 +96,6 @@ def fingerprint(kernels: Kernels, placed: DataFrame, n_units: int) -> DataFrame:
 def _units_of(units: pa.Table, batches: Batches) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield from units.take(batch.column(0)).combine_chunks().to_batches()
-
-
-def place(units: pa.Table, places: pa.Table) -> pa.Table:
-    """The units with their places.
-
-    Raises `KernelError` if a unit has none.
-    """
-    of_unit = pc.index_in(units.column("unit"), value_set=places.column("unit").combine_chunks())
-    if of_unit.null_count:
-        raise KernelError("tamis kernel session gave no place for some units")
-    for name in PLACES:
-        units = units.append_column(name, places.column(name).take(of_unit))
-    return units
 
 
 def compare(kernels: Kernels, fingerprints: DataFrame, placed: DataFrame) -> DataFrame:
