@@ -11,8 +11,11 @@ from pathlib import Path
 import pyspark
 import runs
 
-STAGES = ("scan", "identical", "bucket", "prune", "prove", "assign", "write")
-"""In their order. `identical` has no kernel of its own: `DRIVER` gives it one."""
+WRITERS = ("tabulate", "write")
+"""Stages that write to the output, and are done again in any case."""
+
+STAGES = ("scan", "identical", "bucket", "prune", "prove", "assign", "texts", "learn", "score", *WRITERS)
+"""Those of `runs.SCORING`, in their order. `identical` has no kernel of its own: `DRIVER` gives it one."""
 
 DRIVER = (str(Path(__file__).parent / "driver_with_one_more_kernel.py"),)
 
@@ -21,17 +24,19 @@ SPARK_HOME = Path(pyspark.__file__).parent
 _MARK = "TAMIS_TEST_RUN"
 _SECONDS = 300
 
-# A kernel that stands still has begun and waits for input that never comes; that of `write` has written all it must,
+# A kernel that stands still has begun and waits for input that never comes; one of `WRITERS` has written all it must,
 # but nobody knows yet. None of them ends unless it is killed.
 _SCRIPT = """#!/bin/sh
 folder='{folder}' binary='{binary}'
 echo "$2" >> "$folder/started"
 if mv "$folder/stop-in/$2" "$folder/stopped/$2.tmp" 2> /dev/null; then
-  [ "$2" != write ] || TAMIS_PARENT=$$ "$binary" "$@" > /dev/null
+  case $2 in
+    {writers}) TAMIS_PARENT=$$ "$binary" "$@" > /dev/null ;;
+  esac
   echo $$ > "$folder/stopped/$2.tmp"
   mv "$folder/stopped/$2.tmp" "$folder/stopped/$2"
   case $2 in
-    identical | write) read -r _ 0<> "$folder/never" ;;
+    identical | {writers}) read -r _ 0<> "$folder/never" ;;
     *) exec "$binary" "$@" 0<> "$folder/never" ;;
   esac
 fi
@@ -60,7 +65,7 @@ class Kernels:
             (folder / name).mkdir()
         os.mkfifo(folder / "never")
         script = folder / "tamis"
-        script.write_text(_SCRIPT.format(folder=folder, binary=runs.binary()))
+        script.write_text(_SCRIPT.format(folder=folder, binary=runs.binary(), writers=" | ".join(WRITERS)))
         script.chmod(0o755)
         self.env = environment(folder) | {"TAMIS_BIN": str(script)}
 
@@ -74,7 +79,7 @@ class Kernels:
         until(lambda: path.exists() or driver.poll() is not None)
         assert path.exists(), f"the driver ended before {stage} with {driver.returncode}: {driver.words()}"
         kernel = int(path.read_text())
-        if stage not in ("identical", "write"):
+        if stage not in ("identical", *WRITERS):
             until(lambda: os.path.samefile(f"/proc/{kernel}/exe", runs.binary()))
         return kernel
 

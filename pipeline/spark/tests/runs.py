@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 TABLES = ("kept", "dropped", "evidence", "rejected")
-KERNELS = ("scan", "bucket", "prune", "prove", "assign", "write")
+SCORE_TABLES = ("scores", "embeddings")
+KERNELS = ("scan", "bucket", "prune", "prove", "assign", "texts", "learn", "score", "tabulate", "write")
+SCORING = '[deduplicate]\n[score]\nlabels = ["labels.jsonl"]'
+"""Settings of a run that has a stage of every kernel above."""
 UNIT_BYTES = "20000"
 REJECTED = 1
 """Exit code of all of these runs: their input has a row that cannot be read."""
@@ -37,7 +40,7 @@ def texts(seed, n_texts):
 
 
 def make_corpus(folder):
-    """Makes an input in the folder, and what a run on one machine makes of it."""
+    """Makes an input and labels in the folder, and what runs on one machine make of them: `local`, `scored-local`."""
     (folder / "in").mkdir()
     rows = [
         json.dumps({"id": f"row-{number}", "text": text, "n": number})
@@ -49,8 +52,11 @@ def make_corpus(folder):
     (folder / "in" / "empty.jsonl").write_text("")
     held_out = [{"text": " ".join(text.split()[2:30])} for text in texts(seed=7, n_texts=600)[::50]]
     (folder / "held_out.jsonl").write_text("\n".join(map(json.dumps, held_out)))
-    ended = run_alone(folder, "local")
-    assert ended.returncode == REJECTED, ended.stderr
+    labels = [{"id": f"row-{number}", "label": f"topic {number % 3}"} for number in range(0, 600, 2)]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, labels)))
+    for output, settings in (("local", "[deduplicate]"), ("scored-local", SCORING)):
+        ended = run_alone(folder, output, settings)
+        assert ended.returncode == REJECTED, ended.stderr
 
 
 def binary():
@@ -94,20 +100,21 @@ def tables(output):
     """The rows of all tables of a run, as texts, sorted; and their columns."""
     said = manifest(output)
     found = {}
-    for name in TABLES:
+    for name in (*TABLES, *(name for name in SCORE_TABLES if name in said["tables"])):
         files = [pq.read_table(output / file["path"]) for file in said["tables"][name]["files"]]
         assert sum(map(len, files)) == said["tables"][name]["rows"]
         table = pa.concat_tables(files)
         columns = [(field.name, field.type) for field in table.schema]
         found[name] = columns, sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_pylist())
-    return found, {name: said[name] for name in ("rows", "dropped_by_reason", "near_duplicates")}
+    return found, {name: said.get(name) for name in ("rows", "dropped_by_reason", "near_duplicates", "scorer")}
 
 
 def check_same(folder, output, local="local"):
     """All rows of all tables are those of the run on one machine, and no file is there that nobody knows of."""
     (found, counts), (expected, expected_counts) = tables(folder / output), tables(folder / local)
-    for name in TABLES:
-        assert found[name] == expected[name], name
+    assert set(found) == set(expected)
+    for name, rows in found.items():
+        assert rows == expected[name], name
     assert counts == expected_counts
     assert files(folder / output) == named_files(folder / output)
 

@@ -5,10 +5,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from runs import KERNELS, UNIT_BYTES, check_same, manifest, run, run_alone, tables, texts, write_config
+from runs import KERNELS, SCORING, UNIT_BYTES, check_same, manifest, run, run_alone, tables, texts, write_config
+
+SAMPLES = Path(__file__).parents[3] / "sample-data"
 
 
 def test_the_input_has_something_of_everything(corpus):
@@ -85,10 +88,10 @@ exec "$BINARY" "$@"
 """
     )
     wrapper.chmod(0o755)
-    ended = run(corpus, f"killed-{when}", TAMIS_BIN=str(wrapper))
+    ended = run(corpus, f"killed-{when}", near_duplicates=SCORING, TAMIS_BIN=str(wrapper))
     assert ended.returncode == 1, ended.stderr
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(KERNELS)
-    check_same(corpus, f"killed-{when}")
+    check_same(corpus, f"killed-{when}", "scored-local")
 
 
 def test_without_near_duplicates(corpus):
@@ -123,6 +126,28 @@ def test_other_settings(corpus, name, near_duplicates):
     assert ended.returncode == 1, ended.stderr
     check_same(corpus, name, f"{name}-local")
     assert tables(corpus / name)[0] != tables(corpus / "local")[0], "the settings must matter"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '[deduplicate]\n[score]\nlabels = ["in"]\nlabel_column = "label"',
+        # What it learns from are rows, and it has no labels.
+        '[deduplicate]\n[score]\nscorer = "ngram"',
+    ],
+)
+def test_scores(tmp_path, settings):
+    (tmp_path / "in").mkdir()
+    lines = (SAMPLES / "banking.jsonl").read_text().splitlines(keepends=True)
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.jsonl").write_text("".join(lines[number::2]))
+    ended = run_alone(tmp_path, "local", settings)
+    assert ended.returncode == 0, ended.stderr
+    ended = run(tmp_path, "spark", near_duplicates=settings, TAMIS_UNIT_BYTES="100000")
+    assert ended.returncode == 0, ended.stderr
+    check_same(tmp_path, "spark")
+    found, _ = tables(tmp_path / "spark")
+    assert len(found["scores"][1]) == len(found["kept"][1])
 
 
 def test_runs_over_an_index(tmp_path):
