@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tamis_spark import AuditError, KernelError, TamisError, audits, cluster, driver
+from tamis_spark import AuditError, KernelError, TamisError, audits, cluster, driver, scoring
 from tamis_spark.errors import explain
 from tamis_spark.progress import Progress, Stop
 from tamis_spark.session import Session
@@ -159,6 +159,18 @@ def test_a_run_that_scores(tamis):
     ]
     [committed] = of(stages, "commit")
     assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [10] * 6 + [12] * 3 + [17] + [19] * 3
+
+
+def test_the_scorer_is_not_shuffled_with_each_unit(spark, capsys):
+    learned = pa.Table.from_pylist([{"kind": 16, "payload": b"scorer"}], schema=RECORDS)
+    units = pa.Table.from_pylist([{"unit": 0}], schema=UNITS)
+    kernels = driver.stages.Kernels("job", "run", (), 60.0)
+    scoring.score(kernels, *map(spark.spark.createDataFrame, (units, learned)), 3, None).explain()
+    plan = capsys.readouterr().out
+    # From the end to the beginning.
+    places = [plan.find("MapInArrow"), plan.find("BroadcastNestedLoopJoin"), plan.find(" Exchange ")]
+    assert -1 not in places, plan
+    assert places == sorted(places), plan
 
 
 def test_scores_of_all_rows(tamis):
