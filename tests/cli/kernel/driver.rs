@@ -122,7 +122,11 @@ pub struct Session {
 
 impl Session {
     pub fn start(place: Place<'_>, config: &Path, unit_bytes: u64) -> Self {
-        let mut command = place.command(&["kernel", "session"]);
+        Self::start_with(place, config, unit_bytes, &[])
+    }
+
+    fn start_with(place: Place<'_>, config: &Path, unit_bytes: u64, flags: &[&str]) -> Self {
+        let mut command = place.command(&[&["kernel", "session"], flags].concat());
         let mut child = command.arg(config).env("TAMIS_UNIT_BYTES", unit_bytes.to_string()).spawn().expect("it starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, stdin, stdout }
@@ -164,6 +168,8 @@ pub struct Driver<'a> {
     pub n_bucket_tasks: i64,
     /// Tasks that decide who is dropped.
     pub n_parts: i64,
+    /// Whether it takes the place of what is in the output.
+    pub overwrite: bool,
     /// Whether it goes on to the end, or only to where all is written.
     pub commits: bool,
 }
@@ -179,7 +185,16 @@ pub struct Ended {
 impl<'a> Driver<'a> {
     /// Three units to a kernel, buckets in two tasks.
     pub fn new(place: Place<'a>, config: PathBuf, unit_bytes: u64) -> Self {
-        Self { place, config, unit_bytes, units_at_once: 3, n_bucket_tasks: 2, n_parts: 1, commits: true }
+        Self {
+            place,
+            config,
+            unit_bytes,
+            units_at_once: 3,
+            n_bucket_tasks: 2,
+            n_parts: 1,
+            overwrite: false,
+            commits: true,
+        }
     }
 
     pub fn run(&self) -> Ended {
@@ -193,7 +208,8 @@ impl<'a> Driver<'a> {
 
     /// As [`try_run`](Self::try_run); `change` sees the records of `assign` and `write` before they are committed.
     pub fn try_run_and(&self, change: impl FnOnce(RecordBatch) -> RecordBatch) -> Result<Ended, String> {
-        let mut session = Session::start(self.place, &self.config, self.unit_bytes);
+        let flags: &[&str] = if self.overwrite { &["--overwrite"] } else { &[] };
+        let mut session = Session::start_with(self.place, &self.config, self.unit_bytes, flags);
         let units = session.read();
         let n_units = units.batch.num_rows();
         let job = units.job.unwrap();

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::driver::{self, Driver, Place};
 use super::{check, config, every, rows};
-use crate::support::tamis;
+use crate::support::s3::S3Server;
+use crate::support::{command, finish, tamis};
 
 /// Names of the segments that are there.
 fn segments(index: &Path) -> Vec<String> {
@@ -93,4 +94,46 @@ fn runs_that_look_at_what_earlier_ones_have_kept() {
         assert!(driver.try_run().is_err());
         assert_eq!(segments(&index), before);
     }
+}
+
+/// As on one machine, a run that takes the place of another one takes its rows out of the index, too.
+#[test]
+fn an_output_is_replaced_and_an_index_in_a_bucket() {
+    let server = S3Server::start("tamis-test");
+    let environment = server.environment();
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = ["second.jsonl", "third.jsonl"].map(str::to_owned);
+    for (n, name) in [2, 3].into_iter().zip(&inputs) {
+        every(n, &dir.path().join(name));
+    }
+    let place = Place { dir: dir.path(), environment: &environment };
+    let in_bucket = |args: &str| {
+        let mut command = command(dir.path());
+        finish(command.args(args.split_whitespace()).envs(environment.iter().cloned())).expect_code(0)
+    };
+    let sections = |out: &str| {
+        format!("[deduplicate]\nthreshold = 0.6\n[index]\nurl = \"{}\"", server.url(&format!("{out}_index")))
+    };
+    // The second run looks at the rows of the first one; the third takes its place, and looks at those of the first one again.
+    for (out, input, overwrite) in [("first", 0, false), ("second", 1, false), ("second", 1, true)] {
+        let alone = config(dir.path(), &format!("alone_{out}"), &inputs[input..=input], &sections("alone"));
+        let flag = if overwrite { "--overwrite" } else { "" };
+        in_bucket(&format!("run {} --footprint off {flag}", alone.display()));
+        let together = config(dir.path(), &format!("together_{out}"), &inputs[input..=input], &sections("together"));
+        let ended = Driver { overwrite, ..Driver::new(place, together, 60_000) }.run();
+        assert!(ended.n_units > 2);
+        for table in ["kept", "dropped", "evidence"] {
+            let [together, alone] =
+                ["together", "alone"].map(|engine| rows(&dir.path().join(format!("{engine}_{out}")), table));
+            assert!(together == alone, "{table} of {out}, {overwrite}");
+        }
+        let index = &ended.manifest["index"];
+        assert_eq!(index["dropped_rows"].as_u64() > Some(0), out == "second", "{index}");
+    }
+    let rows_of = |engine: &str| {
+        let index = server.url(&format!("{engine}_index"));
+        in_bucket(&format!("index verify {index} --format json")).json()["rows"].clone()
+    };
+    assert_eq!(rows_of("together"), rows_of("alone"));
+    assert!(rows_of("alone").as_u64() > Some(0));
 }

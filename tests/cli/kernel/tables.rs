@@ -165,9 +165,12 @@ fn from_a_bucket_into_a_bucket() {
     let environment = server.environment();
     let dir = tempfile::tempdir().unwrap();
     server.put("in/laws.jsonl", Path::new(&sample("laws.jsonl")));
-    config(dir.path(), "alone", &samples()[1..2], "[deduplicate]");
+    let sections = "[deduplicate]\n[score]\nscorer = \"dsir\"\nreference = [\"REFERENCE\"]";
+    let [here, there] = [sample("laws.jsonl"), server.url("in/laws.jsonl")];
+    config(dir.path(), "alone", std::slice::from_ref(&here), &sections.replace("REFERENCE", &here));
     tamis(dir.path(), "run alone.toml --footprint off").expect_code(0);
-    let path = config(dir.path(), "together", &[server.url("in/laws.jsonl")], "[deduplicate]");
+    let sections = sections.replace("REFERENCE", &there);
+    let path = config(dir.path(), "together", &[there], &sections);
     let text = fs::read_to_string(&path).unwrap().replace("\"together\"", &format!("\"{}\"", server.url("out")));
     fs::write(&path, text).unwrap();
     let place = Place { dir: dir.path(), environment: &environment };
@@ -182,7 +185,7 @@ fn from_a_bucket_into_a_bucket() {
             server.get(&format!("out/{path}"), &dir.path().join("fetched").join(path));
             named.push(format!("out/{path}"));
         }
-        if ["kept", "dropped"].contains(&table.as_str()) {
+        if ["kept", "dropped", "scores"].contains(&table.as_str()) {
             // Ids are those of a column, whatever the place of the input.
             assert_eq!(rows(&dir.path().join("fetched"), table), rows(&dir.path().join("alone"), table), "{table}");
         }
