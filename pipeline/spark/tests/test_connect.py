@@ -1,6 +1,7 @@
 """Runs on a server of Spark Connect, which gets the package and the binary from the driver."""
 
 import signal
+import socket
 
 import runs
 from faults import SPARK_HOME, Kernels, Process, check_nothing_runs, environment, processes, until
@@ -38,6 +39,15 @@ def test_interrupted_and_started_again(corpus, tmp_path):
         assert not processes(server_folder, "\0kernel\0")
         assert server.poll() is None
     runs.check_same(corpus, "connect")
+
+
+def test_nobody_listens(corpus):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    ended = runs.run(corpus, "nobody", "--master", f"sc://127.0.0.1:{port}", "--checkpoint", "unused")
+    assert ended.returncode == 69, ended.stderr
+    assert f"error: no server of Spark Connect answers at 127.0.0.1, port {port}" in ended.stderr
+    assert not (corpus / "nobody").exists()
 
 
 def start_server(folder):

@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,14 @@ _DEFAULTS = {
 
 _INSTALL = "pip install 'pyspark>=4.1,<5' pyarrow"
 _INSTALL_CONNECT = "pip install 'pyspark[connect]>=4.1,<5' pyarrow"
+
+_CONNECT_PORT = 15002
+"""Where servers of Spark Connect listen unless they are told otherwise."""
+_CONNECT_SECONDS = 20.0
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""What the client reaches a server by, if any is set."""
+_UNAVAILABLE = 69
+"""Exit code: what the run needs does not answer."""
 
 _LOCAL_DEFAULTS = {
     "spark.driver.host": "127.0.0.1",
@@ -137,10 +147,26 @@ def _build(master: str | None, conf: Mapping[str, str], n_partitions: int | None
             # Not by `spark.files`: that would take the place of what spark-submit was given with --files.
             spark.sparkContext.addFile(binary)
         return spark
-    spark = builder.remote(os.environ.get("SPARK_REMOTE", "local[*]") if master == "remote" else master).getOrCreate()
+    server = os.environ.get("SPARK_REMOTE", "local[*]") if master == "remote" else str(master)
+    _check_reachable(server)
+    spark = builder.remote(server).getOrCreate()
     if binary is not None:
         spark.addArtifacts(binary, file=True)
     return spark
+
+
+def _check_reachable(server: str) -> None:
+    """Raises `TamisError` if nobody listens there: the client would try again for minutes, without a word."""
+    if not server.startswith("sc://") or any(os.environ.get(name) for name in _PROXIES):
+        return
+    parts = urllib.parse.urlsplit(server)
+    host, port = parts.hostname or "localhost", parts.port or _CONNECT_PORT
+    try:
+        socket.create_connection((host, port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        message = f"no server of Spark Connect answers at {host}, port {port}"
+        hint = "look whether it runs, and whether this machine reaches it"
+        raise TamisError(message, [str(error)], hint, exit_code=_UNAVAILABLE) from error
 
 
 def _check_installed(master: str | None) -> None:
