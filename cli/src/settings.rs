@@ -317,7 +317,8 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
         n_threads,
         memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
         batch_rows: global.batch_rows.get(),
-        temp_dir: global.temp_dir.clone(),
+        // A kernel goes to the folder of its run.
+        temp_dir: global.temp_dir.as_deref().map(std::path::absolute).transpose()?,
         hub_cache: machine::hub_cache(),
     };
     Ok(Context::new(&resources, cancel)?)

@@ -101,10 +101,12 @@ impl Cluster {
     }
 }
 
-/// A positive number, as it was given.
+/// What Spark can give a task of, as it was given.
 fn amount(text: &str) -> Result<String, String> {
     match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(text.to_owned()),
-        _ => Err("not a positive number".into()),
+        Ok(number) if 0.0 < number && (number <= 1.0 || number.is_finite() && number.fract() == 0.0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("must be a share, above 0 to 1, or a whole number".into()),
     }
 }

@@ -129,7 +129,7 @@ def bucket(rows):
 
 def prune(records):
     """All edges; their later rows are wanted."""
-    yield {"kind": 0, "a": 0, "b": 0, "payload": b"counts"}
+    yield {"kind": 0, "a": 0, "b": 0, "c": len(records), "payload": b"counts"}
     for record in records:
         if record["kind"] == 3:
             yield record
@@ -144,6 +144,7 @@ def prove(units):
 
 def assign(records):
     """Drops and clusters."""
+    yield {"kind": 9, "c": len(records), "payload": b"counts"}
     for record in records:
         if record["kind"] == 3:
             later, earlier = record["a"], record["b"]

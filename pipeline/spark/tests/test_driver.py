@@ -95,7 +95,7 @@ def test_a_run(tamis, tmp_path):
     assert written[1] == [{"unit": 1, "dropped": [1005, 1007], "rules": [5, 7], "kept": [1004, 1006], "counts": [1, 1]}]
     assert len(written) == 3
     [committed] = of(stages, "commit")
-    assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [12] * 3
+    assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [9] + [12] * 3
     assert list((tmp_path / "checkpoint").iterdir()) == []
 
 
@@ -158,7 +158,8 @@ def test_a_run_that_scores(tamis):
         [(18, unit, 0, 0), (18, unit, 1, 0)] for unit in range(3)
     ]
     [committed] = of(stages, "commit")
-    assert sorted(record["kind"] for record in committed) == [7] * 6 + [8] * 6 + [10] * 6 + [12] * 3 + [17] + [19] * 3
+    kinds = [7] * 6 + [8] * 6 + [9] + [10] * 6 + [12] * 3 + [17] + [19] * 3
+    assert sorted(record["kind"] for record in committed) == kinds
 
 
 def test_the_scorer_is_not_shuffled_with_each_unit(spark, capsys):
@@ -239,6 +240,8 @@ def test_other_failures_keep_their_exit_code(tamis):
         ("prove:lose", "6 rows were wanted, and there are 3 sets of shingles; 3 rows have none"),
         ("prove:twice", "6 rows were wanted, and there are 9 sets"),
         ("assign:twice", "row 1011 was dropped 2 times"),
+        ("assign:lose-9", "13 records were sent to tamis kernel assign, and 0 were read(.|\n)*by 0 tasks"),
+        ("assign:twice-9", "13 records were sent to tamis kernel assign, and 26 were read(.|\n)*by 2 tasks"),
         ("learn:lose-16", "one scorer was to be learnt, and there are 0, with 1 summaries"),
         ("learn:twice-16", "there are 2, with 1 summaries"),
         ("learn:lose-17", "there are 1, with 0 summaries"),

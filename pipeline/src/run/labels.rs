@@ -51,7 +51,9 @@ pub(super) fn join(
     source: &LabelSource<'_>,
     stores: &Stores,
 ) -> Result<(LabelledPool, LabelKind)> {
-    let (table, kind) = read_labels(run, source, stores)?;
+    let labels = read_labels(run, source, stores)?;
+    labels.warn();
+    let LabelsRead { table, kind, .. } = labels;
     let n_labels = table.len();
     let mut join = LabelJoin::new(table)?;
     run.begin("joining labels");
@@ -81,8 +83,26 @@ pub(super) fn joined(n_labels: usize, join: LabelJoin) -> Result<LabelledPool> {
     Ok(pool)
 }
 
-/// Reads labels, and says what the column holds.
-pub(super) fn read_labels(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<(LabelTable, LabelKind)> {
+/// Labels, and what their column holds.
+#[derive(Debug)]
+pub(super) struct LabelsRead {
+    pub(super) table: LabelTable,
+    pub(super) kind: LabelKind,
+    /// Rows that could not be read, which nobody else tells of.
+    n_untold: usize,
+}
+
+impl LabelsRead {
+    /// Tells of rows that could not be read.
+    pub(super) fn warn(&self) {
+        if self.n_untold > 0 {
+            tracing::warn!(rows = self.n_untold, "rows of the label files could not be read; they are left out");
+        }
+    }
+}
+
+/// Reads labels.
+pub(super) fn read_labels(run: Run<'_>, source: &LabelSource<'_>, stores: &Stores) -> Result<LabelsRead> {
     let id = match (source.id_column, &run.plan.id) {
         (Some(name), _) => IdSource::Column(name.to_owned()),
         (None, IdSource::Row) => IdSource::Column(columns::ID.to_owned()),
@@ -97,10 +117,6 @@ pub(super) fn read_labels(run: Run<'_>, source: &LabelSource<'_>, stores: &Store
         n_rejects += decoded.rejects.len();
         Ok(())
     })?;
-    // Those of the input itself are told of as rejects.
-    if n_rejects > 0 && source.paths != run.config.input.paths {
-        tracing::warn!(rows = n_rejects, "rows of the label files could not be read; they are left out");
-    }
     let schema = inputs.resolve(types)?;
     let kind = match schema.schema().fields().find(source.label_column) {
         Some((_, field)) => kind_of(field.data_type()),
@@ -120,7 +136,10 @@ pub(super) fn read_labels(run: Run<'_>, source: &LabelSource<'_>, stores: &Store
         Ok(())
     })?;
     let column = if is_typed { source.label_column } else { columns::TEXT };
-    Ok((LabelTable::from_batches(&batches, columns::ID, column, source.annotator_column)?, kind))
+    let table = LabelTable::from_batches(&batches, columns::ID, column, source.annotator_column)?;
+    // Those of the input itself are told of as rejects.
+    let n_untold = if source.paths == run.config.input.paths { 0 } else { n_rejects };
+    Ok(LabelsRead { table, kind, n_untold })
 }
 
 fn kind_of(data_type: &DataType) -> LabelKind {

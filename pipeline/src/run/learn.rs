@@ -178,18 +178,7 @@ pub(super) fn distilled<'a>(
     location: &str,
     stores: &Stores,
 ) -> Result<(OpenedScorer<'a>, ScorerRecord)> {
-    let set = [
-        // What is given beside it is for the larger one.
-        ("labels", !score.labels.is_empty() && score.larger.is_none()),
-        ("head", score.head.is_some() && score.larger.is_none()),
-        ("task", score.task != tamis_schemas::config::Task::Auto),
-    ];
-    if let Some((name, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
-        return Err(Error::Config {
-            message: format!("score.{name} is set, but the scorer in `{location}` has learnt what it knows"),
-            hint: Some("leave it out, or learn another scorer with `tamis distill`".into()),
-        });
-    }
+    check_untaught(score, location)?;
     let (name, task, classes) = (saved.name(), saved.answers().task(), saved.answers().names().to_vec());
     let labelled_rows = saved.n_labelled() as u64;
     let opened = saved.open(run.plan.device, score.cache.as_deref(), stores, run.context)?;
@@ -204,6 +193,24 @@ pub(super) fn distilled<'a>(
         ..ScorerRecord::default()
     };
     Ok((opened, record))
+}
+
+/// # Errors
+/// `Error::Config` if something is to be taught to the scorer at `location`, which has learnt what it knows.
+pub(super) fn check_untaught(score: &ScoreConfig, location: &str) -> Result<()> {
+    let set = [
+        // What is given beside it is for the larger one.
+        ("labels", !score.labels.is_empty() && score.larger.is_none()),
+        ("head", score.head.is_some() && score.larger.is_none()),
+        ("task", score.task != tamis_schemas::config::Task::Auto),
+    ];
+    if let Some((name, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
+        return Err(Error::Config {
+            message: format!("score.{name} is set, but the scorer in `{location}` has learnt what it knows"),
+            hint: Some("leave it out, or learn another scorer with `tamis distill`".into()),
+        });
+    }
+    Ok(())
 }
 
 /// The head that the labels teach, on embeddings that rows have.

@@ -109,7 +109,7 @@ impl DrawnTexts {
         Self { texts: Vec::new(), reservation: context.budget.reserve("texts to learn from") }
     }
 
-    /// Takes the [`beginning`] of a text.
+    /// Takes a text, or its [`beginning`].
     pub(super) fn push(&mut self, text: &str) -> Result<()> {
         self.reservation.grow(text.len() + size_of::<String>())?;
         self.texts.push(text.to_owned());

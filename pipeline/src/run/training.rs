@@ -132,12 +132,27 @@ impl TrainingTexts {
 pub(super) struct TextCollector<'a> {
     labels: Labels<'a>,
     texts: TrainingTexts,
-    sample_bytes: usize,
+    sample: SampleBytes,
+}
+
+/// Bytes of a sample, which has an end: longer texts are left out, shorter ones that come later are not.
+#[derive(Debug, Default)]
+pub(super) struct SampleBytes(usize);
+
+impl SampleBytes {
+    /// Whether a text still fits, which is taken then.
+    pub(super) fn take(&mut self, n_bytes: usize) -> bool {
+        let fits = self.0 + n_bytes <= SAMPLE_BYTES;
+        if fits {
+            self.0 += n_bytes;
+        }
+        fits
+    }
 }
 
 impl<'a> TextCollector<'a> {
     pub(super) fn new(labels: &'a LabelledPool, context: &Context) -> Self {
-        Self { labels: Labels::new(labels), texts: TrainingTexts::none(context), sample_bytes: 0 }
+        Self { labels: Labels::new(labels), texts: TrainingTexts::none(context), sample: SampleBytes::default() }
     }
 
     /// Takes the text of a row if it is labelled, and once more if it is in the sample.
@@ -147,8 +162,7 @@ impl<'a> TextCollector<'a> {
             self.texts.labelled.push(LabelledText { text: text.to_owned(), label: label.to_owned() });
             self.texts.rows.push(row);
         }
-        if is_sampled && self.sample_bytes + text.len() <= SAMPLE_BYTES {
-            self.sample_bytes += text.len();
+        if is_sampled && self.sample.take(text.len()) {
             self.texts.sample.push(text.to_owned());
         }
         Ok(())

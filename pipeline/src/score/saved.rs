@@ -210,7 +210,11 @@ impl SavedScorer {
         let place = Place::new(location, stores, context.runtime.handle())?;
         let Some(bytes) = place.read_if_there(FILE, &context.cancel)? else { return Ok(None) };
         let location = place.display(FILE);
-        Self::from_bytes(&bytes, location).map(Some)
+        let saved = Self::from_bytes(&bytes, location)?;
+        if !matches!(saved.header.model, Model::Builtin { seed: None, .. } | Model::Encoder { .. }) {
+            return Err(saved.tensors.corrupt("it is of a kind that runs on a cluster hand on, and nobody keeps"));
+        }
+        Ok(Some(saved))
     }
 
     /// The scorer that the bytes of a file are; `location` names it in errors.

@@ -44,7 +44,9 @@ pub use inputs::{InputFile, Inputs};
 pub use scan::{Block, Scan};
 pub use schema::{InputSchema, Types};
 pub(crate) use unit::{Unit, UnitPlace};
-pub(crate) use wire::{SchemaOnWire, TypesOnWire, batch_to_bytes, schema_of_bytes, schema_to_bytes};
+pub(crate) use wire::{
+    END_MARKER, SchemaOnWire, TypesOnWire, batch_of_bytes, batch_to_bytes, schema_of_bytes, schema_to_bytes,
+};
 
 use crate::RowSet;
 

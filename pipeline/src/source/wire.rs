@@ -15,7 +15,10 @@ use super::csv::Fits;
 use super::json::Kind;
 use super::schema::{FileTypes, InputSchema, Types};
 use super::special::Special;
-use crate::{Result, RowSet};
+use crate::{Error, Result, RowSet};
+
+/// What every whole stream ends with.
+pub(crate) const END_MARKER: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// [`Types`] of one unit.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,6 +117,19 @@ pub(crate) fn batch_to_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
     writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner()?)
+}
+
+/// The rows of a stream of one batch, which is whole.
+pub(crate) fn batch_of_bytes(bytes: &[u8]) -> Result<RecordBatch> {
+    let torn = || Error::config("their stream is cut off, or goes on after its end");
+    let mut rest = bytes;
+    let mut reader = StreamReader::try_new(&mut rest, None).map_err(|_| torn())?;
+    let batch = reader.next().ok_or_else(torn)?.map_err(|_| torn())?;
+    let is_last = reader.next().is_none();
+    drop(reader);
+    // The library takes a stream without its end for a whole one.
+    let is_whole = is_last && rest.is_empty() && bytes.ends_with(&END_MARKER);
+    if is_whole { Ok(batch) } else { Err(torn()) }
 }
 
 /// Columns as a stream without a row.

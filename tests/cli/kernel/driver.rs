@@ -33,7 +33,11 @@ impl<'a> Place<'a> {
     }
 
     fn command(self, args: &[&str]) -> Command {
-        let mut command = command(self.dir);
+        self.command_in(self.dir, args)
+    }
+
+    fn command_in(self, folder: &Path, args: &[&str]) -> Command {
+        let mut command = command(folder);
         command.args(args).args(["--log-format", "json"]);
         command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -88,7 +92,8 @@ pub struct Done {
 
 /// Runs a kernel on the bytes of a stream.
 pub fn kernel(place: Place<'_>, name: &str, input: Vec<u8>, attempt: &str) -> Done {
-    let mut command = place.command(&["kernel", name]);
+    // Tasks begin wherever they are put.
+    let mut command = place.command_in(Path::new("/"), &["kernel", name]);
     command.env("TAMIS_ATTEMPT", attempt).env("TAMIS_PARENT", std::process::id().to_string());
     let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().unwrap();
@@ -158,6 +163,9 @@ impl Session {
     }
 }
 
+/// What becomes of records.
+pub type Change = fn(&RecordBatch) -> RecordBatch;
+
 /// A run by kernels.
 pub struct Driver<'a> {
     pub place: Place<'a>,
@@ -172,6 +180,8 @@ pub struct Driver<'a> {
     pub overwrite: bool,
     /// Whether it goes on to the end, or only to where all is written.
     pub commits: bool,
+    /// What becomes of the input of a kernel on its way there.
+    pub on_its_way: Option<(&'static str, Change)>,
 }
 
 /// How it ended.
@@ -194,6 +204,7 @@ impl<'a> Driver<'a> {
             n_parts: 1,
             overwrite: false,
             commits: true,
+            on_its_way: None,
         }
     }
 
@@ -287,7 +298,8 @@ impl<'a> Driver<'a> {
         if stages.contains(&"learn") {
             assert!(stages.ends_with(&["texts", "learn", "score"]), "{stages:?}");
             let texts = self.each(units, "texts", job);
-            let learnt = run(self.place, "learn", &sorted(&texts, &["kind", "a", "b"]), job, "l");
+            let texts = self.handed_on("learn", sorted(&texts, &["kind", "a", "b"]));
+            let learnt = run(self.place, "learn", &texts, job, "l");
             let of_scorer = of_kinds(&learnt, &[16]);
             assert_eq!(of_scorer.num_rows(), 1);
             scorer = Some(column(&of_scorer, "payload").as_binary::<i32>().value(0).to_vec());
@@ -306,11 +318,18 @@ impl<'a> Driver<'a> {
             let range = start as i64..(start + self.units_at_once) as i64;
             let is_of_task: BooleanArray =
                 int64s(&rows, "unit").values().iter().map(|unit| Some(range.contains(unit))).collect();
-            let of_task = filter_record_batch(&rows, &is_of_task).unwrap();
+            let of_task = self.handed_on("tabulate", filter_record_batch(&rows, &is_of_task).unwrap());
             run(self.place, "tabulate", &of_task, job, &format!("lost.{start}"));
             records.push(run(self.place, "tabulate", &of_task, job, &format!("t.{start}")));
         }
         records
+    }
+
+    fn handed_on(&self, kernel: &str, records: RecordBatch) -> RecordBatch {
+        match self.on_its_way {
+            Some((of, change)) if of == kernel => change(&records),
+            _ => records,
+        }
     }
 
     /// What Spark does between scans and proofs: identical texts collapse, rows meet by the keys of their bands.
@@ -465,6 +484,24 @@ fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch
 fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
     let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
     filter_record_batch(records, &is_of).unwrap()
+}
+
+/// The records, the last one first.
+pub fn reversed(records: &RecordBatch) -> RecordBatch {
+    let order: UInt32Array = (0..records.num_rows() as u32).rev().map(Some).collect();
+    take_record_batch(records, &order).unwrap()
+}
+
+/// The records without the first one of a kind.
+pub fn without_first(records: &RecordBatch, kind: i64) -> RecordBatch {
+    let first = int64s(records, "kind").values().iter().position(|of_record| *of_record == kind).expect("there is one");
+    let others: BooleanArray = (0..records.num_rows()).map(|record| Some(record != first)).collect();
+    filter_record_batch(records, &others).unwrap()
+}
+
+/// The records twice.
+pub fn twice(records: &RecordBatch) -> RecordBatch {
+    concat_batches(&records.schema(), [records, records]).unwrap()
 }
 
 pub fn without_kind(records: &RecordBatch, kind: i64) -> RecordBatch {

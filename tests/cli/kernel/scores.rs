@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::driver::{Driver, Place};
+use super::driver::{self, Change, Driver, Place};
 use super::tables::mixed;
 use super::{check, config, rows, samples};
 use crate::support::{files, json_lines, sample, tamis};
@@ -188,4 +188,54 @@ fn what_a_scorer_lacks_is_told() {
         assert!(ended.stderr.contains(expect), "{score}: {}", ended.stderr);
         assert!(!dir.path().join("refused").exists(), "{score}");
     }
+}
+
+/// Labels that name rows by their places in a file, whose name must be the same for all.
+#[test]
+fn labels_of_rows_without_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool: Vec<Value> = json_lines(&sample("banking.jsonl"))[..300]
+        .iter()
+        .enumerate()
+        .map(|(at, row)| match at % 3 {
+            0 => row.clone(),
+            _ => json!({"text": row["text"], "label": if at % 2 == 0 { "even" } else { "odd" }}),
+        })
+        .collect();
+    fs::create_dir_all(dir.path().join("pool [1]")).unwrap();
+    write_lines(&dir.path().join("pool [1]/some.jsonl"), &pool);
+    for paths in ["pool [1]", "./pool [1]/some.jsonl"] {
+        check(dir.path(), &[paths.into()], &format!("[score]\nlabels = [\"{paths}\"]"), 9000, 3);
+    }
+    // A folder of the scorer's name has nothing to do with it.
+    fs::create_dir_all(dir.path().join("builtin")).unwrap();
+    check(dir.path(), &["pool [1]".into()], "[score]", 9000, 2);
+}
+
+#[test]
+fn what_is_lost_on_its_way_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write_labels(dir.path(), 3);
+    let config = config(dir.path(), "lossy", &samples()[..1], &format!("[score]\n{LABELS}"));
+    let driver = || Driver::new(Place::at(dir.path()), config.clone(), 60_000);
+    let faults: [(&'static str, Change, &str); 6] = [
+        ("learn", |records| driver::without_first(records, 11), "ids and"),
+        ("learn", |records| driver::without_first(records, 15), "texts"),
+        ("learn", |records| driver::without_first(records, 21), "units were read"),
+        ("learn", driver::twice, "twice"),
+        ("tabulate", driver::reversed, "out of order"),
+        ("tabulate", driver::twice, "out of order"),
+    ];
+    for (kernel, fault, expect) in faults {
+        let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.run())).err();
+        let told = panicked.expect("a kernel ends with an error");
+        let told = told.downcast_ref::<String>().expect("what it said");
+        assert!(told.contains(expect), "{kernel}: {told}");
+    }
+    for (kind, expect) in [(17, "nothing is said of the scorer"), (19, "units were scored"), (10, "have 0 rows")] {
+        let told = driver().try_run_and(|records| driver::without_kind(&records, kind)).map(|ended| ended.code);
+        assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
+    }
+    assert!(!dir.path().join("lossy").exists());
 }

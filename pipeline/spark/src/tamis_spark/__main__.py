@@ -111,7 +111,7 @@ class _Run(threading.Thread):
             watchdog_seconds=self._arguments.watchdog,
             kernel_args=("--memory-limit", self._arguments.memory_limit),
             score_gpus=self._arguments.score_gpus,
-            part_bytes=self._arguments.part_bytes,
+            part_bytes=self._arguments.part_bytes or _part_bytes(),
             attempt=self._attempt,
         )
         return driver.run(session, cluster, options, self._progress, self._warn)
@@ -187,9 +187,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--part-bytes",
         metavar="BYTES",
         type=_positive(int),
-        default=os.environ.get("TAMIS_PART_BYTES", str(PART_BYTES)),
-        help="of pairs that one task decides about; several decide if there are more (default: TAMIS_PART_BYTES, "
-        "or 1 GiB)",
+        help="of pairs that one task decides about; several decide if there are more (default: that of "
+        "TAMIS_PART_BYTES, or 1 GiB)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
     parser.add_argument("--manifest", metavar="FILE", help="write the run's manifest to this file, too")
@@ -219,7 +218,17 @@ def _positive(kind: type) -> Any:
             raise argparse.ArgumentTypeError("must be more than 0")
         return number
 
+    parse.__name__ = kind.__name__  # What argparse calls it.
     return parse
+
+
+def _part_bytes() -> int:
+    text = os.environ.get("TAMIS_PART_BYTES")
+    if not text:
+        return PART_BYTES
+    if not text.isdecimal() or not int(text):
+        raise TamisError(f"TAMIS_PART_BYTES is `{text}`, but must be a number of bytes", hint="such as 1073741824")
+    return int(text)
 
 
 def _gpus(text: str) -> float:

@@ -80,6 +80,15 @@ def check_proof(compared: DataFrame, proven: DataFrame) -> None:
         raise AuditError(message, hint=_HINT)
 
 
+def check_read(kernel: str, n_sent: int, records: DataFrame, kind: int) -> None:
+    """All records that were sent to the tasks of a kernel were read; records of `kind` say how many each has read."""
+    of_tasks = records.where(F.col("kind") == kind).agg(F.sum("c").alias("n"), F.count("*").alias("n_tasks"))
+    found = of_tasks.toArrow().to_pylist()[0]
+    if not found["n_tasks"] or found["n"] != n_sent:
+        message = f"{n_sent} records were sent to tamis kernel {kernel}, and {found['n'] or 0} were read"
+        raise AuditError(message, [f"by {found['n_tasks']} tasks"], _HINT)
+
+
 def check_drops(assigned: DataFrame) -> None:
     """No row dropped twice."""
     drops = assigned.where(F.col("kind") == DROP)

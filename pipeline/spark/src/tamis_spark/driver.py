@@ -19,7 +19,18 @@ from .cluster import Cluster
 from .components import Parts
 from .progress import Progress
 from .session import Session, place
-from .tables import FINGERPRINTS, KEYS, LINKS, PART_BYTES, RECORDS, SCORED, SCORER_SUMMARY
+from .tables import (
+    COUNTS,
+    DECIDED,
+    FINGERPRINTS,
+    KEYS,
+    LINKS,
+    PART_BYTES,
+    RECORDS,
+    SCORED,
+    SCORER_SUMMARY,
+    WANTED_ROW,
+)
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,8 @@ class _Search:
         proven = work.stage("prove", lambda: stages.prove(kernels, compared, placed, n_units))
         audits.check_proof(compared, proven)
         assigned = work.stage("assign", lambda: components.assign(kernels, compared, proven, parts))
+        n_sent = compared.where(F.col("kind") != WANTED_ROW).count() + proven.count()
+        audits.check_read("assign", n_sent, assigned, DECIDED)
         audits.check_drops(assigned)
         return assigned
 
@@ -146,6 +159,7 @@ class _Search:
         found = work.stage("bucket", lambda: stages.bucket(kernels, rows, keys, met))
         parts = self._parts(found)
         pruned = work.stage("prune", lambda: components.prune(kernels, found, parts))
+        audits.check_read("prune", found.count(), pruned, COUNTS)
         return pruned.unionByName(identical), parts
 
     def _parts(self, found: DataFrame) -> Parts:

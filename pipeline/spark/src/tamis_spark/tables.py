@@ -43,7 +43,7 @@ RECORDS = pa.schema(
 )
 """What all other kernels write."""
 
-COUNTS, MEMBER, EDGES, OPEN_PAIRS, WANTED_ROW, SHINGLES, DROP, CLUSTER, WRITTEN = 0, 2, 3, 4, 5, 6, 7, 8, 12
+COUNTS, MEMBER, EDGES, OPEN_PAIRS, WANTED_ROW, SHINGLES, DROP, CLUSTER, DECIDED, WRITTEN = 0, 2, 3, 4, 5, 6, 7, 8, 9, 12
 SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 16, 17, 18, 19
 """Kinds of records that a driver looks at."""
 

@@ -113,8 +113,8 @@ impl Assignment {
         };
         match handed {
             Handed::Counts(counts) => {
-                self.earlier = counts.earlier;
-                taking.counts = Some(counts);
+                self.earlier = self.earlier.or(counts.earlier);
+                taking.counts.get_or_insert_default().add(counts);
             }
             Handed::Rank { rank, row } => {
                 taking.row_of_rank.push(rank, &row, context)?;

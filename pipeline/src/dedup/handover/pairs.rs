@@ -87,23 +87,26 @@ pub(crate) struct Pruning {
     linkage: Linkage,
     /// What is known of the rows.
     rows: SearchCounts,
-    /// What streams have counted, if that is known here.
-    counts: Option<SearchCounts>,
+    /// What streams have counted.
+    counts: SearchCounts,
+    /// Whether what was counted is known here.
+    is_counted: bool,
     pairs: Pairs,
 }
 
 impl Pruning {
     /// `rows`: what is known of the rows.
     pub(crate) fn new(settings: &Settings, rows: SearchCounts, part: Part, context: &Context) -> Self {
-        let counts = (part == Part::All).then(SearchCounts::default);
-        Self { linkage: settings.linkage, rows, counts, pairs: Pairs::new(context) }
+        let (counts, is_counted) = (SearchCounts::default(), part == Part::All);
+        Self { linkage: settings.linkage, rows, counts, is_counted, pairs: Pairs::new(context) }
     }
 
     /// Takes pairs, or what a stream has counted.
     pub(crate) fn push(&mut self, handed: &Handed, context: &Context) -> Result<()> {
         match *handed {
             Handed::Counts(counts) => {
-                self.counts.get_or_insert_default().add(counts);
+                self.is_counted = true;
+                self.counts.add(counts);
                 Ok(())
             }
             _ => self.pairs.push(handed, context),
@@ -112,11 +115,11 @@ impl Pruning {
 
     /// Hands on what is left.
     pub(crate) fn finish(self, context: &Context, mut to: impl FnMut(Handed) -> Result<()>) -> Result<()> {
-        let Self { linkage, mut rows, counts, pairs: Pairs { edges, open } } = self;
-        if let Some(counts) = counts {
-            rows.add(counts);
-            to(Handed::Counts(rows))?;
+        let Self { linkage, rows, mut counts, is_counted, pairs: Pairs { edges, open } } = self;
+        if is_counted {
+            counts.add(rows);
         }
+        to(Handed::Counts(counts))?;
         let (places, ranks) = (Places::anywhere(), Ranks::ByRow);
         let Pruned { edges, open } = prune(edges, open, linkage, (&places, &ranks), context)?;
         hand_pairs_over(edges, open, &ranks, context, &mut to)?.iter().try_for_each(|row| to(Handed::Wanted { row }))

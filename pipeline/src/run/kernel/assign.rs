@@ -14,14 +14,19 @@ pub(super) fn assign(task: Task<'_>, input: &mut Incoming<impl Read>, output: Ou
     let context = task.with.context;
     let mut writer = RecordWriter::begin(output)?;
     let mut assignment = Assignment::new(task.deduplicate()?, part_of(input)?, context);
+    let mut n_records = 0;
     for_each_record(input, |record| {
         context.cancel.check()?;
         task.with.progress.add_rows(1);
+        n_records += 1;
         match record.into_handed()? {
             Some(handed) => assignment.push(handed, context),
             None => Ok(()),
         }
     })?;
-    assignment.finish(context, |handed| writer.push(&Record::of_handed(handed, true, |row| task.job.unit_of(row))?))?;
+    assignment.finish(context, |handed| {
+        let record = Record::of_handed(handed, true, |row| task.job.unit_of(row))?;
+        writer.push(&record.with_count(n_records))
+    })?;
     writer.finish()
 }

@@ -5,8 +5,9 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use tamis_schemas::config::Config;
 
-use super::elsewhere::config_elsewhere;
+use super::folder;
 use super::index::IndexOfRun;
+use super::scoring::ScoringOfRun;
 use super::stream::Incoming;
 use crate::dedup::SearchCounts;
 use crate::run::plan::Plan;
@@ -35,26 +36,28 @@ pub(super) struct Job {
     pub(super) rows: SearchCounts,
     /// Bytes of text of all rows.
     pub(super) text_bytes: u64,
-    /// Whether there is a scorer that has to learn.
-    pub(super) learns: bool,
+    /// The folder that local paths of the config are relative to, if there are any.
+    pub(super) folder: Option<String>,
+    /// What scores the rows, if they are scored or embedded.
+    pub(super) scoring: Option<ScoringOfRun>,
     /// What earlier runs have kept, if the run looks there.
     pub(super) index: Option<IndexOfRun>,
 }
 
 impl Job {
-    /// Tasks run in other folders: local outputs, and what else tasks open by the config, get their whole paths.
     pub(super) fn new(
         config: &Config,
         run: String,
         nonce: &str,
         index: Option<IndexOfRun>,
-        learns: bool,
+        scoring: Option<ScoringOfRun>,
     ) -> Result<Self> {
-        let config = toml::to_string(&config_elsewhere(config)?)
+        let folder = folder::of_config(config)?;
+        let config = toml::to_string(config)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
         let file_prefix = format!("part-{nonce}-");
         let (schema, starts, rows) = (None, Vec::new(), SearchCounts::default());
-        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, text_bytes: 0, learns, index })
+        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, text_bytes: 0, folder, scoring, index })
     }
 
     /// The job that a stream brings.
@@ -65,6 +68,11 @@ impl Job {
         })?;
         serde_json::from_str(text)
             .map_err(|error| Error::config(format!("`{JOB_KEY}` is not that of a session: {error}")))
+    }
+
+    /// Whether there is a scorer that has to learn.
+    pub(super) fn learns(&self) -> bool {
+        self.scoring.as_ref().is_some_and(|scoring| scoring.learns)
     }
 
     pub(super) fn to_text(&self) -> Result<String> {

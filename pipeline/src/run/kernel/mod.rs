@@ -11,8 +11,8 @@ mod assign;
 mod bucket;
 mod columns;
 mod compare;
-mod elsewhere;
 mod fate;
+mod folder;
 mod index;
 mod job;
 mod learn;
@@ -93,7 +93,8 @@ pub struct Surroundings<'a> {
 
 /// Does one task: reads its stream, writes what comes of it.
 ///
-/// `attempt` is a name that no other try has: files that are written have it in theirs.
+/// `attempt` is a name that no other try has: files that are written have it in theirs. The process is to do nothing else: it works in
+/// the folder of the run.
 ///
 /// # Errors
 /// Whatever is wrong with the input; `Error::Torn` if the stream is not whole. No end of the output is written then.
@@ -109,6 +110,7 @@ pub fn run_kernel(
     progress.begin(kernel.name());
     let mut input = Incoming::open(BufReader::new(input))?;
     let job = Job::of_stream(&input)?;
+    job.folder.as_deref().map_or(Ok(()), folder::enter)?;
     let config = job.config()?;
     let (stores, plan) = (&stores.with_tiers(&config)?, Plan::new(&config)?);
     let task = Task { job: &job, config: &config, plan: &plan, with: Surroundings { stores, context, progress } };

@@ -49,10 +49,11 @@ pub(super) enum Kind {
     TableRows = 18,
     Scored = 19,
     Link = 20,
+    TextsOfUnit = 21,
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -74,6 +75,7 @@ impl Kind {
         Self::TableRows,
         Self::Scored,
         Self::Link,
+        Self::TextsOfUnit,
     ];
 }
 
@@ -102,6 +104,11 @@ impl Record {
         let payload = serde_json::to_vec(value)
             .map_err(|error| Error::Invariant(format!("a record cannot be written: {error}")))?;
         Ok(Self { payload, ..Self::new(kind) })
+    }
+
+    /// Of what was counted, also how many records were read for it: who hands them on knows how many that must be.
+    pub(super) fn with_count(self, n_records: u64) -> Self {
+        if matches!(self.kind, Kind::Counts | Kind::Decided) { Self { c: n_records, ..self } } else { self }
     }
 
     /// What it says as JSON.
@@ -229,7 +236,8 @@ impl Record {
             | Kind::Learnt
             | Kind::TableRows
             | Kind::Scored
-            | Kind::Link => return Ok(None),
+            | Kind::Link
+            | Kind::TextsOfUnit => return Ok(None),
         }))
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use arrow::array::{Array, RecordBatch};
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::ScorerRecord;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::fate::verdicts_of;
 use super::record::{Kind, Record, RecordWriter};
@@ -20,7 +21,7 @@ use crate::run::route::Carried;
 use crate::run::unlabelled::open_causal;
 use crate::run::verdict::Verdicts;
 use crate::run::write::{CarriedTables, Router, score_table};
-use crate::score::{OpenedScorer, SavedScorer, ScorerChoice, SharedEncoder, Truncated, Unlabelled};
+use crate::score::{CausalScorer, OpenedScorer, SavedScorer, ScorerChoice, SharedEncoder, Truncated, Unlabelled};
 use crate::source::{Columns, Inputs, Request, schema_to_bytes};
 use crate::{Error, Result};
 
@@ -31,17 +32,19 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(super) fn score(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
     let mut writer = RecordWriter::begin(output)?;
     let no_inputs = Inputs::none(&task.plan.source, task.with.context);
-    let mut scoring = None;
+    let (mut scoring, mut scorer_hash) = (None, None);
     while let Some(batch) = input.next()? {
         let scorers = super::columns::binaries(&batch, "scorer")?;
         let units = PlacedUnit::of_batch(&batch)?;
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
+            let learnt = scorers.is_valid(index).then(|| scorers.value(index));
+            let hash = learnt.map(xxh3_64);
+            if *scorer_hash.get_or_insert(hash) != hash {
+                return Err(Error::Invariant("units come with different scorers".into()));
+            }
             let scoring = match &mut scoring {
                 Some(scoring) => scoring,
-                none => {
-                    let learnt = scorers.is_valid(index).then(|| scorers.value(index));
-                    none.insert(Scoring::open(task, &no_inputs, learnt)?)
-                }
+                none => none.insert(Scoring::open(task, &no_inputs, learnt)?),
             };
             scoring.unit(task, unit, verdicts, |record| writer.push(&record))?;
         }
@@ -143,19 +146,24 @@ impl<'a> Scorer<'a> {
             message: format!("{what}, which the run had when it began"),
             hint: Some("every machine must reach the scorer by the same path or URL".into()),
         };
+        let check_model = |location: &str, hash: &str| {
+            task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_model(location, hash))
+        };
         let (opened, record) = match (learnt, &task.plan.scorer) {
             (Some(bytes), _) => {
                 let saved = SavedScorer::from_bytes(bytes, "the scorer that was learnt".into())?;
-                let opened = saved.open(task.plan.device, score.cache.as_deref(), stores, context)?;
-                (opened, ScorerRecord { name: task.job.run.clone(), ..ScorerRecord::default() })
+                let record = ScorerRecord { name: saved.fingerprint().to_owned(), ..ScorerRecord::default() };
+                (saved.open(task.plan.device, score.cache.as_deref(), stores, context)?, record)
             }
-            (None, _) if task.job.learns => return Err(missing("there is no scorer in the stream")),
+            (None, _) if task.job.learns() => return Err(missing("there is no scorer in the stream")),
             (None, ScorerChoice::Encoder(location)) => {
                 let saved = SavedScorer::read(location, stores, context)?;
                 let saved = saved.ok_or_else(|| missing(&format!("there is no scorer in `{location}`")))?;
+                check_model(location, saved.fingerprint())?;
                 distilled(task.run(no_inputs), saved, score, location, stores)?
             }
             (None, ScorerChoice::Unlabelled(Unlabelled::Causal(file))) => {
+                check_model(file, &CausalScorer::digest(file, stores, context)?)?;
                 let (scorer, device) = open_causal(task.run(no_inputs), file, task.plan.device, stores)?;
                 let record = ScorerRecord { name: score.scorer.clone(), ..ScorerRecord::default() };
                 (OpenedScorer { scorer: Box::new(scorer), device, truncated: None, encoder: None }, record)

@@ -90,27 +90,29 @@ impl ScoredRun {
         Ok(())
     }
 
-    /// What the manifest says, and the columns of the tables, once all of `n_units` were scored, of which `n_rows` stay.
+    /// What the manifest says, and the columns of the tables, once all of `n_units` were scored, of which `n_rows` stay. `learns`: by a
+    /// scorer that has learnt for the run.
     ///
     /// # Errors
     /// `Error::Invariant` if there are others.
-    pub(super) fn finish(self, n_units: usize, n_rows: u64) -> Result<Finished> {
+    pub(super) fn finish(self, learns: bool, n_units: usize, n_rows: u64) -> Result<Finished> {
         let Self { learnt, units, rows, scorer, embedding, first } = self;
         if units.len() != n_units || rows != n_rows {
             let message =
                 format!("{} of {n_units} units were scored, with {rows} of the {n_rows} rows that stay", units.len());
             return Err(Error::Invariant(message));
         }
+        if learns != learnt.is_some() {
+            return Err(Error::Invariant("nothing is said of the scorer, or of one that nobody asked for".into()));
+        }
         let first = first.unwrap_or_default();
-        let is_learnt = learnt.is_some();
         let of_scorer = learnt.or(first.first_scorer).map(|record| {
-            let note =
-                scorer.note().or_else(|| record.device_note.filter(|_| is_learnt && scorer.is_on(&record.device)));
+            let note = scorer.note().or_else(|| record.device_note.filter(|_| learns && scorer.is_on(&record.device)));
             ScorerRecord {
                 device: scorer.device(),
                 device_note: note,
                 truncated_rows: scorer.truncated_rows,
-                cached_rows: scorer.cached_rows + if is_learnt { record.cached_rows } else { 0 },
+                cached_rows: scorer.cached_rows + if learns { record.cached_rows } else { 0 },
                 ..record
             }
         });

@@ -1,30 +1,26 @@
-//! What scores the rows of a run, as far as its session has to know.
+//! What scores the rows of a run, as far as all its processes have to know.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tamis_schemas::config::{Config, InputConfig, ScoreConfig};
-use tamis_schemas::manifest::ScorerRecord;
 
 use super::Surroundings;
-use super::elsewhere::path_elsewhere;
+use crate::run::learn::check_untaught;
 use crate::run::plan::{Plan, source_options};
-use crate::score::device::ResolvedDevice;
+use crate::score::device::{DeviceChoice, ResolvedDevice};
 use crate::score::encoder::{Encoder, EncoderOptions};
-use crate::score::{CausalScorer, GGUF, SavedScorer, ScorerChoice, Unlabelled};
+use crate::score::{CausalScorer, SavedScorer, ScorerChoice, Unlabelled};
 use crate::source::Inputs;
 use crate::{Error, Result};
 
 /// See the module.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ScoringOfRun {
     /// Whether the scorer has to learn first.
     pub(super) learns: bool,
-    /// All that scores depend on besides the config: hashes of models, files that are learnt from.
-    content: Vec<String>,
-    /// Of files that are learnt from, the name that tasks know them by, and that of the config.
-    #[serde(skip)]
-    names: BTreeMap<String, String>,
+    /// Hash of the scorer's model, if it has one, and of the encoder that embeds.
+    models: Vec<String>,
+    /// Files that are learnt from, as they are now.
+    files: Vec<String>,
 }
 
 impl ScoringOfRun {
@@ -38,69 +34,79 @@ impl ScoringOfRun {
         }
         let mut found = Self::default();
         if let Some(embed) = &plan.embed {
-            found.content.push(fingerprint(&embed.model, &embed.options, with)?);
+            found.models.push(fingerprint(&embed.model, &embed.options, with)?);
         }
         if let Some(score) = &config.score {
-            found.look_at_scorer(&plan.scorer, with)?;
-            found.look_at_files(score, with)?;
+            found.look_at_scorer(&plan.scorer, score, with)?;
+            found.files = files(score, with)?;
         }
         Ok(Some(found))
     }
 
-    fn look_at_scorer(&mut self, choice: &ScorerChoice, with: Surroundings<'_>) -> Result<()> {
+    fn look_at_scorer(&mut self, choice: &ScorerChoice, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
         let Surroundings { stores, context, .. } = with;
         match choice {
             ScorerChoice::Encoder(location) => {
                 if let Some(saved) = SavedScorer::read(location, stores, context)? {
-                    self.content.push(saved.fingerprint().to_owned());
+                    check_untaught(score, location)?;
+                    self.models.push(saved.fingerprint().to_owned());
+                    saved.open(DeviceChoice::Cpu, None, stores, context)?;
                 } else {
-                    self.content.push(fingerprint(location, &EncoderOptions::default(), with)?);
+                    self.models.push(fingerprint(location, &EncoderOptions::default(), with)?);
                     self.learns = true;
                 }
             }
             ScorerChoice::Unlabelled(Unlabelled::Causal(file)) => {
-                self.content.push(CausalScorer::digest(file, stores, context)?);
+                self.models.push(CausalScorer::digest(file, stores, context)?);
             }
             ScorerChoice::Builtin | ScorerChoice::Column(_) | ScorerChoice::Unlabelled(_) => self.learns = true,
         }
         Ok(())
     }
 
-    fn look_at_files(&mut self, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
-        for paths in [&score.labels, &score.reference].into_iter().filter(|paths| !paths.is_empty()) {
-            if paths.iter().any(|path| path == "-") {
-                return Err(Error::Config {
-                    message: "labels and references do not come from standard input on a cluster".into(),
-                    hint: Some("name files that every machine reaches".into()),
-                });
-            }
-            let options = source_options(&InputConfig::new(paths.clone()))?;
-            let discover = |paths: &[String]| Inputs::discover(paths, &options, with.stores, with.context);
-            let elsewhere = paths.iter().map(|path| path_elsewhere(path)).collect::<Result<Vec<_>>>()?;
-            let (inputs, elsewhere) = (discover(paths)?, discover(&elsewhere)?);
-            let by_url: BTreeMap<&str, &str> = elsewhere.files().iter().map(|file| (&*file.url, &*file.name)).collect();
-            for file in inputs.files() {
-                self.content.push(format!("{:?} {} {:?} {:?}", file.url, file.size_bytes, file.e_tag, file.version));
-                if let Some(name) = by_url.get(&*file.url) {
-                    self.names.insert((*name).to_owned(), file.name.clone());
-                }
-            }
+    /// # Errors
+    /// `Error::Config` if the scorer of this hash is not that of the run.
+    pub(super) fn check_model(&self, location: &str, hash: &str) -> Result<()> {
+        if self.models.iter().any(|model| model == hash) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Config {
+            message: format!("`{location}` is another scorer than when the run began"),
+            hint: Some("put one scorer on all machines, or name it by a URL; begin again if it was changed".into()),
+        })
     }
 
-    /// What the manifest says of the scorer, by the names that the config gives.
-    pub(super) fn named(&self, mut record: ScorerRecord, config: &Config) -> ScorerRecord {
-        if let Some(name) = config.score.as_ref().map(|score| &score.scorer).filter(|name| name.starts_with(GGUF)) {
-            record.name.clone_from(name);
+    /// # Errors
+    /// `Error::Config` if files that are learnt from are not what they were when the run began.
+    pub(super) fn check_files(&self, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
+        if files(score, with)? == self.files {
+            return Ok(());
         }
-        for file in &mut record.reference {
-            if let Some(name) = self.names.get(&file.name) {
-                file.name.clone_from(name);
-            }
-        }
-        record
+        Err(Error::Config {
+            message: "files of labels or references are not what they were when the run began".into(),
+            hint: Some("begin again if they were changed; every machine must reach the same files".into()),
+        })
     }
+}
+
+/// Files that are learnt from, as they are.
+fn files(score: &ScoreConfig, with: Surroundings<'_>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for paths in [&score.labels, &score.reference].into_iter().filter(|paths| !paths.is_empty()) {
+        if paths.iter().any(|path| path == "-") {
+            return Err(Error::Config {
+                message: "labels and references do not come from standard input on a cluster".into(),
+                hint: Some("name files that every machine reaches".into()),
+            });
+        }
+        let options = source_options(&InputConfig::new(paths.clone()))?;
+        let inputs = Inputs::discover(paths, &options, with.stores, with.context)?;
+        let files = inputs.files().iter();
+        found.extend(
+            files.map(|file| format!("{:?} {} {:?} {:?}", file.url, file.size_bytes, file.e_tag, file.version)),
+        );
+    }
+    Ok(found)
 }
 
 /// Hash of an encoder, which can be used.

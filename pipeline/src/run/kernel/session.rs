@@ -60,7 +60,6 @@ pub struct Session<'a> {
     schema: Option<InputSchema>,
     index: Option<(IndexRun, TaskSegments)>,
     held_out: Option<HeldOutItems>,
-    scoring: Option<ScoringOfRun>,
     contaminated: Option<Contaminated>,
     decontamination: Option<DecontaminationRecord>,
 }
@@ -91,8 +90,7 @@ impl<'a> Session<'a> {
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
         let index_content = index_of_run.as_ref().map(IndexOfRun::content);
         let name = name_of(&config, &units, &(index_content, held_out_files, &scoring))?;
-        let learns = scoring.as_ref().is_some_and(|scoring| scoring.learns);
-        let job = Job::new(&config, name, &stamp.nonce, index_of_run, learns)?;
+        let job = Job::new(&config, name, &stamp.nonce, index_of_run, scoring)?;
         output.expect_parts(job.file_prefix());
         let index = index.map(|index| {
             let segments = TaskSegments::new(index.catalog().place(), stamp.now, job.file_prefix());
@@ -112,7 +110,6 @@ impl<'a> Session<'a> {
             schema: None,
             index,
             held_out,
-            scoring,
             contaminated: None,
             decontamination: None,
         })
@@ -129,8 +126,8 @@ impl<'a> Session<'a> {
             None => &[],
         };
         let ids: &[&str] = if tells_ids(&self.plan, &self.config) { &["ids"] } else { &[] };
-        let learning: &[&str] = if self.job.learns { &["texts", "learn"] } else { &[] };
-        let scoring: &[&str] = if self.scoring.is_some() { &["score"] } else { &[] };
+        let learning: &[&str] = if self.job.learns() { &["texts", "learn"] } else { &[] };
+        let scoring: &[&str] = if self.job.scoring.is_some() { &["score"] } else { &[] };
         let stages = [ids, stages, learning, scoring].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
@@ -289,7 +286,8 @@ impl<'a> Session<'a> {
             )));
         }
         let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
-        let scored = self.scoring.as_ref().map(|_| scored.finish(self.units.len(), rows.kept));
+        let scored =
+            self.job.scoring.as_ref().map(|scoring| scored.finish(scoring.learns, self.units.len(), rows.kept));
         let scored = scored.transpose()?.unwrap_or_default();
         let tables = [
             (Table::Kept, rows.kept),
@@ -315,7 +313,7 @@ impl<'a> Session<'a> {
             found.as_mut().map_or(Ok(()), |found| found.evidence.observe_ids(rows, ids, context))?;
             contaminated.as_mut().map_or(Ok(()), |found| found.observe_ids(rows, ids, context))
         })?;
-        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, scoring, .. } = self;
+        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, .. } = self;
         let (contaminated, decontamination) = (self.contaminated, self.decontamination);
         let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
         let schemas = [
@@ -349,7 +347,7 @@ impl<'a> Session<'a> {
             dropped: rows.dropped,
             dropped_by_reason: rows.reasons,
             embedding: scored.embedding,
-            scorer: scored.scorer.zip(scoring).map(|(record, scoring)| scoring.named(record, &config)),
+            scorer: scored.scorer,
             ..Written::default()
         };
         let Surroundings { stores, context, progress } = with;

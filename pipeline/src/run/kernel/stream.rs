@@ -10,13 +10,12 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
+use crate::source::END_MARKER;
 use crate::{Error, Result};
 
 /// Version of the protocol, in the metadata of every stream.
 pub(super) const PROTOCOL: &str = "1";
 const PROTOCOL_KEY: &str = "tamis.protocol";
-/// What every whole stream ends with.
-const END_MARKER: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Remembers the last bytes that were read: the library takes a stream that stops between two messages for a whole one.
 #[derive(Debug)]

@@ -29,9 +29,15 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
     while let Some(batch) = input.next()? {
         let units = PlacedUnit::of_batch(&batch)?;
         for (unit, verdicts) in units.iter().zip(verdicts_of(task, &batch, &units)?) {
+            let (mut n_ids, mut n_texts) = (0, 0);
             if wanted.anything() {
-                wanted.read_unit(task, unit, &verdicts, |record| writer.push(&record))?;
+                wanted.read_unit(task, unit, &verdicts, |record| {
+                    *if record.kind == Kind::Id { &mut n_ids } else { &mut n_texts } += 1;
+                    writer.push(&record)
+                })?;
             }
+            let (a, unit) = (unit.number, Some(unit.number));
+            writer.push(&Record { unit, a, b: n_ids, c: n_texts, ..Record::new(Kind::TextsOfUnit) })?;
         }
     }
     writer.finish()
@@ -60,9 +66,10 @@ enum Sample {
 impl<'a> Wanted<'a> {
     fn new(task: Task<'a>) -> Result<Self> {
         let score = of_score(task)?;
+        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_files(score, task.with))?;
         let inputs = Inputs::none(&task.plan.source, task.with.context);
         let ids = match LabelSource::of_score(score) {
-            Some(source) => Some(read_labels(task.run(&inputs), &source, task.with.stores)?.0.ids()?),
+            Some(source) => Some(read_labels(task.run(&inputs), &source, task.with.stores)?.table.ids()?),
             None => None,
         };
         let (mut column, mut sample) = (None, Sample::None);
