@@ -5,8 +5,9 @@ import random
 import pytest
 from runs import check_same, run, run_alone, tables
 
-from tamis_spark import cluster, components
-from tamis_spark.tables import ERROR
+from tamis_spark import TamisError, cluster, components
+from tamis_spark.__main__ import part_bytes_of_environment
+from tamis_spark.tables import ERROR, PART_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +81,25 @@ def test_components(spark):
     assert set(parts.values()) == {0, 1, 2}
 
 
-def run_in_parts(folder, output, checkpoint, *arguments, **settings):
-    """A run whose checkpoint stays; it must have had several parts."""
-    ended = run(folder, output, "--checkpoint", str(checkpoint), "--keep-checkpoint", *arguments, **settings)
-    assert ended.returncode == 1, ended.stderr
-    assert list(checkpoint.glob("*/link/_SUCCESS"))
-
-
 def test_several_tasks_decide(corpus, tmp_path):
-    run_in_parts(corpus, "parts", tmp_path, "--part-bytes", "500")
-    check_same(corpus, "parts")
-
-
-def test_several_tasks_decide_about_chains(corpus, tmp_path):
     connected = '[deduplicate]\nlinkage = "connected"\nthreshold = 0.6\ncap_cluster = 2'
-    assert run_alone(corpus, "chains-local", connected).returncode == 1
-    run_in_parts(corpus, "chains", tmp_path, near_duplicates=connected, TAMIS_PART_BYTES="5000")
-    check_same(corpus, "chains", "chains-local")
-    assert tables(corpus / "chains")[1] != tables(corpus / "local")[1], "the settings must matter"
+    assert run_alone(corpus, "parts-local", connected).returncode == 1
+    kept = ("--checkpoint", str(tmp_path), "--keep-checkpoint")
+    ended = run(corpus, "parts", *kept, near_duplicates=connected, TAMIS_PART_BYTES="5000")
+    assert ended.returncode == 1, ended.stderr
+    assert list(tmp_path.glob("*/link/_SUCCESS")), "there was but one part"
+    check_same(corpus, "parts", "parts-local")
+    assert tables(corpus / "parts")[1] != tables(corpus / "local")[1], "the settings must matter"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "much"])
+def test_bytes_that_are_no_number(monkeypatch, text):
+    monkeypatch.setenv("TAMIS_PART_BYTES", text)
+    with pytest.raises(TamisError, match=f"TAMIS_PART_BYTES is `{text}`"):
+        part_bytes_of_environment()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", PART_BYTES), ("5000", 5000)])
+def test_bytes_of_the_environment(monkeypatch, text, expected):
+    monkeypatch.setenv("TAMIS_PART_BYTES", text)
+    assert part_bytes_of_environment() == expected

@@ -128,15 +128,8 @@ def test_other_settings(corpus, name, near_duplicates):
     assert tables(corpus / name)[0] != tables(corpus / "local")[0], "the settings must matter"
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        '[deduplicate]\n[score]\nlabels = ["in"]\nlabel_column = "label"',
-        # What it learns from are rows, and it has no labels.
-        '[deduplicate]\n[score]\nscorer = "ngram"',
-    ],
-)
-def test_scores(tmp_path, settings):
+def test_scores(tmp_path):
+    settings = '[deduplicate]\n[score]\nlabels = ["in"]\nlabel_column = "label"'
     (tmp_path / "in").mkdir()
     lines = (SAMPLES / "banking.jsonl").read_text().splitlines(keepends=True)
     for number in range(2):

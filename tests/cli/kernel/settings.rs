@@ -83,8 +83,11 @@ fn held_out_items() {
         .chain(["these words are in none of all the rows of the sample data at all".into()])
         .map(|text| format!("{}\n", json!({"text": text})))
         .collect();
+    // Some of them are in another file, too, of which the whole path comes first: that is where they are found.
+    let more = dir.path().join("more.jsonl");
+    fs::write(&more, items.lines().take(5).fold(String::new(), |text, line| text + line + "\n")).unwrap();
     fs::write(dir.path().join("held_out.jsonl"), items).unwrap();
-    let held_out = "[decontaminate]\npaths = [\"held_out.jsonl\"]\n";
+    let held_out = format!("[decontaminate]\npaths = [\"held_out.jsonl\", {}]\n", json!(more));
     for others in [
         "[deduplicate]\nthreshold = 0.7",
         "[deduplicate]\nthreshold = 0.7\nkeep = \"id:desc\"",
@@ -100,7 +103,7 @@ fn held_out_items() {
     // The id of a row that is dropped for what it contains counts as any other.
     let ids = laws.lines().chain(laws.lines().take(1)).fold(String::new(), |text, line| text + line + "\n");
     fs::write(dir.path().join("twice.jsonl"), ids).unwrap();
-    let config = config(dir.path(), "twice", &["twice.jsonl".into()], held_out);
+    let config = config(dir.path(), "twice", &["twice.jsonl".into()], &held_out);
     let mut session = Session::start(Place::at(dir.path()), &config, 1 << 30);
     let units = session.read();
     assert_eq!(units.stages, ["ids"]);

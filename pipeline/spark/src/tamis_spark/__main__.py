@@ -111,7 +111,7 @@ class _Run(threading.Thread):
             watchdog_seconds=self._arguments.watchdog,
             kernel_args=("--memory-limit", self._arguments.memory_limit),
             score_gpus=self._arguments.score_gpus,
-            part_bytes=self._arguments.part_bytes or _part_bytes(),
+            part_bytes=self._arguments.part_bytes or part_bytes_of_environment(),
             attempt=self._attempt,
         )
         return driver.run(session, cluster, options, self._progress, self._warn)
@@ -222,7 +222,11 @@ def _positive(kind: type) -> Any:
     return parse
 
 
-def _part_bytes() -> int:
+def part_bytes_of_environment() -> int:
+    """Bytes of pairs that one task decides about, as the environment says or by default.
+
+    Raises `TamisError` for what is no number of bytes.
+    """
     text = os.environ.get("TAMIS_PART_BYTES")
     if not text:
         return PART_BYTES
