@@ -1,7 +1,6 @@
 //! The scorer, fitted on what the labels say.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tamis_schemas::config::ScoreConfig;
@@ -12,13 +11,11 @@ use super::Run;
 use super::ids::rows_of;
 use super::labels::{LabelSource, join};
 use super::learn::learn;
-use super::pass;
 use super::right_size::right_size;
 use super::survey::Survey;
 use super::training::InputRows;
 use crate::score::{LabelKind, SharedEncoder, Task, Truncated};
 use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
-use crate::source::{Columns, Request};
 use crate::stage::MapStage;
 use crate::store::Stores;
 use crate::{Result, RowSet};
@@ -89,24 +86,10 @@ impl Fitted<'_> {
         rows: RowSet,
         mut take: impl FnMut(&[u64], &RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let request = Request {
-            columns: Columns::Named(run.plan.embedding_columns()),
-            text: Some(run.plan.text.clone()),
-            id: None,
-            rows: Some(Arc::new(rows)),
-        };
-        pass::for_each(
-            run.scan(&survey.schema, &request)?,
-            run.context,
-            |decoded| survey.cut(decoded),
-            |decoded| {
-                for batch in decoded.batches {
-                    let rows = rows_of(&batch)?.clone();
-                    take(rows.values(), &self.scorer.apply(batch)?)?;
-                }
-                Ok(())
-            },
-        )
+        survey.read_texts(run, run.plan.embedding_columns(), rows, |batch| {
+            let rows = rows_of(&batch)?.clone();
+            take(rows.values(), &self.scorer.apply(batch)?)
+        })
     }
 }
 

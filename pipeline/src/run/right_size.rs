@@ -1,7 +1,5 @@
 //! The smaller of two scorers, if it says what the larger one says.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use tamis_schemas::columns;
 use tamis_schemas::config::ScoreConfig;
@@ -11,12 +9,10 @@ use tamis_schemas::manifest::{RightSizeRecord, ScorerRecord};
 use super::Run;
 use super::fit::Fitted;
 use super::ids::column;
-use super::pass;
 use super::survey::Survey;
 use super::training::sample_rows;
 use crate::score::Task;
 use crate::select::LabelledPool;
-use crate::source::{Columns, Request};
 use crate::{Error, Result, RowSet};
 
 /// Rows that both score, about.
@@ -74,26 +70,13 @@ pub(super) fn right_size<'a>(
 fn read_sample(run: Run<'_>, survey: &Survey, labels: &LabelledPool, seed: u64) -> Result<Vec<RecordBatch>> {
     let rows: RowSet =
         sample_rows(survey, SAMPLE_ROWS, seed).iter().filter(|row| !labels.rows.contains(*row)).collect();
-    let request = Request {
-        columns: Columns::Named(run.plan.embedding_columns()),
-        text: Some(run.plan.text.clone()),
-        id: None,
-        rows: Some(Arc::new(rows)),
-    };
     let mut reservation = run.context.budget.reserve("comparing scorers");
     let mut sample = Vec::new();
-    pass::for_each(
-        run.scan(&survey.schema, &request)?,
-        run.context,
-        |decoded| survey.cut(decoded),
-        |decoded| {
-            for batch in decoded.batches {
-                reservation.grow(batch.get_array_memory_size())?;
-                sample.push(batch);
-            }
-            Ok(())
-        },
-    )?;
+    survey.read_texts(run, run.plan.embedding_columns(), rows, |batch| {
+        reservation.grow(batch.get_array_memory_size())?;
+        sample.push(batch);
+        Ok(())
+    })?;
     Ok(sample)
 }
 

@@ -60,6 +60,28 @@ impl Survey {
         }
     }
 
+    /// Reads the texts of some rows, as they will be written, and columns; `visit` has them batch by batch, in their order.
+    pub(super) fn read_texts(
+        &self,
+        run: Run<'_>,
+        columns: Vec<String>,
+        rows: RowSet,
+        mut visit: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let request = Request {
+            columns: Columns::Named(columns),
+            text: Some(run.plan.text.clone()),
+            id: None,
+            rows: Some(Arc::new(rows)),
+        };
+        pass::for_each(
+            run.scan(&self.schema, &request)?,
+            run.context,
+            |decoded| self.cut(decoded),
+            |decoded| decoded.batches.into_iter().try_for_each(&mut visit),
+        )
+    }
+
     /// Rows of which losses are a share: all that were read but those that contain a held-out item, whose drop is no loss.
     pub(super) fn rows_at_stake(&self) -> u64 {
         let contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());

@@ -54,26 +54,13 @@ impl TrainingData for InputRows<'_> {
         }
         let mut texts = TextCollector::new(labels, run.context);
         run.begin("learning");
-        let request = Request {
-            columns: Columns::Named(Vec::new()),
-            text: Some(run.plan.text.clone()),
-            id: None,
-            rows: Some(Arc::new(rows)),
-        };
-        pass::for_each(
-            run.scan(&survey.schema, &request)?,
-            run.context,
-            |decoded| survey.cut(decoded),
-            |decoded| {
-                for batch in &decoded.batches {
-                    let batch_texts = column(batch, columns::TEXT)?.as_string::<i32>();
-                    for (&row, text) in rows_of(batch)?.values().iter().zip(batch_texts) {
-                        texts.observe(row, text.unwrap_or_default(), sample.contains(row))?;
-                    }
-                }
-                Ok(())
-            },
-        )?;
+        survey.read_texts(run, Vec::new(), rows, |batch| {
+            let of_batch = column(&batch, columns::TEXT)?.as_string::<i32>();
+            for (&row, text) in rows_of(&batch)?.values().iter().zip(of_batch) {
+                texts.observe(row, text.unwrap_or_default(), sample.contains(row))?;
+            }
+            Ok(())
+        })?;
         Ok(texts.finish())
     }
 
