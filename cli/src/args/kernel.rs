@@ -31,6 +31,12 @@ pub(crate) enum KernelCommand {
     Learn,
     /// Read units again, score and embed the rows that stay
     Score,
+    /// Join what was seen of rows that may be selected
+    Gather,
+    /// Choose the batch
+    Choose,
+    /// Read units again, for the chosen rows
+    Pick,
     /// Write scores and embeddings to their tables
     Tabulate,
     /// Read units again and write their rows to the tables

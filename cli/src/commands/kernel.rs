@@ -46,6 +46,9 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
         KernelCommand::Texts => Kernel::Texts,
         KernelCommand::Learn => Kernel::Learn,
         KernelCommand::Score => Kernel::Score,
+        KernelCommand::Gather => Kernel::Gather,
+        KernelCommand::Choose => Kernel::Choose,
+        KernelCommand::Pick => Kernel::Pick,
         KernelCommand::Tabulate => Kernel::Tabulate,
         KernelCommand::Write => Kernel::Write,
     };

@@ -1,7 +1,8 @@
 """A small tamis that speaks the protocol: units of 4 rows; each odd row is dropped for the one before.
 
 It writes what it was given to a line of the file FAKE_LOG. FAULT is `STAGE:WHAT`, for what a stage does wrong: WHAT is
-lost or there twice, the last record or, with a number, the last one of this kind; a `silent` one writes none.
+lost or there twice, the last record or, with a number, the last one of this kind; a `silent` one writes none, and an
+`unlearnt` one no scorer.
 """
 
 import itertools
@@ -45,6 +46,8 @@ def faulty(what, rows):
     """The rows, but for what goes wrong."""
     if what == "silent":
         return []
+    if what == "unlearnt":
+        return [row for row in rows if row["kind"] == 22]
     what, _, kind = what.partition("-")
     places = [place for place, row in enumerate(rows) if not kind or row["kind"] == int(kind)]
     if what not in ("lose", "twice") or not places:
@@ -61,8 +64,9 @@ def log(stage, table):
         for row in table.select(columns).to_pylist()
     ]
     hot_keys = (table.schema.metadata or {}).get(b"tamis.hot_keys", b"").decode()
+    known = (table.schema.metadata or {}).get(b"tamis.known", b"").decode()
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    line = {"stage": stage, "hot_keys": hot_keys, "gpus": gpus, "rows": rows}
+    line = {"stage": stage, "hot_keys": hot_keys, "known": known, "gpus": gpus, "rows": rows}
     with open(os.environ["FAKE_LOG"], "a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -166,6 +170,9 @@ def learn(records):
     texts = [record for record in records if record["kind"] == 15]
     yield {"kind": 16, "a": 0, "b": 0, "payload": b"scorer of %d" % len(texts)}
     yield {"kind": 17, "a": 0, "b": 0, "payload": b"{}"}
+    if selects():
+        dropped = [record["b"] for record in records if record["kind"] == 7]
+        yield {"kind": 22, "payload": json.dumps({"dropped": dropped}).encode()}
 
 
 def score(units):
@@ -176,7 +183,37 @@ def score(units):
             for part, first in enumerate(range(0, len(stays), 3)):
                 n_rows = len(stays[first : first + 3])
                 yield {"kind": 18, "unit": unit["unit"], "a": part, "b": table, "c": n_rows, "payload": b"rows"}
+        if selects():
+            yield {"kind": 24, "unit": unit["unit"], "a": 0, "payload": b"%d" % stays[0]}
+            yield {"kind": 23, "unit": unit["unit"], "a": unit["unit"] + 1, "c": 1, "payload": b"{}"}
         yield {"kind": 19, "unit": unit["unit"], "a": unit["unit"], "payload": b"{}"}
+
+
+def selects():
+    """Whether rows are chosen."""
+    return '"choose"' in os.environ.get("FAKE_STAGES", "")
+
+
+def gather(records):
+    """One record in place of those of each kind."""
+    seen = [record for record in records if record["kind"] == 23]
+    rows = b" ".join(record["payload"] for record in records if record["kind"] == 24)
+    yield {"kind": 24, "unit": seen[0]["unit"], "a": 0, "payload": rows}
+    yield {"kind": 23, "unit": seen[0]["unit"], "a": seen[-1]["a"], "c": 1, "payload": b"{}"}
+
+
+def choose(records):
+    """All candidates but the first."""
+    candidates = b" ".join(record["payload"] for record in records if record["kind"] == 24).split()
+    for rank, row in enumerate(map(int, candidates[1:]), start=1):
+        yield {"kind": 25, "a": row, "b": rank, "unit": (row - 1000) // N_ROWS, "payload": b"why"}
+    yield {"kind": 26, "payload": b"{}"}
+
+
+def pick(units):
+    """The rows that are asked for."""
+    for unit in units:
+        yield {"kind": 18, "unit": unit["unit"], "a": 0, "b": 2, "c": len(unit["rows"]), "payload": b"rows"}
 
 
 def positions(unit):

@@ -14,7 +14,10 @@ import runs
 WRITERS = ("tabulate", "write")
 """Stages that write to the output, and are done again in any case."""
 
-STAGES = ("scan", "identical", "bucket", "prune", "prove", "assign", "texts", "learn", "score", *WRITERS)
+STAGES = (
+    *("scan", "identical", "bucket", "prune", "prove", "assign"),
+    *("texts", "learn", "score", "choose", "pick", *WRITERS),
+)
 """Those of `runs.SCORING`, in their order. `identical` has no kernel of its own: `DRIVER` gives it one."""
 
 DRIVER = (str(Path(__file__).parent / "driver_with_one_more_kernel.py"),)

@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 TABLES = ("kept", "dropped", "evidence", "rejected")
-SCORE_TABLES = ("scores", "embeddings")
-KERNELS = ("scan", "bucket", "prune", "prove", "assign", "texts", "learn", "score", "tabulate", "write")
-SCORING = '[deduplicate]\n[score]\nlabels = ["labels.jsonl"]'
+SCORE_TABLES = ("scores", "embeddings", "batch")
+KERNELS = (
+    *("scan", "bucket", "prune", "prove", "assign"),
+    *("texts", "learn", "score", "choose", "pick", "tabulate", "write"),
+)
+SCORING = '[deduplicate]\n[score]\nlabels = ["labels.jsonl"]\n[select]\nbudget = 25'
 """Settings of a run that has a stage of every kernel above."""
 UNIT_BYTES = "20000"
 REJECTED = 1
@@ -106,7 +109,8 @@ def tables(output):
         table = pa.concat_tables(files)
         columns = [(field.name, field.type) for field in table.schema]
         found[name] = columns, sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_pylist())
-    return found, {name: said.get(name) for name in ("rows", "dropped_by_reason", "near_duplicates", "scorer")}
+    counts = ("rows", "dropped_by_reason", "near_duplicates", "scorer", "selection")
+    return found, {name: said.get(name) for name in counts}
 
 
 def check_same(folder, output, local="local"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tamis_spark import AuditError, KernelError, TamisError, audits, cluster, driver, scoring
+from tamis_spark import AuditError, KernelError, TamisError, audits, cluster, driver, scoring, selecting
 from tamis_spark.errors import explain
 from tamis_spark.progress import Progress, Stop
 from tamis_spark.session import Session
@@ -164,11 +164,64 @@ def test_a_run_that_scores(tamis):
     assert sorted(record["kind"] for record in committed) == kinds
 
 
+CHOOSING = f'{SCORING[:-1]}, "choose", "pick"]'
+
+
+def test_a_run_that_chooses(tamis):
+    stages = tamis(FAKE_STAGES=CHOOSING)
+    [records] = of(stages, "learn")
+    assert [record["b"] for record in records if record["kind"] == 7] == [1001, 1003, 1005, 1007, 1009, 1011]
+    order = [(record["kind"], record["a"], record["b"]) for record in records]
+    assert order == sorted(order)
+    known = json.dumps({"dropped": [1001, 1003, 1005, 1007, 1009, 1011]})
+    assert {stage["known"] for stage in stages if stage["stage"] in ("score", "choose")} == {known}
+    [records] = of(stages, "choose")
+    order = [(record["kind"], record["unit"]) for record in records]
+    assert order == [(kind, unit) for kind in (23, 24) for unit in range(3)]
+    picked = sorted(itertools.chain(*of(stages, "pick")), key=lambda unit: unit["unit"])
+    assert [(unit["unit"], unit["rows"]) for unit in picked] == [(1, [1004]), (2, [1008])]
+    assert {unit["scorer"] for unit in picked} == {"scorer of 2"}
+    [committed] = of(stages, "commit")
+    kinds = [7] * 6 + [8] * 6 + [9] + [10] * 6 + [12] * 3 + [17] + [18] * 2 + [19] * 3 + [25] * 2 + [26]
+    assert sorted(record["kind"] for record in committed) == kinds
+    assert {record["b"] for record in committed if record["kind"] == 18} == {2}
+
+
+def test_what_was_seen_is_joined_before_it_is_chosen_from(tamis, monkeypatch):
+    monkeypatch.setattr("tamis_spark.selecting.GATHERED_UNITS", 2)
+    stages = tamis(FAKE_STAGES='["texts", "learn", "score", "choose"]')
+    gathered = sorted(of(stages, "gather"), key=lambda rows: rows[0]["unit"])
+    assert [[(row["kind"], row["unit"]) for row in rows] for rows in gathered] == [
+        [(23, 0), (23, 1), (24, 0), (24, 1)],
+        [(23, 2), (24, 2)],
+    ]
+    [records] = of(stages, "choose")
+    assert [(row["kind"], row["unit"], row["payload"]) for row in records] == [
+        (23, 0, "{}"),
+        (23, 2, "{}"),
+        (24, 0, "1000 1004"),
+        (24, 2, "1008"),
+    ]
+    assert not of(stages, "pick"), "no table of the batch is written"
+
+
+@pytest.mark.parametrize(("n_units", "sizes"), [(1, []), (64, []), (65, [64]), (4096, [64]), (4097, [64, 4096])])
+def test_rounds(n_units, sizes):
+    assert selecting.rounds(n_units) == sizes
+
+
+def test_a_scorer_that_has_learnt_before(tamis):
+    """Nothing is learnt, but what is known of labels is told."""
+    stages = tamis(FAULT="learn:unlearnt", FAKE_STAGES='["texts", "learn", "score", "choose", "pick"]')
+    assert {rows[0]["scorer"] for rows in of(stages, "score")} == {None}
+    assert {rows[0]["scorer"] for rows in of(stages, "pick")} == {None}
+
+
 def test_the_scorer_is_not_shuffled_with_each_unit(spark, capsys):
     learned = pa.Table.from_pylist([{"kind": 16, "payload": b"scorer"}], schema=RECORDS)
     units = pa.Table.from_pylist([{"unit": 0}], schema=UNITS)
     kernels = driver.stages.Kernels("job", "run", (), 60.0)
-    scoring.score(kernels, *map(spark.spark.createDataFrame, (units, learned)), 3, None).explain()
+    scoring.score(kernels, *map(spark.spark.createDataFrame, (units, learned)), None, 3, None).explain()
     plan = capsys.readouterr().out
     # From the end to the beginning.
     places = [plan.find("MapInArrow"), plan.find("BroadcastNestedLoopJoin"), plan.find(" Exchange ")]
@@ -244,6 +297,8 @@ def test_other_failures_keep_their_exit_code(tamis):
         ("assign:twice-9", "13 records were sent to tamis kernel assign, and 26 were read(.|\n)*by 2 tasks"),
         ("learn:lose-16", "one scorer was to be learnt, and there are 0, with 1 summaries"),
         ("learn:twice-17", "there are 1, with 2 summaries"),
+        ("learn:twice-16", "there are 2, with 1 summaries"),
+        ("learn:silent", "there are 0, with 0 summaries"),
         ("score:lose-19", r"unit \d was to be scored once, and was 0 times(.|\n)*it is in `a.jsonl`"),
         ("score:lose-18", r"unit \d has 4 rows to score, and `embeddings` has 3 of them(.|\n)*it is in `a.jsonl`"),
         ("write:lose", "3 units were to be written, and 0 were"),

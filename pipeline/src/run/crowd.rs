@@ -6,10 +6,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
 use tamis_schemas::columns;
 
-use super::Run;
 use super::fit::Fitted;
 use super::ids::column;
-use super::survey::Survey;
+use super::training::TrainingData;
 use crate::score::Task;
 use crate::select::{Answered, Crowd};
 use crate::{Error, Result, RowSet};
@@ -22,7 +21,7 @@ impl Fitted<'_> {
     ///
     /// # Errors
     /// `Error::Config` if rows have several labels, or numbers.
-    pub(super) fn crowd(&self, run: Run<'_>, survey: &Survey) -> Result<Crowd> {
+    pub(super) fn crowd(&self, keeps: impl Fn(u64) -> bool, data: &dyn TrainingData) -> Result<Crowd> {
         if self.task() == Task::MultiLabel.name() {
             return Err(Error::Config {
                 message: "the strategy `activelab` weighs answers that name one class, and rows have several labels"
@@ -48,7 +47,7 @@ impl Fitted<'_> {
             let annotator = *annotators.entry(annotator).or_insert(number);
             votes.entry(row).or_default().push((annotator, class));
         }
-        let split = self.split_rows(run, survey)?;
+        let split = self.split_rows(keeps, data)?;
         let answered = self.left_out.iter().chain(&split).filter_map(|(row, probabilities)| {
             let row = self.stand_ins.get(row).copied().unwrap_or(*row);
             let mut probabilities = probabilities.clone();
@@ -75,11 +74,10 @@ impl Fitted<'_> {
     }
 
     /// What the scorer, which has not learnt from them, says of rows that annotators are split about.
-    fn split_rows(&self, run: Run<'_>, survey: &Survey) -> Result<Vec<(u64, Vec<f32>)>> {
-        let verdicts = survey.verdicts();
-        let rows: RowSet = self.labels.split.iter().filter(|&row| verdicts.keeps(row)).collect();
+    fn split_rows(&self, keeps: impl Fn(u64) -> bool, data: &dyn TrainingData) -> Result<Vec<(u64, Vec<f32>)>> {
+        let rows: RowSet = self.labels.split.iter().filter(|&row| keeps(row)).collect();
         let mut found = Vec::new();
-        self.score_rows(run, survey, rows, |rows, scored| {
+        self.score_rows(data, rows, |rows, scored| {
             let lists = column(scored, columns::PROBABILITIES)?.as_fixed_size_list();
             for (&row, list) in rows.iter().zip(lists.iter()) {
                 let list = list.ok_or_else(|| Error::Invariant("a row without probabilities".into()))?;

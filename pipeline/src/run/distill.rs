@@ -110,7 +110,7 @@ pub fn distill(
         other => other.clone(),
     };
     let data = InputRows { run, survey: &survey, seed: score.seed };
-    let LearnedFile { bytes, record, agreement, has_learnt } =
+    let LearnedFile { bytes, record, agreement, has_learnt, .. } =
         learn_file(run, &data, &choice, (&labels, task), score, stores)?;
     if !has_learnt {
         return Err(Error::Config {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
-use tamis_schemas::config::ScoreConfig;
+use tamis_schemas::config::{Config, ScoreConfig};
 use tamis_schemas::manifest::ScorerRecord;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -13,7 +13,7 @@ use super::labels::{LabelSource, join};
 use super::learn::learn;
 use super::right_size::right_size;
 use super::survey::Survey;
-use super::training::InputRows;
+use super::training::{InputRows, TrainingData};
 use crate::score::{LabelKind, SharedEncoder, Task, Truncated};
 use crate::select::{Anchors, Embeddings, LabelledPool, MAX_ANCHORS};
 use crate::stage::MapStage;
@@ -55,9 +55,14 @@ impl Fitted<'_> {
         &self.record.task
     }
 
+    /// Counts rows that stand for labelled ones, which are dropped.
+    pub(super) fn standing_in(mut self, stand_ins: HashMap<u64, u64>) -> Self {
+        self.labels.stand_in(&stand_ins);
+        Self { stand_ins, ..self }
+    }
+
     /// Embeddings of labelled rows: for each class the first ones by hash.
-    pub(super) fn anchors(&self, run: Run<'_>, survey: &Survey) -> Result<Anchors> {
-        let seed = run.config.select.as_ref().map_or(0, |select| select.seed);
+    pub(super) fn anchors(&self, seed: u64, data: &dyn TrainingData) -> Result<Anchors> {
         let mut by_hash: Vec<&(u64, String)> = self.labels.labelled.iter().collect();
         by_hash.sort_by_key(|(row, _)| (xxh3_64_with_seed(&row.to_le_bytes(), seed), *row));
         let mut of_label: HashMap<&str, usize> = HashMap::new();
@@ -68,7 +73,7 @@ impl Fitted<'_> {
         });
         let labels: HashMap<u64, &str> = by_hash.iter().map(|(row, label)| (*row, label.as_str())).collect();
         let mut found = Vec::new();
-        self.score_rows(run, survey, labels.keys().copied().collect(), |rows, scored| {
+        self.score_rows(data, labels.keys().copied().collect(), |rows, scored| {
             let embeddings = Embeddings::of(scored)?;
             for (place, row) in rows.iter().enumerate() {
                 found.extend(labels.get(row).map(|&label| (label, embeddings.get(place).to_vec())));
@@ -81,12 +86,11 @@ impl Fitted<'_> {
     /// Reads some rows and scores them; `take` has them batch by batch.
     pub(super) fn score_rows(
         &self,
-        run: Run<'_>,
-        survey: &Survey,
+        data: &dyn TrainingData,
         rows: RowSet,
         mut take: impl FnMut(&[u64], &RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        survey.read_texts(run, run.plan.embedding_columns(), rows, |batch| {
+        data.read(rows, &mut |batch| {
             let rows = rows_of(&batch)?.clone();
             take(rows.values(), &self.scorer.apply(batch)?)
         })
@@ -95,13 +99,7 @@ impl Fitted<'_> {
 
 /// Fits the scorer, if the config wants scores or a batch.
 pub(super) fn fit<'a>(run: Run<'a>, survey: &mut Survey, stores: &Stores) -> Result<Option<Fitted<'a>>> {
-    if run.config.score.is_none() && run.config.select.is_none() {
-        return Ok(None);
-    }
-    let score = run.config.score.clone().unwrap_or_else(|| ScoreConfig {
-        seed: run.config.select.as_ref().map_or(0, |select| select.seed),
-        ..ScoreConfig::default()
-    });
+    let Some(score) = scoring_config(run.config) else { return Ok(None) };
     let of_select = match run.config.select.as_ref().and_then(LabelSource::of_select) {
         Some(source) => Some(known(run, &*survey, &source, stores)?),
         None => None,
@@ -119,14 +117,16 @@ pub(super) fn fit<'a>(run: Run<'a>, survey: &mut Survey, stores: &Stores) -> Res
     if let (Some(choice), Some(name)) = (&run.plan.larger, &score.larger) {
         fitted = right_size(run, &*survey, fitted, learn(choice, name)?, &score, labels)?;
     }
-    let mut labels = of_select.unwrap_or_default().0;
-    if let Some((of_score, _)) = &of_score {
-        labels.add(of_score);
-    }
-    let answered: RowSet = labels.rows.iter().chain(labels.split.iter()).collect();
-    let stand_ins = survey.stand_ins(&answered, run.context)?;
-    labels.stand_in(&stand_ins);
-    Ok(Some(Fitted { labels, stand_ins, ..fitted }))
+    let of_score = of_score.map(|(labels, _)| labels);
+    let labels = all_labels(of_select.map(|(labels, _)| labels), of_score);
+    let stand_ins = survey.stand_ins(&answered(&labels), run.context)?;
+    Ok(Some(Fitted { labels, ..fitted }.standing_in(stand_ins)))
+}
+
+/// How rows are scored, if the config wants scores or a batch.
+pub(super) fn scoring_config(config: &Config) -> Option<ScoreConfig> {
+    let of_select = || config.select.as_ref().map(|select| ScoreConfig { seed: select.seed, ..ScoreConfig::default() });
+    config.score.clone().or_else(of_select)
 }
 
 /// The labels of the pool, but for those of contaminated rows.
@@ -143,13 +143,27 @@ pub(super) fn known(
     Ok((labels, kind))
 }
 
+/// What is labelled already, by any of the files.
+pub(super) fn all_labels(of_select: Option<LabelledPool>, of_score: Option<LabelledPool>) -> LabelledPool {
+    let mut labels = of_select.unwrap_or_default();
+    if let Some(of_score) = of_score {
+        labels.add(&of_score);
+    }
+    labels
+}
+
+/// Rows of which somebody has said something.
+pub(super) fn answered(labels: &LabelledPool) -> RowSet {
+    labels.rows.iter().chain(labels.split.iter()).collect()
+}
+
 /// What is to be learnt.
 pub(super) fn task(asked: tamis_schemas::config::Task, kind: LabelKind, labels: &LabelledPool) -> Task {
-    use tamis_schemas::config::Task as Config;
+    use tamis_schemas::config::Task as Asked;
     match asked {
-        Config::Auto => Task::of_labels(kind, labels.classes.iter().map(|(name, _)| name.as_str())),
-        Config::Classes => Task::Classes,
-        Config::MultiLabel => Task::MultiLabel,
-        Config::Regression => Task::Regression,
+        Asked::Auto => Task::of_labels(kind, labels.classes.iter().map(|(name, _)| name.as_str())),
+        Asked::Classes => Task::Classes,
+        Asked::MultiLabel => Task::MultiLabel,
+        Asked::Regression => Task::Regression,
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct LearnedFile {
     pub(super) agreement: Option<Agreement>,
     /// Whether there was anything to learn.
     pub(super) has_learnt: bool,
+    /// See [`Fitted`].
+    pub(super) left_out: Vec<(u64, Vec<f32>)>,
 }
 
 /// Learns the scorer of a name, for others to score with.
@@ -101,26 +103,28 @@ pub(super) fn learn_file(
 ) -> Result<LearnedFile> {
     Ok(match choice {
         ScorerChoice::Builtin => {
-            let Learned { scorer, record, .. } = builtin(run, data, labels, task, score.seed)?;
+            let Learned { scorer, record, left_out } = builtin(run, data, labels, task, score.seed)?;
             let (agreement, has_learnt) = (scorer.agreement(), scorer.has_learnt());
-            LearnedFile { bytes: scorer.to_bytes()?, record, agreement, has_learnt }
+            LearnedFile { bytes: scorer.to_bytes()?, record, agreement, has_learnt, left_out }
         }
         ScorerChoice::Encoder(location) => {
-            let Learned { scorer, record, .. } = encoder(run, data, labels, task, score, location, stores)?;
+            let Learned { scorer, record, left_out } = encoder(run, data, labels, task, score, location, stores)?;
             // What it has embedded is worth keeping.
             let cached_rows = scorer.encoder().finish()?;
             let record = ScorerRecord { truncated_rows: scorer.n_labelled_truncated(), cached_rows, ..record };
             let (agreement, has_learnt) = (scorer.agreement(), scorer.has_learnt());
-            LearnedFile { bytes: scorer.to_bytes()?, record, agreement, has_learnt }
+            LearnedFile { bytes: scorer.to_bytes()?, record, agreement, has_learnt, left_out }
         }
         ScorerChoice::Column(name) => {
-            let Learned { scorer, record, .. } = column_scorer(run, data, labels, task, score, name)?;
-            LearnedFile { bytes: scorer.to_bytes()?, record, agreement: None, has_learnt: scorer.has_learnt() }
+            let Learned { scorer, record, left_out } = column_scorer(run, data, labels, task, score, name)?;
+            let has_learnt = scorer.has_learnt();
+            LearnedFile { bytes: scorer.to_bytes()?, record, agreement: None, has_learnt, left_out }
         }
         ScorerChoice::Unlabelled(choice) => {
             let learnt = Learnt::new(choice, &score.reference, score.seed, run.plan.device, run, data, stores)?;
             let bytes = learnt.scorer.to_bytes()?;
-            LearnedFile { bytes, record: learnt.record(&score.scorer), agreement: None, has_learnt: true }
+            let record = learnt.record(&score.scorer);
+            LearnedFile { bytes, record, agreement: None, has_learnt: true, left_out: Vec::new() }
         }
     })
 }

@@ -18,6 +18,7 @@ mod ids;
 mod index;
 mod judged;
 pub mod kernel;
+mod known;
 mod labels;
 mod learn;
 mod look;

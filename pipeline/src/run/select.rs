@@ -12,12 +12,16 @@ use tamis_schemas::manifest::SelectionRecord;
 use super::Run;
 use super::fit::Fitted;
 use super::ids::column;
+use super::known::Known;
 use super::pass;
 use super::route::{Carried, append, id_field, reason_field};
 use super::survey::Survey;
-use crate::select::{Cost, LabelledPool, MarkBatch, Quota, SelectSettings, Selection, SelectionReport, Strategy};
+use super::training::InputRows;
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::select::{Cost, LabelledPool, MarkBatch, Quota, SelectSettings, Selection, SelectionReport};
 use crate::sink::Output;
-use crate::source::{Columns, Request};
+use crate::source::{Columns, Decoded, Request};
 use crate::stage::{BarrierStage, MapStage};
 use crate::{Error, Result, RowSet};
 
@@ -33,13 +37,9 @@ impl<'a> Chooser<'a> {
     /// `None` if the config selects nothing.
     pub(super) fn new(run: Run<'a>, survey: &Survey, fitted: &'a Fitted<'_>) -> Result<Option<Self>> {
         let Some(select) = &run.config.select else { return Ok(None) };
-        let selection = Selection::new(settings(select), &fitted.labels, RowSet::new())?;
-        let selection = match select.strategy {
-            Strategy::Anchor => selection.with_anchors(fitted.anchors(run, survey)?),
-            Strategy::Activelab => selection.with_crowd(fitted.crowd(run, survey)?),
-            _ => selection,
-        };
-        Ok(Some(Self { run, selection, scorer: &*fitted.scorer }))
+        let (verdicts, data) = (survey.verdicts(), InputRows { run, survey, seed: select.seed });
+        let known = Known::new(select, fitted, |row| verdicts.keeps(row), &data)?;
+        Ok(Some(Self { run, selection: known.selection(select)?, scorer: &*fitted.scorer }))
     }
 
     pub(super) fn observe(&mut self, scored: &RecordBatch) -> Result<()> {
@@ -52,10 +52,7 @@ impl<'a> Chooser<'a> {
         run.context.meter.phase("choosing");
         let outcome = selection.finish(run.context)?;
         if run.plan.writes(Table::Batch) {
-            let batch = chosen_rows(run, &outcome.batch, scorer, survey)?;
-            let mut writer = output.table(Table::Batch, batch.schema())?;
-            writer.write(&batch)?;
-            output.finish_table(Table::Batch, writer)?;
+            write_batch(&chosen_rows(run, &outcome.batch, scorer, survey)?, output)?;
         }
         Ok(record(outcome.report))
     }
@@ -77,7 +74,7 @@ pub(super) fn check(select: &SelectConfig) -> Result<()> {
     Selection::new(settings(select), &LabelledPool::default(), RowSet::new()).map(drop)
 }
 
-fn settings(select: &SelectConfig) -> SelectSettings {
+pub(super) fn settings(select: &SelectConfig) -> SelectSettings {
     SelectSettings {
         budget: select.budget as usize,
         strategy: select.strategy,
@@ -93,19 +90,8 @@ fn settings(select: &SelectConfig) -> SelectSettings {
 
 /// The rows of a batch in the order of their ranks, with what the scorer predicts for them, if it has learned classes or labels.
 fn chosen_rows(run: Run<'_>, batch: &MarkBatch, scorer: &dyn MapStage, survey: &Survey) -> Result<RecordBatch> {
-    let text = Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]);
-    let predicts = scorer.output_schema(&Arc::new(text))?.column_with_name(columns::PROBABILITIES).is_some();
-    let mut added = vec![
-        id_field(),
-        Field::new(columns::RANK, DataType::Int32, false),
-        Field::new(columns::SCORE, DataType::Float64, true),
-        reason_field(),
-    ];
-    if predicts {
-        added.push(Field::new(columns::LABEL, DataType::Utf8, true));
-        added.push(probability_field());
-    }
-    let table = Carried::new(survey.schema.schema(), &added);
+    let predicts = predicts(scorer)?;
+    let mut rows = BatchRows::new(batch, survey.schema.schema(), predicts, run.context);
     run.begin("reading the batch");
     let request = Request {
         columns: Columns::All,
@@ -113,27 +99,72 @@ fn chosen_rows(run: Run<'_>, batch: &MarkBatch, scorer: &dyn MapStage, survey: &
         id: Some(run.plan.id.clone()),
         rows: Some(Arc::new(batch.rows())),
     };
-    let mut reservation = run.context.budget.reserve("labelling batch");
-    let mut chosen = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
-    let predicted = |batch: RecordBatch| if predicts { with_probability(&scorer.apply(batch)?) } else { Ok(batch) };
-    let work = |decoded: crate::source::Decoded| {
+    let work = |decoded: Decoded| {
         let batches = survey.cut(decoded)?.batches.into_iter();
-        batches.map(|rows| table.project(&predicted(batch.apply(rows)?)?)).collect()
+        batches.map(|rows| if predicts { predicted(rows, scorer) } else { Ok(rows) }).collect()
     };
     pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches: Vec<RecordBatch>| {
-        for batch in batches {
-            reservation.grow(batch.get_array_memory_size())?;
-            chosen.push(batch);
-        }
-        Ok(())
+        batches.into_iter().try_for_each(|batch| rows.push(batch))
     })?;
-    let chosen = concat_batches(table.schema(), &chosen)?;
-    let order: UInt32Array = sort_to_indices(
-        chosen.column_by_name(columns::RANK).ok_or_else(|| Error::Invariant("a batch without ranks".into()))?,
-        None,
-        None,
-    )?;
-    Ok(take_record_batch(&chosen, &order)?)
+    rows.finish()
+}
+
+/// Whether the scorer has learnt classes or labels, so that the rows of a batch have what it predicts.
+pub(super) fn predicts(scorer: &dyn MapStage) -> Result<bool> {
+    let text = Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]);
+    Ok(scorer.output_schema(&Arc::new(text))?.column_with_name(columns::PROBABILITIES).is_some())
+}
+
+/// Rows with what the scorer predicts for them.
+pub(super) fn predicted(rows: RecordBatch, scorer: &dyn MapStage) -> Result<RecordBatch> {
+    with_probability(&scorer.apply(rows)?)
+}
+
+/// The rows of a batch, as they come.
+#[derive(Debug)]
+pub(super) struct BatchRows<'a> {
+    batch: &'a MarkBatch,
+    table: Carried,
+    rows: Vec<RecordBatch>,
+    reservation: Reservation,
+}
+
+impl<'a> BatchRows<'a> {
+    /// `predicts`: what a scorer predicts is among their columns.
+    pub(super) fn new(batch: &'a MarkBatch, input: &Schema, predicts: bool, context: &Context) -> Self {
+        let mut added = vec![
+            id_field(),
+            Field::new(columns::RANK, DataType::Int32, false),
+            Field::new(columns::SCORE, DataType::Float64, true),
+            reason_field(),
+        ];
+        if predicts {
+            added.push(Field::new(columns::LABEL, DataType::Utf8, true));
+            added.push(probability_field());
+        }
+        let table = Carried::new(input, &added);
+        let rows = vec![RecordBatch::new_empty(Arc::clone(table.schema()))];
+        Self { batch, table, rows, reservation: context.budget.reserve("labelling batch") }
+    }
+
+    /// Takes chosen rows with all their columns.
+    pub(super) fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        let rows = self.table.project(&self.batch.apply(rows)?)?;
+        self.reservation.grow(rows.get_array_memory_size())?;
+        self.rows.push(rows);
+        Ok(())
+    }
+
+    /// All of them in the order of their ranks.
+    pub(super) fn finish(self) -> Result<RecordBatch> {
+        let chosen = concat_batches(self.table.schema(), &self.rows)?;
+        let order: UInt32Array = sort_to_indices(
+            chosen.column_by_name(columns::RANK).ok_or_else(|| Error::Invariant("a batch without ranks".into()))?,
+            None,
+            None,
+        )?;
+        Ok(take_record_batch(&chosen, &order)?)
+    }
 }
 
 fn probability_field() -> Field {
@@ -150,7 +181,14 @@ fn with_probability(scored: &RecordBatch) -> Result<RecordBatch> {
     append(scored, probability_field(), Arc::new(highest))
 }
 
-fn record(report: SelectionReport) -> SelectionRecord {
+/// Writes the table `batch`.
+pub(super) fn write_batch(batch: &RecordBatch, output: &mut Output) -> Result<()> {
+    let mut writer = output.table(Table::Batch, batch.schema())?;
+    writer.write(batch)?;
+    output.finish_table(Table::Batch, writer)
+}
+
+pub(super) fn record(report: SelectionReport) -> SelectionRecord {
     SelectionRecord {
         strategy: report.strategy.name().to_owned(),
         why: report.strategy_reason,

@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::slice;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use tamis_schemas::columns;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -34,6 +34,9 @@ pub(super) trait TrainingData {
 
     /// Texts of rows that stay, drawn at random.
     fn drawn(&self) -> Result<DrawnTexts>;
+
+    /// Calls `visit` on batches of some rows, with what scorers look at, in the order of the rows.
+    fn read(&self, rows: RowSet, visit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>;
 }
 
 /// The rows of the input of a run, which are read for it.
@@ -92,6 +95,11 @@ impl TrainingData for InputRows<'_> {
 
     fn drawn(&self) -> Result<DrawnTexts> {
         texts::of_rows(self.run, self.survey, self.seed)
+    }
+
+    fn read(&self, rows: RowSet, visit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let Self { run, survey, .. } = *self;
+        survey.read_texts(run, run.plan.embedding_columns(), rows, visit)
     }
 }
 

@@ -60,18 +60,19 @@ impl ColumnScorer {
         self.head.has_learnt()
     }
 
-    /// The scorer as a file, but for what a committee disagrees on.
+    /// The scorer as a file.
     ///
     /// # Errors
     /// `Error::Invariant`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let (column, dimensions) = (self.column.clone(), self.dimensions);
-        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers]| saved::Model::Column {
+        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers], committee| saved::Model::Column {
             column,
             dimensions,
             scale,
             n_members,
             n_layers,
+            committee,
         })
     }
 
@@ -80,11 +81,12 @@ impl ColumnScorer {
     /// # Errors
     /// `Error::Corrupt` if something is missing in it.
     pub(super) fn of_saved(header: Header, tensors: &Tensors) -> Result<Self> {
-        let saved::Model::Column { column, dimensions, scale, n_members, n_layers } = header.model.clone() else {
+        let saved::Model::Column { column, dimensions, scale, n_members, n_layers, committee } = header.model.clone()
+        else {
             return Err(tensors.corrupt("it is another scorer"));
         };
         let n_labelled = header.labelled_rows;
-        let head = Head::of_saved(header, [n_members, n_layers], scale, dimensions, tensors)?;
+        let head = Head::of_saved(header, ([n_members, n_layers], committee), scale, dimensions, tensors)?;
         Ok(Self { column, dimensions, head, n_labelled })
     }
 

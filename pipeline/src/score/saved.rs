@@ -53,9 +53,12 @@ pub(super) enum Model {
     Builtin {
         /// Features of a text that are looked at.
         max_features: usize,
-        /// Of the projection that embeds if labels tell nothing apart.
+        /// Of the projection that embeds, if one does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seed: Option<u64>,
+        /// Members of the committee, if one is asked; none if labels tell nothing apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        committee: Option<usize>,
     },
     /// A head on an encoder.
     Encoder {
@@ -69,6 +72,9 @@ pub(super) enum Model {
         n_members: usize,
         /// Layers of each.
         n_layers: usize,
+        /// Whether they say what they disagree on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        committee: bool,
     },
     /// A head on embeddings that rows have in a column.
     Column {
@@ -82,6 +88,9 @@ pub(super) enum Model {
         n_members: usize,
         /// Layers of each.
         n_layers: usize,
+        /// Whether they say what they disagree on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        committee: bool,
     },
     /// Bits per byte under a byte n-gram model.
     Ngram,
@@ -211,7 +220,11 @@ impl SavedScorer {
         let Some(bytes) = place.read_if_there(FILE, &context.cancel)? else { return Ok(None) };
         let location = place.display(FILE);
         let saved = Self::from_bytes(&bytes, location)?;
-        if !matches!(saved.header.model, Model::Builtin { seed: None, .. } | Model::Encoder { .. }) {
+        let is_kept = matches!(
+            saved.header.model,
+            Model::Builtin { seed: None, committee: None, .. } | Model::Encoder { committee: false, .. }
+        );
+        if !is_kept {
             return Err(saved.tensors.corrupt("it is of a kind that runs on a cluster hand on, and nobody keeps"));
         }
         Ok(Some(saved))

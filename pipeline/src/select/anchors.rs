@@ -3,6 +3,7 @@
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float16Type};
 use half::f16;
+use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 
 use super::scores::{list_items, list_length};
@@ -17,7 +18,7 @@ pub(crate) const MAX_ANCHORS: usize = 10;
 /// # Source
 /// Lesci, Vlachos: `AnchorAL`, NAACL 2024; Coleman et al.: Similarity Search for Efficient Active Learning and Search of Rare Concepts (SEALS), AAAI 2022.
 /// Where we differ: a class's anchors are the first ones given, and every row of the pool is compared with them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Anchors {
     dimensions: usize,
     of_class: Vec<(String, Vec<f32>)>,

@@ -101,6 +101,11 @@ impl Candidates {
         Ok(())
     }
 
+    /// Components of an embedding and probabilities that are held of a row.
+    pub(super) fn widths(&self) -> [usize; 2] {
+        [self.dimensions, self.n_classes]
+    }
+
     fn row_bytes(&self) -> usize {
         size_of::<Candidate>() + self.dimensions * size_of::<f16>() + self.n_classes * size_of::<f32>()
     }
@@ -196,6 +201,17 @@ impl Finished {
         self.rows.extend(new.iter().map(|&index| other.rows[index]));
         self.embeddings.extend(taken(&other.embeddings, other.dimensions, &new));
         self.others.push(other.reservation);
+    }
+
+    /// The embedding of a row, until it is [taken](Self::take_points).
+    pub(super) fn embedding(&self, index: usize) -> &[f16] {
+        &self.embeddings[index * self.dimensions..][..self.dimensions]
+    }
+
+    /// The probabilities of a row.
+    pub(super) fn probabilities_of(&self, index: usize) -> &[f32] {
+        let n_classes = self.probabilities.len() / self.rows.len();
+        &self.probabilities[index * n_classes..][..n_classes]
     }
 
     /// Components of an embedding; 0 if none are held.

@@ -1,6 +1,8 @@
 //! What several annotators and a model together say of labelled rows, and how much another answer would tell.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// Least weight of an annotator or of the model, and least share of wrong answers of a guess.
 const LEAST: f64 = 1e-6;
@@ -17,7 +19,7 @@ pub(crate) struct Answered {
 }
 
 /// What annotators and the model say of a row together.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Opinion {
     /// The class that speaks most for itself.
     pub(crate) class: usize,
@@ -36,9 +38,9 @@ pub(crate) struct Opinion {
 /// scores: rows with and without answers are of one queue, and how much a row's answers weigh already counts against another one.
 /// Where we differ: the model's probabilities are calibrated before, ties of votes that the model does not break go to the rarer
 /// class, and then to the first by name.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Crowd {
-    opinions: HashMap<u64, Opinion>,
+    opinions: BTreeMap<u64, Opinion>,
     names: Vec<String>,
     /// Weight of the model, and mean weight of annotators; none before there is an opinion.
     weights: Option<(f64, f64)>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, UInt64Type};
+use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 
 use crate::score::append::{append_columns, append_fields, required_column};
@@ -12,7 +13,7 @@ use crate::stage::MapStage;
 use crate::{Result, RowSet};
 
 /// A row of the batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chosen {
     /// Its position in the input.
     pub row: u64,
@@ -34,7 +35,7 @@ pub struct MarkBatch {
 
 impl MarkBatch {
     /// Marks these rows, which are in the order of their ranks.
-    pub(super) fn new(chosen: Vec<Chosen>) -> Self {
+    pub(crate) fn new(chosen: Vec<Chosen>) -> Self {
         let by_row = chosen.iter().enumerate().map(|(index, one)| (one.row, index)).collect();
         Self { chosen: Arc::new(chosen), by_row: Arc::new(by_row) }
     }

@@ -17,6 +17,7 @@ mod anchors;
 mod batch;
 mod candidates;
 mod crowd;
+mod handover;
 mod labels;
 mod mark;
 mod plan;
@@ -35,6 +36,7 @@ pub use anchors::Anchors;
 pub(crate) use anchors::{Embeddings, MAX_ANCHORS};
 pub use crowd::Crowd;
 pub(crate) use crowd::{Answered, Opinion};
+pub(crate) use handover::Seen;
 pub(crate) use labels::text_column;
 pub use tamis_schemas::config::Strategy;
 

@@ -75,9 +75,14 @@ impl Strata {
         (number, 2 * (value.map_or(0, str::len) + 48))
     }
 
-    /// Counts a row that could be chosen.
-    pub(super) fn count(&mut self, number: u32) {
-        self.n_unlabelled[number as usize] += 1;
+    /// Counts rows that could be chosen.
+    pub(super) fn count(&mut self, number: u32, n_rows: u64) {
+        self.n_unlabelled[number as usize] += n_rows;
+    }
+
+    /// The values by their numbers, and how many rows of each could be chosen.
+    pub(super) fn into_parts(self) -> (Vec<Option<String>>, Vec<u64>) {
+        (self.values, self.n_unlabelled)
     }
 
     /// Rows of each value; `chosen` has the number of each chosen row's value.

@@ -36,20 +36,20 @@ const RANDOM_SALT: u64 = 0x5261_6e64_6f6d;
 /// A function of the set of rows: neither their order nor the slicing into batches counts, but for rows of one id.
 #[derive(Debug)]
 pub struct Selection {
-    settings: SelectSettings,
+    pub(super) settings: SelectSettings,
     labelled: RowSet,
     excluded: RowSet,
     anchors: Anchors,
     crowd: Crowd,
     n_labels_unknown: u64,
-    plan: Option<Plan>,
-    strata: Strata,
+    pub(super) plan: Option<Plan>,
+    pub(super) strata: Strata,
     strata_reservation: Option<Reservation>,
-    n_pool: u64,
-    n_labelled: u64,
-    n_excluded: u64,
+    pub(super) n_pool: u64,
+    pub(super) n_labelled: u64,
+    pub(super) n_excluded: u64,
     /// Rows that may be chosen again.
-    n_again: u64,
+    pub(super) n_again: u64,
     outcome: OutcomeHandle,
 }
 
@@ -178,6 +178,17 @@ impl Selection {
         Ok(Outcome { batch: MarkBatch::new(batch), report })
     }
 
+    /// Knows the scorer's columns.
+    pub(super) fn begin(&mut self, dimensions: usize, classes: Vec<String>, context: &Context) -> Result<()> {
+        self.plan = Some(Plan::new(&self.settings, (&self.anchors, &self.crowd), dimensions, classes, context)?);
+        Ok(())
+    }
+
+    /// Number of a value of the quota's column.
+    pub(super) fn stratum(&mut self, value: Option<&str>, context: &Context) -> Result<u32> {
+        number_of(value, &mut self.strata, &mut self.strata_reservation, context)
+    }
+
     /// The outcome for a pool without rows.
     fn nothing(self) -> Outcome {
         let (strategy, reason) = match self.settings.strategy {
@@ -221,9 +232,7 @@ impl BarrierStage for Selection {
         };
         if self.plan.is_none() {
             let embedding = batch.column_by_name(columns::EMBEDDING);
-            let dimensions = embedding.map_or(0, list_length);
-            self.plan =
-                Some(Plan::new(&self.settings, (&self.anchors, &self.crowd), dimensions, classes_of(batch)?, context)?);
+            self.begin(embedding.map_or(0, list_length), classes_of(batch)?, context)?;
         }
         let plan = self.plan.as_mut().expect("made above");
         let scores = Scores::of(batch, plan.strategy, plan.classes.len(), plan.dimensions)?;
@@ -253,11 +262,8 @@ impl BarrierStage for Selection {
             }
             if let Some(strata) = &strata {
                 let value = (!strata.is_null(index)).then(|| strata.value(index));
-                let (stratum, more_bytes) = self.strata.number(value);
-                let reservation = self.strata_reservation.get_or_insert_with(|| context.budget.reserve("selection"));
-                reservation.grow(more_bytes)?;
-                self.strata.count(stratum);
-                candidate.stratum = stratum;
+                candidate.stratum = number_of(value, &mut self.strata, &mut self.strata_reservation, context)?;
+                self.strata.count(candidate.stratum, 1);
             }
             candidate.value = if let Some(opinion) = opinion {
                 self.n_again += u64::from(is_labelled || is_excluded);
@@ -341,6 +347,17 @@ fn strata_of(batch: &RecordBatch, column: &str) -> Result<StringArray> {
         Some(bits) => format!("{} to {} bytes", 1u64 << bits, (2u64 << bits) - 1),
     };
     Ok(StringArray::from_iter_values(texts.iter().map(class)))
+}
+
+fn number_of(
+    value: Option<&str>,
+    strata: &mut Strata,
+    reservation: &mut Option<Reservation>,
+    context: &Context,
+) -> Result<u32> {
+    let (number, more_bytes) = strata.number(value);
+    reservation.get_or_insert_with(|| context.budget.reserve("selection")).grow(more_bytes)?;
+    Ok(number)
 }
 
 fn cluster_hash(clusters: Option<&StringArray>, index: usize, row: u64) -> u64 {

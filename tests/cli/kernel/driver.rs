@@ -233,8 +233,8 @@ impl<'a> Driver<'a> {
         let mut n_proven_sets = 0;
         let mut decided = None;
         let all_stages: Vec<&str> = units.stages.iter().map(String::as_str).collect();
-        let stages: Vec<&str> =
-            all_stages.iter().copied().filter(|stage| !["ids", "texts", "learn", "score"].contains(stage)).collect();
+        let others = ["ids", "texts", "learn", "score", "choose", "pick"];
+        let stages: Vec<&str> = all_stages.iter().copied().filter(|stage| !others.contains(stage)).collect();
         if !stages.is_empty() {
             let scanned_again = (stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
             let fingerprints = scanned_again.unwrap_or(scanned);
@@ -251,13 +251,7 @@ impl<'a> Driver<'a> {
             let mut records = of_kinds(&compared, &[0, 1, 2, 3, 4, 6, 11]);
             if wanted.num_rows() > 0 {
                 let lists = lists(n_units, &wanted, "a", "a");
-                let asked = with_list(&placed, "rows", lists);
-                let is_asked: BooleanArray = column(&asked, "rows")
-                    .as_list::<i32>()
-                    .iter()
-                    .map(|list| Some(!list.unwrap().is_empty()))
-                    .collect();
-                let sets = self.each(&filter_record_batch(&asked, &is_asked).unwrap(), "prove", &job);
+                let sets = self.each(&having_rows(&with_list(&placed, "rows", lists)), "prove", &job);
                 n_proven_sets = sets.num_rows();
                 assert_eq!(n_proven_sets, wanted.num_rows());
                 records = concat_batches(&records.schema(), [&records, &sets]).unwrap();
@@ -278,7 +272,7 @@ impl<'a> Driver<'a> {
         }
         // As if a task was done twice: what one of its tries wrote must not be seen.
         run(self.place, "write", &to_write.slice(0, 1), &job, "lost");
-        let mut records = self.scores(&all_stages, &to_write, &job);
+        let mut records = self.scores(&all_stages, &to_write, decided.as_ref(), &job);
         records.push(self.each(&to_write, "write", &job));
         records.extend(decided);
         let records = concat_batches(&records[0].schema(), &records).unwrap();
@@ -292,37 +286,76 @@ impl<'a> Driver<'a> {
         Ok(Ended { manifest, code: code.ok_or(stderr)?, n_units, n_proven_sets })
     }
 
-    /// What a session wants to know of scoring; the rows are in their tables then.
-    fn scores(&self, stages: &[&str], units: &RecordBatch, job: &str) -> Vec<RecordBatch> {
-        let (mut records, mut scorer) = (Vec::new(), None);
+    /// What a session wants to know of scoring and selecting; the rows are in their tables then.
+    fn scores(
+        &self,
+        stages: &[&str],
+        units: &RecordBatch,
+        decided: Option<&RecordBatch>,
+        job: &str,
+    ) -> Vec<RecordBatch> {
+        let (mut records, mut scorer, mut known) = (Vec::new(), None, None);
         if stages.contains(&"learn") {
-            assert!(stages.ends_with(&["texts", "learn", "score"]), "{stages:?}");
-            let texts = self.each(units, "texts", job);
+            let mut texts = self.each(units, "texts", job);
+            if let Some(decided) = decided.filter(|_| stages.contains(&"choose")) {
+                texts = concat_batches(&texts.schema(), [&texts, &drops_of_named(decided, &texts)]).unwrap();
+            }
             let texts = self.handed_on("learn", sorted(&texts, &["kind", "a", "b"]));
             let learnt = run(self.place, "learn", &texts, job, "l");
-            let of_scorer = of_kinds(&learnt, &[16]);
-            assert_eq!(of_scorer.num_rows(), 1);
-            scorer = Some(column(&of_scorer, "payload").as_binary::<i32>().value(0).to_vec());
+            let payload = |kind: i64| {
+                let found = of_kinds(&learnt, &[kind]);
+                assert!(found.num_rows() < 2);
+                (found.num_rows() == 1).then(|| column(&found, "payload").as_binary::<i32>().value(0).to_vec())
+            };
+            (scorer, known) = (payload(16), payload(22));
+            assert_eq!(known.is_some(), stages.contains(&"choose"));
             records.push(of_kinds(&learnt, &[17]));
         }
         if !stages.contains(&"score") {
             return records;
         }
+        let known = known.map(|known| String::from_utf8(known).unwrap());
+        let known: Vec<(&str, &str)> = known.iter().map(|known| ("tamis.known", known.as_str())).collect();
+        let scorers = |n_units: usize| {
+            let scorers: ArrayRef = Arc::new(BinaryArray::from(vec![scorer.as_deref(); n_units]));
+            RecordBatch::try_from_iter_with_nullable([("scorer", scorers, true)]).unwrap()
+        };
         let n_units = units.num_rows();
-        let scorers: ArrayRef = Arc::new(BinaryArray::from(vec![scorer.as_deref(); n_units]));
-        let scorers = RecordBatch::try_from_iter_with_nullable([("scorer", scorers, true)]).unwrap();
-        let scored = self.each(&with_columns(units, &scorers, &["scorer"]), "score", job);
+        let units_to_score = with_columns(units, &scorers(n_units), &["scorer"]);
+        let scored = self.each_with(&units_to_score, "score", job, &known);
         records.push(of_kinds(&scored, &[19]));
         let rows = sorted(&of_kinds(&scored, &[18]), &["unit", "b", "a"]);
         for start in (0..n_units).step_by(self.units_at_once) {
-            let range = start as i64..(start + self.units_at_once) as i64;
-            let is_of_task: BooleanArray =
-                int64s(&rows, "unit").values().iter().map(|unit| Some(range.contains(unit))).collect();
-            let of_task = self.handed_on("tabulate", filter_record_batch(&rows, &is_of_task).unwrap());
+            let of_task = self.handed_on("tabulate", of_units(&rows, start, self.units_at_once));
             run(self.place, "tabulate", &of_task, job, &format!("lost.{start}"));
             records.push(run(self.place, "tabulate", &of_task, job, &format!("t.{start}")));
         }
+        if stages.contains(&"choose") {
+            let chosen = self.choose(&of_kinds(&scored, &[23, 24]), n_units, job, &known);
+            if stages.contains(&"pick") {
+                let rows = with_list(units, "rows", lists(n_units, &of_kinds(&chosen, &[25]), "a", "a"));
+                let rows = with_columns(&rows, &scorers(n_units), &["scorer"]);
+                records.push(self.each(&having_rows(&rows), "pick", job));
+            }
+            records.push(chosen);
+        }
         records
+    }
+
+    /// The batch, from what was seen of all units, which some tasks join before.
+    fn choose(&self, seen: &RecordBatch, n_units: usize, job: &str, known: &[(&str, &str)]) -> RecordBatch {
+        let mut gathered = vec![seen.clone()];
+        if self.units_at_once > 1 {
+            let starts = (0..n_units).step_by(self.units_at_once);
+            let of_task = |start| {
+                let some = sorted(&of_units(seen, start, self.units_at_once), &["kind", "unit", "a"]);
+                run_on(self.place, "gather", stream_with(&some, job, known), &format!("g.{start}"))
+            };
+            gathered = starts.map(of_task).collect();
+        }
+        let all = sorted(&concat_batches(&seen.schema(), &gathered).unwrap(), &["kind", "unit", "a"]);
+        let all = self.handed_on("choose", all);
+        run_on(self.place, "choose", stream_with(&all, job, known), "ch")
     }
 
     fn handed_on(&self, kernel: &str, records: RecordBatch) -> RecordBatch {
@@ -398,10 +431,14 @@ impl<'a> Driver<'a> {
 
     /// Runs a kernel on some units at once, all after each other.
     fn each(&self, units: &RecordBatch, name: &str, job: &str) -> RecordBatch {
+        self.each_with(units, name, job, &[])
+    }
+
+    fn each_with(&self, units: &RecordBatch, name: &str, job: &str, metadata: &[(&str, &str)]) -> RecordBatch {
         let mut batches = Vec::new();
         for start in (0..units.num_rows()).step_by(self.units_at_once) {
             let some = units.slice(start, self.units_at_once.min(units.num_rows() - start));
-            batches.push(run(self.place, name, &some, job, &format!("{name}.{start}")));
+            batches.push(run_on(self.place, name, stream_with(&some, job, metadata), &format!("{name}.{start}")));
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
     }
@@ -484,6 +521,28 @@ fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch
 fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
     let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
     filter_record_batch(records, &is_of).unwrap()
+}
+
+/// Records of drops of rows that labels speak of.
+fn drops_of_named(decided: &RecordBatch, texts: &RecordBatch) -> RecordBatch {
+    let ids = of_kinds(texts, &[11]);
+    let named = int64s(&ids, "a").values();
+    let drops = of_kinds(decided, &[7]);
+    let is_named: BooleanArray = int64s(&drops, "b").values().iter().map(|row| Some(named.contains(row))).collect();
+    filter_record_batch(&drops, &is_named).unwrap()
+}
+
+/// Records of some units.
+fn of_units(records: &RecordBatch, start: usize, n_units: usize) -> RecordBatch {
+    let units = start as i64..(start + n_units) as i64;
+    let is_of: BooleanArray = int64s(records, "unit").values().iter().map(|unit| Some(units.contains(unit))).collect();
+    filter_record_batch(records, &is_of).unwrap()
+}
+
+/// The units that have rows in their column of that name.
+fn having_rows(units: &RecordBatch) -> RecordBatch {
+    let has_rows = column(units, "rows").as_list::<i32>().iter().map(|list| Some(!list.unwrap().is_empty()));
+    filter_record_batch(units, &has_rows.collect::<BooleanArray>()).unwrap()
 }
 
 /// The records, the last one first.

@@ -15,7 +15,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 18] = modules![
+const MODULES: [(&str, &str); 19] = modules![
     "__init__.py",
     "__main__.py",
     "audits.py",
@@ -30,6 +30,7 @@ const MODULES: [(&str, &str); 18] = modules![
     "main.py",
     "progress.py",
     "scoring.py",
+    "selecting.py",
     "session.py",
     "stages.py",
     "streams.py",

@@ -15,6 +15,7 @@ from .errors import AuditError, TamisError
 from .stages import rows_of
 from .tables import (
     DROP,
+    KNOWN,
     SCORE_TABLES,
     SCORED,
     SCORER,
@@ -97,14 +98,14 @@ def check_drops(assigned: DataFrame) -> None:
         raise AuditError(f"row {twice[0]['b']} was dropped {twice[0]['n']} times", hint=_HINT)
 
 
-def check_learned(learned: DataFrame) -> None:
-    """One scorer, and one summary of it."""
-    found = learned.where(F.col("kind").isin(SCORER, SCORER_SUMMARY)).select("kind").toArrow()
-    kinds = found.column("kind").to_pylist()
-    n_scorers, n_summaries = kinds.count(SCORER), kinds.count(SCORER_SUMMARY)
-    if (n_scorers, n_summaries) != (1, 1):
+def check_learned(learned: pa.Table, selects: bool) -> None:
+    """At most one scorer, as many summaries of it, and what is known before rows are chosen if any are."""
+    kinds = learned.column("kind").to_pylist()
+    n_scorers, n_summaries, n_known = kinds.count(SCORER), kinds.count(SCORER_SUMMARY), kinds.count(KNOWN)
+    if n_scorers > 1 or n_summaries != n_scorers or n_known != int(selects) or not kinds:
         message = f"one scorer was to be learnt, and there are {n_scorers}, with {n_summaries} summaries"
-        raise AuditError(message, hint=_HINT)
+        others = f"{n_known} records say what is known before rows are chosen"
+        raise AuditError(message, [others] if selects or n_known else [], _HINT)
 
 
 def check_scored(scored: DataFrame, decided: DataFrame) -> None:

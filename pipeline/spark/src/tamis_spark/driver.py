@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from . import audits, components, gpus, scoring, stages
+from . import audits, components, gpus, scoring, selecting, stages
 from .bridge import WATCHDOG_SECONDS
 from .checkpoint import Checkpoint, error_of
 from .cluster import Cluster
@@ -24,10 +25,12 @@ from .tables import (
     DECIDED,
     FINGERPRINTS,
     KEYS,
+    KNOWN,
     LINKS,
     PART_BYTES,
     RECORDS,
     SCORED,
+    SCORER,
     SCORER_SUMMARY,
     WANTED_ROW,
 )
@@ -79,9 +82,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     assigned = _Search(work, scanned).run() if "assign" in session.stages else None
     decided = stages.decide(assigned, placed)
     if "score" in session.stages:
-        scored = _Scoring(work, decided, profile).run()
-        records.append(work.output("tabulate", lambda: scoring.tabulate(kernels, scored, units.num_rows)))
-        records.append(_records(scored.where(F.col("kind").isin(SCORER_SUMMARY, SCORED)).toArrow()))
+        records += _Scoring(work, assigned, decided, profile).run()
     written = work.output("write", lambda: stages.write(kernels, decided, units.num_rows))
     audits.check_written(units, written)
     records.append(written)
@@ -177,27 +178,65 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """The stages that score the rows that stay."""
+    """The stages that score the rows that stay, and choose some of them."""
 
     work: _Work
+    assigned: DataFrame | None
+    """Records of the drops, if there may be any."""
     decided: DataFrame
     profile: ResourceProfile | None
-    """What tasks of `learn` and `score` ask Spark for."""
+    """What tasks of `learn`, `score` and `pick` ask Spark for."""
 
-    def run(self) -> DataFrame:
-        """Records of the rows of tables, and of what the manifest says of them and of the scorer."""
-        kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
-        learned = self._learn() if "learn" in self.work.session.stages else None
-        scored = self.work.stage("score", lambda: scoring.score(kernels, decided, learned, n_units, self.profile))
-        audits.check_scored(scored, decided)
-        return scored if learned is None else scored.unionByName(learned)
+    def run(self) -> list[pa.Table]:
+        """Records of what the manifest says of scores and the batch, of written files, and of rows of the batch."""
+        work, kernels, n_units = self.work, self.work.kernels, self.work.session.units.num_rows
+        learned = self._learn() if "learn" in work.session.stages else None
+        summaries = [] if learned is None else [learned.summaries]
+        scorer, known = (None, None) if learned is None else (learned.scorer, learned.known)
+        scored = work.stage("score", lambda: scoring.score(kernels, self.decided, scorer, known, n_units, self.profile))
+        audits.check_scored(scored, self.decided)
+        chosen = [] if known is None else self._choose(scored, scorer, known)
+        # Last, as it is done again if the driver is started again.
+        written = work.output("tabulate", lambda: scoring.tabulate(kernels, scored, n_units))
+        return [*summaries, *chosen, written, _records(scored.where(F.col("kind") == SCORED).toArrow())]
 
-    def _learn(self) -> DataFrame:
-        kernels, decided, n_units = self.work.kernels, self.decided, self.work.session.units.num_rows
-        found = self.work.stage("texts", lambda: scoring.texts(kernels, decided, n_units))
-        learned = self.work.stage("learn", lambda: scoring.learn(kernels, found, self.profile))
-        audits.check_learned(learned)
-        return learned
+    def _learn(self) -> _Learned:
+        work, kernels, decided, n_units = self.work, self.work.kernels, self.decided, self.work.session.units.num_rows
+        found = work.stage("texts", lambda: scoring.texts(kernels, decided, n_units))
+        selects = "choose" in work.session.stages
+        if self.assigned is not None and selects:
+            found = found.unionByName(scoring.drops_of_named(self.assigned, found))
+        records = work.stage("learn", lambda: scoring.learn(kernels, found, self.profile))
+        others = records.where(F.col("kind") != SCORER).toArrow()
+        kinds = records.select("kind").toArrow()
+        audits.check_learned(kinds, selects)
+        scorer = records.where(F.col("kind") == SCORER) if SCORER in kinds.column("kind").to_pylist() else None
+        known = [row["payload"].decode() for row in others.to_pylist() if row["kind"] == KNOWN]
+        summaries = _records(others.filter(pc.equal(others.column("kind"), SCORER_SUMMARY)))
+        return _Learned(scorer, known[0] if known else None, summaries)
+
+    def _choose(self, scored: DataFrame, scorer: DataFrame | None, known: str) -> list[pa.Table]:
+        work, kernels, n_units = self.work, self.work.kernels, self.work.session.units.num_rows
+        seen = selecting.seen(scored)
+        for number, size in enumerate(selecting.rounds(n_units), start=1):
+            seen = work.stage(f"gather-{number}", partial(selecting.gather, kernels, seen, known, n_units, size))
+        chosen = work.stage("choose", lambda: selecting.choose(kernels, seen, known))
+        records = [chosen]
+        if "pick" in work.session.stages:
+            args = (kernels, chosen, work.placed, scorer, n_units, self.profile)
+            records.append(work.stage("pick", lambda: selecting.pick(*args)))
+        return [_records(of_stage.toArrow()) for of_stage in records]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What `learn` has said."""
+
+    scorer: DataFrame | None
+    """The record of the scorer, if one was learnt."""
+    known: str | None
+    """What is known before rows are chosen, if any are."""
+    summaries: pa.Table
 
 
 def _records(table: pa.Table) -> pa.Table:

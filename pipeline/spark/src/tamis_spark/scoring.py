@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from .stages import Kernels, one_per_task
-from .tables import RECORDS, SCORER, TABLE_ROWS
+from .tables import DROP, NAMED_ROW, RECORDS, TABLE_ROWS
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -19,25 +19,37 @@ def texts(kernels: Kernels, decided: DataFrame, n_units: int) -> DataFrame:
     return kernels.apply("texts", one_per_task(decided, n_units))
 
 
+def drops_of_named(assigned: DataFrame, found: DataFrame) -> DataFrame:
+    """Records of drops of rows that labels speak of."""
+    named = found.where(F.col("kind") == NAMED_ROW).select(F.col("a").alias("b"))
+    return assigned.where(F.col("kind") == DROP).join(named, "b", "left_semi").select(*found.columns)
+
+
 def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None) -> DataFrame:
-    """Records of the scorer, and of what the manifest says of it."""
+    """Records of the scorer, of what the manifest says of it, and of what is known before rows are chosen."""
     if found.isEmpty():
         return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS, profile)
     return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"), profile)
 
 
 def score(
-    kernels: Kernels, decided: DataFrame, learned: DataFrame | None, n_units: int, profile: ResourceProfile | None
+    kernels: Kernels,
+    decided: DataFrame,
+    scorer: DataFrame | None,
+    known: str | None,
+    n_units: int,
+    profile: ResourceProfile | None,
 ) -> DataFrame:
-    """Records of rows of the tables, and of how each unit was scored."""
-    units = one_per_task(decided, n_units)
-    if learned is None:
-        units = units.withColumn("scorer", F.lit(None).cast("binary"))
-    else:
-        # Last, so that the scorer is not shuffled with each unit.
-        scorer = learned.where(F.col("kind") == SCORER).select(F.col("payload").alias("scorer"))
-        units = units.crossJoin(F.broadcast(scorer))
-    return kernels.apply("score", units, profile)
+    """Records of rows of the tables, of how each unit was scored, and of what was seen of rows to choose from."""
+    units = with_scorer(one_per_task(decided, n_units), scorer)
+    return kernels.apply("score", units, profile, **({} if known is None else {"known": known}))
+
+
+def with_scorer(units: DataFrame, scorer: DataFrame | None) -> DataFrame:
+    """`units` with the payload of the record of a scorer, or null; last, so that it is not shuffled with each unit."""
+    if scorer is None:
+        return units.withColumn("scorer", F.lit(None).cast("binary"))
+    return units.crossJoin(F.broadcast(scorer.select(F.col("payload").alias("scorer"))))
 
 
 def tabulate(kernels: Kernels, scored: DataFrame, n_units: int) -> DataFrame:

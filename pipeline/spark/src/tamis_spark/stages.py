@@ -157,8 +157,12 @@ def rows_of(fingerprints: DataFrame) -> DataFrame:
 
 def prove(kernels: Kernels, compared: DataFrame, placed: DataFrame, n_units: int) -> DataFrame:
     """Records of the shingles of wanted rows. Only units that have such rows are read."""
-    wanted = compared.where(F.col("kind") == WANTED_ROW).groupBy("unit").agg(_sorted_list("a").alias("rows"))
-    return kernels.apply("prove", one_per_task(placed.join(wanted, "unit"), n_units))
+    return kernels.apply("prove", one_per_task(placed.join(wanted_rows(compared, WANTED_ROW), "unit"), n_units))
+
+
+def wanted_rows(records: DataFrame, kind: int) -> DataFrame:
+    """`unit` and `rows`, the positions that records of a kind have, of each unit with such rows."""
+    return records.where(F.col("kind") == kind).groupBy("unit").agg(_sorted_list("a").alias("rows"))
 
 
 def decide(assigned: DataFrame | None, placed: DataFrame) -> DataFrame:

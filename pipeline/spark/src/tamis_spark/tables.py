@@ -44,7 +44,8 @@ RECORDS = pa.schema(
 """What all other kernels write."""
 
 COUNTS, MEMBER, EDGES, OPEN_PAIRS, WANTED_ROW, SHINGLES, DROP, CLUSTER, DECIDED, WRITTEN = 0, 2, 3, 4, 5, 6, 7, 8, 9, 12
-SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 16, 17, 18, 19
+NAMED_ROW, SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 11, 16, 17, 18, 19
+KNOWN, SEEN, CANDIDATES, CHOSEN, SELECTED = 22, 23, 24, 25, 26
 """Kinds of records that a driver looks at."""
 
 SCORE_TABLES = {0: "scores", 1: "embeddings"}

@@ -2,21 +2,26 @@
 //!
 //! ```text
 //! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign
-//!     -> texts -> learn -> score -> tabulate, write -> session, which commits
+//!     -> texts -> learn -> score -> gather, choose -> pick -> tabulate, write -> session, which commits
 //! ```
 //!
 //! They call what the executor of one machine calls, part by part.
 
 mod assign;
 mod bucket;
+mod choose;
 mod columns;
 mod compare;
 mod fate;
 mod folder;
+mod handed;
 mod index;
 mod job;
 mod learn;
 mod link;
+mod pick;
+mod picked;
+mod pieces;
 mod prove;
 mod prune;
 mod record;
@@ -24,7 +29,9 @@ mod refusals;
 mod scan;
 mod score;
 mod scored;
+mod scorer;
 mod scoring;
+mod seen;
 mod session;
 mod stream;
 mod summary;
@@ -74,6 +81,12 @@ pub enum Kernel {
     Learn,
     /// Reads units again, scores and embeds the rows that stay.
     Score,
+    /// Joins what was seen of rows that may be selected.
+    Gather,
+    /// Chooses the batch.
+    Choose,
+    /// Reads units again, for the chosen rows.
+    Pick,
     /// Writes scores and embeddings to their tables.
     Tabulate,
     /// Reads units again and writes their rows to the tables.
@@ -125,6 +138,9 @@ pub fn run_kernel(
         Kernel::Texts => texts::texts(task, &mut input, Outgoing::new(output)),
         Kernel::Learn => learn::learn(task, &mut input, Outgoing::new(output)),
         Kernel::Score => score::score(task, &mut input, Outgoing::new(output)),
+        Kernel::Gather => choose::gather(task, &mut input, Outgoing::new(output)),
+        Kernel::Choose => choose::choose(task, &mut input, Outgoing::new(output)),
+        Kernel::Pick => pick::pick(task, &mut input, Outgoing::new(output)),
         Kernel::Tabulate => tabulate::tabulate(task, attempt, &mut input, Outgoing::new(output)),
         Kernel::Write => write::write(task, attempt, &mut input, Outgoing::new(output)),
     }
@@ -169,6 +185,9 @@ impl Kernel {
             Self::Texts => "texts",
             Self::Learn => "learn",
             Self::Score => "score",
+            Self::Gather => "gather",
+            Self::Choose => "choose",
+            Self::Pick => "pick",
             Self::Tabulate => "tabulate",
             Self::Write => "write",
         }

@@ -50,10 +50,15 @@ pub(super) enum Kind {
     Scored = 19,
     Link = 20,
     TextsOfUnit = 21,
+    Known = 22,
+    Seen = 23,
+    Candidates = 24,
+    Chosen = 25,
+    Selected = 26,
 }
 
 impl Kind {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 27] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -76,6 +81,11 @@ impl Kind {
         Self::Scored,
         Self::Link,
         Self::TextsOfUnit,
+        Self::Known,
+        Self::Seen,
+        Self::Candidates,
+        Self::Chosen,
+        Self::Selected,
     ];
 }
 
@@ -237,7 +247,12 @@ impl Record {
             | Kind::TableRows
             | Kind::Scored
             | Kind::Link
-            | Kind::TextsOfUnit => return Ok(None),
+            | Kind::TextsOfUnit
+            | Kind::Known
+            | Kind::Seen
+            | Kind::Candidates
+            | Kind::Chosen
+            | Kind::Selected => return Ok(None),
         }))
     }
 }

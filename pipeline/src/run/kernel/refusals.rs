@@ -13,7 +13,6 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
         ("repetition", config.repetition.is_some()),
         ("semantic", config.semantic.is_some()),
         ("quality", config.quality.is_some()),
-        ("select", config.select.is_some()),
     ];
     let refuse = |what: String| {
         let hint = Some("leave it out, or run on one machine: without --engine spark".into());

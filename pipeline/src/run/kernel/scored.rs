@@ -23,6 +23,9 @@ pub(super) struct Scored {
     pub(super) first_scorer: Option<ScorerRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) first_embedding: Option<EmbeddingRecord>,
+    /// Whether rows of the batch have what the scorer predicts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) predicts: bool,
 }
 
 /// What a model did for a unit, and where.
@@ -43,13 +46,15 @@ impl Work {
     }
 }
 
-/// The tables that scoring makes, as records name them.
-const TABLES: [Table; 2] = [Table::Scores, Table::Embeddings];
+/// The tables that records have rows of, as these name them.
+const TABLES: [Table; N_TABLES] = [Table::Scores, Table::Embeddings, Table::Batch];
+/// How many they are.
+pub(super) const N_TABLES: usize = 3;
 
 /// The number that records name a table by.
 pub(super) fn table_code(table: Table) -> Result<u64> {
     let code = TABLES.iter().position(|of_code| *of_code == table);
-    code.map(|code| code as u64).ok_or_else(|| Error::Invariant(format!("no scorer makes `{}`", table.name())))
+    code.map(|code| code as u64).ok_or_else(|| Error::Invariant(format!("no record has rows of `{}`", table.name())))
 }
 
 /// The table of a number.
@@ -125,7 +130,8 @@ impl ScoredRun {
             ..record
         });
         let schemas = first.schemas.iter().map(|(&table, schema)| Ok((table, schema_of_bytes(schema)?)));
-        Ok(Finished { scorer: of_scorer, embedding: of_embedding, schemas: schemas.collect::<Result<_>>()? })
+        let (schemas, predicts) = (schemas.collect::<Result<_>>()?, first.predicts);
+        Ok(Finished { scorer: of_scorer, embedding: of_embedding, schemas, predicts })
     }
 }
 
@@ -135,6 +141,7 @@ pub(super) struct Finished {
     pub(super) scorer: Option<ScorerRecord>,
     pub(super) embedding: Option<EmbeddingRecord>,
     pub(super) schemas: BTreeMap<Table, SchemaRef>,
+    pub(super) predicts: bool,
 }
 
 /// What a model did for all units.

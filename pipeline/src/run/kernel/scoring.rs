@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tamis_schemas::config::{Config, InputConfig, ScoreConfig};
 
 use super::Surroundings;
+use crate::run::fit;
 use crate::run::learn::check_untaught;
 use crate::run::plan::{Plan, source_options};
 use crate::score::device::{DeviceChoice, ResolvedDevice};
@@ -29,16 +30,17 @@ impl ScoringOfRun {
     /// # Errors
     /// Whatever keeps a model from being used.
     pub(super) fn look(config: &Config, plan: &Plan, with: Surroundings<'_>) -> Result<Option<Self>> {
-        if config.score.is_none() && config.embed.is_none() {
+        let score = fit::scoring_config(config);
+        if score.is_none() && config.embed.is_none() {
             return Ok(None);
         }
         let mut found = Self::default();
         if let Some(embed) = &plan.embed {
             found.models.push(fingerprint(&embed.model, &embed.options, with)?);
         }
-        if let Some(score) = &config.score {
+        if let Some(score) = &score {
             found.look_at_scorer(&plan.scorer, score, with)?;
-            found.files = files(score, with)?;
+            found.files = files(config, score, with)?;
         }
         Ok(Some(found))
     }
@@ -78,8 +80,8 @@ impl ScoringOfRun {
 
     /// # Errors
     /// `Error::Config` if files that are learnt from are not what they were when the run began.
-    pub(super) fn check_files(&self, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
-        if files(score, with)? == self.files {
+    pub(super) fn check_files(&self, config: &Config, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
+        if files(config, score, with)? == self.files {
             return Ok(());
         }
         Err(Error::Config {
@@ -90,9 +92,10 @@ impl ScoringOfRun {
 }
 
 /// Files that are learnt from, as they are.
-fn files(score: &ScoreConfig, with: Surroundings<'_>) -> Result<Vec<String>> {
+fn files(config: &Config, score: &ScoreConfig, with: Surroundings<'_>) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for paths in [&score.labels, &score.reference].into_iter().filter(|paths| !paths.is_empty()) {
+    let of_select = config.select.iter().map(|select| &select.labels);
+    for paths in [&score.labels, &score.reference].into_iter().chain(of_select).filter(|paths| !paths.is_empty()) {
         if paths.iter().any(|path| path == "-") {
             return Err(Error::Config {
                 message: "labels and references do not come from standard input on a cluster".into(),

@@ -16,6 +16,7 @@ use super::Surroundings;
 use super::columns::{binaries, int64_list, int64s, number};
 use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
+use super::picked::PickedRun;
 use super::record::{Kind, for_each_record};
 use super::refusals;
 use super::scan::tells_ids;
@@ -126,9 +127,15 @@ impl<'a> Session<'a> {
             None => &[],
         };
         let ids: &[&str] = if tells_ids(&self.plan, &self.config) { &["ids"] } else { &[] };
-        let learning: &[&str] = if self.job.learns() { &["texts", "learn"] } else { &[] };
+        let selects = self.config.select.is_some();
+        let learning: &[&str] = if self.job.learns() || selects { &["texts", "learn"] } else { &[] };
         let scoring: &[&str] = if self.job.scoring.is_some() { &["score"] } else { &[] };
-        let stages = [ids, stages, learning, scoring].concat();
+        let selecting: &[&str] = match (selects, self.plan.writes(Table::Batch)) {
+            (false, _) => &[],
+            (true, false) => &["choose"],
+            (true, true) => &["choose", "pick"],
+        };
+        let stages = [ids, stages, learning, scoring, selecting].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
         let mut output = Outgoing::new(output);
@@ -236,7 +243,7 @@ impl<'a> Session<'a> {
         let mut rows = WrittenRows::default();
         let mut ids = Ids::new(context);
         let mut sources = SourceCounts::new(context);
-        let mut scored = ScoredRun::default();
+        let (mut scored, mut picked) = (ScoredRun::default(), PickedRun::new(context));
         for_each_record(&mut incoming, |record| {
             context.cancel.check()?;
             match record.kind {
@@ -268,6 +275,9 @@ impl<'a> Session<'a> {
                 }
                 Kind::Learnt => scored.push_learnt(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
+                Kind::Chosen => picked.push_chosen(record)?,
+                Kind::Selected => picked.push_record(record.value()?)?,
+                Kind::TableRows => picked.push_rows(&record)?,
                 _ => {
                     if let (Some(handed), Some(decisions)) = (record.into_handed()?, &mut decisions) {
                         decisions.push(&handed, context)?;
@@ -325,6 +335,10 @@ impl<'a> Session<'a> {
         for (table, schema) in schemas.filter(|(table, _)| plan.writes(*table)) {
             output.adopt(table, schema, files.remove(&table).unwrap_or_default())?;
         }
+        let selection = picked.finish(&plan, &schema, scored.predicts, context, &mut output)?;
+        if selection.is_some() != config.select.is_some() {
+            return Err(Error::Invariant("nothing is said of the batch, or of one that nobody asked for".into()));
+        }
         let mut survey = Survey {
             schema,
             rows: counts,
@@ -348,6 +362,7 @@ impl<'a> Session<'a> {
             dropped_by_reason: rows.reasons,
             embedding: scored.embedding,
             scorer: scored.scorer,
+            selection,
             ..Written::default()
         };
         let Surroundings { stores, context, progress } = with;

@@ -13,6 +13,7 @@ use super::fate::verdicts_of;
 use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
+use crate::run::fit::scoring_config;
 use crate::run::ids::{column, ids_of, rows_of};
 use crate::run::labels::{LabelSource, read_labels};
 use crate::run::training::{SAMPLE_ROWS, is_sampled};
@@ -29,15 +30,20 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
     while let Some(batch) = input.next()? {
         let units = PlacedUnit::of_batch(&batch)?;
         for (unit, verdicts) in units.iter().zip(verdicts_of(task, &batch, &units)?) {
-            let (mut n_ids, mut n_texts) = (0, 0);
+            let (mut n_ids, mut n_texts, mut n_dropped) = (0, 0, 0);
             if wanted.anything() {
                 wanted.read_unit(task, unit, &verdicts, |record| {
-                    *if record.kind == Kind::Id { &mut n_ids } else { &mut n_texts } += 1;
+                    if record.kind == Kind::Id {
+                        n_ids += 1;
+                        n_dropped += u64::from(!verdicts.keeps(record.a) && !verdicts.is_contaminated(record.a));
+                    } else {
+                        n_texts += 1;
+                    }
                     writer.push(&record)
                 })?;
             }
-            let (a, unit) = (unit.number, Some(unit.number));
-            writer.push(&Record { unit, a, b: n_ids, c: n_texts, ..Record::new(Kind::TextsOfUnit) })?;
+            let unit = Some(unit.number);
+            writer.push(&Record { unit, a: n_dropped, b: n_ids, c: n_texts, ..Record::new(Kind::TextsOfUnit) })?;
         }
     }
     writer.finish()
@@ -66,12 +72,13 @@ enum Sample {
 impl<'a> Wanted<'a> {
     fn new(task: Task<'a>) -> Result<Self> {
         let score = of_score(task)?;
-        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_files(score, task.with))?;
+        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_files(task.config, &score, task.with))?;
         let inputs = Inputs::none(&task.plan.source, task.with.context);
-        let ids = match LabelSource::of_score(score) {
-            Some(source) => Some(read_labels(task.run(&inputs), &source, task.with.stores)?.table.ids()?),
-            None => None,
-        };
+        let mut ids = None;
+        for source in label_sources(task, &score).into_iter().flatten() {
+            let of_files = read_labels(task.run(&inputs), &source, task.with.stores)?.table.ids()?;
+            ids.get_or_insert_with(HashSet::new).extend(of_files);
+        }
         let (mut column, mut sample) = (None, Sample::None);
         match &task.plan.scorer {
             ScorerChoice::Builtin => sample = Sample::Rows(task.job.n_rows),
@@ -187,10 +194,15 @@ struct Found {
     length: Option<Record>,
 }
 
-/// What is to be scored.
+/// How rows are scored.
 ///
 /// # Errors
-/// `Error::Invariant` if nothing is: nobody should have asked.
-pub(super) fn of_score(task: Task<'_>) -> Result<&ScoreConfig> {
-    task.config.score.as_ref().ok_or_else(|| Error::Invariant("this run has no scorer".into()))
+/// `Error::Invariant` if they are not: nobody should have asked.
+pub(super) fn of_score(task: Task<'_>) -> Result<ScoreConfig> {
+    scoring_config(task.config).ok_or_else(|| Error::Invariant("this run has no scorer".into()))
+}
+
+/// Labels of rows that are not to be selected, and those that are learnt from.
+pub(super) fn label_sources<'a>(task: Task<'a>, score: &'a ScoreConfig) -> [Option<LabelSource<'a>>; 2] {
+    [task.config.select.as_ref().and_then(LabelSource::of_select), LabelSource::of_score(score)]
 }

@@ -111,6 +111,38 @@ impl Committee {
         self.members.len()
     }
 
+    /// Bytes of the members' tables.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.members.iter().map(|member| size_of_val(&*member.table)).sum()
+    }
+
+    /// Adds what it is made of.
+    pub(super) fn save(&self, tensors: &mut Tensors) {
+        for (index, Member { table, head, bias }) in self.members.iter().enumerate() {
+            tensors.add(&of_member(TABLE, index), &[table.len() / MEMBER_DIMENSIONS, MEMBER_DIMENSIONS], table);
+            tensors.add(&of_member(HEAD, index), &[MEMBER_DIMENSIONS, bias.len()], head);
+            tensors.add(&of_member(BIAS, index), &[bias.len()], bias);
+        }
+    }
+
+    /// The committee of so many members that a file holds, which were trained on the vocabulary of `ensemble`.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` if its parts do not fit each other.
+    pub(super) fn of_saved(n_members: usize, ensemble: &Ensemble, tensors: &Tensors) -> Result<Self> {
+        let member = |index| {
+            let (table, width) = tensors.matrix(&of_member(TABLE, index))?;
+            let (head, n_outputs) = tensors.matrix(&of_member(HEAD, index))?;
+            let bias = tensors.vector(&of_member(BIAS, index))?;
+            let fits = (width, n_outputs) == (MEMBER_DIMENSIONS, ensemble.n_outputs)
+                && table.len() == ensemble.vocabulary.len() * width
+                && head.len() == width * n_outputs
+                && bias.len() == n_outputs;
+            if fits { Ok(Member { table, head, bias }) } else { Err(tensors.corrupt("its committee does not fit it")) }
+        };
+        Ok(Self { members: (0..n_members).map(member).collect::<Result<_>>()? })
+    }
+
     /// Adds the outputs of all members for the text of a prediction that an ensemble has just made.
     pub(super) fn predict(&self, of_ensemble: &Prediction, outputs: &mut Vec<f32>) {
         let mut of_member = Vec::new();
@@ -127,6 +159,11 @@ impl Committee {
             outputs.extend_from_slice(&of_member);
         }
     }
+}
+
+/// Name of a member's tensor.
+fn of_member(name: &str, index: usize) -> String {
+    format!("members.{index}.{name}")
 }
 
 /// Buffers of [`Ensemble::predict`].

@@ -186,20 +186,25 @@ impl BuiltinScorer {
         self.answers.tell_apart()
     }
 
-    /// The scorer as a file, but for what a committee disagrees on, and an embedding [by another projection](Self::embedding_by).
+    /// The scorer as a file.
     ///
     /// # Errors
     /// `Error::Invariant`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut tensors = Tensors::default();
-        let seed = match &self.model {
+        let projection = match &self.model {
             Model::Trained(ensemble) => {
                 ensemble.save(&mut tensors);
-                None
+                self.projection.as_ref()
             }
-            Model::Untrained(projection) => Some(projection.save(&mut tensors)),
+            Model::Untrained(projection) => Some(projection),
         };
-        let model = saved::Model::Builtin { max_features: self.max_features, seed };
+        let seed = projection.map(|projection| projection.save(&mut tensors));
+        if let Some(committee) = &self.committee {
+            committee.save(&mut tensors);
+        }
+        let committee = self.asks_committee.then(|| self.committee.as_ref().map_or(0, Committee::len));
+        let model = saved::Model::Builtin { max_features: self.max_features, seed, committee };
         saved::to_bytes(model, &self.answers, self.n_labelled, self.agreement, &tensors)
     }
 
@@ -208,26 +213,29 @@ impl BuiltinScorer {
     /// # Errors
     /// `Error::Corrupt` if something is missing in it, `Error::OverBudget`.
     pub(super) fn of_saved(header: Header, tensors: &Tensors, context: &Context) -> Result<Self> {
-        let saved::Model::Builtin { max_features, seed } = header.model else {
+        let saved::Model::Builtin { max_features, seed, committee: n_members } = header.model else {
             return Err(tensors.corrupt("it is another scorer"));
         };
-        if seed.is_some() == header.answers.tell_apart() {
-            return Err(tensors.corrupt("it has no model for what it answers"));
-        }
         let mut reservation = context.budget.reserve("scorer");
-        let model = if let Some(seed) = seed {
-            Model::Untrained(Projection::of_saved(seed, tensors)?)
-        } else {
-            let ensemble = Ensemble::of_saved(tensors, header.answers.n_outputs())?;
-            reservation.grow(ensemble.memory_bytes())?;
-            Model::Trained(ensemble)
+        let projection = seed.map(|seed| Projection::of_saved(seed, tensors)).transpose()?;
+        let (mut committee, tells_apart) = (None, header.answers.tell_apart());
+        let (model, projection) = match projection {
+            Some(projection) if !tells_apart => (Model::Untrained(projection), None),
+            None if !tells_apart => return Err(tensors.corrupt("it has no model for what it answers")),
+            projection => {
+                let ensemble = Ensemble::of_saved(tensors, header.answers.n_outputs())?;
+                reservation.grow(ensemble.memory_bytes())?;
+                committee = n_members.map(|n| Committee::of_saved(n, &ensemble, tensors)).transpose()?;
+                reservation.grow(committee.as_ref().map_or(0, Committee::memory_bytes))?;
+                (Model::Trained(ensemble), projection)
+            }
         };
         Ok(Self {
             model,
-            projection: None,
+            projection,
             answers: header.answers,
-            asks_committee: false,
-            committee: None,
+            asks_committee: n_members.is_some(),
+            committee,
             max_features,
             n_labelled: header.labelled_rows,
             agreement: header.agreement,

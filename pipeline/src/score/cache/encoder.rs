@@ -124,6 +124,14 @@ impl SharedEncoder {
         Ok(embedded)
     }
 
+    /// Does some work; what it finds in the cache is not counted.
+    pub(crate) fn uncounted<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let n_cached = self.0.n_cached.load(Ordering::Relaxed);
+        let done = work();
+        self.0.n_cached.store(n_cached, Ordering::Relaxed);
+        done
+    }
+
     /// Writes what is left for the cache; how many texts it had.
     pub(crate) fn finish(&self) -> Result<u64> {
         self.0.encoder.flush(&mut self.0.added.lock().unwrap_or_else(PoisonError::into_inner))?;

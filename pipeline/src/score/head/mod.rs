@@ -133,18 +133,18 @@ impl Head {
         self.answers.tell_apart()
     }
 
-    /// As a file, the head of a `model` of this scale, and so many members and layers.
+    /// As a file, the head of a `model` of this scale, so many members and layers, and a committee or none.
     pub(super) fn to_bytes(
         &self,
         n_labelled: usize,
-        model: impl FnOnce(f32, [usize; 2]) -> saved::Model,
+        model: impl FnOnce(f32, [usize; 2], bool) -> saved::Model,
     ) -> Result<Vec<u8>> {
         let mut tensors = Tensors::default();
         for (index, member) in self.members.iter().enumerate() {
             member.save(index, &mut tensors);
         }
         let n_layers = self.members.first().map_or(0, Network::n_layers);
-        let model = model(self.scale, [self.members.len(), n_layers]);
+        let model = model(self.scale, [self.members.len(), n_layers], self.asks_committee);
         saved::to_bytes(model, &self.answers, n_labelled, self.agreement, &tensors)
     }
 
@@ -154,7 +154,7 @@ impl Head {
     /// `Error::Corrupt` if its parts do not fit each other.
     pub(super) fn of_saved(
         header: Header,
-        [n_members, n_layers]: [usize; 2],
+        ([n_members, n_layers], asks_committee): ([usize; 2], bool),
         scale: f32,
         dimensions: usize,
         tensors: &Tensors,
@@ -168,7 +168,7 @@ impl Head {
             .map(|index| Network::of_saved(index, n_layers, [dimensions, n_outputs], tensors))
             .collect::<Result<_>>()?;
         let (answers, agreement, left_out) = (header.answers, header.agreement, Vec::new());
-        Ok(Self { members, answers, scale, agreement, left_out, asks_committee: false })
+        Ok(Self { members, answers, scale, agreement, left_out, asks_committee })
     }
 
     /// The columns that it makes of embeddings of `dimensions`, and the embedding.

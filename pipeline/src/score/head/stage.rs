@@ -107,17 +107,18 @@ impl<'a> EncoderScorer<'a> {
         self.head.has_learnt()
     }
 
-    /// The scorer as a file, but for the encoder's model, which stays where it is, and what a committee disagrees on.
+    /// The scorer as a file, but for the encoder's model, which stays where it is.
     ///
     /// # Errors
     /// `Error::Invariant`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers]| saved::Model::Encoder {
+        self.head.to_bytes(self.n_labelled, |scale, [n_members, n_layers], committee| saved::Model::Encoder {
             location: self.location.clone(),
             fingerprint: self.encoder.encoder().fingerprint().to_owned(),
             scale,
             n_members,
             n_layers,
+            committee,
         })
     }
 
@@ -133,7 +134,9 @@ impl<'a> EncoderScorer<'a> {
         stores: &Stores,
         context: &'a Context,
     ) -> Result<Self> {
-        let saved::Model::Encoder { location, fingerprint, scale, n_members, n_layers } = header.model.clone() else {
+        let saved::Model::Encoder { location, fingerprint, scale, n_members, n_layers, committee } =
+            header.model.clone()
+        else {
             return Err(tensors.corrupt("it is another scorer"));
         };
         let encoder = Encoder::open(&location, &EncoderOptions::default(), device, stores, context)
@@ -148,7 +151,7 @@ impl<'a> EncoderScorer<'a> {
             });
         }
         let n_labelled = header.labelled_rows;
-        let head = Head::of_saved(header, [n_members, n_layers], scale, encoder.dimensions(), tensors)?;
+        let head = Head::of_saved(header, ([n_members, n_layers], committee), scale, encoder.dimensions(), tensors)?;
         let encoder = SharedEncoder::open(encoder, cache, stores, context)?;
         let truncated = Truncated::default();
         let (order, n_labelled_truncated) = (Vec::new(), 0);

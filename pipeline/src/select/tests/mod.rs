@@ -1,6 +1,7 @@
 //! Tests of selection: against references without bounds or cleverness, and of what must not change a result.
 
 mod crowd;
+mod handover;
 mod labels;
 mod reference;
 mod rounds;

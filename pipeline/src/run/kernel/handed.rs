@@ -1,0 +1,246 @@
+//! What tasks have handed on of rows, for those who learn from them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ListArray, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use tamis_schemas::columns;
+
+use super::Task;
+use super::record::{Kind, Record, for_each_record};
+use super::stream::Incoming;
+use crate::budget::Reservation;
+use crate::context::Context;
+use crate::run::texts::DrawnTexts;
+use crate::run::training::{
+    EmbeddingCollector, SampleBytes, TextCollector, TrainingData, TrainingEmbeddings, TrainingTexts,
+};
+use crate::score::ScorerChoice;
+use crate::select::LabelledPool;
+use crate::{Error, Result, RowSet};
+
+/// Rows that are scored together.
+const BATCH_ROWS: usize = 1024;
+
+/// Rows in their order.
+pub(super) struct HandedRows<'a> {
+    rows: Vec<Handed>,
+    /// Rows that labels speak of, in their order, and their ids.
+    named: (Vec<u64>, Vec<String>),
+    /// The row that each of those is dropped for that are.
+    dropped: HashMap<u64, u64>,
+    /// What rows have instead of texts: an embedding in this column.
+    column: Option<&'a str>,
+    /// Of the built-in scorer, whose sample has an end.
+    sample: Option<SampleBytes>,
+    reservation: Reservation,
+    context: &'a Context,
+}
+
+/// What is handed on of a row.
+struct Handed {
+    row: u64,
+    is_sampled: bool,
+    /// Text or embedding.
+    payload: Vec<u8>,
+}
+
+impl<'a> HandedRows<'a> {
+    /// Takes the records of a stream.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if they are out of order, or some were lost on their way.
+    pub(super) fn read_all(task: Task<'a>, input: &mut Incoming<impl Read>) -> Result<Self> {
+        let (context, scorer) = (task.with.context, &task.plan.scorer);
+        let mut rows = Self {
+            rows: Vec::new(),
+            named: (Vec::new(), Vec::new()),
+            dropped: HashMap::new(),
+            column: if let ScorerChoice::Column(name) = scorer { Some(name) } else { None },
+            sample: (*scorer == ScorerChoice::Builtin).then(SampleBytes::default),
+            reservation: context.budget.reserve("texts to learn from"),
+            context,
+        };
+        let mut found = Found::default();
+        for_each_record(input, |record| {
+            found.count(&record)?;
+            match record.kind {
+                Kind::Drop => rows.push_drop(&record),
+                Kind::Id => rows.push_id(record),
+                Kind::Text => rows.push(record),
+                Kind::TextsOfUnit => Ok(()),
+                kind => Err(Error::Invariant(format!("nothing is learnt from records of kind {}", kind as u8))),
+            }
+        })?;
+        found.check(task.job.starts.len(), task.config.select.is_some())?;
+        Ok(rows)
+    }
+
+    fn push_drop(&mut self, record: &Record) -> Result<()> {
+        match self.dropped.insert(record.b, record.a) {
+            None => Ok(()),
+            Some(_) => Err(Error::Invariant(format!("row {} was dropped twice", record.b))),
+        }
+    }
+
+    fn push_id(&mut self, record: Record) -> Result<()> {
+        self.named.0.push(record.a);
+        self.named.1.push(owned_text(record.payload)?);
+        Ok(())
+    }
+
+    fn push(&mut self, record: Record) -> Result<()> {
+        let Record { a: row, b, payload, .. } = record;
+        if self.rows.last().is_some_and(|last| last.row >= row) {
+            return Err(Error::Invariant(format!("row {row} was read twice, or comes out of order")));
+        }
+        let fits = |sample: &mut SampleBytes| sample.take(payload.len());
+        let is_sampled = b > 0 && self.sample.as_mut().is_none_or(fits);
+        let is_learnt = is_sampled || b == 0 || self.named.0.binary_search(&row).is_ok();
+        if is_learnt {
+            self.reservation.grow(payload.len())?;
+            self.rows.push(Handed { row, is_sampled, payload });
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to learn from of a row.
+    pub(super) fn have(&self, row: u64) -> bool {
+        self.rows.binary_search_by_key(&row, |handed| handed.row).is_ok()
+    }
+
+    /// Whether a row that labels speak of, without a held-out item, stays.
+    pub(super) fn keep(&self, row: u64) -> bool {
+        !self.dropped.contains_key(&row)
+    }
+
+    /// The rows that stand for those of `rows` that are dropped, but for rows of earlier runs, which lie behind the `n_rows` of the pool.
+    pub(super) fn stand_ins(&self, rows: &RowSet, n_rows: u64) -> HashMap<u64, u64> {
+        let of_pool = self.dropped.iter().filter(|(dropped, kept)| rows.contains(**dropped) && **kept < n_rows);
+        of_pool.map(|(&dropped, &kept)| (dropped, kept)).collect()
+    }
+
+    /// Rows that labels speak of, and their ids, as the pool has them.
+    pub(super) fn named(&self) -> Result<RecordBatch> {
+        let schema = Schema::new(vec![row_field(), Field::new(columns::ID, DataType::Utf8, false)]);
+        let rows: ArrayRef = Arc::new(UInt64Array::from(self.named.0.clone()));
+        let ids: ArrayRef = Arc::new(StringArray::from_iter_values(&self.named.1));
+        Ok(RecordBatch::try_new(Arc::new(schema), vec![rows, ids])?)
+    }
+
+    fn for_each_text(&self, mut visit: impl FnMut(u64, bool, &str) -> Result<()>) -> Result<()> {
+        self.rows.iter().try_for_each(|handed| visit(handed.row, handed.is_sampled, text_of(&handed.payload)?))
+    }
+
+    /// Rows as scorers look at them.
+    fn to_batch(&self, rows: &[&Handed]) -> Result<RecordBatch> {
+        let (name, values): (&str, ArrayRef) = if let Some(name) = self.column {
+            let embeddings = rows.iter().map(|handed| Some(embedding_of(&handed.payload).map(Some)));
+            (name, Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(embeddings)))
+        } else {
+            let texts = rows.iter().map(|handed| text_of(&handed.payload)).collect::<Result<Vec<_>>>()?;
+            (columns::TEXT, Arc::new(StringArray::from_iter_values(texts)))
+        };
+        let schema = Schema::new(vec![row_field(), Field::new(name, values.data_type().clone(), false)]);
+        let numbers: ArrayRef = Arc::new(rows.iter().map(|handed| Some(handed.row)).collect::<UInt64Array>());
+        Ok(RecordBatch::try_new(Arc::new(schema), vec![numbers, values])?)
+    }
+}
+
+fn row_field() -> Field {
+    Field::new(columns::ROW, DataType::UInt64, false)
+}
+
+const NO_TEXT: &str = "a record that is text is not UTF-8";
+
+fn text_of(payload: &[u8]) -> Result<&str> {
+    str::from_utf8(payload).map_err(|_| Error::config(NO_TEXT))
+}
+
+fn owned_text(payload: Vec<u8>) -> Result<String> {
+    String::from_utf8(payload).map_err(|_| Error::config(NO_TEXT))
+}
+
+fn embedding_of(payload: &[u8]) -> impl Iterator<Item = f32> {
+    payload.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number))
+}
+
+/// How many records of each kind there are, and must be.
+#[derive(Debug, Default)]
+struct Found {
+    /// Drops, ids and texts.
+    counts: [u64; 3],
+    /// As many as the units say.
+    expected: [u64; 3],
+    units: BTreeSet<u64>,
+}
+
+impl Found {
+    fn count(&mut self, record: &Record) -> Result<()> {
+        match record.kind {
+            Kind::Drop => self.counts[0] += 1,
+            Kind::Id => self.counts[1] += 1,
+            Kind::Text => self.counts[2] += 1,
+            Kind::TextsOfUnit => {
+                let unit = record.unit.ok_or_else(|| Error::Invariant("texts of no unit".into()))?;
+                if !self.units.insert(unit) {
+                    return Err(Error::Invariant(format!(
+                        "unit {unit} was read twice for what is in it to learn from"
+                    )));
+                }
+                let of_unit = [record.a, record.b, record.c];
+                self.expected.iter_mut().zip(of_unit).for_each(|(expected, n)| *expected += n);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Error::Invariant` if something was lost on its way; drops are handed on where rows are selected.
+    fn check(&self, n_units: usize, selects: bool) -> Result<()> {
+        let Self { counts, expected, units } = self;
+        let n_drops = if selects { expected[0] } else { 0 };
+        if units.len() == n_units && *counts == [n_drops, expected[1], expected[2]] {
+            return Ok(());
+        }
+        let ([drops, ids, texts], n_read) = (counts, units.len());
+        Err(Error::Invariant(format!(
+            "{n_read} of {n_units} units were read for what is in them to learn from, with {ids} of {} ids, {drops} of {n_drops} drops \
+             and {texts} of {} texts",
+            expected[1], expected[2]
+        )))
+    }
+}
+
+impl TrainingData for HandedRows<'_> {
+    fn texts(&self, labels: &LabelledPool, wants_sample: bool) -> Result<TrainingTexts> {
+        let mut texts = TextCollector::new(labels, self.context);
+        self.for_each_text(|row, is_sampled, text| texts.observe(row, text, wants_sample && is_sampled))?;
+        Ok(texts.finish())
+    }
+
+    fn embeddings(&self, column: &str, labels: &LabelledPool) -> Result<TrainingEmbeddings> {
+        let mut embeddings = EmbeddingCollector::new(labels, self.context);
+        for handed in &self.rows {
+            embeddings.observe(handed.row, &embedding_of(&handed.payload).collect::<Vec<_>>())?;
+        }
+        embeddings.finish(column)
+    }
+
+    fn drawn(&self) -> Result<DrawnTexts> {
+        let mut texts = DrawnTexts::new(self.context);
+        self.for_each_text(|_, is_sampled, text| if is_sampled { texts.push(text) } else { Ok(()) })?;
+        Ok(texts)
+    }
+    fn read(&self, rows: RowSet, visit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let wanted: Vec<&Handed> = self.rows.iter().filter(|row| rows.contains(row.row)).collect();
+        if wanted.len() as u64 != rows.len() {
+            let message = format!("{} of {} rows were read", wanted.len(), rows.len());
+            return Err(Error::Invariant(message));
+        }
+        wanted.chunks(BATCH_ROWS).try_for_each(|some| visit(self.to_batch(some)?))
+    }
+}
