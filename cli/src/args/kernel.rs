@@ -25,6 +25,10 @@ pub(crate) enum KernelCommand {
     Prove,
     /// Decide which rows are dropped for which
     Assign,
+    /// Read units again, judge the quality of rows that stay so far
+    Judge,
+    /// Decide which of them stay
+    Sift,
     /// Read units again for what a scorer learns from
     Texts,
     /// Learn a scorer

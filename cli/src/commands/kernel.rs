@@ -43,6 +43,8 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
         KernelCommand::Compare => Kernel::Compare,
         KernelCommand::Prove => Kernel::Prove,
         KernelCommand::Assign => Kernel::Assign,
+        KernelCommand::Judge => Kernel::Judge,
+        KernelCommand::Sift => Kernel::Sift,
         KernelCommand::Texts => Kernel::Texts,
         KernelCommand::Learn => Kernel::Learn,
         KernelCommand::Score => Kernel::Score,

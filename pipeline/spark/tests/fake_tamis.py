@@ -58,6 +58,7 @@ def faulty(what, rows):
 def log(stage, table):
     """Keeps what came in."""
     names = ("unit", "row", "key", "kind", "a", "b", "rows", "dropped", "rules", "kept", "counts", "scorer", "payload")
+    names += ("unfit", "control")
     columns = [name for name in names if name in table.column_names]
     rows = [
         {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()}
@@ -65,7 +66,9 @@ def log(stage, table):
     ]
     hot_keys = (table.schema.metadata or {}).get(b"tamis.hot_keys", b"").decode()
     known = (table.schema.metadata or {}).get(b"tamis.known", b"").decode()
+    section = (table.schema.metadata or {}).get(b"tamis.section", b"").decode()
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    stage = f"{section}-{stage}" if section else stage
     line = {"stage": stage, "hot_keys": hot_keys, "known": known, "gpus": gpus, "rows": rows}
     with open(os.environ["FAKE_LOG"], "a") as file:
         file.write(json.dumps(line) + "\n")
@@ -165,6 +168,22 @@ def texts(units):
                 yield {"kind": 15, "a": row, "b": 0, "payload": b"text %d" % row}
 
 
+def judge(units):
+    """Rows of a table, and scores."""
+    for unit in units:
+        n_rows = len(positions(unit)) - len(unit["dropped"])
+        yield {"kind": 18, "unit": unit["unit"], "a": 0, "b": 3, "c": n_rows, "payload": b"rows"}
+        yield {"kind": 28, "unit": unit["unit"], "a": 0, "payload": b"scores"}
+        yield {"kind": 27, "unit": unit["unit"], "c": 1, "payload": b"{}"}
+
+
+def sift(records):
+    """One row of unit 1 goes; two rows of unit 2 are control rows."""
+    yield {"kind": 29, "unit": 1, "payload": b"8 bytes."}
+    yield {"kind": 30, "unit": 2, "payload": b"8 bytes, 8 bytes"}
+    yield {"kind": 31, "payload": b"{}"}
+
+
 def learn(records):
     """A scorer that knows how many texts it has seen."""
     texts = [record for record in records if record["kind"] == 15]
@@ -179,6 +198,7 @@ def score(units):
     """Rows of two tables, three at most in each record."""
     for unit in units:
         stays = [row for row in positions(unit) if row not in unit["dropped"]]
+        stays = stays[len(unit.get("unfit") or b"") // 8 :]
         for table in (0, 1):
             for part, first in enumerate(range(0, len(stays), 3)):
                 n_rows = len(stays[first : first + 3])

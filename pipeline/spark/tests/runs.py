@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 TABLES = ("kept", "dropped", "evidence", "rejected")
-SCORE_TABLES = ("scores", "embeddings", "batch")
+SCORE_TABLES = ("scores", "embeddings", "batch", "quality", "control")
 KERNELS = (
     *("scan", "bucket", "prune", "prove", "assign"),
     *("texts", "learn", "score", "choose", "pick", "tabulate", "write"),
@@ -109,7 +109,7 @@ def tables(output):
         table = pa.concat_tables(files)
         columns = [(field.name, field.type) for field in table.schema]
         found[name] = columns, sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_pylist())
-    counts = ("rows", "dropped_by_reason", "near_duplicates", "scorer", "selection")
+    counts = ("rows", "dropped_by_reason", "near_duplicates", "scorer", "quality", "selection")
     return found, {name: said.get(name) for name in counts}
 
 

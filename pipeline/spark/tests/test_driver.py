@@ -132,6 +132,8 @@ def stages_of(name):
     """No more stages than one needs to see what happens in this one."""
     if name.startswith("write"):
         return {"FAKE_STAGES": "[]"}
+    if name.startswith("sift"):
+        return {"FAKE_STAGES": '["judge", "sift"]'}
     is_scoring = name.startswith(("texts", "learn", "score", "tabulate"))
     return {"FAKE_STAGES": '["texts", "learn", "score"]'} if is_scoring else {}
 
@@ -165,6 +167,36 @@ def test_a_run_that_scores(tamis):
 
 
 CHOOSING = f'{SCORING[:-1]}, "choose", "pick"]'
+
+
+def test_a_run_that_judges(tamis):
+    judging = '"quality-texts", "quality-learn", "judge", "sift"'
+    stages = tamis(FAKE_STAGES=f'["ids", "compare", "prove", "assign", {judging}, "score"]')
+    assert len(of(stages, "quality-texts")) == 3
+    assert len(of(stages, "quality-learn")) == 1
+    judged = sorted(itertools.chain(*of(stages, "judge")), key=lambda unit: unit["unit"])
+    assert [(unit["dropped"], unit["scorer"]) for unit in judged] == [
+        ([1000 + first + 1, 1000 + first + 3], "scorer of 2") for first in (0, 4, 8)
+    ]
+    [records] = of(stages, "sift")
+    assert [(record["kind"], record["unit"]) for record in records] == [
+        (kind, unit) for kind in (27, 28) for unit in range(3)
+    ]
+    for stage in ("score", "write"):
+        units = sorted(itertools.chain(*of(stages, stage)), key=lambda unit: unit["unit"])
+        assert [unit["unfit"] for unit in units] == [None, "8 bytes.", None], stage
+        assert [unit["control"] for unit in units] == [None, None, "8 bytes, 8 bytes"], stage
+    tabulated = sorted(of(stages, "tabulate"), key=lambda rows: rows[0]["unit"])
+    assert [[row["b"] for row in rows] for rows in tabulated] == [[0, 1, 3]] * 3
+    [committed] = of(stages, "commit")
+    kinds = [7] * 6 + [8] * 6 + [9] + [10] * 9 + [12] * 3 + [17] + [19] * 3 + [31]
+    assert sorted(record["kind"] for record in committed) == kinds
+
+
+def test_scores_that_rows_have(tamis):
+    stages = tamis(FAKE_STAGES='["judge", "sift"]')
+    assert {rows[0]["scorer"] for rows in of(stages, "judge")} == {None}
+    assert len(of(stages, "tabulate")) == 3
 
 
 def test_a_run_that_chooses(tamis):
@@ -299,6 +331,7 @@ def test_other_failures_keep_their_exit_code(tamis):
         ("learn:twice-17", "there are 1, with 2 summaries"),
         ("learn:twice-16", "there are 2, with 1 summaries"),
         ("learn:silent", "there are 0, with 0 summaries"),
+        ("sift:lose-31", "quality was to be decided once, and was 0 times"),
         ("score:lose-19", r"unit \d was to be scored once, and was 0 times(.|\n)*it is in `a.jsonl`"),
         ("score:lose-18", r"unit \d has 4 rows to score, and `embeddings` has 3 of them(.|\n)*it is in `a.jsonl`"),
         ("write:lose", "3 units were to be written, and 0 were"),
@@ -329,7 +362,8 @@ SCORED = [{"kind": 19, "unit": unit} for unit in range(2)]
     [
         ([{**ROWS, "a": 0, "c": 3}], None),
         ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 1, "c": 1}], None),
-        ([], "unit 0 has 3 rows to score, and tables have 0 of them"),
+        ([], None),
+        ([{**ROWS, "unit": 1, "a": 0, "c": 0}], "unit 0 has 3 rows to score, and `scores` has 0 of them"),
         ([{**ROWS, "a": 0, "c": 2}], "unit 0 has 3 rows to score, and `scores` has 2 of them"),
         ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 2, "c": 1}], "2 parts, 2 of them different, of 3"),
         ([{**ROWS, "a": 0, "c": 2}, {**ROWS, "a": 0, "c": 1}], "2 parts, 1 of them different, of 1"),

@@ -129,7 +129,8 @@ def test_other_settings(corpus, name, near_duplicates):
 
 
 def test_scores(tmp_path):
-    settings = '[deduplicate]\n[score]\nlabels = ["in"]\nlabel_column = "label"'
+    labels = 'labels = ["in"]\nlabel_column = "label"'
+    settings = f'[deduplicate]\n[quality]\nkeep = "top"\nratio = 0.8\n[score]\n{labels}\n[select]\nbudget = 20'
     (tmp_path / "in").mkdir()
     lines = (SAMPLES / "banking.jsonl").read_text().splitlines(keepends=True)
     for number in range(2):
@@ -140,7 +141,9 @@ def test_scores(tmp_path):
     assert ended.returncode == 0, ended.stderr
     check_same(tmp_path, "spark")
     found, _ = tables(tmp_path / "spark")
-    assert len(found["scores"][1]) == len(found["kept"][1])
+    n_rows = {name: len(rows) for name, (_, rows) in found.items()}
+    assert n_rows["scores"] == n_rows["kept"] == n_rows["control"] < n_rows["quality"]
+    assert n_rows["batch"] == 20
 
 
 def test_runs_over_an_index(tmp_path):

@@ -29,12 +29,7 @@ impl Known {
         keeps: impl Fn(u64) -> bool,
         data: &dyn TrainingData,
     ) -> Result<Self> {
-        let mut known = Self {
-            labelled: fitted.labels.rows.iter().collect(),
-            split: fitted.labels.split.iter().collect(),
-            unknown_labels: fitted.labels.n_labels_unknown,
-            ..Self::default()
-        };
+        let mut known = Self::of_labels(&fitted.labels);
         // What is scored for it is no scoring of the run.
         let ask = || {
             match select.strategy {
@@ -50,6 +45,21 @@ impl Known {
         }?;
         fitted.truncated.iter().for_each(Truncated::forget);
         Ok(known)
+    }
+
+    /// What labels say, for strategies that ask for no more.
+    pub(super) fn of_labels(labels: &LabelledPool) -> Self {
+        Self {
+            labelled: labels.rows.iter().collect(),
+            split: labels.split.iter().collect(),
+            unknown_labels: labels.n_labels_unknown,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a strategy asks the scorer of some rows.
+    pub(super) fn asks_scorer(select: &SelectConfig) -> bool {
+        matches!(select.strategy, Strategy::Anchor | Strategy::Activelab)
     }
 
     /// A selection that has seen no row.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::array::{AsArray, Float64Array, RecordBatch, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use tamis_schemas::columns;
@@ -16,7 +16,8 @@ use super::survey::Survey;
 use super::training::InputRows;
 use super::unlabelled::{self, Learnt};
 use super::{Run, pass};
-use crate::quality::{Best, Choice, KeepByScore, Rule};
+use crate::context::Context;
+use crate::quality::{Best, Choice, Found, KeepByScore, Rule};
 use crate::score::device::DeviceChoice;
 use crate::score::{ClassScorer, SCORER_FILE, SavedScorer, ScorerChoice, Task, Unlabelled};
 use crate::sink::Output;
@@ -28,13 +29,13 @@ use crate::{Error, Result, RowSet};
 /// How quality decides.
 #[derive(Debug)]
 pub(super) struct QualityPlan {
-    source: Source,
-    rule: Rule,
+    pub(super) source: Source,
+    pub(super) rule: Rule,
 }
 
 /// Where scores are to come from.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Scorer(Unlabelled),
     /// Where `tamis distill` wrote it.
     Distilled(String),
@@ -153,17 +154,22 @@ pub(super) struct Quality {
 /// `Error::Config` if there is none.
 pub(super) fn distilled(run: Run<'_>, stores: &Stores) -> Result<Option<SavedScorer>> {
     let Some(QualityPlan { source: Source::Distilled(location), .. }) = &run.plan.quality else { return Ok(None) };
-    match SavedScorer::read(location, stores, run.context)? {
-        Some(saved) => Ok(Some(saved)),
-        None => Err(Error::Config {
-            message: format!("quality.scorer is `{location}`, which is no scorer of quality, nor a folder with `{SCORER_FILE}`"),
-            hint: Some(
-                "use \"ngram\", \"dsir\" or \"gguf:FILE\", the folder or URL that `tamis distill` wrote to, or name a column of \
-                 scores with quality.column"
-                    .into(),
-            ),
-        }),
-    }
+    read_distilled(location, stores, run.context).map(Some)
+}
+
+/// The scorer that `tamis distill` made.
+///
+/// # Errors
+/// `Error::Config` if there is none.
+pub(super) fn read_distilled(location: &str, stores: &Stores, context: &Context) -> Result<SavedScorer> {
+    SavedScorer::read(location, stores, context)?.ok_or_else(|| Error::Config {
+        message: format!("quality.scorer is `{location}`, which is no scorer of quality, nor a folder with `{SCORER_FILE}`"),
+        hint: Some(
+            "use \"ngram\", \"dsir\" or \"gguf:FILE\", the folder or URL that `tamis distill` wrote to, or name a column of \
+             scores with quality.column"
+                .into(),
+        ),
+    })
 }
 
 /// Scores the rows that stay so far and decides which of them do, if the config asks for it. `distilled`: the scorer, if it is
@@ -176,8 +182,8 @@ pub(super) fn decide(
     output: &mut Output,
 ) -> Result<()> {
     let (Some(config), Some(plan)) = (&run.config.quality, &run.plan.quality) else { return Ok(()) };
-    let (judge, reference) = Judge::new(run, &plan.source, distilled, config, survey, stores)?;
-    let table = judge.table(survey)?;
+    let (judge, reference) = judge(run, &plan.source, distilled, config, survey, stores)?;
+    let table = judge.table(survey.schema.schema())?;
     let writes = run.plan.writes(Table::Quality);
     let mut writer = writes.then(|| output.table(Table::Quality, Arc::clone(table.schema()))).transpose()?;
     let mut keep = KeepByScore::new(plan.rule, config.seed, run.context);
@@ -187,10 +193,7 @@ pub(super) fn decide(
         let stay = |batch| verdicts.staying(batch);
         let batches = decoded.batches.into_iter().map(stay).collect::<Result<Vec<_>>>()?;
         let decoded = survey.cut(Decoded { batches, ..decoded })?;
-        let judged = decoded.batches.into_iter().map(|batch| {
-            let batch = judge.apply(batch)?;
-            Ok((table.project(&batch)?, rows_of(&batch)?.clone(), judge.scores(&batch)?))
-        });
+        let judged = decoded.batches.into_iter().map(|batch| judge.apply(batch, &table));
         Ok((file, judged.collect::<Result<Vec<_>>>()?))
     };
     run.begin("judging quality");
@@ -200,8 +203,8 @@ pub(super) fn decide(
         id: Some(run.plan.id.clone()),
         rows: None,
     };
-    pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |(file, judged)| {
-        for (batch, rows, scores) in judged {
+    pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |(file, judged): (usize, Vec<Judged>)| {
+        for Judged { table: batch, rows, scores } in judged {
             run.progress.add_rows(rows.len() as u64);
             if let Some(writer) = &mut writer {
                 writer.write_part(&batch, &run.inputs.files()[file].url)?;
@@ -216,76 +219,106 @@ pub(super) fn decide(
         output.finish_table(Table::Quality, writer)?;
     }
     let found = keep.finish(run.context)?;
-    let record = QualityRecord {
-        column: judge.column().to_owned(),
-        reference,
-        judged_rows: found.n_kept + found.dropped.len(),
-        kept_rows: found.n_kept,
-        rows_without_score: found.n_without_score,
-        quantiles: found.quantiles,
-    };
+    let record = QualityRecord { reference, ..record(&found, judge.column()) };
     survey.quality = Some(Quality { dropped: Arc::new(found.dropped), control: Arc::new(found.control), record });
     Ok(())
 }
 
+/// What the manifest says of scores in a column, but for what these were learnt from.
+pub(super) fn record(found: &Found, column: &str) -> QualityRecord {
+    QualityRecord {
+        column: column.to_owned(),
+        reference: Vec::new(),
+        judged_rows: found.n_kept + found.dropped.len(),
+        kept_rows: found.n_kept,
+        rows_without_score: found.n_without_score,
+        quantiles: found.quantiles.clone(),
+    }
+}
+
+/// What judges, and the files that it learnt from.
+fn judge<'a>(
+    run: Run<'a>,
+    source: &Source,
+    distilled: Option<SavedScorer>,
+    config: &QualityConfig,
+    survey: &Survey,
+    stores: &Stores,
+) -> Result<(Judge<'a>, Vec<InputRecord>)> {
+    Ok(match source {
+        Source::Column(name) => (Judge::of_column(name, survey.schema.schema())?, Vec::new()),
+        Source::Scorer(scorer) => {
+            let (reference, device) = (&config.reference, DeviceChoice::Auto);
+            let data = InputRows { run, survey, seed: config.seed };
+            let learnt = Learnt::new(scorer, reference, config.seed, device, run, &data, stores)?;
+            (Judge::Scorer(scorer.column(), learnt.scorer.into_stage()), learnt.reference)
+        }
+        Source::Distilled(location) => {
+            let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
+            (Judge::of_distilled(saved, location, config.class.as_deref(), stores, run.context)?, Vec::new())
+        }
+    })
+}
+
 /// Where scores come from.
-enum Judge<'a> {
+pub(super) enum Judge<'a> {
     /// Appends the column of this name.
     Scorer(&'static str, Box<dyn MapStage + 'a>),
     /// A column that rows have already.
     Column(String),
 }
 
+/// A batch that was judged.
+pub(super) struct Judged {
+    /// Its rows of the table `quality`.
+    pub(super) table: RecordBatch,
+    pub(super) rows: UInt64Array,
+    pub(super) scores: Float64Array,
+}
+
 impl<'a> Judge<'a> {
-    fn new(
-        run: Run<'a>,
-        source: &Source,
-        distilled: Option<SavedScorer>,
-        config: &QualityConfig,
-        survey: &Survey,
+    /// # Errors
+    /// `Error::Column` if there is no such column of numbers.
+    pub(super) fn of_column(name: &str, input: &Schema) -> Result<Self> {
+        let found = input.field_with_name(name).map_err(|_| no_column(name, input))?.data_type();
+        if !found.is_numeric() {
+            return Err(Error::Column {
+                message: format!("quality.column `{name}` has type {found}, and a score is a number"),
+                hint: None,
+            });
+        }
+        Ok(Self::Column(name.to_owned()))
+    }
+
+    /// The number that the scorer from `location` predicts, or the probability of a class.
+    ///
+    /// # Errors
+    /// `Error::Config` if it knows no such class.
+    pub(super) fn of_distilled(
+        saved: SavedScorer,
+        location: &str,
+        class: Option<&str>,
         stores: &Stores,
-    ) -> Result<(Self, Vec<InputRecord>)> {
-        match source {
-            Source::Column(name) => {
-                let field = survey.schema.schema().field_with_name(name);
-                let found = field.map_err(|_| no_column(name, survey.schema.schema()))?.data_type();
-                if !found.is_numeric() {
-                    return Err(Error::Column {
-                        message: format!("quality.column `{name}` has type {found}, and a score is a number"),
-                        hint: None,
-                    });
-                }
-                Ok((Self::Column(name.clone()), Vec::new()))
-            }
-            Source::Scorer(scorer) => {
-                let (reference, device) = (&config.reference, DeviceChoice::Auto);
-                let data = InputRows { run, survey, seed: config.seed };
-                let learnt = Learnt::new(scorer, reference, config.seed, device, run, &data, stores)?;
-                Ok((Self::Scorer(scorer.column(), learnt.scorer.into_stage()), learnt.reference))
-            }
-            Source::Distilled(location) => {
-                let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
-                let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
-                let scorer = saved.open(DeviceChoice::Auto, None, stores, run.context)?.scorer;
-                let judge = match &config.class {
-                    None if is_number => Self::Scorer(columns::QUALITY, scorer),
-                    Some(class) => match names.iter().position(|name| name == class) {
-                        Some(index) => Self::Scorer(columns::PROBABILITY, Box::new(ClassScorer { scorer, index })),
-                        None => return Err(no_class(&format!("quality.class is `{class}`"), location, &names)),
-                    },
-                    None => return Err(no_class("quality.class is not set", location, &names)),
-                };
-                Ok((judge, Vec::new()))
-            }
+        context: &'a Context,
+    ) -> Result<Self> {
+        let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
+        let scorer = saved.open(DeviceChoice::Auto, None, stores, context)?.scorer;
+        match class {
+            None if is_number => Ok(Self::Scorer(columns::QUALITY, scorer)),
+            Some(class) => match names.iter().position(|name| name == class) {
+                Some(index) => Ok(Self::Scorer(columns::PROBABILITY, Box::new(ClassScorer { scorer, index }))),
+                None => Err(no_class(&format!("quality.class is `{class}`"), location, &names)),
+            },
+            None => Err(no_class("quality.class is not set", location, &names)),
         }
     }
 
-    fn needs_text(&self) -> bool {
+    pub(super) fn needs_text(&self) -> bool {
         matches!(self, Self::Scorer(..))
     }
 
     /// The column of the score.
-    fn column(&self) -> &str {
+    pub(super) fn column(&self) -> &str {
         match self {
             Self::Scorer(name, _) => name,
             Self::Column(name) => name,
@@ -293,27 +326,26 @@ impl<'a> Judge<'a> {
     }
 
     /// The table `quality`: id and score.
-    fn table(&self, survey: &Survey) -> Result<Carried> {
+    pub(super) fn table(&self, input: &Schema) -> Result<Carried> {
         let score = match self {
             Self::Scorer(_, scorer) => {
                 let text = Arc::new(Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]));
                 scorer.output_schema(&text)?.field_with_name(self.column())?.clone()
             }
-            Self::Column(name) => survey.schema.schema().field_with_name(name)?.clone(),
+            Self::Column(name) => input.field_with_name(name)?.clone(),
         };
         Ok(Carried::new(&Schema::new(vec![id_field()]), &[score]))
     }
 
-    fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        match self {
-            Self::Scorer(_, scorer) => scorer.apply(batch),
-            Self::Column(_) => Ok(batch),
-        }
-    }
-
-    fn scores(&self, batch: &RecordBatch) -> Result<Float64Array> {
-        let scores = cast(column(batch, self.column())?, &DataType::Float64)?;
-        Ok(scores.as_primitive::<Float64Type>().clone())
+    /// Judges the rows of a batch; `table` is [that of this judge](Self::table).
+    pub(super) fn apply(&self, batch: RecordBatch, table: &Carried) -> Result<Judged> {
+        let batch = match self {
+            Self::Scorer(_, scorer) => scorer.apply(batch)?,
+            Self::Column(_) => batch,
+        };
+        let scores = cast(column(&batch, self.column())?, &DataType::Float64)?;
+        let scores = scores.as_primitive::<Float64Type>().clone();
+        Ok(Judged { table: table.project(&batch)?, rows: rows_of(&batch)?.clone(), scores })
     }
 }
 

@@ -36,6 +36,11 @@ impl Verdicts {
         self.contaminated.as_ref().is_some_and(|rows| rows.contains(row))
     }
 
+    /// Whether `row` is dropped for another one.
+    pub(super) fn is_near_duplicate(&self, row: u64) -> bool {
+        self.near_duplicates.as_ref().is_some_and(|verdict| verdict.reason(row).is_some())
+    }
+
     /// The rows of a batch that stay.
     pub(super) fn staying(&self, batch: RecordBatch) -> Result<RecordBatch> {
         if self.are_there() { Ok(split_by_null(&self.apply(&batch)?, columns::REASON)?.0) } else { Ok(batch) }

@@ -216,6 +216,10 @@ impl CarriedTables {
         Arc::clone(self.kept.schema())
     }
 
+    pub(super) fn control_schema(&self) -> SchemaRef {
+        Arc::clone(self.control.schema())
+    }
+
     pub(super) fn dropped_schema(&self) -> SchemaRef {
         Arc::clone(self.dropped.schema())
     }
@@ -301,7 +305,7 @@ pub(super) struct Routed {
     pub(super) reasons: BTreeMap<String, u64>,
     pub(super) kept: RecordBatch,
     pub(super) dropped: RecordBatch,
-    control: Option<RecordBatch>,
+    pub(super) control: Option<RecordBatch>,
     dropped_rows: Vec<u64>,
     spans: Vec<Span>,
     pub(super) scored: Option<RecordBatch>,
@@ -341,6 +345,11 @@ impl<'a> Router<'a> {
     /// Makes of kept rows what an index stores of them, too.
     pub(super) fn indexing(self, index_rows: Option<&'a IndexRows>) -> Self {
         Self { index_rows, ..self }
+    }
+
+    /// Draws rows to compare with what quality keeps.
+    pub(super) fn controlling(self, control: Option<Arc<RowSet>>) -> Self {
+        Self { control, ..self }
     }
 
     /// Scores and embeds rows that stay, and carries none of them.

@@ -342,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::context::{Cancel, Resources};
-    use crate::score::{BuiltinSettings, LabelledText};
+    use crate::score::{BuiltinSettings, LabelledText, Projection};
 
     const TEXTS: [&str; 4] = ["where is my new card", "my card was stolen", "a transfer by bank", "größere Straßen"];
 
@@ -400,6 +400,16 @@ mod tests {
             let bytes = scorer.to_bytes().unwrap();
             check(&scorer, &bytes, context);
             refuses(&bytes, if scorer.has_learnt() { "bias" } else { "inverse_frequencies" });
+            // As it is for selection: with a committee, and another projection.
+            let settings = BuiltinSettings { committee: true, ..BuiltinSettings::default() };
+            let scorer = BuiltinScorer::fit(&labelled, &all, &settings, context).unwrap();
+            let scorer = scorer.embedding_by(Projection::of(&all, &settings));
+            let bytes = scorer.to_bytes().unwrap();
+            check(&scorer, &bytes, context);
+            refuses(&bytes, "inverse_frequencies");
+            if scorer.has_learnt() {
+                refuses(&bytes, "members.4.bias");
+            }
         }
     }
 }

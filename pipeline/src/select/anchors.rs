@@ -21,7 +21,26 @@ pub(crate) const MAX_ANCHORS: usize = 10;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Anchors {
     dimensions: usize,
+    #[serde(with = "bits")]
     of_class: Vec<(String, Vec<f32>)>,
+}
+
+/// Numbers by their bits: JSON has none that are not finite, as a component of half precision can be.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ptr_arg, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(of_class: &Vec<(String, Vec<f32>)>, to: S) -> Result<S::Ok, S::Error> {
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
+        let of_class: Vec<(&str, Vec<u32>)> = of_class.iter().map(|(name, values)| (&**name, bits(values))).collect();
+        of_class.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Vec<f32>)>, D::Error> {
+        let of_class = Vec::<(String, Vec<u32>)>::deserialize(from)?;
+        let values = |bits: Vec<u32>| bits.into_iter().map(f32::from_bits).collect();
+        Ok(of_class.into_iter().map(|(name, bits)| (name, values(bits))).collect())
+    }
 }
 
 /// The embeddings of a scored batch.

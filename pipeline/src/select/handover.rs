@@ -27,8 +27,6 @@ pub(crate) struct Seen {
     pub(super) n_labelled: u64,
     pub(super) n_excluded: u64,
     pub(super) n_again: u64,
-    /// Rows of each value of the quota's column that could be chosen.
-    pub(super) strata: Vec<(Option<String>, u64)>,
     /// Components of the embeddings that the strategy looks at, and names of the classes, if it has seen a row.
     pub(super) shape: Option<(usize, Vec<String>)>,
 }
@@ -39,13 +37,12 @@ impl Selection {
     /// # Errors
     /// Those of `to`.
     pub(crate) fn hand_over(self, mut to: impl FnMut(&RecordBatch) -> Result<()>) -> Result<Seen> {
-        let (values, n_unlabelled) = self.strata.into_parts();
+        let values = self.strata.into_values();
         let mut seen = Seen {
             n_pool: self.n_pool,
             n_labelled: self.n_labelled,
             n_excluded: self.n_excluded,
             n_again: self.n_again,
-            strata: values.iter().cloned().zip(n_unlabelled).collect(),
             shape: None,
         };
         let Some(plan) = self.plan else { return Ok(seen) };
@@ -66,15 +63,11 @@ impl Selection {
     /// # Errors
     /// `Error::Config` if its rows have other classes, or embeddings of another length; what keeps a strategy from working.
     pub(crate) fn add_seen(&mut self, seen: Seen, context: &Context) -> Result<()> {
-        let Seen { n_pool, n_labelled, n_excluded, n_again, strata, shape } = seen;
+        let Seen { n_pool, n_labelled, n_excluded, n_again, shape } = seen;
         self.n_pool += n_pool;
         self.n_labelled += n_labelled;
         self.n_excluded += n_excluded;
         self.n_again += n_again;
-        for (value, n_rows) in strata {
-            let stratum = self.stratum(value.as_deref(), context)?;
-            self.strata.count(stratum, n_rows);
-        }
         let Some((dimensions, classes)) = shape else { return Ok(()) };
         match &self.plan {
             None => self.begin(dimensions, classes, context),

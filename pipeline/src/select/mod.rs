@@ -29,7 +29,7 @@ mod tests;
 
 pub use labels::{LabelJoin, LabelTable, LabelledPool};
 pub use mark::{Chosen, MarkBatch};
-pub use report::{SelectionReport, StratumCount};
+pub use report::SelectionReport;
 pub use selection::{Outcome, OutcomeHandle, Selection};
 
 pub use anchors::Anchors;

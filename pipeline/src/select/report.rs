@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use polars::prelude::*;
-
 use super::Strategy;
-use crate::Result;
 
 /// What a selection did.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,19 +31,6 @@ pub struct SelectionReport {
     pub n_relabelled: u64,
     /// Why fewer rows were chosen than asked for.
     pub shortfall: Option<String>,
-    /// Rows by value of the quota's column, most frequent first; empty without a quota.
-    pub strata: Vec<StratumCount>,
-}
-
-/// Rows of one value of the quota's column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StratumCount {
-    /// The value as text.
-    pub value: Option<String>,
-    /// Rows that could be chosen.
-    pub n_unlabelled: u64,
-    /// Rows chosen.
-    pub n_chosen: u64,
 }
 
 /// The values of the quota's column, numbered as they are met.
@@ -55,7 +39,6 @@ pub(super) struct Strata {
     numbers: HashMap<String, u32>,
     null: Option<u32>,
     values: Vec<Option<String>>,
-    n_unlabelled: Vec<u64>,
 }
 
 impl Strata {
@@ -71,47 +54,11 @@ impl Strata {
             None => self.null = Some(number),
         }
         self.values.push(value.map(str::to_owned));
-        self.n_unlabelled.push(0);
         (number, 2 * (value.map_or(0, str::len) + 48))
     }
 
-    /// Counts rows that could be chosen.
-    pub(super) fn count(&mut self, number: u32, n_rows: u64) {
-        self.n_unlabelled[number as usize] += n_rows;
-    }
-
-    /// The values by their numbers, and how many rows of each could be chosen.
-    pub(super) fn into_parts(self) -> (Vec<Option<String>>, Vec<u64>) {
-        (self.values, self.n_unlabelled)
-    }
-
-    /// Rows of each value; `chosen` has the number of each chosen row's value.
-    pub(super) fn counts(&self, chosen: Vec<u32>) -> Result<Vec<StratumCount>> {
-        let strata = df!(
-            "stratum" => (0..self.values.len() as u32).collect::<Vec<_>>(),
-            "value" => self.values.iter().map(Option::as_deref).collect::<Vec<_>>(),
-            "n_unlabelled" => self.n_unlabelled.clone(),
-        )?;
-        let chosen = df!("stratum" => chosen)?
-            .lazy()
-            .group_by([col("stratum")])
-            .agg([len().cast(DataType::UInt64).alias("n_chosen")]);
-        let most_first = SortMultipleOptions::default().with_order_descending_multi([true, false]);
-        let counts = strata
-            .lazy()
-            .join(chosen, [col("stratum")], [col("stratum")], JoinArgs::new(JoinType::Left))
-            .sort(["n_unlabelled", "value"], most_first)
-            .collect()?;
-        let values = counts.column("value")?.str()?;
-        let n_unlabelled = counts.column("n_unlabelled")?.u64()?;
-        let n_chosen = counts.column("n_chosen")?.u64()?;
-        let rows = values.iter().zip(n_unlabelled.iter()).zip(n_chosen.iter());
-        Ok(rows
-            .map(|((value, n_unlabelled), n_chosen)| StratumCount {
-                value: value.map(str::to_owned),
-                n_unlabelled: n_unlabelled.unwrap_or(0),
-                n_chosen: n_chosen.unwrap_or(0),
-            })
-            .collect())
+    /// The values by their numbers.
+    pub(super) fn into_values(self) -> Vec<Option<String>> {
+        self.values
     }
 }

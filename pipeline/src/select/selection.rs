@@ -155,11 +155,6 @@ impl Selection {
 
         let n_choosable = self.n_pool - self.n_labelled - self.n_excluded + self.n_again;
         let is_again = |row: &&Candidate| self.crowd.opinion(row.row).is_some();
-        let strata_chosen = drawn.iter().copied().chain(proposals.iter().map(|one| &best.rows[one.index]));
-        let strata = match self.settings.quota {
-            Some(_) => self.strata.counts(strata_chosen.map(|row| row.stratum).collect())?,
-            None => Vec::new(),
-        };
         let report = SelectionReport {
             strategy: plan.strategy,
             strategy_reason: plan.reason,
@@ -173,7 +168,6 @@ impl Selection {
             n_random: drawn.len() as u64,
             n_relabelled: proposals.iter().map(|one| &best.rows[one.index]).filter(is_again).count() as u64,
             shortfall: shortfall(&self.settings, n_choosable, batch.len()),
-            strata,
         };
         Ok(Outcome { batch: MarkBatch::new(batch), report })
     }
@@ -208,7 +202,6 @@ impl Selection {
             n_random: 0,
             n_relabelled: 0,
             shortfall: shortfall(&self.settings, 0, 0),
-            strata: Vec::new(),
         };
         Outcome { batch: MarkBatch::new(Vec::new()), report }
     }
@@ -263,7 +256,6 @@ impl BarrierStage for Selection {
             if let Some(strata) = &strata {
                 let value = (!strata.is_null(index)).then(|| strata.value(index));
                 candidate.stratum = number_of(value, &mut self.strata, &mut self.strata_reservation, context)?;
-                self.strata.count(candidate.stratum, 1);
             }
             candidate.value = if let Some(opinion) = opinion {
                 self.n_again += u64::from(is_labelled || is_excluded);

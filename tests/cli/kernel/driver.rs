@@ -233,7 +233,8 @@ impl<'a> Driver<'a> {
         let mut n_proven_sets = 0;
         let mut decided = None;
         let all_stages: Vec<&str> = units.stages.iter().map(String::as_str).collect();
-        let others = ["ids", "texts", "learn", "score", "choose", "pick"];
+        let others =
+            ["ids", "quality-texts", "quality-learn", "judge", "sift", "texts", "learn", "score", "choose", "pick"];
         let stages: Vec<&str> = all_stages.iter().copied().filter(|stage| !others.contains(stage)).collect();
         if !stages.is_empty() {
             let scanned_again = (stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
@@ -270,9 +271,10 @@ impl<'a> Driver<'a> {
             };
             to_write = with_list(&to_write, name, lists);
         }
+        let (to_write, mut records) = self.judge(&all_stages, to_write, &job);
         // As if a task was done twice: what one of its tries wrote must not be seen.
         run(self.place, "write", &to_write.slice(0, 1), &job, "lost");
-        let mut records = self.scores(&all_stages, &to_write, decided.as_ref(), &job);
+        records.extend(self.scores(&all_stages, &to_write, decided.as_ref(), &job));
         records.push(self.each(&to_write, "write", &job));
         records.extend(decided);
         let records = concat_batches(&records[0].schema(), &records).unwrap();
@@ -284,6 +286,41 @@ impl<'a> Driver<'a> {
         let manifest = serde_json::from_str(column(&manifest.batch, "manifest").as_string::<i32>().value(0)).unwrap();
         let (code, stderr) = session.end();
         Ok(Ended { manifest, code: code.ok_or(stderr)?, n_units, n_proven_sets })
+    }
+
+    /// The units with what quality decides of their rows, and what a session wants to know of it.
+    fn judge(&self, stages: &[&str], units: RecordBatch, job: &str) -> (RecordBatch, Vec<RecordBatch>) {
+        if !stages.contains(&"judge") {
+            return (units, Vec::new());
+        }
+        let of_quality = [("tamis.section", "quality")];
+        let (mut records, mut scorer) = (Vec::new(), None);
+        if stages.contains(&"quality-learn") {
+            let texts = sorted(&self.each_with(&units, "texts", job, &of_quality), &["kind", "a", "b"]);
+            let learnt = run_on(self.place, "learn", stream_with(&texts, job, &of_quality), "ql");
+            let of_scorer = of_kinds(&learnt, &[16]);
+            scorer = Some(column(&of_scorer, "payload").as_binary::<i32>().value(0).to_vec());
+            records.push(of_kinds(&learnt, &[17]));
+        }
+        let judged = self.each_with_scorer(&units, "judge", job, &[], scorer.as_deref());
+        records.extend(self.tabulate(&judged, units.num_rows(), job));
+        let scores = self.handed_on("sift", sorted(&of_kinds(&judged, &[27, 28]), &["kind", "unit", "a"]));
+        let sifted = run(self.place, "sift", &scores, job, "s");
+        let units = with_payloads(&with_payloads(&units, "unfit", &sifted, 29), "control", &sifted, 30);
+        records.push(sifted);
+        (units, records)
+    }
+
+    /// Writes rows of tables; gives records of their files.
+    fn tabulate(&self, made: &RecordBatch, n_units: usize, job: &str) -> Vec<RecordBatch> {
+        let rows = sorted(&of_kinds(made, &[18]), &["unit", "b", "a"]);
+        let starts = (0..n_units).step_by(self.units_at_once);
+        let of_task = |start| {
+            let of_task = self.handed_on("tabulate", of_units(&rows, start, self.units_at_once));
+            run(self.place, "tabulate", &of_task, job, &format!("lost.{start}"));
+            run(self.place, "tabulate", &of_task, job, &format!("t.{start}"))
+        };
+        starts.map(of_task).collect()
     }
 
     /// What a session wants to know of scoring and selecting; the rows are in their tables then.
@@ -316,26 +353,15 @@ impl<'a> Driver<'a> {
         }
         let known = known.map(|known| String::from_utf8(known).unwrap());
         let known: Vec<(&str, &str)> = known.iter().map(|known| ("tamis.known", known.as_str())).collect();
-        let scorers = |n_units: usize| {
-            let scorers: ArrayRef = Arc::new(BinaryArray::from(vec![scorer.as_deref(); n_units]));
-            RecordBatch::try_from_iter_with_nullable([("scorer", scorers, true)]).unwrap()
-        };
         let n_units = units.num_rows();
-        let units_to_score = with_columns(units, &scorers(n_units), &["scorer"]);
-        let scored = self.each_with(&units_to_score, "score", job, &known);
+        let scored = self.each_with_scorer(units, "score", job, &known, scorer.as_deref());
         records.push(of_kinds(&scored, &[19]));
-        let rows = sorted(&of_kinds(&scored, &[18]), &["unit", "b", "a"]);
-        for start in (0..n_units).step_by(self.units_at_once) {
-            let of_task = self.handed_on("tabulate", of_units(&rows, start, self.units_at_once));
-            run(self.place, "tabulate", &of_task, job, &format!("lost.{start}"));
-            records.push(run(self.place, "tabulate", &of_task, job, &format!("t.{start}")));
-        }
+        records.extend(self.tabulate(&scored, n_units, job));
         if stages.contains(&"choose") {
             let chosen = self.choose(&of_kinds(&scored, &[23, 24]), n_units, job, &known);
             if stages.contains(&"pick") {
                 let rows = with_list(units, "rows", lists(n_units, &of_kinds(&chosen, &[25]), "a", "a"));
-                let rows = with_columns(&rows, &scorers(n_units), &["scorer"]);
-                records.push(self.each(&having_rows(&rows), "pick", job));
+                records.push(self.each_with_scorer(&having_rows(&rows), "pick", job, &[], scorer.as_deref()));
             }
             records.push(chosen);
         }
@@ -435,9 +461,36 @@ impl<'a> Driver<'a> {
     }
 
     fn each_with(&self, units: &RecordBatch, name: &str, job: &str, metadata: &[(&str, &str)]) -> RecordBatch {
+        self.each_changed(units, name, job, metadata, |some| some)
+    }
+
+    /// Each unit with the scorer.
+    fn each_with_scorer(
+        &self,
+        units: &RecordBatch,
+        name: &str,
+        job: &str,
+        metadata: &[(&str, &str)],
+        scorer: Option<&[u8]>,
+    ) -> RecordBatch {
+        self.each_changed(units, name, job, metadata, |some| {
+            let scorers: ArrayRef = Arc::new(BinaryArray::from(vec![scorer; some.num_rows()]));
+            let scorers = RecordBatch::try_from_iter_with_nullable([("scorer", scorers, true)]).unwrap();
+            with_columns(&some, &scorers, &["scorer"])
+        })
+    }
+
+    fn each_changed(
+        &self,
+        units: &RecordBatch,
+        name: &str,
+        job: &str,
+        metadata: &[(&str, &str)],
+        change: impl Fn(RecordBatch) -> RecordBatch,
+    ) -> RecordBatch {
         let mut batches = Vec::new();
         for start in (0..units.num_rows()).step_by(self.units_at_once) {
-            let some = units.slice(start, self.units_at_once.min(units.num_rows() - start));
+            let some = change(units.slice(start, self.units_at_once.min(units.num_rows() - start)));
             batches.push(run_on(self.place, name, stream_with(&some, job, metadata), &format!("{name}.{start}")));
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
@@ -479,7 +532,8 @@ fn lists(n_units: usize, records: &RecordBatch, key: &str, value: &str) -> ListA
     let records = sorted(records, &["unit", key]);
     let (units, values) = (int64s(&records, "unit"), int64s(&records, value));
     let of_unit = |unit: usize| {
-        let rows = (0..records.num_rows()).filter(|&row| units.value(row) == unit as i64);
+        // What is of earlier runs is of no unit.
+        let rows = (0..records.num_rows()).filter(|&row| units.is_valid(row) && units.value(row) == unit as i64);
         Some(rows.map(|row| Some(values.value(row))).collect::<Vec<_>>())
     };
     ListArray::from_iter_primitive::<Int64Type, _, _>((0..n_units).map(of_unit))
@@ -545,6 +599,17 @@ fn having_rows(units: &RecordBatch) -> RecordBatch {
     filter_record_batch(units, &has_rows.collect::<BooleanArray>()).unwrap()
 }
 
+/// Units with the payloads that records of a kind have for them.
+fn with_payloads(units: &RecordBatch, name: &str, records: &RecordBatch, kind: i64) -> RecordBatch {
+    let found = of_kinds(records, &[kind]);
+    let (of, payloads) = (int64s(&found, "unit"), column(&found, "payload").as_binary::<i32>());
+    let of_unit: HashMap<i64, &[u8]> = of.values().iter().copied().zip(payloads.iter().flatten()).collect();
+    let payloads: ArrayRef =
+        Arc::new((0..units.num_rows() as i64).map(|unit| of_unit.get(&unit).copied()).collect::<BinaryArray>());
+    let payloads = RecordBatch::try_from_iter_with_nullable([(name, payloads, true)]).unwrap();
+    with_columns(units, &payloads, &[name])
+}
+
 /// The records, the last one first.
 pub fn reversed(records: &RecordBatch) -> RecordBatch {
     let order: UInt32Array = (0..records.num_rows() as u32).rev().map(Some).collect();
@@ -556,6 +621,16 @@ pub fn without_first(records: &RecordBatch, kind: i64) -> RecordBatch {
     let first = int64s(records, "kind").values().iter().position(|of_record| *of_record == kind).expect("there is one");
     let others: BooleanArray = (0..records.num_rows()).map(|record| Some(record != first)).collect();
     filter_record_batch(records, &others).unwrap()
+}
+
+/// The records, the second one of a kind also in place of the first one.
+pub fn second_for_first(records: &RecordBatch, kind: i64) -> RecordBatch {
+    let kinds = int64s(records, "kind").values();
+    let mut of_kind = (0..kinds.len()).filter(|&record| kinds[record] == kind);
+    let (first, second) = (of_kind.next().expect("there is one"), of_kind.next().expect("there are two"));
+    let order: UInt32Array =
+        (0..kinds.len()).map(|record| Some(if record == first { second } else { record } as u32)).collect();
+    take_record_batch(records, &order).unwrap()
 }
 
 /// The records twice.

@@ -3,6 +3,7 @@
 mod driver;
 mod incremental;
 mod process;
+mod quality;
 mod scores;
 mod selections;
 mod settings;
@@ -94,7 +95,8 @@ fn check(dir: &Path, inputs: &[String], sections: &str, unit_bytes: u64, units_a
     let tables = expect["tables"].as_object().unwrap();
     for name in tables.keys() {
         let (found, expect) = (rows(&dir.join("together"), name), rows(&dir.join("alone"), name));
-        assert!(found == expect, "{name} of {sections}: {} rows, not {}", found.len(), expect.len());
+        let other = found.iter().zip(&expect).find(|(found, expect)| found != expect);
+        assert!(found == expect, "{name} of {sections}: {} rows, not {}; {other:?}", found.len(), expect.len());
     }
     let mut left: Vec<String> = files(&dir.join("together")).into_keys().collect();
     left.retain(|name| name != "manifest.json" && !tables.keys().any(|table| name.starts_with(&format!("{table}/"))));

@@ -142,7 +142,8 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
     for (sections, expect) in [
         ("[deduplicate]\nmeasure = \"containment\"", "containment"),
         ("[semantic]\nmodel = \"nowhere\"", "[semantic]"),
-        ("[select]\nbudget = 10\nstrategy = \"margin\"", "[select]"),
+        ("mode = \"append\"", "append"),
+        ("[repetition]", "[repetition]"),
         ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);

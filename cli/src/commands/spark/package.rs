@@ -15,7 +15,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 19] = modules![
+const MODULES: [(&str, &str); 23] = modules![
     "__init__.py",
     "__main__.py",
     "audits.py",
@@ -27,14 +27,18 @@ const MODULES: [(&str, &str); 19] = modules![
     "driver.py",
     "errors.py",
     "gpus.py",
+    "judging.py",
     "main.py",
     "progress.py",
+    "scores.py",
     "scoring.py",
+    "search.py",
     "selecting.py",
     "session.py",
     "stages.py",
     "streams.py",
     "tables.py",
+    "work.py",
 ];
 
 /// Writes the package into a folder; gives the file to start.

@@ -5,6 +5,7 @@ A retried task, a lost executor or a bug may cost rows without any error. These 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -98,9 +99,14 @@ def check_drops(assigned: DataFrame) -> None:
         raise AuditError(f"row {twice[0]['b']} was dropped {twice[0]['n']} times", hint=_HINT)
 
 
-def check_learned(learned: pa.Table, selects: bool) -> None:
-    """At most one scorer, as many summaries of it, and what is known before rows are chosen if any are."""
-    kinds = learned.column("kind").to_pylist()
+def check_sifted(said: pa.Table) -> None:
+    """What quality has decided was decided once."""
+    if said.num_rows != 1:
+        raise AuditError(f"quality was to be decided once, and was {said.num_rows} times", hint=_HINT)
+
+
+def check_learned(kinds: Sequence[int], selects: bool) -> None:
+    """At most one scorer, a summary of it, and what is known before rows are chosen if any are: records of `kinds`."""
     n_scorers, n_summaries, n_known = kinds.count(SCORER), kinds.count(SCORER_SUMMARY), kinds.count(KNOWN)
     if n_scorers > 1 or n_summaries != n_scorers or n_known != int(selects) or not kinds:
         message = f"one scorer was to be learnt, and there are {n_scorers}, with {n_summaries} summaries"
@@ -115,18 +121,20 @@ def check_scored(scored: DataFrame, decided: DataFrame) -> None:
     counts = F.sum("c").alias("n"), F.count("*").alias("n_parts"), F.countDistinct("a").alias("n_different")
     found = parts.groupBy("unit", "table").agg(*counts, (F.max("a") + 1).alias("n_numbered"))
     others = F.size("rejected") + F.size("contaminated") + F.size("dropped")
+    if "unfit" in decided.columns:
+        others += (F.coalesce(F.octet_length("unfit"), F.lit(0)) / 8).cast("int")
     units = decided.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
-    # What one unit has rows of, all have rows of. If none has any, `table` is null here, and a unit with rows wrong.
+    # What one unit has rows of, all have rows of. If none has any, no table is written, or the session misses them.
     tables = F.broadcast(parts.select("table").distinct())
-    both = units.join(tables, F.lit(True), "left").join(found, ["unit", "table"], "left")
+    both = units.crossJoin(tables).join(found, ["unit", "table"], "left")
     both = both.fillna(0, ["n", "n_parts", "n_different", "n_numbered"])
     is_whole = (F.col("n_parts") == F.col("n_numbered")) & (F.col("n_parts") == F.col("n_different"))
     wrong = both.where((F.col("n") != F.col("expected")) | ~is_whole).limit(1).toArrow().to_pylist()
     if not wrong:
         return
     unit = wrong[0]
-    table = "tables have" if unit["table"] is None else f"`{SCORE_TABLES.get(unit['table'], unit['table'])}` has"
-    message = f"unit {unit['unit']} has {unit['expected']} rows to score, and {table} {unit['n']} of them"
+    table = SCORE_TABLES.get(unit["table"], unit["table"])
+    message = f"unit {unit['unit']} has {unit['expected']} rows to score, and `{table}` has {unit['n']} of them"
     n_parts = f"{unit['n_parts']} parts, {unit['n_different']} of them different, of {unit['n_numbered']}"
     raise AuditError(message, [f"it is in `{unit['name']}`", f"there are {n_parts}"], _HINT)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from .stages import Kernels, one_per_task
@@ -11,12 +14,11 @@ from .tables import DROP, NAMED_ROW, RECORDS, TABLE_ROWS
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
-    from pyspark.sql import DataFrame
 
 
-def texts(kernels: Kernels, decided: DataFrame, n_units: int) -> DataFrame:
+def texts(kernels: Kernels, decided: DataFrame, n_units: int, **metadata: str) -> DataFrame:
     """Records of the texts to learn from, and of the ids of rows that labels may name."""
-    return kernels.apply("texts", one_per_task(decided, n_units))
+    return kernels.apply("texts", one_per_task(decided, n_units), **metadata)
 
 
 def drops_of_named(assigned: DataFrame, found: DataFrame) -> DataFrame:
@@ -25,11 +27,11 @@ def drops_of_named(assigned: DataFrame, found: DataFrame) -> DataFrame:
     return assigned.where(F.col("kind") == DROP).join(named, "b", "left_semi").select(*found.columns)
 
 
-def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None) -> DataFrame:
+def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None, **metadata: str) -> DataFrame:
     """Records of the scorer, of what the manifest says of it, and of what is known before rows are chosen."""
     if found.isEmpty():
-        return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS, profile)
-    return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"), profile)
+        return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS, profile, **metadata)
+    return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"), profile, **metadata)
 
 
 def score(
@@ -52,7 +54,7 @@ def with_scorer(units: DataFrame, scorer: DataFrame | None) -> DataFrame:
     return units.crossJoin(F.broadcast(scorer.select(F.col("payload").alias("scorer"))))
 
 
-def tabulate(kernels: Kernels, scored: DataFrame, n_units: int) -> DataFrame:
+def tabulate(kernels: Kernels, made: Sequence[DataFrame], n_units: int) -> DataFrame:
     """Records of the files of the tables. It writes to the output: each try leaves files of its own."""
-    rows = scored.where(F.col("kind") == TABLE_ROWS)
+    rows = reduce(DataFrame.unionByName, made).where(F.col("kind") == TABLE_ROWS)
     return kernels.apply("tabulate", one_per_task(rows, n_units).sortWithinPartitions("unit", "b", "a"))

@@ -51,10 +51,15 @@ class Kernels:
         return rows.mapInArrow(through, ddl(with_error(RECORDS)), profile=profile)
 
     def apply_to_nothing(
-        self, name: str, spark: SparkSession, schema: pa.Schema, profile: ResourceProfile | None = None
+        self,
+        name: str,
+        spark: SparkSession,
+        schema: pa.Schema,
+        profile: ResourceProfile | None = None,
+        **metadata: str,
     ) -> DataFrame:
         """The kernel says of no rows, too, what came of them; Spark may have no task at all for them."""
-        through = self.through(name, RECORDS)
+        through = self.through(name, RECORDS, **metadata)
         no_rows = pa.RecordBatch.from_pylist([], schema=schema)
 
         def through_kernel(batches: Batches) -> Batches:

@@ -6,14 +6,37 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::Task;
-use super::columns::{int64_lists, numbers_of};
+use super::columns::{binaries, int64_lists, numbers_of};
 use super::units::PlacedUnit;
 use crate::dedup::{DropReason, Rule, Verdict};
 use crate::run::verdict::Verdicts;
 use crate::{Error, Result, RowSet};
 
-/// The verdicts about the rows of each unit of a batch.
+/// The verdicts about the rows of each unit of a batch, once their quality is judged.
 pub(super) fn verdicts_of(task: Task<'_>, batch: &RecordBatch, units: &[PlacedUnit]) -> Result<Vec<Verdicts>> {
+    let mut verdicts = verdicts_so_far(task, batch, units)?;
+    if task.plan.quality.is_some() {
+        let unfit = rows_of_units(batch, "unfit")?;
+        verdicts.iter_mut().zip(unfit).for_each(|(of_unit, unfit)| of_unit.quality = Some(Arc::new(unfit)));
+    }
+    Ok(verdicts)
+}
+
+/// The rows that payloads of a column name, of each unit of a batch.
+pub(super) fn rows_of_units(batch: &RecordBatch, column: &str) -> Result<Vec<RowSet>> {
+    let payloads = binaries(batch, column)?;
+    let of_unit = |payload: Option<&[u8]>| {
+        let (rows, rest) = payload.unwrap_or_default().as_chunks();
+        if !rest.is_empty() {
+            return Err(Error::config(format!("`{column}` of a unit ends in the middle of a number")));
+        }
+        Ok(rows.iter().map(|&row| u64::from_le_bytes(row)).collect())
+    };
+    payloads.iter().map(of_unit).collect()
+}
+
+/// The verdicts before that.
+pub(super) fn verdicts_so_far(task: Task<'_>, batch: &RecordBatch, units: &[PlacedUnit]) -> Result<Vec<Verdicts>> {
     let (dropped, rules) = (int64_lists(batch, "dropped")?, int64_lists(batch, "rules")?);
     let of_unit = |(index, unit): (usize, &PlacedUnit)| {
         let verdict = verdict(&numbers_of(&dropped, index), &numbers_of(&rules, index))?;

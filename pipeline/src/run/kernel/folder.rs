@@ -30,8 +30,12 @@ pub(super) fn of_config(config: &Config) -> Result<Option<String>> {
         .chain(config.decontaminate.iter().flat_map(|held_out| &held_out.paths))
         .chain(config.embed.iter().filter_map(|embed| embed.cache.as_ref()))
         .chain(files_of_score)
+        .chain(config.select.iter().flat_map(|select| &select.labels))
+        .chain(config.quality.iter().flat_map(|quality| &quality.reference))
         .chain([&config.output.path]);
-    let mut models = score.map(|score| &score.scorer).chain(config.embed.iter().map(|embed| &embed.model));
+    let of_quality = config.quality.iter().filter_map(|quality| quality.scorer.as_ref());
+    let of_embed = config.embed.iter().map(|embed| &embed.model);
+    let mut models = score.map(|score| &score.scorer).chain(of_quality).chain(of_embed);
     if !urls.any(|url| is_relative(url)) && !models.any(|name| is_model(name)) {
         return Ok(None);
     }

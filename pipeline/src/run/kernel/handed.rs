@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use tamis_schemas::columns;
 
 use super::Task;
+use super::lesson::Lesson;
 use super::record::{Kind, Record, for_each_record};
 use super::stream::Incoming;
 use crate::budget::Reservation;
@@ -29,6 +30,8 @@ pub(super) struct HandedRows<'a> {
     rows: Vec<Handed>,
     /// Rows that labels speak of, in their order, and their ids.
     named: (Vec<u64>, Vec<String>),
+    /// Rows of these that go.
+    gone: RowSet,
     /// The row that each of those is dropped for that are.
     dropped: HashMap<u64, u64>,
     /// What rows have instead of texts: an embedding in this column.
@@ -52,11 +55,12 @@ impl<'a> HandedRows<'a> {
     ///
     /// # Errors
     /// `Error::Invariant` if they are out of order, or some were lost on their way.
-    pub(super) fn read_all(task: Task<'a>, input: &mut Incoming<impl Read>) -> Result<Self> {
-        let (context, scorer) = (task.with.context, &task.plan.scorer);
+    pub(super) fn read_all(task: Task<'a>, lesson: &'a Lesson, input: &mut Incoming<impl Read>) -> Result<Self> {
+        let (context, scorer) = (task.with.context, &lesson.choice);
         let mut rows = Self {
             rows: Vec::new(),
             named: (Vec::new(), Vec::new()),
+            gone: RowSet::new(),
             dropped: HashMap::new(),
             column: if let ScorerChoice::Column(name) = scorer { Some(name) } else { None },
             sample: (*scorer == ScorerChoice::Builtin).then(SampleBytes::default),
@@ -74,7 +78,8 @@ impl<'a> HandedRows<'a> {
                 kind => Err(Error::Invariant(format!("nothing is learnt from records of kind {}", kind as u8))),
             }
         })?;
-        found.check(task.job.starts.len(), task.config.select.is_some())?;
+        let has_drops = task.config.select.is_some() && !lesson.is_of_quality;
+        found.check(task.job.starts.len(), has_drops)?;
         Ok(rows)
     }
 
@@ -86,19 +91,25 @@ impl<'a> HandedRows<'a> {
     }
 
     fn push_id(&mut self, record: Record) -> Result<()> {
+        if self.named.0.last().is_some_and(|&last| last >= record.a) {
+            return Err(Error::Invariant(format!("the id of row {} comes twice, or out of order", record.a)));
+        }
         self.named.0.push(record.a);
         self.named.1.push(owned_text(record.payload)?);
         Ok(())
     }
 
     fn push(&mut self, record: Record) -> Result<()> {
-        let Record { a: row, b, payload, .. } = record;
+        let Record { a: row, b, c, payload, .. } = record;
         if self.rows.last().is_some_and(|last| last.row >= row) {
             return Err(Error::Invariant(format!("row {row} was read twice, or comes out of order")));
         }
         let fits = |sample: &mut SampleBytes| sample.take(payload.len());
         let is_sampled = b > 0 && self.sample.as_mut().is_none_or(fits);
         let is_learnt = is_sampled || b == 0 || self.named.0.binary_search(&row).is_ok();
+        if c == 0 {
+            self.gone.insert(row);
+        }
         if is_learnt {
             self.reservation.grow(payload.len())?;
             self.rows.push(Handed { row, is_sampled, payload });
@@ -113,7 +124,7 @@ impl<'a> HandedRows<'a> {
 
     /// Whether a row that labels speak of, without a held-out item, stays.
     pub(super) fn keep(&self, row: u64) -> bool {
-        !self.dropped.contains_key(&row)
+        !self.gone.contains(row)
     }
 
     /// The rows that stand for those of `rows` that are dropped, but for rows of earlier runs, which lie behind the `n_rows` of the pool.
@@ -199,10 +210,10 @@ impl Found {
     }
 
     /// # Errors
-    /// `Error::Invariant` if something was lost on its way; drops are handed on where rows are selected.
-    fn check(&self, n_units: usize, selects: bool) -> Result<()> {
+    /// `Error::Invariant` if something was lost on its way.
+    fn check(&self, n_units: usize, has_drops: bool) -> Result<()> {
         let Self { counts, expected, units } = self;
-        let n_drops = if selects { expected[0] } else { 0 };
+        let n_drops = if has_drops { expected[0] } else { 0 };
         if units.len() == n_units && *counts == [n_drops, expected[1], expected[2]] {
             return Ok(());
         }
@@ -235,6 +246,7 @@ impl TrainingData for HandedRows<'_> {
         self.for_each_text(|_, is_sampled, text| if is_sampled { texts.push(text) } else { Ok(()) })?;
         Ok(texts)
     }
+
     fn read(&self, rows: RowSet, visit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let wanted: Vec<&Handed> = self.rows.iter().filter(|row| rows.contains(row.row)).collect();
         if wanted.len() as u64 != rows.len() {

@@ -40,6 +40,8 @@ pub(super) struct Job {
     pub(super) folder: Option<String>,
     /// What scores the rows, if they are scored or embedded.
     pub(super) scoring: Option<ScoringOfRun>,
+    /// What judges the quality of rows, if it counts.
+    pub(super) quality: Option<ScoringOfRun>,
     /// What earlier runs have kept, if the run looks there.
     pub(super) index: Option<IndexOfRun>,
 }
@@ -50,14 +52,27 @@ impl Job {
         run: String,
         nonce: &str,
         index: Option<IndexOfRun>,
-        scoring: Option<ScoringOfRun>,
+        [scoring, quality]: [Option<ScoringOfRun>; 2],
     ) -> Result<Self> {
         let folder = folder::of_config(config)?;
         let config = toml::to_string(config)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
         let file_prefix = format!("part-{nonce}-");
         let (schema, starts, rows) = (None, Vec::new(), SearchCounts::default());
-        Ok(Self { config, run, file_prefix, schema, starts, n_rows: 0, rows, text_bytes: 0, folder, scoring, index })
+        Ok(Self {
+            config,
+            run,
+            file_prefix,
+            schema,
+            starts,
+            n_rows: 0,
+            rows,
+            text_bytes: 0,
+            folder,
+            scoring,
+            quality,
+            index,
+        })
     }
 
     /// The job that a stream brings.

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 
 use super::Task;
 use super::handed::HandedRows;
+use super::lesson::Lesson;
 use super::record::{Kind, Record, RecordWriter};
 use super::scorer::Scorer;
 use super::stream::{Incoming, Outgoing};
-use super::texts::{label_sources, of_score};
 use crate::Result;
 use crate::run::Run;
 use crate::run::fit::{self, Fitted};
@@ -21,31 +21,37 @@ use crate::source::Inputs;
 
 /// Learns from the records of a stream, and says what selections know.
 pub(super) fn learn(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
-    let (score, context) = (of_score(task)?, task.with.context);
-    let inputs = Inputs::none(&task.plan.source, context);
-    task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_files(task.config, &score, task.with))?;
-    let rows = HandedRows::read_all(task, input)?;
-    let [of_select, of_score] = label_sources(task, &score).map(|source| pool(task.run(&inputs), source, &rows, task));
+    let inputs = Inputs::none(&task.plan.source, task.with.context);
+    let lesson = Lesson::of_stream(task, input)?;
+    let rows = HandedRows::read_all(task, &lesson, input)?;
+    let [of_select, of_score] = lesson.label_sources(task).map(|source| pool(task.run(&inputs), source, &rows, task));
     let (of_select, of_score) = (of_select?, of_score?);
     let mut writer = RecordWriter::begin(output)?;
     let mut learnt = None;
-    if task.job.learns() {
+    if lesson.learns(task) {
         let nothing = Default::default();
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
-        let labels = (labels, fit::task(score.task, *kind, labels));
-        let file = learn_file(task.run(&inputs), &rows, &task.plan.scorer, labels, &score, task.with.stores)?;
-        writer.push(&Record { payload: file.bytes.clone(), ..Record::new(Kind::Scorer) })?;
-        writer.push(&Record::json(Kind::Learnt, &file.record)?)?;
+        let labels = (labels, fit::task(lesson.score.task, *kind, labels));
+        let mut file = learn_file(task.run(&inputs), &rows, &lesson.choice, labels, &lesson.score, task.with.stores)?;
+        let record = Record { payload: std::mem::take(&mut file.bytes), ..Record::new(Kind::Scorer) };
+        writer.push(&record)?;
+        file.bytes = record.payload;
+        writer.push(&Record { a: lesson.is_of_quality.into(), ..Record::json(Kind::Learnt, &file.record)? })?;
         learnt = Some(file);
     }
-    if let Some(select) = &task.config.select {
-        let labels = fit::all_labels(of_select.map(|(labels, _)| labels), of_score.map(|(labels, _)| labels));
-        let scorer = Scorer::open(task, &inputs, learnt.as_ref().map(|file| &*file.bytes))?;
-        let (record, left_out) = learnt.map_or((scorer.record, Vec::new()), |file| (file.record, file.left_out));
-        let OpenedScorer { scorer, truncated, encoder, .. } = scorer.opened;
+    if let Some(select) = task.config.select.as_ref().filter(|_| !lesson.is_of_quality) {
+        let mut labels = fit::all_labels(of_select.map(|(labels, _)| labels), of_score.map(|(labels, _)| labels));
         let stand_ins = rows.stand_ins(&fit::answered(&labels), task.job.n_rows);
-        let fitted = Fitted { scorer, record, labels, truncated, encoder, left_out, stand_ins: HashMap::new() };
-        let known = Known::new(select, &fitted.standing_in(stand_ins), |row| rows.keep(row), &rows)?;
+        let known = if Known::asks_scorer(select) {
+            let scorer = Scorer::open(task, &inputs, learnt.as_ref().map(|file| &*file.bytes))?;
+            let (record, left_out) = learnt.map_or((scorer.record, Vec::new()), |file| (file.record, file.left_out));
+            let OpenedScorer { scorer, truncated, encoder, .. } = scorer.opened;
+            let fitted = Fitted { scorer, record, labels, truncated, encoder, left_out, stand_ins: HashMap::new() };
+            Known::new(select, &fitted.standing_in(stand_ins), |row| rows.keep(row), &rows)?
+        } else {
+            labels.stand_in(&stand_ins);
+            Known::of_labels(&labels)
+        };
         writer.push(&Record::json(Kind::Known, &known)?)?;
     }
     writer.finish()

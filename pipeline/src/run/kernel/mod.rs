@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign
-//!     -> texts -> learn -> score -> gather, choose -> pick -> tabulate, write -> session, which commits
+//!     -> judge -> sift -> texts -> learn -> score -> gather, choose -> pick -> tabulate, write -> session, which commits
 //! ```
 //!
 //! They call what the executor of one machine calls, part by part.
@@ -12,12 +12,16 @@ mod bucket;
 mod choose;
 mod columns;
 mod compare;
+mod expected;
 mod fate;
 mod folder;
 mod handed;
 mod index;
 mod job;
+mod judge;
+mod judged;
 mod learn;
+mod lesson;
 mod link;
 mod pick;
 mod picked;
@@ -33,6 +37,7 @@ mod scorer;
 mod scoring;
 mod seen;
 mod session;
+mod sift;
 mod stream;
 mod summary;
 mod tabulate;
@@ -75,6 +80,10 @@ pub enum Kernel {
     Prove,
     /// Decides which rows are dropped for which.
     Assign,
+    /// Reads units again, judges the quality of rows that stay so far.
+    Judge,
+    /// Decides which of them stay.
+    Sift,
     /// Reads units again for what a scorer learns from.
     Texts,
     /// Learns a scorer.
@@ -135,6 +144,8 @@ pub fn run_kernel(
         Kernel::Compare => compare::compare(task, &mut input, Outgoing::new(output)),
         Kernel::Prove => prove::prove(task, &mut input, Outgoing::new(output)),
         Kernel::Assign => assign::assign(task, &mut input, Outgoing::new(output)),
+        Kernel::Judge => judge::judge(task, &mut input, Outgoing::new(output)),
+        Kernel::Sift => sift::sift(task, &mut input, Outgoing::new(output)),
         Kernel::Texts => texts::texts(task, &mut input, Outgoing::new(output)),
         Kernel::Learn => learn::learn(task, &mut input, Outgoing::new(output)),
         Kernel::Score => score::score(task, &mut input, Outgoing::new(output)),
@@ -182,6 +193,8 @@ impl Kernel {
             Self::Compare => "compare",
             Self::Prove => "prove",
             Self::Assign => "assign",
+            Self::Judge => "judge",
+            Self::Sift => "sift",
             Self::Texts => "texts",
             Self::Learn => "learn",
             Self::Score => "score",

@@ -6,14 +6,16 @@ use tamis_schemas::manifest::SelectionRecord;
 
 use super::choose;
 use super::record::Record;
+use super::scored::table_of_code;
 use crate::budget::Reservation;
 use crate::context::Context;
+use crate::run::ids::rows_of;
 use crate::run::plan::Plan;
 use crate::run::select::{BatchRows, write_batch};
 use crate::select::{Chosen, MarkBatch};
 use crate::sink::Output;
 use crate::source::{InputSchema, batch_of_bytes};
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// Of all units.
 #[derive(Debug)]
@@ -41,9 +43,15 @@ impl PickedRun {
         earlier.map_or(Ok(()), |_| Err(Error::Invariant("a batch was chosen twice".into())))
     }
 
+    /// # Errors
+    /// `Error::Invariant` if they are of another table, or not as many as they must be.
     pub(super) fn push_rows(&mut self, record: &Record) -> Result<()> {
         self.reservation.grow(record.payload.len())?;
-        self.rows.push(batch_of_bytes(&record.payload)?);
+        let rows = batch_of_bytes(&record.payload)?;
+        if table_of_code(record.b)? != Table::Batch || rows.num_rows() as u64 != record.c {
+            return Err(Error::Invariant(format!("{} rows came for the batch, not {}", rows.num_rows(), record.c)));
+        }
+        self.rows.push(rows);
         Ok(())
     }
 
@@ -68,22 +76,23 @@ impl PickedRun {
             };
         };
         chosen.sort_by_key(|one| one.rank);
-        let is_whole = chosen.iter().map(|one| u64::from(one.rank)).eq(1..=record.batch_rows);
+        if !chosen.iter().map(|one| u64::from(one.rank)).eq(1..=record.batch_rows) {
+            let message = format!("{} rows were to be chosen, and the ranks of {}", record.batch_rows, chosen.len());
+            return Err(Error::Invariant(format!("{message} are there, or some twice")));
+        }
         let batch = MarkBatch::new(chosen);
-        let n_rows: usize = rows.iter().map(RecordBatch::num_rows).sum();
-        let n_picked = if plan.writes(Table::Batch) { batch.chosen().len() } else { 0 };
-        if !is_whole || n_rows != n_picked {
-            let message = format!(
-                "{} rows were to be chosen, {} are, and {n_rows} of them were read",
-                record.batch_rows,
-                batch.chosen().len()
-            );
-            return Err(Error::Invariant(message));
+        let picked = rows.iter().map(|rows| Ok(rows_of(rows)?.values().to_vec())).collect::<Result<Vec<_>>>()?.concat();
+        let wanted = if plan.writes(Table::Batch) { batch.rows() } else { RowSet::new() };
+        let found: RowSet = picked.iter().copied().collect();
+        if found != wanted || picked.len() as u64 != wanted.len() {
+            let message = format!("{} rows of the batch were to be read, and {} are", wanted.len(), picked.len());
+            return Err(Error::Invariant(format!("{message}, {} different ones", found.len())));
         }
         if plan.writes(Table::Batch) {
+            // What holds them now does not reserve them once more.
+            drop(reservation);
             let mut table = BatchRows::new(&batch, input.schema(), predicts, context);
             rows.into_iter().try_for_each(|rows| table.push(rows))?;
-            drop(reservation);
             write_batch(&table.finish()?, output)?;
         }
         Ok(Some(record))

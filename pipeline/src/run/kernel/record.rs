@@ -55,10 +55,15 @@ pub(super) enum Kind {
     Candidates = 24,
     Chosen = 25,
     Selected = 26,
+    JudgedUnit = 27,
+    Judged = 28,
+    Unfit = 29,
+    Control = 30,
+    Sifted = 31,
 }
 
 impl Kind {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 32] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -86,6 +91,11 @@ impl Kind {
         Self::Candidates,
         Self::Chosen,
         Self::Selected,
+        Self::JudgedUnit,
+        Self::Judged,
+        Self::Unfit,
+        Self::Control,
+        Self::Sifted,
     ];
 }
 
@@ -252,7 +262,12 @@ impl Record {
             | Kind::Seen
             | Kind::Candidates
             | Kind::Chosen
-            | Kind::Selected => return Ok(None),
+            | Kind::Selected
+            | Kind::Judged
+            | Kind::JudgedUnit
+            | Kind::Unfit
+            | Kind::Control
+            | Kind::Sifted => return Ok(None),
         }))
     }
 }

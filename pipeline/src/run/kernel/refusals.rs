@@ -12,7 +12,6 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
         ("grain", config.grain.is_some()),
         ("repetition", config.repetition.is_some()),
         ("semantic", config.semantic.is_some()),
-        ("quality", config.quality.is_some()),
     ];
     let refuse = |what: String| {
         let hint = Some("leave it out, or run on one machine: without --engine spark".into());

@@ -26,7 +26,8 @@ use crate::stage::BarrierStage;
 pub(super) fn score(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
     let mut writer = RecordWriter::begin(output)?;
     let no_inputs = Inputs::none(&task.plan.source, task.with.context);
-    let known = task.config.select.is_some().then(|| seen::known_of_stream(input)).transpose()?;
+    let selects = task.config.select.is_some();
+    let (known, _held) = selects.then(|| seen::known_of_stream(task, input)).transpose()?.unzip();
     let (mut scorers, mut scoring) = (ScorersOfStream::default(), None);
     while let Some(batch) = input.next()? {
         let of_batch = ScorersOfStream::column(&batch)?;
@@ -97,11 +98,15 @@ impl<'a> Scoring<'a> {
                     progress.add_rows(routed.n_kept + routed.n_dropped);
                     n_rows += routed.n_kept;
                     if let (Some(scorer), Some(scored)) = (&self.scorer, &routed.scored) {
-                        pieces.push(Table::Scores, &scorer.table.project(scored)?)?;
+                        if task.plan.writes(Table::Scores) {
+                            pieces.push(Table::Scores, &scorer.table.project(scored)?)?;
+                        }
                         selection.as_mut().map_or(Ok(()), |selection| selection.observe(scored, context))?;
                     }
                     if let (Some(tally), Some(embedded)) = (&mut tally, routed.embedded) {
-                        pieces.push(Table::Embeddings, &embedded.table)?;
+                        if task.plan.writes(Table::Embeddings) {
+                            pieces.push(Table::Embeddings, &embedded.table)?;
+                        }
                         tally.observe(embedded)?;
                     }
                 }

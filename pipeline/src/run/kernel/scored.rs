@@ -47,9 +47,9 @@ impl Work {
 }
 
 /// The tables that records have rows of, as these name them.
-const TABLES: [Table; N_TABLES] = [Table::Scores, Table::Embeddings, Table::Batch];
+const TABLES: [Table; N_TABLES] = [Table::Scores, Table::Embeddings, Table::Batch, Table::Quality];
 /// How many they are.
-pub(super) const N_TABLES: usize = 3;
+pub(super) const N_TABLES: usize = 4;
 
 /// The number that records name a table by.
 pub(super) fn table_code(table: Table) -> Result<u64> {

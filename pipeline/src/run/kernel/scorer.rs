@@ -5,8 +5,8 @@ use tamis_schemas::manifest::ScorerRecord;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::binaries;
+use super::lesson::of_score;
 use super::scored::Work;
-use super::texts::of_score;
 use super::{Surroundings, Task};
 use crate::run::learn::distilled;
 use crate::run::route::Carried;
@@ -70,7 +70,12 @@ impl<'a> Scorer<'a> {
                 let record = ScorerRecord { name: saved.fingerprint().to_owned(), ..ScorerRecord::default() };
                 (saved.open(task.plan.device, score.cache.as_deref(), stores, context)?, record)
             }
-            (None, _) if task.job.learns() => return Err(missing("there is no scorer in the stream")),
+            (None, _) if task.job.learns() => {
+                return Err(Error::Config {
+                    message: "there is no scorer in the stream, and the run has one that learns".into(),
+                    hint: Some("hand on what `learn` has said".into()),
+                });
+            }
             (None, ScorerChoice::Encoder(location)) => {
                 let saved = SavedScorer::read(location, stores, context)?;
                 let saved = saved.ok_or_else(|| missing(&format!("there is no scorer in `{location}`")))?;

@@ -7,6 +7,7 @@ use super::Surroundings;
 use crate::run::fit;
 use crate::run::learn::check_untaught;
 use crate::run::plan::{Plan, source_options};
+use crate::run::quality::{Judge, Source, read_distilled};
 use crate::score::device::{DeviceChoice, ResolvedDevice};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{CausalScorer, SavedScorer, ScorerChoice, Unlabelled};
@@ -40,7 +41,28 @@ impl ScoringOfRun {
         }
         if let Some(score) = &score {
             found.look_at_scorer(&plan.scorer, score, with)?;
-            found.files = files(config, score, with)?;
+            found.files = files(&paths_of_score(config, score), with)?;
+        }
+        Ok(Some(found))
+    }
+
+    /// The same of what judges quality; `None` if nothing does.
+    ///
+    /// # Errors
+    /// Whatever keeps a model from being used.
+    pub(super) fn look_at_quality(config: &Config, plan: &Plan, with: Surroundings<'_>) -> Result<Option<Self>> {
+        let (Some(quality), Some(of_plan)) = (&config.quality, &plan.quality) else { return Ok(None) };
+        let Surroundings { stores, context, .. } = with;
+        let mut found = Self { files: files(&paths_of_quality(config), with)?, ..Self::default() };
+        match &of_plan.source {
+            Source::Column(_) => {}
+            Source::Distilled(location) => {
+                let saved = read_distilled(location, stores, context)?;
+                found.models.push(saved.fingerprint().to_owned());
+                Judge::of_distilled(saved, location, quality.class.as_deref(), stores, context)?;
+            }
+            Source::Scorer(Unlabelled::Causal(file)) => found.models.push(CausalScorer::digest(file, stores, context)?),
+            Source::Scorer(_) => found.learns = true,
         }
         Ok(Some(found))
     }
@@ -80,8 +102,8 @@ impl ScoringOfRun {
 
     /// # Errors
     /// `Error::Config` if files that are learnt from are not what they were when the run began.
-    pub(super) fn check_files(&self, config: &Config, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {
-        if files(config, score, with)? == self.files {
+    pub(super) fn check_files(&self, paths: &[&[String]], with: Surroundings<'_>) -> Result<()> {
+        if files(paths, with)? == self.files {
             return Ok(());
         }
         Err(Error::Config {
@@ -91,18 +113,28 @@ impl ScoringOfRun {
     }
 }
 
+/// Labels and references of `[score]` and `[select]`.
+pub(super) fn paths_of_score<'a>(config: &'a Config, score: &'a ScoreConfig) -> Vec<&'a [String]> {
+    let of_select = config.select.iter().map(|select| &*select.labels);
+    [&*score.labels, &*score.reference].into_iter().chain(of_select).collect()
+}
+
+/// References of `[quality]`.
+pub(super) fn paths_of_quality(config: &Config) -> Vec<&[String]> {
+    config.quality.iter().map(|quality| &*quality.reference).collect()
+}
+
 /// Files that are learnt from, as they are.
-fn files(config: &Config, score: &ScoreConfig, with: Surroundings<'_>) -> Result<Vec<String>> {
+fn files(paths: &[&[String]], with: Surroundings<'_>) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let of_select = config.select.iter().map(|select| &select.labels);
-    for paths in [&score.labels, &score.reference].into_iter().chain(of_select).filter(|paths| !paths.is_empty()) {
+    for &paths in paths.iter().filter(|paths| !paths.is_empty()) {
         if paths.iter().any(|path| path == "-") {
             return Err(Error::Config {
                 message: "labels and references do not come from standard input on a cluster".into(),
                 hint: Some("name files that every machine reaches".into()),
             });
         }
-        let options = source_options(&InputConfig::new(paths.clone()))?;
+        let options = source_options(&InputConfig::new(paths.to_vec()))?;
         let inputs = Inputs::discover(paths, &options, with.stores, with.context)?;
         let files = inputs.files().iter();
         found.extend(

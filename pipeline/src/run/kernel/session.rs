@@ -16,6 +16,7 @@ use super::Surroundings;
 use super::columns::{binaries, int64_list, int64s, number};
 use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
+use super::judged::JudgedRun;
 use super::picked::PickedRun;
 use super::record::{Kind, for_each_record};
 use super::refusals;
@@ -29,14 +30,15 @@ use super::write::{WrittenFile, WrittenRows, check_counts, has_counts};
 use crate::context::Context;
 use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
-use crate::dedup::{Decisions, SearchCounts};
+use crate::dedup::{Decisions, SearchCounts, Settings};
 use crate::run::guards::Guards;
 use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
 use crate::run::plan::Plan;
+use crate::run::quality::{Judge, QualityPlan, Source};
 use crate::run::sources::{SourceCounts, Tallies};
 use crate::run::survey::Survey;
-use crate::run::write::{CarriedTables, Written, index_record, write_decisions};
+use crate::run::write::{CarriedTables, Written, index_record, stratum_columns, write_decisions};
 use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Columns, InputSchema, Inputs, Request, SchemaOnWire, Types, Unit};
@@ -86,7 +88,7 @@ impl<'a> Session<'a> {
         let inputs = job.discover()?;
         let units = inputs.units(unit_bytes, stores)?;
         let held_out = held_out::load(&plan, stores, context, progress)?;
-        let scoring = ScoringOfRun::look(&config, &plan, with)?;
+        let scoring = [ScoringOfRun::look(&config, &plan, with)?, ScoringOfRun::look_at_quality(&config, &plan, with)?];
         let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now)).transpose()?;
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
         let index_content = index_of_run.as_ref().map(IndexOfRun::content);
@@ -135,7 +137,12 @@ impl<'a> Session<'a> {
             (true, false) => &["choose"],
             (true, true) => &["choose", "pick"],
         };
-        let stages = [ids, stages, learning, scoring, selecting].concat();
+        let judging: &[&str] = match &self.job.quality {
+            Some(quality) if quality.learns => &["quality-texts", "quality-learn", "judge", "sift"],
+            Some(_) => &["judge", "sift"],
+            None => &[],
+        };
+        let stages = [ids, stages, judging, learning, scoring, selecting].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
         let mut output = Outgoing::new(output);
@@ -194,10 +201,13 @@ impl<'a> Session<'a> {
         }
         self.job.n_rows = base_row + first_row;
         let schema = self.inputs.resolve(types).map_err(|error| with_flags(error, NAMES_COLUMNS))?;
-        if let Some(settings) = &self.plan.deduplicate {
-            // Columns that are not there are told of before all is read once more.
-            let columns = Columns::Named(settings.columns());
-            self.inputs.scan(&schema, &Request { columns, ..request })?;
+        // Columns that are not there are told of before all is read once more.
+        let of_search = self.plan.deduplicate.iter().flat_map(Settings::columns);
+        let of_selection = stratum_columns(&self.config).chain(self.plan.embedding_columns());
+        let columns = Columns::Named(of_search.chain(of_selection).collect());
+        self.inputs.scan(&schema, &Request { columns, ..request })?;
+        if let Some(QualityPlan { source: Source::Column(name), .. }) = &self.plan.quality {
+            Judge::of_column(name, schema.schema())?;
         }
         check_reject_ratio(self.run(), &self.rows)?;
         check_counts(&schema, self.plan.deduplicate.is_some())?;
@@ -244,6 +254,7 @@ impl<'a> Session<'a> {
         let mut ids = Ids::new(context);
         let mut sources = SourceCounts::new(context);
         let (mut scored, mut picked) = (ScoredRun::default(), PickedRun::new(context));
+        let mut judged = JudgedRun::default();
         for_each_record(&mut incoming, |record| {
             context.cancel.check()?;
             match record.kind {
@@ -273,7 +284,9 @@ impl<'a> Session<'a> {
                         .map_err(|error| Error::config(format!("counts of sources cannot be read: {error}")))?;
                     sources.add(tallies, context)?;
                 }
-                Kind::Learnt => scored.push_learnt(record.value()?)?,
+                Kind::Learnt if record.a == 0 => scored.push_learnt(record.value()?)?,
+                Kind::Learnt => judged.push_learnt(record.value()?)?,
+                Kind::Sifted => judged.push(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
                 Kind::Chosen => picked.push_chosen(record)?,
                 Kind::Selected => picked.push_record(record.value()?)?,
@@ -299,7 +312,12 @@ impl<'a> Session<'a> {
         let scored =
             self.job.scoring.as_ref().map(|scoring| scored.finish(scoring.learns, self.units.len(), rows.kept));
         let scored = scored.transpose()?.unwrap_or_default();
+        let judged = judged.finish(self.job.quality.as_ref())?;
+        let (n_judged, n_judged_good) =
+            judged.as_ref().map_or((0, 0), |(quality, _)| (quality.record.judged_rows, quality.record.kept_rows));
         let tables = [
+            (Table::Quality, n_judged),
+            (Table::Control, n_judged_good),
             (Table::Kept, rows.kept),
             (Table::Dropped, rows.dropped),
             (Table::Rejected, rows.rejected),
@@ -313,7 +331,8 @@ impl<'a> Session<'a> {
                 return Err(Error::Invariant(message));
             }
         }
-        let n_decided = found.as_ref().map_or(0, |found| found.verdict.n_dropped()) + n_contaminated;
+        let n_near_duplicates = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
+        let n_decided = n_near_duplicates + n_contaminated + (n_judged - n_judged_good);
         if rows.dropped != n_decided {
             let message = format!("{n_decided} rows were to be dropped, and {} were", rows.dropped);
             return Err(Error::Invariant(message));
@@ -330,8 +349,11 @@ impl<'a> Session<'a> {
             (Table::Kept, carried.kept_schema()),
             (Table::Dropped, carried.dropped_schema()),
             (Table::Rejected, rejected_schema()),
+            (Table::Control, carried.control_schema()),
         ];
-        let schemas = schemas.into_iter().chain(scored.schemas);
+        let (quality, of_quality) = judged.unzip();
+        let of_quality = of_quality.map(|schema| (Table::Quality, schema));
+        let schemas = schemas.into_iter().chain(of_quality).chain(scored.schemas);
         for (table, schema) in schemas.filter(|(table, _)| plan.writes(*table)) {
             output.adopt(table, schema, files.remove(&table).unwrap_or_default())?;
         }
@@ -347,7 +369,7 @@ impl<'a> Session<'a> {
             near_duplicates: found,
             grain: None,
             semantic: None,
-            quality: None,
+            quality,
         };
         let added = index.as_mut().map(|(_, segments)| segments.finish(rows.kept)).transpose()?;
         let index_record = survey.near_duplicates.as_ref().zip(added.as_ref()).map(|(found, added)| {

@@ -39,9 +39,6 @@ pub(super) fn tabulate(
         if !is_next {
             return Err(unusable("they come out of order, or twice, or those before are lost"));
         }
-        if !task.plan.writes(table) {
-            return Ok(());
-        }
         if let Some(done) = open.take_if(|open| (open.unit, open.table) != (unit, table)) {
             done.finish(&mut records)?;
         }

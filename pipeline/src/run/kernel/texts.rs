@@ -6,36 +6,37 @@ use std::io::{Read, Write};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use tamis_schemas::columns;
-use tamis_schemas::config::ScoreConfig;
 
 use super::Task;
-use super::fate::verdicts_of;
+use super::fate::{verdicts_of, verdicts_so_far};
+use super::lesson::Lesson;
 use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
-use crate::run::fit::scoring_config;
+use crate::Result;
 use crate::run::ids::{column, ids_of, rows_of};
-use crate::run::labels::{LabelSource, read_labels};
+use crate::run::labels::read_labels;
 use crate::run::training::{SAMPLE_ROWS, is_sampled};
 use crate::run::verdict::Verdicts;
 use crate::run::{pass, texts};
 use crate::score::{ScorerChoice, Unlabelled, embeddings_of};
 use crate::source::{Columns, Decoded, Inputs, Request};
-use crate::{Error, Result};
 
 /// Reads the units of a stream, if there is anything in them that the scorer learns from.
 pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
-    let wanted = Wanted::new(task)?;
+    let lesson = Lesson::of_stream(task, input)?;
+    let wanted = Wanted::new(task, &lesson)?;
     let mut writer = RecordWriter::begin(output)?;
     while let Some(batch) = input.next()? {
         let units = PlacedUnit::of_batch(&batch)?;
-        for (unit, verdicts) in units.iter().zip(verdicts_of(task, &batch, &units)?) {
+        let so_far = if lesson.is_of_quality { verdicts_so_far } else { verdicts_of };
+        for (unit, verdicts) in units.iter().zip(so_far(task, &batch, &units)?) {
             let (mut n_ids, mut n_texts, mut n_dropped) = (0, 0, 0);
             if wanted.anything() {
                 wanted.read_unit(task, unit, &verdicts, |record| {
                     if record.kind == Kind::Id {
                         n_ids += 1;
-                        n_dropped += u64::from(!verdicts.keeps(record.a) && !verdicts.is_contaminated(record.a));
+                        n_dropped += u64::from(verdicts.is_near_duplicate(record.a));
                     } else {
                         n_texts += 1;
                     }
@@ -70,17 +71,15 @@ enum Sample {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(task: Task<'a>) -> Result<Self> {
-        let score = of_score(task)?;
-        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_files(task.config, &score, task.with))?;
-        let inputs = Inputs::none(&task.plan.source, task.with.context);
+    fn new(task: Task<'a>, lesson: &'a Lesson) -> Result<Self> {
+        let (score, inputs) = (&lesson.score, Inputs::none(&task.plan.source, task.with.context));
         let mut ids = None;
-        for source in label_sources(task, &score).into_iter().flatten() {
+        for source in lesson.label_sources(task).into_iter().flatten() {
             let of_files = read_labels(task.run(&inputs), &source, task.with.stores)?.table.ids()?;
             ids.get_or_insert_with(HashSet::new).extend(of_files);
         }
         let (mut column, mut sample) = (None, Sample::None);
-        match &task.plan.scorer {
+        match &lesson.choice {
             ScorerChoice::Builtin => sample = Sample::Rows(task.job.n_rows),
             ScorerChoice::Column(name) => column = Some(name.as_str()),
             ScorerChoice::Unlabelled(Unlabelled::Ngram) if !score.reference.is_empty() => {}
@@ -166,7 +165,8 @@ impl<'a> Wanted<'a> {
         let payloads = self.payloads(&filter_record_batch(batch, &BooleanArray::from(is_wanted))?)?;
         let mut length_record = None;
         for ((row, is_sampled), payload) in marks.into_iter().zip(payloads) {
-            let record = Record { a: row, b: u64::from(is_sampled), payload, ..Record::new(Kind::Text) };
+            let (b, c) = (u64::from(is_sampled), u64::from(verdicts.keeps(row)));
+            let record = Record { a: row, b, c, payload, ..Record::new(Kind::Text) };
             if length == Some(row) { length_record = Some(record) } else { records.push(record) }
         }
         Ok(Found { n_rows: batch.num_rows() as u64, records, length: length_record })
@@ -192,17 +192,4 @@ struct Found {
     records: Vec<Record>,
     /// The embedding of a row that stays, labelled or not.
     length: Option<Record>,
-}
-
-/// How rows are scored.
-///
-/// # Errors
-/// `Error::Invariant` if they are not: nobody should have asked.
-pub(super) fn of_score(task: Task<'_>) -> Result<ScoreConfig> {
-    scoring_config(task.config).ok_or_else(|| Error::Invariant("this run has no scorer".into()))
-}
-
-/// Labels of rows that are not to be selected, and those that are learnt from.
-pub(super) fn label_sources<'a>(task: Task<'a>, score: &'a ScoreConfig) -> [Option<LabelSource<'a>>; 2] {
-    [task.config.select.as_ref().and_then(LabelSource::of_select), LabelSource::of_score(score)]
 }

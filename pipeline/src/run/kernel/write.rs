@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_schemas::columns::DUPLICATES;
@@ -10,7 +11,7 @@ use tamis_schemas::manifest::FileRecord;
 use tamis_schemas::tables::rejected_schema;
 
 use super::columns::{int64_lists, numbers_of};
-use super::fate::verdicts_of;
+use super::fate::{rows_of_units, verdicts_of};
 use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
@@ -52,10 +53,12 @@ pub(super) fn write(
     let mut writer = RecordWriter::begin(output)?;
     while let Some(batch) = input.next()? {
         let (kept, counts) = (int64_lists(&batch, "kept")?, int64_lists(&batch, "counts")?);
+        let control = task.plan.quality.as_ref().map(|_| rows_of_units(&batch, "control")).transpose()?;
         let units = PlacedUnit::of_batch(&batch)?;
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
             let [kept, counts] = [&kept, &counts].map(|lists| numbers_of(lists, index));
-            let fate = Fate { verdicts, kept, counts };
+            let control = control.as_ref().map(|of_units| Arc::new(of_units[index].clone()));
+            let fate = Fate { verdicts, kept, counts, control };
             let stem = format!("{}{:05}-{attempt}", task.job.file_prefix(), unit.number);
             write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
@@ -69,6 +72,8 @@ struct Fate {
     /// Rows that others are dropped for, and how many.
     kept: Vec<u64>,
     counts: Vec<u64>,
+    /// Rows drawn to compare with what quality keeps.
+    control: Option<Arc<RowSet>>,
 }
 
 fn write_unit(
@@ -93,7 +98,8 @@ fn write_unit(
     let index_rows = index.map(|_| IndexRows::new(task.deduplicate()?)).transpose()?;
     let mut addition = index.map(|index| index.addition(stem, task)).transpose()?;
     let router = Router::of_verdicts(&inputs, fate.verdicts, source, duplicates, &carried, task.plan, context)
-        .indexing(index_rows.as_ref());
+        .indexing(index_rows.as_ref())
+        .controlling(fate.control);
     let request = Request {
         columns: router.columns(),
         // A rejected row of a table shows what it was to be made of.
@@ -124,6 +130,7 @@ fn write_unit(
                 }
                 tables.write(Table::Kept, &routed.kept)?;
                 tables.write(Table::Dropped, &routed.dropped)?;
+                routed.control.iter().try_for_each(|rows| tables.write(Table::Control, rows))?;
                 if let (Some(addition), Some(rows)) = (&mut addition, &routed.indexed) {
                     addition.write(rows, context)?;
                 }
@@ -173,6 +180,7 @@ impl Tables {
             (Table::Kept, carried.kept_schema()),
             (Table::Dropped, carried.dropped_schema()),
             (Table::Rejected, rejected_schema()),
+            (Table::Control, carried.control_schema()),
         ];
         let Surroundings { stores, context, .. } = task.with;
         let open = |(table, schema)| {

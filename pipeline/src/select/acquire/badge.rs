@@ -63,14 +63,15 @@ pub(super) fn badge(
     Ok(chosen)
 }
 
-/// The longest first, then in proportion to the squared distance for the cost; where all distances are 0, the first that is left.
+/// The longest first, then in proportion to the squared distance for the cost; where all distances are 0, the first that is left, and where some
+/// are too large for a sum, the most distant.
 fn next(distances: &[f32], weights: &[f32], is_out: &[bool], is_first: bool, random: &mut ChaCha8Rng) -> Option<usize> {
     let weighed = |place: usize| f64::from(distances[place]) * f64::from(weights[place]);
     let left = || (0..distances.len()).filter(|&place| !is_out[place]);
-    if is_first {
+    let sum: f64 = left().map(weighed).sum();
+    if is_first || !sum.is_finite() {
         return left().max_by(|&a, &b| weighed(a).total_cmp(&weighed(b)).then(b.cmp(&a)));
     }
-    let sum: f64 = left().map(weighed).sum();
     let drawn = (0.0 < sum).then(|| {
         let mut rest = random.random_range(0.0..sum);
         left().find(|&place| {

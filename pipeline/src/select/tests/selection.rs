@@ -68,18 +68,11 @@ fn labelled_excluded_and_duplicate_rows_are_not_chosen_and_quotas_hold() {
         let clusters: Vec<&String> = chosen.iter().filter_map(|row| row.cluster.as_ref()).collect();
         assert_eq!(clusters.iter().collect::<HashSet<_>>().len(), clusters.len(), "one row of each cluster");
 
-        let mut sources: HashMap<Option<String>, (u64, u64)> = HashMap::new();
-        for row in &rows[120..] {
-            sources.entry(row.source.clone()).or_default().0 += 1;
-        }
+        let mut sources: HashMap<&Option<String>, u64> = HashMap::new();
         for row in &chosen {
-            sources.get_mut(&row.source).unwrap().1 += 1;
+            *sources.entry(&row.source).or_default() += 1;
         }
-        assert!(sources.values().all(|&(_, n_chosen)| n_chosen <= 15), "{sources:?}");
-        assert!(report.strata.is_sorted_by(|a, b| a.n_unlabelled >= b.n_unlabelled));
-        let strata: HashMap<_, _> =
-            report.strata.iter().map(|one| (one.value.clone(), (one.n_unlabelled, one.n_chosen))).collect();
-        assert_eq!(strata, sources);
+        assert!(sources.values().all(|&n_chosen| n_chosen <= 15), "{sources:?}");
     }
 }
 

@@ -1,0 +1,156 @@
+//! A reading of units that judges the quality of rows.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use serde::{Deserialize, Serialize};
+use tamis_schemas::columns;
+use tamis_schemas::config::Table;
+
+use super::fate::verdicts_so_far;
+use super::pieces::Pieces;
+use super::record::{Kind, Record, RecordWriter};
+use super::scorer::ScorersOfStream;
+use super::stream::{Incoming, Outgoing};
+use super::units::PlacedUnit;
+use super::{Surroundings, Task};
+use crate::run::pass;
+use crate::run::quality::{Judge, Judged, QualityPlan, Source, read_distilled};
+use crate::run::unlabelled::open_causal;
+use crate::run::verdict::Verdicts;
+use crate::score::device::DeviceChoice;
+use crate::score::{CausalScorer, SavedScorer, Unlabelled};
+use crate::source::{Columns, Decoded, InputSchema, Inputs, Request, batch_to_bytes, schema_to_bytes};
+use crate::stage::MapStage;
+use crate::{Error, Result};
+
+/// Columns of scores that are handed on.
+pub(super) const SCORE: &str = "score";
+
+/// What was judged of a unit, but for the scores.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct JudgedUnit {
+    /// Rows that were judged.
+    pub(super) rows: u64,
+    /// The column of the score.
+    pub(super) column: String,
+    /// Of the first unit only, for all: columns of the table `quality`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) schema: Vec<u8>,
+}
+
+/// Judges the units of a stream.
+pub(super) fn judge(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
+    let mut writer = RecordWriter::begin(output)?;
+    let no_inputs = Inputs::none(&task.plan.source, task.with.context);
+    let (mut scorers, mut judge) = (ScorersOfStream::default(), None);
+    while let Some(batch) = input.next()? {
+        let of_batch = ScorersOfStream::column(&batch)?;
+        let units = PlacedUnit::of_batch(&batch)?;
+        for (index, (unit, verdicts)) in units.iter().zip(verdicts_so_far(task, &batch, &units)?).enumerate() {
+            let learnt = scorers.next(&of_batch, index)?;
+            let (inputs, schema) = unit.open(task)?;
+            let judge = match &mut judge {
+                Some(judge) => judge,
+                none => none.insert(open(task, &no_inputs, learnt, &schema)?),
+            };
+            read_unit(task, judge, (unit, &inputs, &schema), &verdicts, |record| writer.push(&record))?;
+        }
+    }
+    writer.finish()
+}
+
+/// # Errors
+/// `Error::Config` if there is nothing to judge with.
+fn open<'a>(task: Task<'a>, no_inputs: &'a Inputs, learnt: Option<&[u8]>, schema: &InputSchema) -> Result<Judge<'a>> {
+    let Surroundings { stores, context, .. } = task.with;
+    let (Some(config), Some(QualityPlan { source, .. })) = (&task.config.quality, &task.plan.quality) else {
+        return Err(Error::Invariant("this run looks for no quality".into()));
+    };
+    let check_model = |location: &str, hash: &str| {
+        task.job.quality.as_ref().map_or(Ok(()), |of_run| of_run.check_model(location, hash))
+    };
+    match source {
+        Source::Column(name) => Judge::of_column(name, schema.schema()),
+        Source::Distilled(location) => {
+            let saved = read_distilled(location, stores, context)?;
+            check_model(location, saved.fingerprint())?;
+            Judge::of_distilled(saved, location, config.class.as_deref(), stores, context)
+        }
+        Source::Scorer(scorer) => {
+            let stage: Box<dyn MapStage + 'a> = match (scorer, learnt) {
+                (Unlabelled::Causal(file), _) => {
+                    check_model(file, &CausalScorer::digest(file, stores, context)?)?;
+                    Box::new(open_causal(task.run(no_inputs), file, DeviceChoice::Auto, stores)?.0)
+                }
+                (_, Some(bytes)) => {
+                    let saved = SavedScorer::from_bytes(bytes, "the scorer that was learnt".into())?;
+                    saved.open(DeviceChoice::Auto, None, stores, context)?.scorer
+                }
+                (_, None) => return Err(Error::config("there is no scorer of quality in the stream")),
+            };
+            Ok(Judge::Scorer(scorer.column(), stage))
+        }
+    }
+}
+
+fn read_unit(
+    task: Task<'_>,
+    judge: &Judge<'_>,
+    (unit, inputs, schema): (&PlacedUnit, &Inputs, &InputSchema),
+    verdicts: &Verdicts,
+    mut to: impl FnMut(Record) -> Result<()>,
+) -> Result<()> {
+    let Surroundings { context, progress, .. } = task.with;
+    let table = judge.table(schema.schema())?;
+    let request = Request {
+        columns: Columns::Named(task.config.quality.iter().filter_map(|quality| quality.column.clone()).collect()),
+        text: judge.needs_text().then(|| task.plan.text.clone()),
+        id: Some(task.plan.id.clone()),
+        rows: None,
+    };
+    let scan = inputs.scan(schema, &request)?;
+    progress.watch(inputs.total_bytes(), scan.bytes_read());
+    let unit_number = Some(unit.number);
+    let (mut n_rows, mut n_pieces, mut scores) = (0, 0, Vec::new());
+    let mut pieces = Pieces::new(unit.number, &mut to);
+    pass::for_each(
+        scan,
+        context,
+        |Decoded { batches, .. }| {
+            let of_batch = |batch: RecordBatch| {
+                let n_rows = batch.num_rows() as u64;
+                Ok((n_rows, judge.apply(verdicts.staying(batch)?, &table)?))
+            };
+            batches.into_iter().map(of_batch).collect::<Result<Vec<_>>>()
+        },
+        |judged| {
+            for (n_read, judged) in judged {
+                progress.add_rows(n_read);
+                n_rows += judged.rows.len() as u64;
+                if task.plan.writes(Table::Quality) {
+                    pieces.push(Table::Quality, &judged.table)?;
+                }
+                if !judged.rows.is_empty() {
+                    let payload = batch_to_bytes(&scores_of(judged)?)?;
+                    scores.push(Record { unit: unit_number, a: n_pieces, payload, ..Record::new(Kind::Judged) });
+                    n_pieces += 1;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    scores.into_iter().try_for_each(&mut to)?;
+    let mut judged = JudgedUnit { rows: n_rows, column: judge.column().to_owned(), schema: Vec::new() };
+    if unit.number == 0 {
+        judged.schema = schema_to_bytes(table.schema())?;
+    }
+    to(Record { unit: unit_number, c: n_pieces, ..Record::json(Kind::JudgedUnit, &judged)? })
+}
+
+/// Rows and scores of a batch.
+fn scores_of(Judged { rows, scores, .. }: Judged) -> Result<RecordBatch> {
+    let rows: ArrayRef = Arc::new(rows);
+    Ok(RecordBatch::try_from_iter_with_nullable([(columns::ROW, rows, false), (SCORE, Arc::new(scores), true)])?)
+}
