@@ -129,7 +129,7 @@ def test_other_settings(corpus, name, near_duplicates):
 
 
 def test_scores(tmp_path):
-    labels = 'labels = ["in"]\nlabel_column = "label"'
+    labels = 'labels = ["in/0.jsonl"]\nlabel_column = "label"'
     settings = f'[deduplicate]\n[quality]\nkeep = "top"\nratio = 0.8\n[score]\n{labels}\n[select]\nbudget = 20'
     (tmp_path / "in").mkdir()
     lines = (SAMPLES / "banking.jsonl").read_text().splitlines(keepends=True)
