@@ -232,7 +232,8 @@ pub(super) fn record(found: &Found, column: &str) -> QualityRecord {
         judged_rows: found.n_kept + found.dropped.len(),
         kept_rows: found.n_kept,
         rows_without_score: found.n_without_score,
-        quantiles: found.quantiles.clone(),
+        // JSON has no infinite numbers.
+        quantiles: found.quantiles.iter().map(|score| score.clamp(f64::MIN, f64::MAX) + 0.0).collect(),
     }
 }
 
@@ -255,7 +256,10 @@ fn judge<'a>(
         }
         Source::Distilled(location) => {
             let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
-            (Judge::of_distilled(saved, location, config.class.as_deref(), stores, run.context)?, Vec::new())
+            (
+                Judge::of_distilled(saved, location, config.class.as_deref(), DeviceChoice::Auto, stores, run.context)?,
+                Vec::new(),
+            )
         }
     })
 }
@@ -298,11 +302,12 @@ impl<'a> Judge<'a> {
         saved: SavedScorer,
         location: &str,
         class: Option<&str>,
+        device: DeviceChoice,
         stores: &Stores,
         context: &'a Context,
     ) -> Result<Self> {
         let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
-        let scorer = saved.open(DeviceChoice::Auto, None, stores, context)?.scorer;
+        let scorer = saved.open(device, None, stores, context)?.scorer;
         match class {
             None if is_number => Ok(Self::Scorer(columns::QUALITY, scorer)),
             Some(class) => match names.iter().position(|name| name == class) {

@@ -120,14 +120,15 @@ impl SourceOf {
         }
     }
 
-    /// Counts the rows of a batch of one file; those with a reason are dropped. Rows that contain a held-out item, or that
-    /// their quality drops, are no loss: they are not counted at all.
+    /// Counts the rows of a batch of one file; those with a reason are dropped. Rows that contain a held-out item are not counted at all, and
+    /// it is no loss if their quality drops rows.
     pub(super) fn count(&self, file: usize, batch: &RecordBatch) -> Result<Tallies> {
         let rows = rows_of(batch)?.values();
         let reasons = column(batch, columns::REASON)?.as_string::<i32>();
         let mut tallies = Tallies::default();
         let mut count = |name: &[u8], index: usize| {
-            if reasons.is_valid(index) && [decontaminate::REASON, quality::REASON].contains(&reasons.value(index)) {
+            let reason = reasons.is_valid(index).then(|| reasons.value(index));
+            if reason == Some(decontaminate::REASON) {
                 return;
             }
             let tally = match tallies.0.get_mut(name) {
@@ -135,7 +136,7 @@ impl SourceOf {
                 None => tallies.0.entry(name.to_vec()).or_default(),
             };
             tally.n_rows += 1;
-            if reasons.is_valid(index) {
+            if reason.is_some_and(|reason| reason != quality::REASON) {
                 tally.drop(rows[index]);
             }
         };

@@ -13,7 +13,7 @@ use arrow::compute::{SortColumn, kernels::numeric::add};
 use arrow::compute::{
     concat_batches, filter_record_batch, is_not_null, lexsort_to_indices, sort_to_indices, take_record_batch,
 };
-use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde_json::Value;
@@ -307,7 +307,7 @@ impl<'a> Driver<'a> {
         let scores = self.handed_on("sift", sorted(&of_kinds(&judged, &[27, 28]), &["kind", "unit", "a"]));
         let sifted = run(self.place, "sift", &scores, job, "s");
         let units = with_payloads(&with_payloads(&units, "unfit", &sifted, 29), "control", &sifted, 30);
-        records.push(sifted);
+        records.push(of_kinds(&sifted, &[31]));
         (units, records)
     }
 
@@ -491,6 +491,7 @@ impl<'a> Driver<'a> {
         let mut batches = Vec::new();
         for start in (0..units.num_rows()).step_by(self.units_at_once) {
             let some = change(units.slice(start, self.units_at_once.min(units.num_rows() - start)));
+            let some = self.handed_on(name, some);
             batches.push(run_on(self.place, name, stream_with(&some, job, metadata), &format!("{name}.{start}")));
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
@@ -631,6 +632,23 @@ pub fn second_for_first(records: &RecordBatch, kind: i64) -> RecordBatch {
     let order: UInt32Array =
         (0..kinds.len()).map(|record| Some(if record == first { second } else { record } as u32)).collect();
     take_record_batch(records, &order).unwrap()
+}
+
+/// Units without what a column of lists or of payloads says of them.
+pub fn without(units: &RecordBatch, name: &str) -> RecordBatch {
+    let Some((index, field)) = units.schema_ref().column_with_name(name) else { return units.clone() };
+    let nothing: ArrayRef = match field.data_type() {
+        DataType::List(_) => {
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
+                Some(Vec::<Option<i64>>::new());
+                units.num_rows()
+            ]))
+        }
+        _ => Arc::new(BinaryArray::from(vec![None::<&[u8]>; units.num_rows()])),
+    };
+    let mut columns = units.columns().to_vec();
+    columns[index] = nothing;
+    RecordBatch::try_new(units.schema(), columns).unwrap()
 }
 
 /// The records twice.

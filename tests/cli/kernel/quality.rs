@@ -2,24 +2,28 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 use super::driver::{self, Change, Driver, Place};
 use super::tables::mixed;
-use super::{check, config, rows, samples};
-use crate::support::{json_lines, sample, tamis};
+use super::{check, config, samples};
+use crate::support::{json_lines, sample, table, tamis};
 
 fn write_lines(path: &Path, rows: &[Value]) {
     fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
 }
 
 /// Rows of a table that a run by kernels has written.
-fn n_rows(dir: &Path, table: &str) -> usize {
+fn n_rows(dir: &Path, name: &str) -> usize {
     let manifest = fs::read_to_string(dir.join("together/manifest.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
-    let n_rows = manifest["tables"][table]["rows"].as_u64().unwrap() as usize;
-    assert!(n_rows <= rows(&dir.join("together"), table).len());
+    let n_rows = manifest["tables"][name]["rows"].as_u64().unwrap() as usize;
+    assert_eq!(n_rows, table(&dir.join("together"), name).1.num_rows());
     n_rows
 }
 
@@ -41,6 +45,33 @@ fn every_rule() {
     assert_eq!(n_rows(dir.path(), "control"), n_rows(dir.path(), "kept"));
     assert!(n_rows(dir.path(), "kept") < n_rows(dir.path(), "quality"));
     check(dir.path(), &mixed(dir.path())[..4], &format!("input:id = \"\";{with_all}"), 500, 3);
+}
+
+/// Scores that are no numbers, or very large ones, and what a manifest says of them.
+#[test]
+fn scores_of_all_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = &json_lines(&sample("banking.jsonl"))[..60];
+    let texts = |name: &str| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(row[name].as_str().unwrap())).collect::<StringArray>())
+    };
+    let scores = [Some(f64::INFINITY), Some(f64::NEG_INFINITY), None, Some(-0.0), Some(2.5), Some(f64::NAN)];
+    let scores: ArrayRef = Arc::new(scores.into_iter().cycle().take(rows.len()).collect::<Float64Array>());
+    let pool = RecordBatch::try_from_iter_with_nullable([
+        ("id", texts("id"), false),
+        ("text", texts("text"), false),
+        ("s", scores, true),
+    ]);
+    let pool = pool.unwrap();
+    let settings = WriterProperties::builder().set_max_row_group_row_count(Some(16)).build();
+    let file = fs::File::create(dir.path().join("scored.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, pool.schema(), Some(settings)).unwrap();
+    writer.write(&pool).unwrap();
+    writer.close().unwrap();
+    for rule in ["keep = \"top\"\nratio = 0.4", "keep = \"band\"\nmax = 2.0", "keep = \"gumbel\"\nratio = 0.5"] {
+        check(dir.path(), &["scored.parquet".into()], &format!("[quality]\ncolumn = \"s\"\n{rule}"), 700, 2);
+        tamis(dir.path(), "verify alone").expect_code(0);
+    }
 }
 
 #[test]
@@ -140,8 +171,11 @@ fn what_quality_lacks_is_told() {
 #[test]
 fn what_is_lost_on_its_way_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let sections = "[deduplicate]\n[quality]\nkeep = \"top\"\nratio = 0.5";
-    let config = config(dir.path(), "lossy", &samples(), sections);
+    // A small scorer: it comes with each unit.
+    let reference = json!([sample("laws.jsonl")]);
+    let sections =
+        format!("[deduplicate]\n[quality]\nkeep = \"top\"\nratio = 0.5\nscorer = \"dsir\"\nreference = {reference}");
+    let config = config(dir.path(), "lossy", &samples(), &sections);
     let driver = || Driver::new(Place::at(dir.path()), config.clone(), 60_000);
     let faults: [(&'static str, Change, &str); 5] = [
         ("sift", |records| driver::without_first(records, 27), "not whole"),
@@ -156,6 +190,28 @@ fn what_is_lost_on_its_way_is_told() {
         let told = panicked.expect("a kernel ends with an error");
         let told = told.downcast_ref::<String>().expect("what it said");
         assert!(told.contains(expect), "{kernel}: {told}");
+    }
+    // Whoever does not know which rows go is found out.
+    let scored = format!("{sections}\n[score]\nscorer = \"dsir\"\nreference = {reference}");
+    let scored = super::config(
+        dir.path(),
+        "lost",
+        &samples(),
+        &scored.replace("[deduplicate]", "[deduplicate]\nthreshold = 0.5"),
+    );
+    let faults: [(&'static str, Change); 6] = [
+        ("judge", |units| driver::without(&driver::without(units, "dropped"), "rules")),
+        ("texts", |units| driver::without(&driver::without(units, "dropped"), "rules")),
+        ("texts", |units| driver::without(units, "unfit")),
+        ("score", |units| driver::without(units, "unfit")),
+        ("write", |units| driver::without(units, "unfit")),
+        ("write", |units| driver::without(units, "control")),
+    ];
+    for (kernel, fault) in faults {
+        let driver = Driver::new(Place::at(dir.path()), scored.clone(), 60_000);
+        let told = Driver { on_its_way: Some((kernel, fault)), ..driver }.try_run().map(|ended| ended.code);
+        assert!(told.is_err(), "{kernel}: {told:?}");
+        assert!(!dir.path().join("lost/manifest.json").exists(), "{kernel}");
     }
     for (kind, expect) in [(17, "nothing is said of quality"), (31, "nothing is said of quality"), (10, "have 0 rows")]
     {

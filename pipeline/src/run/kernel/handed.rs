@@ -34,6 +34,8 @@ pub(super) struct HandedRows<'a> {
     gone: RowSet,
     /// The row that each of those is dropped for that are.
     dropped: HashMap<u64, u64>,
+    /// Rows of all units that stay.
+    pub(super) n_staying: u64,
     /// What rows have instead of texts: an embedding in this column.
     column: Option<&'a str>,
     /// Of the built-in scorer, whose sample has an end.
@@ -62,6 +64,7 @@ impl<'a> HandedRows<'a> {
             named: (Vec::new(), Vec::new()),
             gone: RowSet::new(),
             dropped: HashMap::new(),
+            n_staying: 0,
             column: if let ScorerChoice::Column(name) = scorer { Some(name) } else { None },
             sample: (*scorer == ScorerChoice::Builtin).then(SampleBytes::default),
             reservation: context.budget.reserve("texts to learn from"),
@@ -80,6 +83,7 @@ impl<'a> HandedRows<'a> {
         })?;
         let has_drops = task.config.select.is_some() && !lesson.is_of_quality;
         found.check(task.job.starts.len(), has_drops)?;
+        rows.n_staying = found.n_staying;
         Ok(rows)
     }
 
@@ -186,6 +190,7 @@ struct Found {
     /// As many as the units say.
     expected: [u64; 3],
     units: BTreeSet<u64>,
+    n_staying: u64,
 }
 
 impl Found {
@@ -201,6 +206,9 @@ impl Found {
                         "unit {unit} was read twice for what is in it to learn from"
                     )));
                 }
+                let n_staying = record.payload.as_slice().try_into();
+                let n_staying = n_staying.map_err(|_| Error::config("a unit does not say how many rows stay"))?;
+                self.n_staying += u64::from_le_bytes(n_staying);
                 let of_unit = [record.a, record.b, record.c];
                 self.expected.iter_mut().zip(of_unit).for_each(|(expected, n)| *expected += n);
             }
@@ -212,7 +220,7 @@ impl Found {
     /// # Errors
     /// `Error::Invariant` if something was lost on its way.
     fn check(&self, n_units: usize, has_drops: bool) -> Result<()> {
-        let Self { counts, expected, units } = self;
+        let Self { counts, expected, units, .. } = self;
         let n_drops = if has_drops { expected[0] } else { 0 };
         if units.len() == n_units && *counts == [n_drops, expected[1], expected[2]] {
             return Ok(());

@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 use tamis_schemas::config::Table;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::fate::verdicts_so_far;
 use super::pieces::Pieces;
@@ -35,6 +36,8 @@ pub(super) struct JudgedUnit {
     pub(super) rows: u64,
     /// The column of the score.
     pub(super) column: String,
+    /// Hash of the scorer that has learnt, 0 if none has.
+    pub(super) scorer: u64,
     /// Of the first unit only, for all: columns of the table `quality`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) schema: Vec<u8>,
@@ -55,7 +58,8 @@ pub(super) fn judge(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
                 Some(judge) => judge,
                 none => none.insert(open(task, &no_inputs, learnt, &schema)?),
             };
-            read_unit(task, judge, (unit, &inputs, &schema), &verdicts, |record| writer.push(&record))?;
+            let scorer = learnt.map_or(0, xxh3_64);
+            read_unit(task, (judge, scorer), (unit, &inputs, &schema), &verdicts, |record| writer.push(&record))?;
         }
     }
     writer.finish()
@@ -76,7 +80,7 @@ fn open<'a>(task: Task<'a>, no_inputs: &'a Inputs, learnt: Option<&[u8]>, schema
         Source::Distilled(location) => {
             let saved = read_distilled(location, stores, context)?;
             check_model(location, saved.fingerprint())?;
-            Judge::of_distilled(saved, location, config.class.as_deref(), stores, context)
+            Judge::of_distilled(saved, location, config.class.as_deref(), DeviceChoice::Auto, stores, context)
         }
         Source::Scorer(scorer) => {
             let stage: Box<dyn MapStage + 'a> = match (scorer, learnt) {
@@ -97,7 +101,7 @@ fn open<'a>(task: Task<'a>, no_inputs: &'a Inputs, learnt: Option<&[u8]>, schema
 
 fn read_unit(
     task: Task<'_>,
-    judge: &Judge<'_>,
+    (judge, scorer): (&Judge<'_>, u64),
     (unit, inputs, schema): (&PlacedUnit, &Inputs, &InputSchema),
     verdicts: &Verdicts,
     mut to: impl FnMut(Record) -> Result<()>,
@@ -113,7 +117,7 @@ fn read_unit(
     let scan = inputs.scan(schema, &request)?;
     progress.watch(inputs.total_bytes(), scan.bytes_read());
     let unit_number = Some(unit.number);
-    let (mut n_rows, mut n_pieces, mut scores) = (0, 0, Vec::new());
+    let (mut n_rows, mut n_pieces) = (0, 0);
     let mut pieces = Pieces::new(unit.number, &mut to);
     pass::for_each(
         scan,
@@ -134,15 +138,14 @@ fn read_unit(
                 }
                 if !judged.rows.is_empty() {
                     let payload = batch_to_bytes(&scores_of(judged)?)?;
-                    scores.push(Record { unit: unit_number, a: n_pieces, payload, ..Record::new(Kind::Judged) });
+                    pieces.pass_on(Record { unit: unit_number, a: n_pieces, payload, ..Record::new(Kind::Judged) })?;
                     n_pieces += 1;
                 }
             }
             Ok(())
         },
     )?;
-    scores.into_iter().try_for_each(&mut to)?;
-    let mut judged = JudgedUnit { rows: n_rows, column: judge.column().to_owned(), schema: Vec::new() };
+    let mut judged = JudgedUnit { rows: n_rows, column: judge.column().to_owned(), scorer, schema: Vec::new() };
     if unit.number == 0 {
         judged.schema = schema_to_bytes(table.schema())?;
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::Task;
 use super::handed::HandedRows;
 use super::lesson::Lesson;
@@ -36,7 +38,8 @@ pub(super) fn learn(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
         let record = Record { payload: std::mem::take(&mut file.bytes), ..Record::new(Kind::Scorer) };
         writer.push(&record)?;
         file.bytes = record.payload;
-        writer.push(&Record { a: lesson.is_of_quality.into(), ..Record::json(Kind::Learnt, &file.record)? })?;
+        let (a, c) = (lesson.is_of_quality.into(), xxh3_64(&file.bytes));
+        writer.push(&Record { a, b: rows.n_staying, c, ..Record::json(Kind::Learnt, &file.record)? })?;
         learnt = Some(file);
     }
     if let Some(select) = task.config.select.as_ref().filter(|_| !lesson.is_of_quality) {

@@ -31,7 +31,13 @@ impl Lesson {
     /// # Errors
     /// `Error::Config` if files that are learnt from are not what they were when the run began.
     pub(super) fn of_stream(task: Task<'_>, input: &Incoming<impl Read>) -> Result<Self> {
-        let is_of_quality = input.metadata(SECTION_KEY) == Some(QUALITY);
+        let is_of_quality = match input.metadata(SECTION_KEY) {
+            None => false,
+            Some(QUALITY) => true,
+            Some(other) => {
+                return Err(Error::config(format!("`{SECTION_KEY}` is `{other}`, and only `{QUALITY}` is known")));
+            }
+        };
         let lesson = if is_of_quality { Self::of_quality(task)? } else { Self::of_score(task)? };
         let check = |of_run: &Option<ScoringOfRun>, paths: &[&[String]]| {
             of_run.as_ref().map_or(Ok(()), |of_run| of_run.check_files(paths, task.with))

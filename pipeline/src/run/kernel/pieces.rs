@@ -24,6 +24,11 @@ impl<F: FnMut(Record) -> Result<()>> Pieces<F> {
         Self { unit, counts: [0; N_TABLES], to }
     }
 
+    /// Hands on a record of another kind.
+    pub(super) fn pass_on(&mut self, record: Record) -> Result<()> {
+        (self.to)(record)
+    }
+
     pub(super) fn push(&mut self, table: Table, rows: &RecordBatch) -> Result<()> {
         let code = table_code(table)?;
         let row_bytes = rows.get_array_memory_size() / rows.num_rows().max(1);

@@ -67,6 +67,8 @@ pub(super) fn table_of_code(code: u64) -> Result<Table> {
 #[derive(Debug, Default)]
 pub(super) struct ScoredRun {
     learnt: Option<ScorerRecord>,
+    /// Rows that stay, as those who looked for something to learn from saw it.
+    n_seen: Option<u64>,
     units: BTreeSet<u64>,
     rows: u64,
     scorer: Works,
@@ -75,8 +77,9 @@ pub(super) struct ScoredRun {
 }
 
 impl ScoredRun {
-    /// Takes what the manifest says of the scorer that was learnt.
-    pub(super) fn push_learnt(&mut self, record: ScorerRecord) -> Result<()> {
+    /// Takes what the manifest says of the scorer that was learnt, when so many rows stayed.
+    pub(super) fn push_learnt(&mut self, record: ScorerRecord, n_seen: u64) -> Result<()> {
+        self.n_seen = Some(n_seen);
         let earlier = self.learnt.replace(record);
         earlier.map_or(Ok(()), |_| Err(Error::Invariant("a scorer was learnt twice".into())))
     }
@@ -101,7 +104,11 @@ impl ScoredRun {
     /// # Errors
     /// `Error::Invariant` if there are others.
     pub(super) fn finish(self, learns: bool, n_units: usize, n_rows: u64) -> Result<Finished> {
-        let Self { learnt, units, rows, scorer, embedding, first } = self;
+        let Self { learnt, n_seen, units, rows, scorer, embedding, first } = self;
+        if n_seen.is_some_and(|n_seen| n_seen != n_rows) {
+            let n_seen = n_seen.unwrap_or_default();
+            return Err(Error::Invariant(format!("a scorer has learnt from {n_seen} rows, and {n_rows} stay")));
+        }
         if units.len() != n_units || rows != n_rows {
             let message =
                 format!("{} of {n_units} units were scored, with {rows} of the {n_rows} rows that stay", units.len());

@@ -59,7 +59,7 @@ impl ScoringOfRun {
             Source::Distilled(location) => {
                 let saved = read_distilled(location, stores, context)?;
                 found.models.push(saved.fingerprint().to_owned());
-                Judge::of_distilled(saved, location, quality.class.as_deref(), stores, context)?;
+                Judge::of_distilled(saved, location, quality.class.as_deref(), DeviceChoice::Cpu, stores, context)?;
             }
             Source::Scorer(Unlabelled::Causal(file)) => found.models.push(CausalScorer::digest(file, stores, context)?),
             Source::Scorer(_) => found.learns = true,

@@ -284,8 +284,8 @@ impl<'a> Session<'a> {
                         .map_err(|error| Error::config(format!("counts of sources cannot be read: {error}")))?;
                     sources.add(tallies, context)?;
                 }
-                Kind::Learnt if record.a == 0 => scored.push_learnt(record.value()?)?,
-                Kind::Learnt => judged.push_learnt(record.value()?)?,
+                Kind::Learnt if record.a == 0 => scored.push_learnt(record.value()?, record.b)?,
+                Kind::Learnt => judged.push_learnt(record.value()?, record.b, record.c)?,
                 Kind::Sifted => judged.push(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
                 Kind::Chosen => picked.push_chosen(record)?,
@@ -312,7 +312,9 @@ impl<'a> Session<'a> {
         let scored =
             self.job.scoring.as_ref().map(|scoring| scored.finish(scoring.learns, self.units.len(), rows.kept));
         let scored = scored.transpose()?.unwrap_or_default();
-        let judged = judged.finish(self.job.quality.as_ref())?;
+        let n_near_duplicates = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
+        let n_to_judge = n_compared.saturating_sub(n_near_duplicates);
+        let judged = judged.finish(self.job.quality.as_ref(), n_to_judge, rows.kept)?;
         let (n_judged, n_judged_good) =
             judged.as_ref().map_or((0, 0), |(quality, _)| (quality.record.judged_rows, quality.record.kept_rows));
         let tables = [
@@ -331,7 +333,6 @@ impl<'a> Session<'a> {
                 return Err(Error::Invariant(message));
             }
         }
-        let n_near_duplicates = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
         let n_decided = n_near_duplicates + n_contaminated + (n_judged - n_judged_good);
         if rows.dropped != n_decided {
             let message = format!("{n_decided} rows were to be dropped, and {} were", rows.dropped);

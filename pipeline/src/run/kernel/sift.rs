@@ -1,6 +1,5 @@
 //! Which rows stay by their quality, from the scores of all units.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -25,6 +24,8 @@ use crate::{Error, Result, RowSet};
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sifted {
     pub(super) record: QualityRecord,
+    /// Hash of the scorer that has learnt, 0 if none has.
+    pub(super) scorer: u64,
     /// Columns of the table `quality`.
     pub(super) schema: Vec<u8>,
 }
@@ -45,15 +46,13 @@ pub(super) fn sift(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
         }
         Ok(())
     })?;
-    let (column, schema) = seen.finish(task.job.starts.len())?;
+    let (column, scorer, schema) = seen.finish(task.job.starts.len())?;
     let found = keep.finish(context)?;
     let mut writer = RecordWriter::begin(output)?;
     for (kind, rows) in [(Kind::Unfit, &found.dropped), (Kind::Control, &found.control)] {
-        for (unit, payload) in by_unit(task, rows)? {
-            writer.push(&Record { unit: Some(unit), payload, ..Record::new(kind) })?;
-        }
+        hand_on(task, kind, rows, |record| writer.push(&record))?;
     }
-    let sifted = Sifted { record: record(&found, &column), schema };
+    let sifted = Sifted { record: record(&found, &column), scorer, schema };
     writer.push(&Record::json(Kind::Sifted, &sifted)?)?;
     writer.finish()
 }
@@ -66,14 +65,21 @@ fn observe(keep: &mut KeepByScore, scores: &RecordBatch, context: &Context) -> R
     Ok(of_rows.len() as u64)
 }
 
-/// The rows of each unit that has some, in payloads of 8 bytes each.
-fn by_unit(task: Task<'_>, rows: &RowSet) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut of_units: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+/// Hands on the rows of each unit that has some, 8 bytes each.
+fn hand_on(task: Task<'_>, kind: Kind, rows: &RowSet, mut to: impl FnMut(Record) -> Result<()>) -> Result<()> {
+    let mut of_unit = Record::new(kind);
     for row in rows.iter() {
         let unit = task.job.unit_of(row).ok_or_else(|| Error::Invariant(format!("row {row} is of no unit")))?;
-        of_units.entry(unit).or_default().extend(row.to_le_bytes());
+        if of_unit.unit != Some(unit) {
+            task.with.context.cancel.check()?;
+            let done = std::mem::replace(&mut of_unit, Record { unit: Some(unit), ..Record::new(kind) });
+            if done.unit.is_some() {
+                to(done)?;
+            }
+        }
+        of_unit.payload.extend(row.to_le_bytes());
     }
-    Ok(of_units)
+    if of_unit.unit.is_some() { to(of_unit) } else { Ok(()) }
 }
 
 /// What has come, and must come.
@@ -82,7 +88,8 @@ struct Seen {
     pieces: Expected,
     n_rows: u64,
     expected_rows: u64,
-    column: Option<String>,
+    /// Column of the score and hash of the scorer, of all units the same.
+    judge: Option<(String, u64)>,
     schema: Option<Vec<u8>>,
 }
 
@@ -96,7 +103,10 @@ impl Seen {
                     return Err(lost(&format!("unit {unit} was judged twice")));
                 }
                 self.expected_rows += judged.rows;
-                self.column.get_or_insert(judged.column);
+                let judge = (judged.column, judged.scorer);
+                if *self.judge.get_or_insert_with(|| judge.clone()) != judge {
+                    return Err(Error::Invariant(format!("unit {unit} was judged by another scorer than others")));
+                }
                 if unit == 0 {
                     self.schema = Some(judged.schema);
                 }
@@ -108,18 +118,18 @@ impl Seen {
         }
     }
 
-    /// The column of the score, and the columns of its table.
+    /// The column of the score, the hash of the scorer, and the columns of the table.
     ///
     /// # Errors
     /// `Error::Invariant` if something was lost on its way.
-    fn finish(self, n_units: usize) -> Result<(String, Vec<u8>)> {
-        let Self { pieces, n_rows, expected_rows, column, schema } = self;
+    fn finish(self, n_units: usize) -> Result<(String, u64, Vec<u8>)> {
+        let Self { pieces, n_rows, expected_rows, judge, schema } = self;
         if let Some((unit, piece)) = pieces.missing() {
             return Err(lost(&format!("piece {piece} of unit {unit} is not there")));
         }
-        match (column, schema) {
-            (Some(column), Some(schema)) if pieces.n_units() == n_units && n_rows == expected_rows => {
-                Ok((column, schema))
+        match (judge, schema) {
+            (Some((column, scorer)), Some(schema)) if pieces.n_units() == n_units && n_rows == expected_rows => {
+                Ok((column, scorer, schema))
             }
             _ => Err(lost(&format!(
                 "{} of {n_units} units were judged, with {n_rows} of {expected_rows} rows",

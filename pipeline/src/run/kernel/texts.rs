@@ -43,8 +43,9 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
                     writer.push(&record)
                 })?;
             }
-            let unit = Some(unit.number);
-            writer.push(&Record { unit, a: n_dropped, b: n_ids, c: n_texts, ..Record::new(Kind::TextsOfUnit) })?;
+            let payload = unit.n_staying(&verdicts).to_le_bytes().to_vec();
+            let of_unit = Record { a: n_dropped, b: n_ids, c: n_texts, payload, ..Record::new(Kind::TextsOfUnit) };
+            writer.push(&Record { unit: Some(unit.number), ..of_unit })?;
         }
     }
     writer.finish()

@@ -8,6 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::Task;
 use super::columns::{int64_lists, int64s, number, numbers_of, strings};
 use super::job::survey_request;
+use crate::dedup::Verdict;
+use crate::run::verdict::Verdicts;
 use crate::source::{Compression, Format, InputFile, InputSchema, Inputs, Unit, UnitPlace};
 use crate::{Error, Result, RowSet};
 
@@ -136,6 +138,14 @@ impl PlacedUnit {
                 })
             })
             .collect()
+    }
+
+    /// Rows that stay by these verdicts, which know of each row that goes why.
+    pub(super) fn n_staying(&self, verdicts: &Verdicts) -> u64 {
+        let near_duplicates = verdicts.near_duplicates.as_ref().map_or(0, Verdict::n_dropped);
+        let by_quality = verdicts.quality.as_ref().map_or(0, |rows| rows.len());
+        let contaminated = verdicts.contaminated.as_ref().map_or(0, |rows| rows.len());
+        self.n_rows.saturating_sub(self.rejected.len() + contaminated + near_duplicates + by_quality)
     }
 
     pub(super) fn has_rejected(&self) -> bool {
