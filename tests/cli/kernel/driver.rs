@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, UInt32Array,
-};
-use arrow::compute::{SortColumn, kernels::numeric::add};
-use arrow::compute::{
-    concat_batches, filter_record_batch, is_not_null, lexsort_to_indices, sort_to_indices, take_record_batch,
-};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, is_not_null, take_record_batch};
+use arrow::datatypes::{Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde_json::Value;
 
+use super::records::{
+    column, drops_of_named, having_rows, int64s, lists, members_as_records, of_kinds, of_units, positioned, sorted,
+    summaries, with_columns, with_list, with_payloads,
+};
 use crate::support::command;
 
 /// Where kernels run, and what they have in their environment.
@@ -526,173 +525,4 @@ impl Parts {
     fn of(&self, row: i64) -> i64 {
         self.root(row) % self.n_parts
     }
-}
-
-/// Of each unit, the values of its records in the order of their keys.
-fn lists(n_units: usize, records: &RecordBatch, key: &str, value: &str) -> ListArray {
-    let records = sorted(records, &["unit", key]);
-    let (units, values) = (int64s(&records, "unit"), int64s(&records, value));
-    let of_unit = |unit: usize| {
-        // What is of earlier runs is of no unit.
-        let rows = (0..records.num_rows()).filter(|&row| units.is_valid(row) && units.value(row) == unit as i64);
-        Some(rows.map(|row| Some(values.value(row))).collect::<Vec<_>>())
-    };
-    ListArray::from_iter_primitive::<Int64Type, _, _>((0..n_units).map(of_unit))
-}
-
-/// Rows of which a scan tells the id.
-pub fn n_given_ids(scanned: &RecordBatch) -> usize {
-    let ids = column(scanned, "id_key");
-    ids.len() - ids.null_count()
-}
-
-/// What a scan says of units as a whole.
-pub fn summaries(scanned: &RecordBatch) -> RecordBatch {
-    filter_record_batch(scanned, &is_not_null(column(scanned, "summary")).unwrap()).unwrap()
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
-    batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"))
-}
-
-fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
-    column(batch, name).as_primitive()
-}
-
-/// Records of kind 2 with the columns of `like`.
-fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch {
-    let n_rows = members.len();
-    let columns = like.schema_ref().fields().iter().map(|field| match field.name().as_str() {
-        "kind" => Arc::new(Int64Array::from(vec![2; n_rows])) as ArrayRef,
-        "a" => Arc::new(members.iter().map(|(first, _)| Some(*first)).collect::<Int64Array>()),
-        "b" => Arc::new(members.iter().map(|(_, other)| Some(*other)).collect::<Int64Array>()),
-        "similarity" => Arc::new(Float64Array::from(vec![0.0; n_rows])),
-        "payload" => Arc::new(BinaryArray::from_iter_values(vec![b""; n_rows])),
-        _ => Arc::new(Int64Array::from(vec![0; n_rows])),
-    });
-    RecordBatch::try_new(like.schema(), columns.collect()).unwrap()
-}
-
-fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
-    let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
-    filter_record_batch(records, &is_of).unwrap()
-}
-
-/// Records of drops of rows that labels speak of.
-fn drops_of_named(decided: &RecordBatch, texts: &RecordBatch) -> RecordBatch {
-    let ids = of_kinds(texts, &[11]);
-    let named = int64s(&ids, "a").values();
-    let drops = of_kinds(decided, &[7]);
-    let is_named: BooleanArray = int64s(&drops, "b").values().iter().map(|row| Some(named.contains(row))).collect();
-    filter_record_batch(&drops, &is_named).unwrap()
-}
-
-/// Records of some units.
-fn of_units(records: &RecordBatch, start: usize, n_units: usize) -> RecordBatch {
-    let units = start as i64..(start + n_units) as i64;
-    let is_of: BooleanArray = int64s(records, "unit").values().iter().map(|unit| Some(units.contains(unit))).collect();
-    filter_record_batch(records, &is_of).unwrap()
-}
-
-/// The units that have rows in their column of that name.
-fn having_rows(units: &RecordBatch) -> RecordBatch {
-    let has_rows = column(units, "rows").as_list::<i32>().iter().map(|list| Some(!list.unwrap().is_empty()));
-    filter_record_batch(units, &has_rows.collect::<BooleanArray>()).unwrap()
-}
-
-/// Units with the payloads that records of a kind have for them.
-fn with_payloads(units: &RecordBatch, name: &str, records: &RecordBatch, kind: i64) -> RecordBatch {
-    let found = of_kinds(records, &[kind]);
-    let (of, payloads) = (int64s(&found, "unit"), column(&found, "payload").as_binary::<i32>());
-    let of_unit: HashMap<i64, &[u8]> = of.values().iter().copied().zip(payloads.iter().flatten()).collect();
-    let payloads: ArrayRef =
-        Arc::new((0..units.num_rows() as i64).map(|unit| of_unit.get(&unit).copied()).collect::<BinaryArray>());
-    let payloads = RecordBatch::try_from_iter_with_nullable([(name, payloads, true)]).unwrap();
-    with_columns(units, &payloads, &[name])
-}
-
-/// The records, the last one first.
-pub fn reversed(records: &RecordBatch) -> RecordBatch {
-    let order: UInt32Array = (0..records.num_rows() as u32).rev().map(Some).collect();
-    take_record_batch(records, &order).unwrap()
-}
-
-/// The records without the first one of a kind.
-pub fn without_first(records: &RecordBatch, kind: i64) -> RecordBatch {
-    let first = int64s(records, "kind").values().iter().position(|of_record| *of_record == kind).expect("there is one");
-    let others: BooleanArray = (0..records.num_rows()).map(|record| Some(record != first)).collect();
-    filter_record_batch(records, &others).unwrap()
-}
-
-/// The records, the second one of a kind also in place of the first one.
-pub fn second_for_first(records: &RecordBatch, kind: i64) -> RecordBatch {
-    let kinds = int64s(records, "kind").values();
-    let mut of_kind = (0..kinds.len()).filter(|&record| kinds[record] == kind);
-    let (first, second) = (of_kind.next().expect("there is one"), of_kind.next().expect("there are two"));
-    let order: UInt32Array =
-        (0..kinds.len()).map(|record| Some(if record == first { second } else { record } as u32)).collect();
-    take_record_batch(records, &order).unwrap()
-}
-
-/// Units without what a column of lists or of payloads says of them.
-pub fn without(units: &RecordBatch, name: &str) -> RecordBatch {
-    let Some((index, field)) = units.schema_ref().column_with_name(name) else { return units.clone() };
-    let nothing: ArrayRef = match field.data_type() {
-        DataType::List(_) => {
-            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
-                Some(Vec::<Option<i64>>::new());
-                units.num_rows()
-            ]))
-        }
-        _ => Arc::new(BinaryArray::from(vec![None::<&[u8]>; units.num_rows()])),
-    };
-    let mut columns = units.columns().to_vec();
-    columns[index] = nothing;
-    RecordBatch::try_new(units.schema(), columns).unwrap()
-}
-
-/// The records twice.
-pub fn twice(records: &RecordBatch) -> RecordBatch {
-    concat_batches(&records.schema(), [records, records]).unwrap()
-}
-
-pub fn without_kind(records: &RecordBatch, kind: i64) -> RecordBatch {
-    let others: Vec<i64> = (0..100).filter(|other| *other != kind).collect();
-    of_kinds(records, &others)
-}
-
-fn sorted(batch: &RecordBatch, by: &[&str]) -> RecordBatch {
-    let columns: Vec<SortColumn> =
-        by.iter().map(|name| SortColumn { values: Arc::clone(column(batch, name)), options: None }).collect();
-    take_record_batch(batch, &lexsort_to_indices(&columns, None).unwrap()).unwrap()
-}
-
-fn with_columns(batch: &RecordBatch, other: &RecordBatch, names: &[&str]) -> RecordBatch {
-    let mut columns: Vec<(Arc<Field>, ArrayRef)> =
-        batch.schema().fields().iter().cloned().zip(batch.columns().iter().cloned()).collect();
-    for name in names {
-        let (_, field) = other.schema_ref().fields().find(name).map(|(index, field)| (index, field.clone())).unwrap();
-        columns.push((field, Arc::clone(column(other, name))));
-    }
-    let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
-}
-
-fn with_list(batch: &RecordBatch, name: &str, lists: ListArray) -> RecordBatch {
-    let lists: ArrayRef = Arc::new(lists);
-    with_columns(batch, &RecordBatch::try_from_iter([(name, lists)]).unwrap(), &[name])
-}
-
-/// The rows with their positions in the whole input, in their order.
-fn positioned(rows: &RecordBatch, places: &RecordBatch) -> RecordBatch {
-    let starts = add(int64s(places, "base_row"), int64s(places, "first_row")).unwrap();
-    let starts = starts.as_primitive::<Int64Type>();
-    let of_rows: Int64Array =
-        int64s(rows, "unit").values().iter().map(|&unit| Some(starts.value(unit as usize))).collect();
-    let positions = add(int64s(rows, "row"), &of_rows).unwrap();
-    let order = sort_to_indices(&positions, None, None).unwrap();
-    let mut columns = rows.columns().to_vec();
-    columns[rows.schema().index_of("row").unwrap()] = positions;
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(rows.schema().fields().clone())), columns).unwrap();
-    take_record_batch(&rows, &order).unwrap()
 }

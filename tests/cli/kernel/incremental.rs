@@ -6,8 +6,8 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 
-use super::driver::{self, Driver, Place};
-use super::{check, config, every, rows};
+use super::driver::{Driver, Place};
+use super::{check, config, every, records, rows};
 use crate::support::s3::S3Server;
 use crate::support::{command, finish, tamis};
 
@@ -29,7 +29,7 @@ enum Lose {
 impl Lose {
     fn from(self, index: &Path, records: RecordBatch) -> RecordBatch {
         match self {
-            Self::Record => driver::without_kind(&records, 14),
+            Self::Record => records::without_kind(&records, 14),
             Self::Files => {
                 let listed = fs::read_to_string(index.join("index.json")).unwrap();
                 for segment in segments(index).iter().filter(|segment| !listed.contains(*segment)) {

@@ -4,6 +4,7 @@ mod driver;
 mod incremental;
 mod process;
 mod quality;
+mod records;
 mod scores;
 mod selections;
 mod settings;

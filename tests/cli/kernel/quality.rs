@@ -9,9 +9,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
-use super::driver::{self, Change, Driver, Place};
+use super::driver::{Change, Driver, Place};
 use super::tables::mixed;
-use super::{check, config, samples};
+use super::{check, config, records, samples};
 use crate::support::{json_lines, sample, table, tamis};
 
 fn write_lines(path: &Path, rows: &[Value]) {
@@ -178,11 +178,11 @@ fn what_is_lost_on_its_way_is_told() {
     let config = config(dir.path(), "lossy", &samples(), &sections);
     let driver = || Driver::new(Place::at(dir.path()), config.clone(), 60_000);
     let faults: [(&'static str, Change, &str); 5] = [
-        ("sift", |records| driver::without_first(records, 27), "not whole"),
-        ("sift", |records| driver::without_first(records, 28), "not whole"),
-        ("sift", |records| driver::without_kind(records, 28), "not whole"),
-        ("sift", driver::twice, "judged twice"),
-        ("tabulate", driver::twice, "out of order"),
+        ("sift", |records| records::without_first(records, 27), "not whole"),
+        ("sift", |records| records::without_first(records, 28), "not whole"),
+        ("sift", |records| records::without_kind(records, 28), "not whole"),
+        ("sift", records::twice, "judged twice"),
+        ("tabulate", records::twice, "out of order"),
     ];
     for (kernel, fault, expect) in faults {
         let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
@@ -200,12 +200,12 @@ fn what_is_lost_on_its_way_is_told() {
         &scored.replace("[deduplicate]", "[deduplicate]\nthreshold = 0.5"),
     );
     let faults: [(&'static str, Change); 6] = [
-        ("judge", |units| driver::without(&driver::without(units, "dropped"), "rules")),
-        ("texts", |units| driver::without(&driver::without(units, "dropped"), "rules")),
-        ("texts", |units| driver::without(units, "unfit")),
-        ("score", |units| driver::without(units, "unfit")),
-        ("write", |units| driver::without(units, "unfit")),
-        ("write", |units| driver::without(units, "control")),
+        ("judge", |units| records::without(&records::without(units, "dropped"), "rules")),
+        ("texts", |units| records::without(&records::without(units, "dropped"), "rules")),
+        ("texts", |units| records::without(units, "unfit")),
+        ("score", |units| records::without(units, "unfit")),
+        ("write", |units| records::without(units, "unfit")),
+        ("write", |units| records::without(units, "control")),
     ];
     for (kernel, fault) in faults {
         let driver = Driver::new(Place::at(dir.path()), scored.clone(), 60_000);
@@ -215,7 +215,7 @@ fn what_is_lost_on_its_way_is_told() {
     }
     for (kind, expect) in [(17, "nothing is said of quality"), (31, "nothing is said of quality"), (10, "have 0 rows")]
     {
-        let told = driver().try_run_and(|records| driver::without_kind(&records, kind)).map(|ended| ended.code);
+        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
         assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
     }
     assert!(!dir.path().join("lossy").exists());

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::driver::{self, Change, Driver, Place};
+use super::driver::{Change, Driver, Place};
 use super::tables::mixed;
-use super::{check, config, rows, samples};
+use super::{check, config, records, rows, samples};
 use crate::support::{files, json_lines, sample, tamis};
 
 /// Labels of one in `step` questions, in a file of another id column, and a row that no pool has.
@@ -220,12 +220,12 @@ fn what_is_lost_on_its_way_is_told() {
     let config = config(dir.path(), "lossy", &samples()[..1], &format!("[score]\n{LABELS}"));
     let driver = || Driver::new(Place::at(dir.path()), config.clone(), 60_000);
     let faults: [(&'static str, Change, &str); 6] = [
-        ("learn", |records| driver::without_first(records, 11), "of 934 ids,"),
-        ("learn", |records| driver::without_first(records, 15), "texts"),
-        ("learn", |records| driver::without_first(records, 21), "units were read"),
-        ("learn", driver::twice, "twice"),
-        ("tabulate", driver::reversed, "out of order"),
-        ("tabulate", driver::twice, "out of order"),
+        ("learn", |records| records::without_first(records, 11), "of 934 ids,"),
+        ("learn", |records| records::without_first(records, 15), "texts"),
+        ("learn", |records| records::without_first(records, 21), "units were read"),
+        ("learn", records::twice, "twice"),
+        ("tabulate", records::reversed, "out of order"),
+        ("tabulate", records::twice, "out of order"),
     ];
     for (kernel, fault, expect) in faults {
         let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
@@ -235,7 +235,7 @@ fn what_is_lost_on_its_way_is_told() {
         assert!(told.contains(expect), "{kernel}: {told}");
     }
     for (kind, expect) in [(17, "nothing is said of the scorer"), (19, "units were scored"), (10, "have 0 rows")] {
-        let told = driver().try_run_and(|records| driver::without_kind(&records, kind)).map(|ended| ended.code);
+        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
         assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
     }
     assert!(!dir.path().join("lossy").exists());

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::driver::{self, Change, Driver, Place};
-use super::{check, config, rows, samples};
+use super::driver::{Change, Driver, Place};
+use super::{check, config, records, rows, samples};
 use crate::support::{json_lines, sample, tamis};
 
 fn write_lines(path: &Path, rows: &[Value]) {
@@ -229,12 +229,12 @@ fn what_is_lost_on_its_way_is_told() {
     let config = config(dir.path(), "lossy", &inputs, &sections);
     let driver = || Driver::new(Place::at(dir.path()), config.clone(), 9_000);
     let faults: [(&'static str, Change, &str); 7] = [
-        ("learn", |records| driver::without_first(records, 7), "drops"),
-        ("learn", |records| driver::second_for_first(records, 11), "comes twice"),
-        ("choose", |records| driver::without_first(records, 23), "not whole"),
-        ("choose", |records| driver::without_first(records, 24), "not whole"),
-        ("choose", |records| driver::without_kind(records, 24), "not whole"),
-        ("choose", driver::twice, "not whole"),
+        ("learn", |records| records::without_first(records, 7), "drops"),
+        ("learn", |records| records::second_for_first(records, 11), "comes twice"),
+        ("choose", |records| records::without_first(records, 23), "not whole"),
+        ("choose", |records| records::without_first(records, 24), "not whole"),
+        ("choose", |records| records::without_kind(records, 24), "not whole"),
+        ("choose", records::twice, "not whole"),
         ("choose", |records| records.slice(0, 0), "to be chosen from"),
     ];
     for (kernel, fault, expect) in faults {
@@ -247,11 +247,11 @@ fn what_is_lost_on_its_way_is_told() {
     for (kind, expect) in
         [(18, "rows of the batch were to be read"), (25, "rows were to be chosen"), (26, "nobody has chosen")]
     {
-        let told = driver().try_run_and(|records| driver::without_kind(&records, kind)).map(|ended| ended.code);
+        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
         assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
     }
     // As many rows, but not those that were chosen.
-    let told = driver().try_run_and(|records| driver::second_for_first(&records, 18)).map(|ended| ended.code);
+    let told = driver().try_run_and(|records| records::second_for_first(&records, 18)).map(|ended| ended.code);
     assert!(told.as_ref().is_err_and(|told| told.contains("were to be read")), "{told:?}");
     assert!(!dir.path().join("lossy").exists());
 }

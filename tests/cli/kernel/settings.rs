@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::driver::{self, Driver, Place, Session, run};
+use super::driver::{Driver, Place, Session, run};
 use super::tables::mixed;
-use super::{check, config, every, samples};
+use super::{check, config, every, records, samples};
 use crate::support::{command, finish, sample, tamis};
 
 #[test]
@@ -108,7 +108,7 @@ fn held_out_items() {
     let units = session.read();
     assert_eq!(units.stages, ["ids"]);
     let scanned = run(Place::at(dir.path()), "scan", &units.batch, &units.job.unwrap(), "x");
-    assert_eq!(driver::n_given_ids(&scanned), laws.lines().count() + 1);
+    assert_eq!(records::n_given_ids(&scanned), laws.lines().count() + 1);
     session.end();
 }
 

@@ -11,7 +11,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::json;
 
-use super::driver::{Driver, Place, Session, kernel, run, stream, summaries};
+use super::driver::{Driver, Place, Session, kernel, run, stream};
+use super::records::summaries;
 use super::{check, config, rows, samples};
 use crate::support::s3::S3Server;
 use crate::support::{command, files, finish, sample, tamis};
