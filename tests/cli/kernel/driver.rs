@@ -211,6 +211,21 @@ impl<'a> Driver<'a> {
         self.try_run().unwrap_or_else(|stderr| panic!("{stderr}"))
     }
 
+    /// Checks that a kernel says what is wrong with what `change` made of its input.
+    pub fn expect_fault(self, kernel: &'static str, change: Change, expect: &str) {
+        let driver = Self { on_its_way: Some((kernel, change)), ..self };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.run())).err();
+        let told = panicked.expect("a kernel ends with an error");
+        let told = told.downcast_ref::<String>().expect("what it said");
+        assert!(told.contains(expect), "{kernel}: {told}");
+    }
+
+    /// Checks that the session says what is wrong with what `change` made of the records that it was to commit.
+    pub fn expect_refusal(&self, change: impl FnOnce(RecordBatch) -> RecordBatch, expect: &str) {
+        let told = self.try_run_and(change).map(|ended| ended.code);
+        assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{expect}: {told:?}");
+    }
+
     /// What the session said on stderr if it did not commit.
     pub fn try_run(&self) -> Result<Ended, String> {
         self.try_run_and(|records| records)

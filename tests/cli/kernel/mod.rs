@@ -110,6 +110,10 @@ fn samples() -> Vec<String> {
     ["banking.jsonl", "laws.jsonl", "licences.jsonl"].map(sample).into()
 }
 
+fn write_lines(path: &Path, rows: &[Value]) {
+    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+}
+
 /// Every so many lines of the sample data.
 fn every(n: usize, path: &Path) {
     let all: String = samples().iter().map(|sample| fs::read_to_string(sample).unwrap()).collect();

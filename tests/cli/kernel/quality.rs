@@ -11,12 +11,8 @@ use serde_json::{Value, json};
 
 use super::driver::{Change, Driver, Place};
 use super::tables::mixed;
-use super::{check, config, records, samples};
+use super::{check, config, records, samples, write_lines};
 use crate::support::{json_lines, sample, table, tamis};
-
-fn write_lines(path: &Path, rows: &[Value]) {
-    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
-}
 
 /// Rows of a table that a run by kernels has written.
 fn n_rows(dir: &Path, name: &str) -> usize {
@@ -185,11 +181,7 @@ fn what_is_lost_on_its_way_is_told() {
         ("tabulate", records::twice, "out of order"),
     ];
     for (kernel, fault, expect) in faults {
-        let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.run())).err();
-        let told = panicked.expect("a kernel ends with an error");
-        let told = told.downcast_ref::<String>().expect("what it said");
-        assert!(told.contains(expect), "{kernel}: {told}");
+        driver().expect_fault(kernel, fault, expect);
     }
     // Whoever does not know which rows go is found out.
     let scored = format!("{sections}\n[score]\nscorer = \"dsir\"\nreference = {reference}");
@@ -215,8 +207,7 @@ fn what_is_lost_on_its_way_is_told() {
     }
     for (kind, expect) in [(17, "nothing is said of quality"), (31, "nothing is said of quality"), (10, "have 0 rows")]
     {
-        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
-        assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
+        driver().expect_refusal(|records| records::without_kind(&records, kind), expect);
     }
     assert!(!dir.path().join("lossy").exists());
 }

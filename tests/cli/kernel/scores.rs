@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::driver::{Change, Driver, Place};
 use super::tables::mixed;
-use super::{check, config, records, rows, samples};
+use super::{check, config, records, rows, samples, write_lines};
 use crate::support::{files, json_lines, sample, tamis};
 
 /// Labels of one in `step` questions, in a file of another id column, and a row that no pool has.
@@ -19,10 +19,6 @@ fn write_labels(dir: &Path, step: usize) {
 }
 
 const LABELS: &str = "labels = [\"labels.jsonl\"]\nlabel_column = \"intent\"\nlabel_id_column = \"question\"";
-
-fn write_lines(path: &Path, rows: &[Value]) {
-    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
-}
 
 /// The first questions, so that an encoder is done soon.
 fn write_some(dir: &Path, n_rows: usize) -> Vec<String> {
@@ -228,15 +224,10 @@ fn what_is_lost_on_its_way_is_told() {
         ("tabulate", records::twice, "out of order"),
     ];
     for (kernel, fault, expect) in faults {
-        let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.run())).err();
-        let told = panicked.expect("a kernel ends with an error");
-        let told = told.downcast_ref::<String>().expect("what it said");
-        assert!(told.contains(expect), "{kernel}: {told}");
+        driver().expect_fault(kernel, fault, expect);
     }
     for (kind, expect) in [(17, "nothing is said of the scorer"), (19, "units were scored"), (10, "have 0 rows")] {
-        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
-        assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
+        driver().expect_refusal(|records| records::without_kind(&records, kind), expect);
     }
     assert!(!dir.path().join("lossy").exists());
 }

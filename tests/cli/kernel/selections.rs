@@ -6,12 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::driver::{Change, Driver, Place};
-use super::{check, config, records, rows, samples};
+use super::{check, config, records, rows, samples, write_lines};
 use crate::support::{json_lines, sample, tamis};
-
-fn write_lines(path: &Path, rows: &[Value]) {
-    fs::write(path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
-}
 
 /// The first questions, each third with a label in another file.
 fn write_pool(dir: &Path, n_rows: usize) -> Vec<String> {
@@ -238,20 +234,14 @@ fn what_is_lost_on_its_way_is_told() {
         ("choose", |records| records.slice(0, 0), "to be chosen from"),
     ];
     for (kernel, fault, expect) in faults {
-        let driver = Driver { on_its_way: Some((kernel, fault)), ..driver() };
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver.run())).err();
-        let told = panicked.expect("a kernel ends with an error");
-        let told = told.downcast_ref::<String>().expect("what it said");
-        assert!(told.contains(expect), "{kernel}: {told}");
+        driver().expect_fault(kernel, fault, expect);
     }
     for (kind, expect) in
         [(18, "rows of the batch were to be read"), (25, "rows were to be chosen"), (26, "nobody has chosen")]
     {
-        let told = driver().try_run_and(|records| records::without_kind(&records, kind)).map(|ended| ended.code);
-        assert!(told.as_ref().is_err_and(|told| told.contains(expect)), "{kind}: {told:?}");
+        driver().expect_refusal(|records| records::without_kind(&records, kind), expect);
     }
     // As many rows, but not those that were chosen.
-    let told = driver().try_run_and(|records| records::second_for_first(&records, 18)).map(|ended| ended.code);
-    assert!(told.as_ref().is_err_and(|told| told.contains("were to be read")), "{told:?}");
+    driver().expect_refusal(|records| records::second_for_first(&records, 18), "were to be read");
     assert!(!dir.path().join("lossy").exists());
 }
