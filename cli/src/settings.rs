@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tamis_pipeline::Error;
 use tamis_pipeline::context::{Cancel, Context, Resources};
 use tamis_pipeline::dedup::index::Stamp;
+use tamis_pipeline::run::{IfLocked, Sharing};
 use tamis_pipeline::sink::Existing;
 use tamis_pipeline::store::Stores;
 use tamis_schemas::active::{LEDGER_VERSION, LoopSettings};
@@ -271,6 +272,15 @@ pub(crate) fn stamp() -> Stamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let own = log::run_id().filter(|_| log::given_run_id().is_none());
     Stamp { now: since.as_secs(), nonce: own.map_or_else(log::new_run_id, str::to_owned) }
+}
+
+/// Who this process is to others that add to the same output, and what it does while one of them is at work.
+pub(crate) fn sharing(if_locked: Option<IfLocked>, stamp: &Stamp) -> Sharing {
+    Sharing {
+        owner: machine::process(stamp.now),
+        run_id: log::given_run_id().map(str::to_owned),
+        if_locked: if_locked.unwrap_or_default(),
+    }
 }
 
 /// Object stores with the credentials of the environment. Variables that are no Unicode are nobody's.

@@ -114,8 +114,10 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Another run was added to the same output first, again and again.
-    #[error("other runs were added to `{location}` meanwhile, each time that this one was about to be")]
+    /// Another run was added to the same output first, or to its index.
+    #[error(
+        "other runs were added to `{location}` or its index meanwhile, and this one was not compared with their rows"
+    )]
     Overtaken {
         /// The output.
         location: String,

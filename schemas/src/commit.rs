@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{Table, is_default};
 use crate::index::SegmentRecord;
 use crate::manifest::{FileRecord, Manifest, RowCounts};
 
-/// Version of the layout of a commit. Versions before 2 know of no files that are replaced.
-pub const COMMIT_VERSION: u32 = 2;
+/// Version of the layout of a commit. Versions before 2 know of no files that are replaced, those before 3 of one segment at most,
+/// which they call `segment`.
+pub const COMMIT_VERSION: u32 = 3;
 
 /// One run that was added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,9 +39,9 @@ pub struct Commit {
     pub inputs: Vec<CommittedInput>,
     /// Where its tables lie, and their columns with those of all runs before it.
     pub tables: BTreeMap<Table, CommittedTable>,
-    /// What it added to the index over runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub segment: Option<SegmentRecord>,
+    /// What it added to the index over runs, in the order of the rows.
+    #[serde(default, alias = "segment", deserialize_with = "one_or_several", skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentRecord>,
     /// Files of earlier commits that are no longer part of the output, and what takes their place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<Table, Vec<Replacement>>,
@@ -50,6 +51,19 @@ pub struct Commit {
     /// What it decided and wrote; paths of files are relative to the output, or URLs. Of upkeep, which reads no input, the
     /// settings of the last run alone.
     pub manifest: Manifest,
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SegmentRecord>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Segments {
+        One(Box<SegmentRecord>),
+        Several(Vec<SegmentRecord>),
+    }
+    Ok(match Segments::deserialize(deserializer)? {
+        Segments::One(segment) => vec![*segment],
+        Segments::Several(segments) => segments,
+    })
 }
 
 /// What a commit is for.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Overwrite;
+use tamis_pipeline::run::IfLocked;
+
+use super::{Overwrite, if_locked};
 
 /// `tamis kernel`.
 #[derive(Debug, Clone, Subcommand)]
@@ -55,6 +57,9 @@ pub(crate) struct KernelSession {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
+    /// While another run adds to the output: fail, skip or wait:TIME [default: fail]
+    #[arg(long, value_name = "ACTION", value_parser = if_locked)]
+    pub(crate) if_locked: Option<IfLocked>,
 }
 
 /// Who runs a config.

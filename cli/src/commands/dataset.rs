@@ -5,7 +5,7 @@ use tamis_pipeline::context::Context;
 use tamis_pipeline::dedup::index::Stamp;
 use tamis_pipeline::finished::{self, FinishedRun, Garbage};
 use tamis_pipeline::progress::Progress;
-use tamis_pipeline::run::{IfLocked, Sharing};
+use tamis_pipeline::run::Sharing;
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::upkeep::{self, Site};
 use tamis_schemas::commit::{Commit, CommitKind};
@@ -16,7 +16,6 @@ use crate::exit::Exit;
 use crate::number::{bytes, count, counted, utc};
 use crate::progress::Display;
 use crate::settings;
-use crate::{log, machine};
 
 pub(crate) fn runs(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
     look(output, global, |run| {
@@ -125,7 +124,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
     let stamp = settings::stamp();
     work(&args.output, global, |work| {
         let url = &args.output.url;
-        let expired = upkeep::expire(work.site(url, &stamp, &sharing(&stamp)), args.dry_run)?;
+        let expired = upkeep::expire(work.site(url, &stamp, &settings::sharing(None, &stamp)), args.dry_run)?;
         let run = FinishedRun::open(url, work.stores, work.context, work.progress)?;
         let before = stamp.now.saturating_sub(args.grace.seconds);
         let Garbage { files, uploads } = finished::gc(&run, before, args.dry_run)?;
@@ -157,7 +156,7 @@ pub(crate) fn gc(args: &Gc, global: &Global) -> anyhow::Result<Exit> {
 pub(crate) fn compact(output: &FinishedOutput, global: &Global) -> anyhow::Result<Exit> {
     let stamp = settings::stamp();
     work(output, global, |work| {
-        let done = upkeep::compact(work.site(&output.url, &stamp, &sharing(&stamp)))?;
+        let done = upkeep::compact(work.site(&output.url, &stamp, &settings::sharing(None, &stamp)))?;
         let mut text = lines(done.left.iter().map(|left| format!("left as it is: {left}")));
         text += &match done.removed_files {
             0 => "nothing to compact\n".to_owned(),
@@ -178,15 +177,6 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn site(&self, location: &'a str, stamp: &'a Stamp, sharing: &'a Sharing) -> Site<'a> {
         Site { location, stamp, sharing, stores: self.stores, context: self.context, progress: self.progress }
-    }
-}
-
-/// Upkeep leaves an output alone that a run is adding to.
-fn sharing(stamp: &Stamp) -> Sharing {
-    Sharing {
-        owner: machine::process(stamp.now),
-        run_id: log::given_run_id().map(str::to_owned),
-        if_locked: IfLocked::Fail,
     }
 }
 

@@ -85,8 +85,17 @@ fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyh
     let stores = settings::stores().with_tiers(&config)?;
     let with = Surroundings { stores: &stores, context, progress };
     let existing = settings::existing(args.overwrite);
-    let mut session = open_session(&config, existing, unit_bytes.0, &settings::stamp(), with)?;
+    let stamp = settings::stamp();
+    let sharing = settings::sharing(args.if_locked, &stamp);
     let (mut input, mut output) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
+    let mut session = match open_session(&config, existing, unit_bytes.0, &stamp, &sharing, with)? {
+        Ok(session) => session,
+        Err(ended) => {
+            ended.write(&mut output)?;
+            output.flush()?;
+            return Ok(Exit::Clean);
+        }
+    };
     session.write_units(&mut output)?;
     output.flush()?;
     session.place_rows(&mut input, &mut output)?;

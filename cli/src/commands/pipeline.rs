@@ -6,7 +6,7 @@ use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
 use tamis_pipeline::footprint::report::Report;
 use tamis_pipeline::progress::Progress;
-use tamis_pipeline::run::{Outcome, Sharing};
+use tamis_pipeline::run::Outcome;
 use tamis_schemas::config::{Config, OutputMode};
 use tamis_schemas::manifest::Manifest;
 
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::footprint::{self, Account, Done};
 use crate::metrics::{self, MetricsFile};
 use crate::report::{self, Finished};
-use crate::{diagnostic, log, machine, settings, telemetry};
+use crate::{diagnostic, machine, settings, telemetry};
 
 pub(crate) fn run(
     command: &'static str,
@@ -78,6 +78,20 @@ pub(crate) fn run(
     Ok(exit)
 }
 
+/// # Errors
+/// `Error::Config` for flags of runs that are added to others, where this one is not.
+pub(super) fn check_added(config: &Config, Added { if_locked, exit_empty }: Added) -> anyhow::Result<()> {
+    let flag = if_locked.map(|_| "--if-locked").or(exit_empty.map(|_| "--exit-empty"));
+    match flag.filter(|_| config.output.mode != OutputMode::Append) {
+        None => Ok(()),
+        Some(flag) => Err(Error::Config {
+            message: format!("{flag} is for runs that are added to others, and this one is not"),
+            hint: Some("set output.mode to \"append\", or leave it out".into()),
+        }
+        .into()),
+    }
+}
+
 /// Writes the numbers of a run for monitoring.
 pub(super) fn write_metrics(file: MetricsFile, exit: Exit, elapsed: Duration, manifest: Option<&Manifest>) {
     let peak_memory_bytes = machine::peak_memory_bytes();
@@ -96,14 +110,7 @@ fn execute(
     accounting: &Accounting,
     global: &Global,
 ) -> anyhow::Result<(Outcome, Option<Report>)> {
-    let flag = if_locked.map(|_| "--if-locked").or(exit_empty.map(|_| "--exit-empty"));
-    if let Some(flag) = flag.filter(|_| config.output.mode != OutputMode::Append) {
-        return Err(Error::Config {
-            message: format!("{flag} is for runs that are added to others, and this one is not"),
-            hint: Some("set output.mode to \"append\", or leave it out".into()),
-        }
-        .into());
-    }
+    check_added(config, Added { if_locked, exit_empty })?;
     let mut context = settings::context(global)?;
     let existing = settings::existing(overwrite);
     let (stamp, stores) = (settings::stamp(), settings::stores().with_tiers(config)?);
@@ -113,11 +120,7 @@ fn execute(
         let check_output = || tamis_pipeline::run::check_output(config, existing, &stores, &context);
         account.ready(accounting, (&stores, &context), check_output)?;
     }
-    let sharing = Sharing {
-        owner: machine::process(stamp.now),
-        run_id: log::given_run_id().map(str::to_owned),
-        if_locked: if_locked.unwrap_or_default(),
-    };
+    let sharing = settings::sharing(if_locked, &stamp);
     let work = |context: &Context, progress: &Progress| {
         tamis_pipeline::run::run(config, existing, &stamp, &sharing, &stores, context, progress)
     };

@@ -67,7 +67,7 @@ pub(crate) fn files(accounting: &Accounting) -> Vec<&str> {
         .collect()
 }
 
-fn if_locked(action: IfLocked) -> OsString {
+pub(crate) fn if_locked(action: IfLocked) -> OsString {
     match action {
         IfLocked::Fail => "fail".into(),
         IfLocked::Skip => "skip".into(),

@@ -165,6 +165,38 @@ def test_runs_over_an_index(tmp_path):
     assert there == {segment["path"] for segment in segments}
 
 
+def added_rows(output):
+    """The rows of each table, of all runs that were added to an output; no file is there that none of them knows of."""
+    commits = [json.loads(path.read_text()) for path in sorted((output / "_tamis" / "commits").iterdir())]
+    rows = {}
+    for name in ("kept", "dropped", "evidence"):
+        paths = [file["path"] for commit in commits for file in commit["manifest"]["tables"][name]["files"]]
+        assert sorted(paths) == sorted(f"{name}/{path.name}" for path in (output / name).glob("*.parquet"))
+        found = [row for path in paths for row in pq.read_table(output / path).to_pylist()]
+        rows[name] = sorted(json.dumps(row, sort_keys=True) for row in found)
+    return len(commits), rows
+
+
+def test_runs_that_are_added_to_an_output(tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = [json.dumps({"id": f"row-{number}", "text": text}) for number, text in enumerate(texts(seed=5, n_texts=400))]
+    engines = {"local": (), "spark": ("--engine", "spark", "--master", "local[2,3]")}
+    for engine in engines:
+        output = f'[output]\npath = "{engine}"\nmode = "append"\n'
+        (tmp_path / f"{engine}.toml").write_text(f'[input]\npaths = ["in"]\n[deduplicate]\n{output}')
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.jsonl").write_text("\n".join(rows[number * 200 : (number + 1) * 200]) + "\n")
+        for engine, flags in engines.items():
+            ended = run_binary(tmp_path, f"{engine}.toml", *flags)
+            assert ended.returncode == 0, ended.stderr
+        found, expected = (added_rows(tmp_path / engine) for engine in ("spark", "local"))
+        assert found == expected
+        assert found[0] == number + 1
+    ended = run_binary(tmp_path, "spark.toml", *engines["spark"], "--exit-empty", "10", "--format", "json")
+    assert ended.returncode == 10, ended.stderr
+    assert json.loads(ended.stdout)["nothing_new"]
+
+
 def test_an_output_that_is_there_is_refused(corpus):
     before = (corpus / "local" / "manifest.json").read_bytes()
     ended = run(corpus, "local")

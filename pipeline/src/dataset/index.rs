@@ -31,7 +31,7 @@ pub(super) fn follow(
             followed: BTreeMap::new(),
         });
         let last = manifest.followed.get(first).copied();
-        let changes = |commit: &&Commit| commit.segment.is_some() || withdrawn_ids(commit).is_some();
+        let changes = |commit: &&Commit| !commit.segments.is_empty() || withdrawn_ids(commit).is_some();
         let later = commits.iter().filter(|commit| last.is_none_or(|last| last < commit.version)).filter(changes);
         let missing: Vec<&Commit> = later.collect();
         let Some(newest) = missing.last().map(|commit| commit.version) else { return Ok(()) };
@@ -45,14 +45,15 @@ pub(super) fn follow(
                 let (old, parameters) = (std::mem::take(&mut manifest.segments), &manifest.parameters);
                 manifest.segments = maintain::without_ids(place, old, parameters, &ids, is_ours, &stamp, context)?;
             }
-            let Some(segment) = &commit.segment else { continue };
-            if place.is_there(&segment.rows_file.path)? {
-                manifest.segments.push(segment.clone());
-            } else {
-                tracing::warn!(
-                    segment = segment.path,
-                    "a run's rows are not at the index: it was deleted, or is another"
-                );
+            for segment in &commit.segments {
+                if place.is_there(&segment.rows_file.path)? {
+                    manifest.segments.push(segment.clone());
+                } else {
+                    tracing::warn!(
+                        segment = segment.path,
+                        "a run's rows are not at the index: it was deleted, or is another"
+                    );
+                }
             }
         }
         manifest.followed.insert(first.clone(), newest);
@@ -69,6 +70,6 @@ fn withdrawn_ids(commit: &Commit) -> Option<&FileRecord> {
 /// Names, in the index, of what commits before that of `version` added to it.
 pub(super) fn runs_before(commits: &[Commit], version: u64) -> HashSet<&str> {
     let before = commits.iter().take_while(|commit| commit.version < version);
-    let runs = before.filter_map(|commit| commit.segment.as_ref()).flat_map(|segment| &segment.runs);
+    let runs = before.flat_map(|commit| &commit.segments).flat_map(|segment| &segment.runs);
     runs.map(|run| run.run.as_str()).collect()
 }

@@ -106,7 +106,7 @@ mod tests {
             epoch: 0,
             inputs: Vec::new(),
             tables: BTreeMap::new(),
-            segment: None,
+            segments: Vec::new(),
             replaced: [(Table::Kept, replaced.collect())].into(),
             withdrawn: None,
             manifest: Manifest { tables: [(Table::Kept, record)].into(), ..Manifest::default() },

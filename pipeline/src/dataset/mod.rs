@@ -62,7 +62,7 @@ pub(crate) struct NewCommit {
     /// Tables that have other files or columns now.
     pub(crate) tables: BTreeMap<Table, CommittedTable>,
     /// Rows for the index.
-    pub(crate) segment: Option<SegmentRecord>,
+    pub(crate) segments: Vec<SegmentRecord>,
     pub(crate) replaced: BTreeMap<Table, Vec<Replacement>>,
     pub(crate) withdrawn: Option<Withdrawn>,
 }
@@ -206,7 +206,7 @@ impl<'a> Dataset<'a> {
 
     /// Adds a run, or upkeep, under a lease if it has one. `false`: another was added meanwhile, and this one is not.
     pub(crate) fn commit(&mut self, new: NewCommit, manifest: &Manifest) -> Result<bool> {
-        let NewCommit { kind, run_id, epoch, inputs, tables, segment, replaced, withdrawn } = new;
+        let NewCommit { kind, run_id, epoch, inputs, tables, segments, replaced, withdrawn } = new;
         self.log.append(Commit {
             commit_version: COMMIT_VERSION,
             version: self.log.next_version(),
@@ -217,7 +217,7 @@ impl<'a> Dataset<'a> {
             epoch,
             inputs,
             tables,
-            segment,
+            segments,
             replaced,
             withdrawn,
             manifest: manifest.clone(),
@@ -233,6 +233,11 @@ impl<'a> Dataset<'a> {
             delta::follow(&place, table, self.log.commits())?;
         }
         Ok(())
+    }
+
+    /// The error of a run that cannot be added since another one was.
+    pub(crate) fn overtaken(&self) -> Error {
+        Error::Overtaken { location: self.home.url().to_owned() }
     }
 
     /// The error of what goes wrong after the commit.

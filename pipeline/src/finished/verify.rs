@@ -154,7 +154,7 @@ pub(super) fn orphans(run: &FinishedRun<'_>) -> Result<Vec<Orphan>> {
         }
     }
     let index = Place::new(&home.display(INDEX), run.stores, run.context.runtime.handle())?;
-    let segments: Vec<_> = run.commits.iter().filter_map(|commit| commit.segment.as_ref()).collect();
+    let segments: Vec<_> = run.commits.iter().flat_map(|commit| &commit.segments).collect();
     let of_index = maintain::orphans(&index, &segments)?;
     orphans.extend(of_index.into_iter().map(|(name, modified)| Orphan { place: index.clone(), name, modified }));
     Ok(orphans)

@@ -29,6 +29,20 @@ pub(super) struct Embedder {
     record: EmbeddingRecord,
 }
 
+/// # Errors
+/// `Error::Config` if the output has embeddings of another encoder: `earlier` is the fingerprint of that.
+pub(super) fn check_encoder(model: &str, fingerprint: &str, earlier: Option<&str>) -> Result<()> {
+    match earlier.filter(|earlier| *earlier != fingerprint) {
+        None => Ok(()),
+        Some(earlier) => Err(Error::Config {
+            message: format!(
+                "the output has embeddings of another encoder: its fingerprint is {earlier}, that of `{model}` is {fingerprint}"
+            ),
+            hint: Some("use the same model and settings, or write to a new output".into()),
+        }),
+    }
+}
+
 /// Embeddings of a batch.
 #[derive(Debug)]
 pub(super) struct EmbeddedRows {
@@ -54,16 +68,7 @@ impl Embedder {
         run.begin("opening the encoder");
         let device = resolve(plan.device)?;
         let encoder = Encoder::open(&plan.model, &plan.options, &device, stores, run.context)?;
-        if let Some(earlier) = earlier.filter(|earlier| *earlier != encoder.fingerprint()) {
-            return Err(Error::Config {
-                message: format!(
-                    "the output has embeddings of another encoder: its fingerprint is {earlier}, that of `{}` is {}",
-                    plan.model,
-                    encoder.fingerprint()
-                ),
-                hint: Some("use the same model and settings, or write to a new output".into()),
-            });
-        }
+        check_encoder(&plan.model, encoder.fingerprint(), earlier)?;
         let dimensions = encoder.dimensions();
         let record = EmbeddingRecord {
             fingerprint: encoder.fingerprint().to_owned(),

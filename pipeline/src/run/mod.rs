@@ -249,13 +249,17 @@ pub fn run(
     let config = &with_own_index(config.resolved());
     check(config)?;
     let plan = &Plan::new(config)?;
+    warn_of_single_writer(config);
+    let job = Job { config, plan, existing, stores, context, progress };
+    if config.output.mode == OutputMode::Append { parts::run(job, stamp, sharing) } else { run_alone(job, stamp) }
+}
+
+fn warn_of_single_writer(config: &Config) {
     if config.output.commit == CommitMode::UnsafeSingleWriter {
         tracing::warn!(
             "output.commit is \"unsafe-single-writer\": if two runs write at once, what one of them added is lost"
         );
     }
-    let job = Job { config, plan, existing, stores, context, progress };
-    if config.output.mode == OutputMode::Append { parts::run(job, stamp, sharing) } else { run_alone(job, stamp) }
 }
 
 /// Writes the output of one run.

@@ -10,13 +10,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tamis_schemas::commit::{Commit, CommitKind};
+use serde::{Deserialize, Serialize};
+use tamis_schemas::commit::{Commit, CommitKind, Withdrawn};
 use tamis_schemas::config::{Changed, CommitMode, Config, OutputConfig, OutputMode};
+use tamis_schemas::index::SegmentRecord;
 use tamis_schemas::manifest::Manifest;
 
 use super::changed::Superseded;
 use super::index::IndexRun;
 use super::{Job, Outcome};
+use crate::context::Context;
 use crate::dataset::{Dataset, IfLocked, Lease, NewCommit, NewInputs, Sharing, Turn, committed};
 use crate::dedup::index::{StagedSegment, Stamp};
 use crate::finished::merged;
@@ -26,6 +29,7 @@ use crate::{Error, Result};
 
 /// Of runs that are added to the same output at once, one is first, and the others begin anew: so often in a row at most.
 const MOST_TRIES: usize = 8;
+
 /// # Errors
 /// `Error::Config` for settings of added runs that cannot work, or that nothing looks at.
 pub(super) fn check(config: &Config) -> Result<()> {
@@ -62,12 +66,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
 /// # Errors
 /// `Error::Part` around whatever stops a run of which parts were added.
 pub(super) fn run(job: Job<'_>, stamp: &Stamp, sharing: &Sharing) -> Result<Outcome> {
-    if job.existing == Existing::Overwrite {
-        return Err(Error::Config {
-            message: "output.mode is \"append\": there is nothing to overwrite".into(),
-            hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
-        });
-    }
+    refuse_overwriting(job.existing)?;
     let mut parts = Parts {
         job,
         stamp,
@@ -89,8 +88,8 @@ pub(super) fn run(job: Job<'_>, stamp: &Stamp, sharing: &Sharing) -> Result<Outc
             let n_withdrawn = withdrawn.map(|withdrawn| withdrawn.rows.rows_in).sum();
             Ok(Outcome::Written { manifest: Box::new(manifest), n_parts: parts.added.len(), n_withdrawn })
         }
-        (Ok(Ended::NothingLeft(n_inputs)), None) => Ok(Outcome::NothingNew { n_inputs }),
-        (Ok(Ended::Locked(holder)), None) => Ok(Outcome::Skipped { holder }),
+        (Ok(Ended::NothingNew(n_inputs)), None) => Ok(Outcome::NothingNew { n_inputs }),
+        (Ok(Ended::Skipped(holder)), None) => Ok(Outcome::Skipped { holder }),
         (Err(error), None) => Err(error),
         (Err(error), Some(_)) => Err(Error::Part {
             location: job.config.output.path.clone(),
@@ -100,13 +99,50 @@ pub(super) fn run(job: Job<'_>, stamp: &Stamp, sharing: &Sharing) -> Result<Outc
     }
 }
 
-/// Why no part is added any more.
-#[derive(Debug)]
-enum Ended {
-    /// All of so many files were read.
-    NothingLeft(usize),
-    /// Another run has the output, and this one is not to wait.
-    Locked(String),
+/// # Errors
+/// `Error::Config` for a run that would replace an output that runs are added to.
+pub(super) fn refuse_overwriting(existing: Existing) -> Result<()> {
+    match existing {
+        Existing::Refuse => Ok(()),
+        Existing::Overwrite => Err(Error::Config {
+            message: "output.mode is \"append\": there is nothing to overwrite".into(),
+            hint: Some("leave out --overwrite, or set output.mode to \"new\"".into()),
+        }),
+    }
+}
+
+/// Why a run has nothing to do any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All inputs were read, which are so many files.
+    NothingNew(usize),
+    /// Another run is adding to the output, and this one was told to leave then: who that is, and since when.
+    Skipped(String),
+}
+
+/// Looks for files that no earlier run has read as they are.
+pub(super) fn find_new(job: Job<'_>, dataset: &Dataset<'_>) -> Result<Result<(Inputs, NewInputs), Ended>> {
+    let inputs = match job.discover() {
+        // Files that were read may be moved away.
+        Err(Error::NoInput { .. }) if !dataset.commits().is_empty() => return Ok(Err(Ended::NothingNew(0))),
+        inputs => inputs?,
+    };
+    let found = dataset.new_inputs(inputs.files(), job.config.input.changed)?;
+    let is_any_new = found.are_new.contains(&true);
+    Ok(if is_any_new { Ok((inputs, found)) } else { Err(Ended::NothingNew(inputs.files().len())) })
+}
+
+/// Takes the lease of the output, if it has one. Gives its holder if that is another, and this run is to leave then.
+pub(super) fn claim(job: Job<'_>, dataset: &Dataset<'_>, sharing: &Sharing) -> Result<Result<Option<Lease>, Ended>> {
+    let Job { config, context, progress, .. } = job;
+    progress.begin("waiting for its turn");
+    match dataset.turn(&config.output, sharing, &context.cancel)? {
+        Some(Turn::Ours(lease)) => Ok(Ok(Some(lease))),
+        Some(Turn::Theirs(holder)) if sharing.if_locked == IfLocked::Skip => Ok(Err(Ended::Skipped(holder))),
+        Some(Turn::Theirs(holder)) => Err(Error::Leased { location: config.output.path.clone(), holder }),
+        None => Ok(Ok(None)),
+    }
 }
 
 /// The parts of a run.
@@ -149,20 +185,15 @@ impl Parts<'_> {
             return Err(Error::Invariant("nothing is added to an output of one run".into()));
         };
         let mut part = Part::open(self.job, self.sharing, &dataset)?;
-        let inputs = match self.job.discover() {
-            // Files that were read may be moved away.
-            Err(Error::NoInput { .. }) if !dataset.commits().is_empty() => return Ok(Some(Ended::NothingLeft(0))),
-            inputs => inputs?,
+        let (inputs, NewInputs { are_new: mut is_left, are_changed }) = match find_new(self.job, &dataset)? {
+            Ok(found) => found,
+            Err(ended) => return Ok(Some(ended)),
         };
-        let NewInputs { are_new: mut is_left, are_changed } =
-            dataset.new_inputs(inputs.files(), config.input.changed)?;
-        let ended = Ended::NothingLeft(inputs.files().len());
-        if !is_left.contains(&true) {
-            return Ok(Some(ended));
-        }
+        let ended = Ended::NothingNew(inputs.files().len());
         if self.lease.is_none() {
-            if let Some(holder) = self.claim(&dataset)? {
-                return Ok(Some(Ended::Locked(holder)));
+            match claim(self.job, &dataset, self.sharing)? {
+                Ok(lease) => self.lease = lease,
+                Err(ended) => return Ok(Some(ended)),
             }
             if !dataset.is_newest()? {
                 return Ok(None);
@@ -198,19 +229,6 @@ impl Parts<'_> {
         }
     }
 
-    /// Takes the lease of the output, if it has one. Gives its holder if that is another, and this run is to leave then.
-    fn claim(&mut self, dataset: &Dataset<'_>) -> Result<Option<String>> {
-        let Job { config, context, progress, .. } = self.job;
-        progress.begin("waiting for its turn");
-        match dataset.turn(&config.output, self.sharing, &context.cancel)? {
-            Some(Turn::Ours(lease)) => self.lease = Some(lease),
-            Some(Turn::Theirs(holder)) if self.sharing.if_locked == IfLocked::Skip => return Ok(Some(holder)),
-            Some(Turn::Theirs(holder)) => return Err(Error::Leased { location: config.output.path.clone(), holder }),
-            None => {}
-        }
-        Ok(None)
-    }
-
     /// A name and a time of its own for the next part.
     fn next_stamp(&mut self) -> Stamp {
         let Stamp { nonce, now } = self.stamp;
@@ -242,15 +260,15 @@ fn take(files: &[InputFile], is_left: &mut [bool], limits: &OutputConfig) -> Vec
 
 /// A part that is under way.
 #[derive(Debug)]
-struct Part<'a> {
+pub(super) struct Part<'a> {
     job: Job<'a>,
     sharing: &'a Sharing,
-    output: Output,
-    index: Option<IndexRun>,
+    pub(super) output: Output,
+    pub(super) index: Option<IndexRun>,
 }
 
 impl<'a> Part<'a> {
-    fn open(job: Job<'a>, sharing: &'a Sharing, dataset: &Dataset<'_>) -> Result<Self> {
+    pub(super) fn open(job: Job<'a>, sharing: &'a Sharing, dataset: &Dataset<'_>) -> Result<Self> {
         let Job { config, plan, existing, stores, context, .. } = job;
         let output = job.output(Some(Added { run: dataset.run(), tables: dataset.tables() }))?;
         let search = plan.deduplicate.as_ref();
@@ -282,35 +300,73 @@ impl<'a> Part<'a> {
         for (name, n_requests) in &mut manifest.requests {
             *n_requests -= counted.get(name).copied().unwrap_or_default();
         }
-        let is_added = self.add(staged, inputs, superseded, dataset, lease, &manifest)?;
+        if !is_ours(self.index.as_ref(), lease, dataset)? {
+            return Ok(false);
+        }
+        let has_index = self.index.is_some();
+        let withdrawn = superseded.map(|superseded| superseded.withdraw(dataset, has_index)).transpose()?;
+        let made = Made {
+            sharing: self.sharing,
+            output: self.output,
+            index: self.index.as_ref(),
+            inputs,
+            segments: staged.iter().map(|staged| staged.record(dataset.stamp().now)).collect(),
+            withdrawn,
+        };
+        let keep = || staged.into_iter().for_each(StagedSegment::keep);
+        let is_added = made.add(dataset, lease, &manifest, keep, context)?;
         if is_added {
             *counted = requests;
         }
         Ok(is_added)
     }
+}
 
-    fn add(
+/// Whether nothing was added to the index that the rows were compared with. `false`: another run was faster.
+///
+/// # Errors
+/// `Error::TakenOver` if another run has the lease.
+pub(super) fn is_ours(index: Option<&IndexRun>, lease: Option<&Lease>, dataset: &Dataset<'_>) -> Result<bool> {
+    if !index.map_or(Ok(true), IndexRun::is_unchanged)? {
+        return Ok(false);
+    }
+    lease.map_or(Ok(()), |lease| lease.check(dataset.epoch()))?;
+    Ok(true)
+}
+
+/// All that a part has written.
+#[derive(Debug)]
+pub(super) struct Made<'a> {
+    pub(super) sharing: &'a Sharing,
+    pub(super) output: Output,
+    pub(super) index: Option<&'a IndexRun>,
+    /// What it has read.
+    pub(super) inputs: &'a Inputs,
+    /// Rows for the index.
+    pub(super) segments: Vec<SegmentRecord>,
+    /// Rows that leave the output with it.
+    pub(super) withdrawn: Option<Withdrawn>,
+}
+
+impl Made<'_> {
+    /// Adds it to the output; `keep` is called as soon as its segments may be part of it. `false`: another run was added
+    /// meanwhile, and this part is not.
+    pub(super) fn add(
         self,
-        staged: Option<StagedSegment>,
-        inputs: &Inputs,
-        superseded: Option<Superseded>,
         dataset: &mut Dataset<'_>,
         lease: Option<&Lease>,
         manifest: &Manifest,
+        keep: impl FnOnce(),
+        context: &Context,
     ) -> Result<bool> {
-        let Self { job, sharing, output, index } = self;
-        if !index.as_ref().map_or(Ok(true), IndexRun::is_unchanged)? {
-            return Ok(false);
-        }
-        lease.map_or(Ok(()), |lease| lease.check(dataset.epoch()))?;
-        let withdrawn = superseded.map(|superseded| superseded.withdraw(dataset, index.is_some())).transpose()?;
+        let Self { sharing, output, index, inputs, segments, withdrawn } = self;
         let new = NewCommit {
             kind: CommitKind::Run,
             run_id: sharing.run_id.clone(),
             epoch: lease.map_or(0, Lease::epoch),
             inputs: inputs.files().iter().map(committed).collect(),
             tables: output.added_tables(),
-            segment: staged.as_ref().map(|staged| staged.record(dataset.stamp().now)),
+            segments,
             replaced: output.replaced().clone(),
             withdrawn,
         };
@@ -320,12 +376,10 @@ impl<'a> Part<'a> {
         }
         // Nor is anything removed if nobody knows whether the commit is there: it may name these files.
         output.keep();
-        if let Some(staged) = staged {
-            staged.keep();
-        }
+        keep();
         is_added?;
         let follow = || {
-            index.as_ref().map_or(Ok(()), |index| index.follow(dataset, job.context))?;
+            index.map_or(Ok(()), |index| index.follow(dataset, context))?;
             dataset.follow_tables()
         };
         follow().map_err(|error| dataset.behind(error))?;

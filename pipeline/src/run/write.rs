@@ -12,6 +12,7 @@ use tamis_schemas::manifest::{
     EmbeddingRecord, GrainRecord, IndexRecord, LossRecord, NearDuplicateRecord, SCurvePoint, SampleRecord,
     ScorerRecord, SelectionRecord, WhatIfPoint,
 };
+use tamis_schemas::tables::rejected_schema;
 
 use super::duplicates::{self, duplicates_field};
 use super::embed::{EmbeddedRows, Embedder, EmbeddingTally};
@@ -212,16 +213,14 @@ impl CarriedTables {
         }
     }
 
-    pub(super) fn kept_schema(&self) -> SchemaRef {
-        Arc::clone(self.kept.schema())
-    }
-
-    pub(super) fn control_schema(&self) -> SchemaRef {
-        Arc::clone(self.control.schema())
-    }
-
-    pub(super) fn dropped_schema(&self) -> SchemaRef {
-        Arc::clone(self.dropped.schema())
+    /// Columns of the tables that hold rows of the input, and of the one of those that could not be read.
+    pub(super) fn schemas(&self) -> [(Table, SchemaRef); 4] {
+        [
+            (Table::Kept, Arc::clone(self.kept.schema())),
+            (Table::Dropped, Arc::clone(self.dropped.schema())),
+            (Table::Rejected, rejected_schema()),
+            (Table::Control, Arc::clone(self.control.schema())),
+        ]
     }
 }
 
@@ -496,7 +495,7 @@ impl<'a> Tables<'a> {
         let embeddings = embedder.map(|embedder| open(Table::Embeddings, embedder.schema())).transpose()?.flatten();
         let kept = open(Table::Kept, carried.kept.schema())?;
         let control = open(Table::Control, carried.control.schema())?;
-        let open = || DroppedWriter::open(run, Table::Dropped, carried.dropped_schema(), output);
+        let open = || DroppedWriter::open(run, Table::Dropped, Arc::clone(carried.dropped.schema()), output);
         let dropped = run.plan.writes(Table::Dropped).then(open).transpose()?;
         Ok(Self { kept, dropped, scores, control, embeddings })
     }

@@ -181,6 +181,20 @@ impl Output {
     /// `Error::Config` or `Error::Column` if earlier runs that this one is added to have the table elsewhere, or columns of
     /// other types in it.
     pub fn table(&mut self, table: Table, schema: SchemaRef) -> Result<TableWriter> {
+        self.expect(table, &schema)?;
+        let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
+        let run = self.added.as_ref().map(|added| added.run.clone());
+        self.begun.push((table, Arc::clone(&tier)));
+        let replacements = self.replaced.get(&table).into_iter().flatten();
+        let first_number = replacements.map(|replacement| replacement.added.len()).sum();
+        TableWriter::new(table, tier, run, first_number, schema, &self.unique_columns, self.runtime.clone())
+    }
+
+    /// Adds the columns of a table to those of earlier runs.
+    ///
+    /// # Errors
+    /// As of [`table`](Self::table).
+    pub(crate) fn expect(&mut self, table: Table, schema: &Schema) -> Result<()> {
         let tier = Arc::clone(&self.tiers[&self.routes[&table]]);
         if let Some(added) = &mut self.added {
             if !added.tables.contains_key(&table) {
@@ -193,13 +207,9 @@ impl Output {
                     });
                 }
             }
-            added.begin(table, &tier, &schema)?;
+            added.begin(table, &tier, schema)?;
         }
-        let run = self.added.as_ref().map(|added| added.run.clone());
-        self.begun.push((table, Arc::clone(&tier)));
-        let replacements = self.replaced.get(&table).into_iter().flatten();
-        let first_number = replacements.map(|replacement| replacement.added.len()).sum();
-        TableWriter::new(table, tier, run, first_number, schema, &self.unique_columns, self.runtime.clone())
+        Ok(())
     }
 
     /// Ends a table of which the files take the place of others that earlier runs wrote. It may be begun again.
@@ -391,6 +401,12 @@ impl Drop for Output {
         if self.is_committed {
             return;
         }
+        for (&table, name) in self.parts.iter().flat_map(|_| &self.routes) {
+            let (tier, prefix) = (&self.tiers[name], self.parts.as_deref().unwrap_or_default());
+            if tier.folder.is_none() || self.added.is_some() {
+                let _ = self.remove_objects(tier, table, prefix);
+            }
+        }
         if let Some(added) = &self.added {
             for (table, tier) in &self.begun {
                 let _ = self.remove_objects(tier, *table, &format!("{}-", added.run));
@@ -400,12 +416,6 @@ impl Drop for Output {
         for (table, tier) in &self.begun {
             if tier.folder.is_none() && self.parts.is_none() {
                 let _ = self.remove_objects(tier, *table, "");
-            }
-        }
-        for (&table, name) in self.parts.iter().flat_map(|_| &self.routes) {
-            let (tier, prefix) = (&self.tiers[name], self.parts.as_deref().unwrap_or_default());
-            if tier.folder.is_none() {
-                let _ = self.remove_objects(tier, table, prefix);
             }
         }
         for table in self.places().iter().filter_map(|place| self.half_tables(place).ok()).flatten() {

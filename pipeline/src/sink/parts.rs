@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
-use tamis_schemas::config::{Config, Table};
+use tamis_schemas::config::{Config, OutputMode, Table};
 use tamis_schemas::manifest::{FileRecord, TableRecord};
 use tokio::runtime::Handle;
 
@@ -75,6 +75,7 @@ impl Output {
             let writer = self.table(table, schema)?;
             return self.finish_table(table, writer);
         }
+        self.expect(table, &schema)?;
         let rows = files.iter().map(|file| file.rows).sum();
         let storage_class = tier.storage_class.map(str::to_owned);
         self.records.insert(table, TableRecord { tier: tier.name.clone(), storage_class, rows, files });
@@ -95,6 +96,7 @@ pub(crate) fn part_writer(
     runtime: &Handle,
 ) -> Result<TableWriter> {
     let (name, tier) = tier_of(config, table)?;
-    let tier = Arc::new(Tier::resolve(name, &tier, &config.output.path, true, stores)?);
+    let is_staged = config.output.mode != OutputMode::Append;
+    let tier = Arc::new(Tier::resolve(name, &tier, &config.output.path, is_staged, stores)?);
     TableWriter::new(table, tier, Some(stem.to_owned()), 0, schema, unique_columns, runtime.clone())
 }

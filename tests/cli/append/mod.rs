@@ -44,7 +44,7 @@ fn config_with(dir: &Path, input: &str, output: &str, lines: &str) {
 }
 
 /// What two readers of Delta Lake tables see in some tables.
-fn delta(dir: &Path, environment: &[(&'static str, String)], tables: &[String]) -> Vec<Value> {
+pub fn delta(dir: &Path, environment: &[(&'static str, String)], tables: &[String]) -> Vec<Value> {
     let peers = std::env::var("TAMIS_TEST_PEERS").expect("run the tests with `bash tests/run.sh`");
     let mut python = Command::new("python3");
     python.arg(root().join("tests/support/read_delta.py")).args(tables).current_dir(dir);
@@ -56,7 +56,7 @@ fn local_delta(dir: &Path, table: &str) -> Value {
     delta(dir, &[], &[format!("out/{table}")]).remove(0)
 }
 
-fn commits(out: &Path) -> Vec<Value> {
+pub fn commits(out: &Path) -> Vec<Value> {
     let mut found: Vec<PathBuf> =
         std::fs::read_dir(out.join("_tamis/commits")).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.extension().is_some_and(|extension| extension == "json"));

@@ -138,3 +138,15 @@ fn rows_past_their_retention_leave_the_output_and_kept_ones_never() {
     assert_eq!(table(&dir.path().join("back"), "kept").1.num_rows(), kept + left);
     assert!(tamis(dir.path(), "compact out").expect_code(0).stdout.contains("it has a retention"));
 }
+
+#[test]
+fn upkeep_needs_no_held_out_items() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("held.jsonl"), "{\"text\": \"what no licence says of a held-out item\"}\n").unwrap();
+    runs(dir.path(), 2, "[decontaminate]\npaths = [\"held.jsonl\"]\n");
+    std::fs::remove_file(dir.path().join("held.jsonl")).unwrap();
+    let before = rows(dir.path(), "kept");
+    tamis(dir.path(), "gc out --dry-run").expect_code(0);
+    tamis(dir.path(), "compact out").expect_code(0);
+    assert_eq!(rows(dir.path(), "kept"), before);
+}

@@ -50,6 +50,8 @@ pub struct Stream {
     pub job: Option<String>,
     pub stages: Vec<String>,
     pub run: Option<String>,
+    /// Why there is nothing to do, in JSON.
+    pub ended: Option<String>,
 }
 
 impl Stream {
@@ -57,10 +59,10 @@ impl Stream {
         let schema = reader.schema();
         let says = |key: &str| schema.metadata().get(key).cloned();
         let stages = says("tamis.stages").map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
-        let (job, run) = (says("tamis.job"), says("tamis.run"));
+        let (job, run, ended) = (says("tamis.job"), says("tamis.run"), says("tamis.ended"));
         assert_eq!(says("tamis.protocol").as_deref(), Some("1"));
         let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
-        Self { batch: concat_batches(&schema, &batches).unwrap(), job, stages, run }
+        Self { batch: concat_batches(&schema, &batches).unwrap(), job, stages, run, ended }
     }
 }
 
@@ -129,7 +131,7 @@ impl Session {
         Self::start_with(place, config, unit_bytes, &[])
     }
 
-    fn start_with(place: Place<'_>, config: &Path, unit_bytes: u64, flags: &[&str]) -> Self {
+    pub fn start_with(place: Place<'_>, config: &Path, unit_bytes: u64, flags: &[&str]) -> Self {
         let mut command = place.command(&[&["kernel", "session"], flags].concat());
         let mut child = command.arg(config).env("TAMIS_UNIT_BYTES", unit_bytes.to_string()).spawn().expect("it starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
@@ -141,7 +143,7 @@ impl Session {
     }
 
     /// What it said on stderr if it has ended instead.
-    fn try_read(&mut self) -> Result<Stream, String> {
+    pub fn try_read(&mut self) -> Result<Stream, String> {
         if let Ok(reader) = StreamReader::try_new(&mut self.stdout, None) {
             return Ok(Stream::read(reader));
         }

@@ -1,5 +1,6 @@
 //! Runs by kernels: the rows of a run in one process, whatever the units.
 
+mod added;
 mod driver;
 mod incremental;
 mod process;

@@ -142,7 +142,7 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
     for (sections, expect) in [
         ("[deduplicate]\nmeasure = \"containment\"", "containment"),
         ("[semantic]\nmodel = \"nowhere\"", "[semantic]"),
-        ("mode = \"append\"", "append"),
+        ("mode = \"append\"\ncommit_files = 3", "commit_files"),
         ("[repetition]", "[repetition]"),
         ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {

@@ -11,26 +11,38 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use tamis_pipeline::Error;
+use tamis_pipeline::run::kernel::Ended;
 use tamis_schemas::manifest::Manifest;
 
 use crate::args::{Accounting, Format, Global, Run, Switch};
 use crate::exit::Exit;
 use crate::metrics::MetricsFile;
 use crate::report::{self, Finished};
+use crate::schedule::command::if_locked;
 use crate::{log, settings, signals};
 
-use super::pipeline::write_metrics;
+use super::pipeline::{check_added, write_metrics};
 
 /// Names the Python that has pyspark.
 const PYTHON: &str = "TAMIS_PYTHON";
 /// Tries of a task on this machine.
 const LOCAL_TRIES: u32 = 3;
 
+/// What the driver has to say at the end.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Ended(Ended),
+    Run(Box<Manifest>),
+}
+
 pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     check(args, global)?;
     let (config, _) = settings::load(&args.config)?;
     tamis_pipeline::run::check(&config)?;
+    check_added(&config, args.added)?;
     let metrics_file = args.metrics.metrics_file.as_deref().map(MetricsFile::open).transpose()?;
     let started = Instant::now();
     let folder = tempfile::Builder::new().prefix("tamis-spark-").tempdir().context("could not make a folder")?;
@@ -38,26 +50,44 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     let manifest_file = folder.path().join("manifest.json");
     let mut command = command(args, global, &main, &manifest_file)?;
     let code = wait_for(&mut command)?;
-    let manifest: Option<Manifest> = match std::fs::read(&manifest_file) {
+    let said: Option<Said> = match std::fs::read(&manifest_file) {
         Ok(text) if code < 2 => Some(serde_json::from_slice(&text).context("the manifest cannot be read")?),
         _ => None,
     };
-    let exit = match &manifest {
-        Some(manifest) if manifest.rows.rejected > 0 => Exit::Rejects,
+    let exit = match &said {
+        Some(Said::Run(manifest)) if manifest.rows.rejected > 0 => Exit::Rejects,
+        Some(Said::Ended(Ended::NothingNew(_))) => args.added.exit_empty.map_or(Exit::Clean, Exit::NothingNew),
         Some(_) => Exit::Clean,
         None => Exit::OfDriver(code.max(Exit::Failed.code())),
     };
     if let Some(file) = metrics_file {
-        write_metrics(file, exit, started.elapsed(), manifest.as_ref());
+        let nothing = Manifest::default();
+        let manifest = said.as_ref().map(|said| match said {
+            Said::Run(manifest) => manifest,
+            Said::Ended(_) => &nothing,
+        });
+        write_metrics(file, exit, started.elapsed(), manifest);
     }
-    // Otherwise the driver has said why.
-    let Some(manifest) = manifest else { return Ok(exit) };
+    let (command, output) = ("tamis run", config.output.path);
+    let manifest = match said {
+        Some(Said::Run(manifest)) => manifest,
+        Some(Said::Ended(Ended::NothingNew(n_inputs))) => {
+            report::print_nothing_new(command, &output, n_inputs, global.format)?;
+            return Ok(exit);
+        }
+        Some(Said::Ended(Ended::Skipped(holder))) => {
+            report::print_skipped(command, &output, &holder, global.format)?;
+            return Ok(exit);
+        }
+        // The driver has said why.
+        None => return Ok(exit),
+    };
     let finished = Finished {
-        command: "tamis run",
+        command,
         manifest: &manifest,
         n_parts: 1,
         n_withdrawn: 0,
-        output: &config.output.path,
+        output: &output,
         elapsed: started.elapsed(),
         n_threads: settings::n_threads(global),
         footprint: None,
@@ -80,8 +110,6 @@ fn check(args: &Run, global: &Global) -> anyhow::Result<()> {
         ("--method", method.is_some()),
         ("--max-g", max_g.is_some()),
         ("--start-within", start_within.is_some()),
-        ("--if-locked", args.added.if_locked.is_some()),
-        ("--exit-empty", args.added.exit_empty.is_some()),
         ("--threads beside --master", global.threads.is_some() && args.cluster.master.is_some()),
         ("--deploy-mode", args.cluster.submit.iter().any(|option| option.starts_with("--deploy-mode"))),
     ];
@@ -112,6 +140,9 @@ fn command(args: &Run, global: &Global, main: &Path, manifest: &Path) -> anyhow:
     command.args(cluster.score_gpus.iter().flat_map(|amount| ["--score-gpus", amount.as_str()]));
     if args.overwrite.overwrite {
         command.arg("--overwrite");
+    }
+    if let Some(action) = args.added.if_locked {
+        command.arg("--if-locked").arg(if_locked(action));
     }
     if let Some(limit) = global.memory_limit {
         command.args(["--memory-limit", &format!("{}", limit.0)]);

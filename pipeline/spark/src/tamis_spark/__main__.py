@@ -72,7 +72,7 @@ class _Run(threading.Thread):
         self._progress = Progress(stop, is_shown=not arguments.no_progress and not _is_json())
         self._attempt = uuid.uuid4().hex
         on_warning = self._warn_of_record
-        self._session = Session(arguments.config, arguments.overwrite, self._attempt, on_warning)
+        self._session = Session(arguments.config, arguments.overwrite, self._attempt, on_warning, arguments.if_locked)
         self._give_up_at = 0.0
         self._cancel_at = 0.0
 
@@ -92,6 +92,12 @@ class _Run(threading.Thread):
         with contextlib.ExitStack() as stack:
             with self._progress.stage("units"):
                 session = stack.enter_context(self._session)
+            if session.ended:
+                self.manifest, self.exit_code = session.ended, session.exit_code
+                # Otherwise whoever reads the file says so.
+                if arguments.manifest is None and not _is_json():
+                    self._progress.say(_explain_end(session.ended))
+                return
             checkpoint = arguments.checkpoint or stack.enter_context(_temporary_folder())
             self._stop_request.check()
             conf = dict(arguments.conf)
@@ -156,6 +162,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is in the output")
     parser.add_argument(
+        "--if-locked",
+        metavar="ACTION",
+        default="fail",
+        help="while another run adds to the output: fail, skip or wait:TIME (default: %(default)s)",
+    )
+    parser.add_argument(
         "--checkpoint",
         metavar="URL",
         help="where to keep what stages gave, so that a run goes on where it stopped: a folder that all machines "
@@ -191,7 +203,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "TAMIS_PART_BYTES, or 1 GiB)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no bars on the terminal")
-    parser.add_argument("--manifest", metavar="FILE", help="write the run's manifest to this file, too")
+    parser.add_argument(
+        "--manifest", metavar="FILE", help="write the run's manifest to this file, too, or why there was nothing to do"
+    )
     parser.add_argument("--print-manifest", action="store_true", help="print the run's manifest to stdout")
     parser.add_argument(
         "--conf",
@@ -253,6 +267,13 @@ def _pair(text: str) -> tuple[str, str]:
 def _temporary_folder() -> Any:
     with tempfile.TemporaryDirectory(prefix="tamis-checkpoint-", ignore_cleanup_errors=True) as folder:
         yield folder
+
+
+def _explain_end(ended: str) -> str:
+    reasons = json.loads(ended)
+    if "skipped" in reasons:
+        return f"skipped: {reasons['skipped']} is at work"
+    return "nothing new: earlier runs have read all inputs"
 
 
 def _interrupted(stop: Stop) -> TamisError:

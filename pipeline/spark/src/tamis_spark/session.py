@@ -40,6 +40,7 @@ class Session:
         is_overwriting: bool = False,
         run: str = "",
         on_warning: Callable[[Mapping[str, Any]], None] = lambda record: None,
+        if_locked: str = "fail",
     ) -> None:
         self.units = pa.table({})
         """What a task reads, in the order of the rows."""
@@ -49,9 +50,12 @@ class Session:
         """A name that is the same for the same config and inputs."""
         self.stages: list[str] = []
         """Which stages this run has besides `scan` and `write`."""
+        self.ended = ""
+        """Why there is nothing to do, in JSON, if that is so."""
         self.exit_code: int | None = None
         """How the process ended, once it has."""
-        self._command = ["kernel", "session", config, *(["--overwrite"] if is_overwriting else [])]
+        flags = ["--if-locked", if_locked, *(["--overwrite"] if is_overwriting else [])]
+        self._command = ["kernel", "session", config, *flags]
         self._attempt = run
         self._on_warning = on_warning
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,6 +90,10 @@ class Session:
     def _read_units(self) -> None:
         self.units = self._read()
         metadata = self.units.schema.metadata or {}
+        self.ended = metadata.get(b"tamis.ended", b"").decode()
+        if self.ended:
+            self.exit_code = self._wait()
+            return
         try:
             self.job = metadata[b"tamis.job"].decode()
             self.run = metadata[b"tamis.run"].decode()

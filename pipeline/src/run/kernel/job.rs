@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
-use tamis_schemas::config::Config;
+use sha2::{Digest, Sha256};
+use tamis_schemas::config::{Config, OutputMode};
 
 use super::folder;
 use super::index::IndexOfRun;
@@ -11,6 +12,7 @@ use super::scoring::ScoringOfRun;
 use super::stream::Incoming;
 use crate::dedup::SearchCounts;
 use crate::run::plan::Plan;
+use crate::sink::hex;
 use crate::source::{Columns, Request, SchemaOnWire};
 use crate::{Error, Result};
 
@@ -26,6 +28,8 @@ pub(super) struct Job {
     pub(super) run: String,
     /// What the names of its files begin with, and those of no other session.
     file_prefix: String,
+    /// Whether it is added to others.
+    is_added: bool,
     /// Once it is known.
     pub(super) schema: Option<SchemaOnWire>,
     /// Positions of the first rows of all units.
@@ -55,14 +59,16 @@ impl Job {
         [scoring, quality]: [Option<ScoringOfRun>; 2],
     ) -> Result<Self> {
         let folder = folder::of_config(config)?;
+        let is_added = config.output.mode == OutputMode::Append;
         let config = toml::to_string(config)
             .map_err(|error| Error::Invariant(format!("the config cannot be handed on: {error}")))?;
-        let file_prefix = format!("part-{nonce}-");
+        let file_prefix = if is_added { nonce.to_owned() } else { format!("part-{nonce}-") };
         let (schema, starts, rows) = (None, Vec::new(), SearchCounts::default());
         Ok(Self {
             config,
             run,
             file_prefix,
+            is_added,
             schema,
             starts,
             n_rows: 0,
@@ -97,6 +103,16 @@ impl Job {
     /// What the names of the files of its tasks begin with.
     pub(super) fn file_prefix(&self) -> &str {
         &self.file_prefix
+    }
+
+    /// What the names of the files of a unit begin with that one try of a task writes. They are in the order of the units; those of
+    /// runs that are added to others have the form by which upkeep knows them.
+    pub(super) fn stem(&self, unit: u64, attempt: &str) -> String {
+        let Self { file_prefix, is_added, .. } = self;
+        if *is_added {
+            return format!("{file_prefix}{unit:010x}{}", hex(&Sha256::digest(attempt)[..8]));
+        }
+        format!("{file_prefix}{unit:05}-{attempt}")
     }
 
     pub(super) fn config(&self) -> Result<Config> {

@@ -7,6 +7,7 @@
 //!
 //! They call what the executor of one machine calls, part by part.
 
+mod added;
 mod assign;
 mod bucket;
 mod choose;
@@ -49,10 +50,12 @@ use std::io::{BufReader, Read, Write};
 
 use tamis_schemas::config::Config;
 
+pub use super::parts::Ended;
 pub use session::Session;
 
 use super::{Plan, Run};
 use crate::context::Context;
+use crate::dataset::Sharing;
 use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::Existing;
@@ -207,7 +210,8 @@ impl Kernel {
     }
 }
 
-/// Starts a run on a cluster: see [`Session`]. The name in `stamp` is one that no other session has.
+/// Starts a run on a cluster: see [`Session`]. The name in `stamp` is one that no other session has; `sharing` is for outputs that
+/// runs are added to, where there may be nothing to do.
 ///
 /// # Errors
 /// Whatever keeps a run from beginning, and `Error::Config` for what does not work on a cluster yet.
@@ -216,7 +220,8 @@ pub fn open_session<'a>(
     existing: Existing,
     unit_bytes: u64,
     stamp: &Stamp,
+    sharing: &Sharing,
     with: Surroundings<'a>,
-) -> Result<Session<'a>> {
-    Session::open(config, existing, unit_bytes, stamp, with)
+) -> Result<Result<Session<'a>, Ended>> {
+    Session::open(config, existing, unit_bytes, stamp, sharing, with)
 }

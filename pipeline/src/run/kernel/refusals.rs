@@ -1,6 +1,6 @@
 //! What a cluster does not do yet.
 
-use tamis_schemas::config::{Config, OutputMode};
+use tamis_schemas::config::Config;
 
 use crate::run::plan::Plan;
 use crate::{Error, Result};
@@ -32,8 +32,8 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     if budget {
         return refuse("a budget of emissions (footprint.max_g)".into());
     }
-    if config.output.mode == OutputMode::Append {
-        return refuse("output.mode = \"append\"".into());
+    if config.output.commit_files.is_some() || config.output.commit_bytes.is_some() {
+        return refuse("a run in several commits (output.commit_files, commit_bytes)".into());
     }
     plan.deduplicate.as_ref().map_or(Ok(()), crate::dedup::Settings::check_for_handover)
 }

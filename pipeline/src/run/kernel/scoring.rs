@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tamis_schemas::config::{Config, InputConfig, ScoreConfig};
 
 use super::Surroundings;
+use crate::run::embed::check_encoder;
 use crate::run::fit;
 use crate::run::learn::check_untaught;
 use crate::run::plan::{Plan, source_options};
@@ -26,18 +27,26 @@ pub(super) struct ScoringOfRun {
 }
 
 impl ScoringOfRun {
-    /// Looks at models and at what is learnt from; `None` if nothing is scored or embedded.
+    /// Looks at models and at what is learnt from; `None` if nothing is scored or embedded. `encoder` is the fingerprint of the one
+    /// whose embeddings the output has.
     ///
     /// # Errors
     /// Whatever keeps a model from being used.
-    pub(super) fn look(config: &Config, plan: &Plan, with: Surroundings<'_>) -> Result<Option<Self>> {
+    pub(super) fn look(
+        config: &Config,
+        plan: &Plan,
+        encoder: Option<&str>,
+        with: Surroundings<'_>,
+    ) -> Result<Option<Self>> {
         let score = fit::scoring_config(config);
         if score.is_none() && config.embed.is_none() {
             return Ok(None);
         }
         let mut found = Self::default();
         if let Some(embed) = &plan.embed {
-            found.models.push(fingerprint(&embed.model, &embed.options, with)?);
+            let fingerprint = fingerprint(&embed.model, &embed.options, with)?;
+            check_encoder(&embed.model, &fingerprint, encoder)?;
+            found.models.push(fingerprint);
         }
         if let Some(score) = &score {
             found.look_at_scorer(&plan.scorer, score, with)?;

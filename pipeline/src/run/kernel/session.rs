@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tamis_schemas::config::{Config, Table};
-use tamis_schemas::manifest::{DecontaminationRecord, FileRecord, IndexRecord, Manifest, RowCounts};
-use tamis_schemas::tables::rejected_schema;
+use tamis_schemas::config::{Config, OutputMode, Table};
+use tamis_schemas::manifest::{DecontaminationRecord, FilePart, FileRecord, IndexRecord, Manifest, RowCounts};
 
 use super::Surroundings;
+use super::added::{AddedRun, Opened};
 use super::columns::{binaries, int64_list, int64s, number};
 use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
@@ -28,18 +28,22 @@ use super::summary::Summary;
 use super::units::{units_schema, units_to_batch};
 use super::write::{WrittenFile, WrittenRows, check_counts, has_counts};
 use crate::context::Context;
+use crate::dataset::Sharing;
 use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
 use crate::dedup::{Decisions, SearchCounts, Settings};
 use crate::run::guards::Guards;
 use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
+use crate::run::parts::Ended;
 use crate::run::plan::Plan;
 use crate::run::quality::{Judge, QualityPlan, Source};
 use crate::run::sources::{SourceCounts, Tallies};
 use crate::run::survey::Survey;
 use crate::run::write::{CarriedTables, Written, index_record, stratum_columns, write_decisions};
-use crate::run::{Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, with_flags};
+use crate::run::{
+    Job as RunJob, NAMES_COLUMNS, Run, check, check_reject_ratio, warn_of_single_writer, with_flags, with_own_index,
+};
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Columns, InputSchema, Inputs, Request, SchemaOnWire, Types, Unit};
 use crate::spill::ExternalSorter;
@@ -56,6 +60,8 @@ pub struct Session<'a> {
     existing: Existing,
     with: Surroundings<'a>,
     output: Output,
+    /// If it is added to others.
+    added: Option<AddedRun<'a>>,
     inputs: Inputs,
     units: Vec<Unit>,
     job: Job,
@@ -73,22 +79,35 @@ impl<'a> Session<'a> {
         existing: Existing,
         unit_bytes: u64,
         stamp: &Stamp,
+        sharing: &Sharing,
         with: Surroundings<'a>,
-    ) -> Result<Self> {
-        let config = config.resolved();
-        check(&config)?;
+    ) -> Result<Result<Self, Ended>> {
+        check(config)?;
+        let config = with_own_index(config.resolved());
+        warn_of_single_writer(&config);
         let plan = Plan::new(&config)?;
         refusals::check(&config, &plan)?;
         let Surroundings { stores, context, progress } = with;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
-        let mut output = job.output(None)?;
-        let index = IndexRun::open(&config, plan.deduplicate.as_ref(), existing, None, stores, stamp, context)?;
-        index.as_ref().map_or(Ok(()), IndexRun::announce)?;
-        output.prepare()?;
-        let inputs = job.discover()?;
+        let mut stamp = stamp.clone();
+        let (added, inputs, mut output, index) = if config.output.mode == OutputMode::Append {
+            stamp.nonce += "-0";
+            match AddedRun::open(job, &stamp, sharing, with)? {
+                Ok(Opened { run, inputs, output, index }) => (Some(run), inputs, output, index),
+                Err(ended) => return Ok(Err(ended)),
+            }
+        } else {
+            let output = job.output(None)?;
+            let index = IndexRun::open(&config, plan.deduplicate.as_ref(), existing, None, stores, &stamp, context)?;
+            index.as_ref().map_or(Ok(()), IndexRun::announce)?;
+            output.prepare()?;
+            (None, job.discover()?, output, index)
+        };
         let units = inputs.units(unit_bytes, stores)?;
         let held_out = held_out::load(&plan, stores, context, progress)?;
-        let scoring = [ScoringOfRun::look(&config, &plan, with)?, ScoringOfRun::look_at_quality(&config, &plan, with)?];
+        let encoder = added.as_ref().and_then(|added| added.dataset.encoder());
+        let scoring =
+            [ScoringOfRun::look(&config, &plan, encoder, with)?, ScoringOfRun::look_at_quality(&config, &plan, with)?];
         let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now)).transpose()?;
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
         let index_content = index_of_run.as_ref().map(IndexOfRun::content);
@@ -100,12 +119,13 @@ impl<'a> Session<'a> {
             (index, segments)
         });
         let rows = RowCounts::default();
-        Ok(Self {
+        Ok(Ok(Self {
             config,
             plan,
             existing,
             with,
             output,
+            added,
             inputs,
             units,
             job,
@@ -115,7 +135,7 @@ impl<'a> Session<'a> {
             held_out,
             contaminated: None,
             decontamination: None,
-        })
+        }))
     }
 
     /// Writes the units.
@@ -167,6 +187,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        self.added.as_ref().map_or(Ok(()), AddedRun::check)?;
         if !summaries.keys().copied().eq(0..self.units.len() as u64) {
             let (found, expected) = (summaries.len(), self.units.len());
             return Err(Error::Invariant(format!("{found} of {expected} units were scanned")));
@@ -211,6 +232,9 @@ impl<'a> Session<'a> {
         }
         check_reject_ratio(self.run(), &self.rows)?;
         check_counts(&schema, self.plan.deduplicate.is_some())?;
+        for (table, columns) in self.carried(&schema) {
+            self.output.expect(table, &columns)?;
+        }
         self.job.text_bytes = self.rows.text_bytes;
         self.job.rows = SearchCounts::of_rows(compared, without_tokens);
         self.job.schema = Some(SchemaOnWire::new(&schema)?);
@@ -226,6 +250,27 @@ impl<'a> Session<'a> {
     fn run(&self) -> Run<'_> {
         let Surroundings { context, progress, .. } = self.with;
         Run { config: &self.config, plan: &self.plan, inputs: &self.inputs, context, progress }
+    }
+
+    /// The tables of rows of the input, and their columns.
+    fn carried(&self, schema: &InputSchema) -> Vec<(Table, SchemaRef)> {
+        let carried = CarriedTables::new(&self.plan, &self.config, schema, has_counts(&self.plan));
+        carried.schemas().into_iter().filter(|(table, _)| self.plan.writes(*table)).collect()
+    }
+
+    /// Takes a file of a unit. Of tables whose rows do not name their input, the file does, where later runs may have to know.
+    fn take_file(
+        &self,
+        unit: Option<u64>,
+        WrittenFile { table, mut record }: WrittenFile,
+    ) -> Result<(Table, FileRecord)> {
+        let is_asked = matches!(table, Table::Kept | Table::Scores | Table::Embeddings);
+        if self.added.is_some() && is_asked {
+            let unit = unit.and_then(|unit| self.units.get(unit as usize));
+            let unit = unit.ok_or_else(|| Error::Invariant(format!("`{}` is of no unit of this run", record.path)))?;
+            record.parts = vec![FilePart { input: unit.file.url.clone(), rows: record.rows }];
+        }
+        Ok((table, record))
     }
 
     /// Reads what was decided and written, makes it visible, and writes the manifest.
@@ -256,11 +301,14 @@ impl<'a> Session<'a> {
         let (mut scored, mut picked) = (ScoredRun::default(), PickedRun::new(context));
         let mut judged = JudgedRun::default();
         for_each_record(&mut incoming, |record| {
-            context.cancel.check()?;
+            if let Err(error) = context.cancel.check() {
+                self.added.as_ref().map_or(Ok(()), AddedRun::check)?;
+                return Err(error);
+            }
             match record.kind {
                 Kind::File => {
-                    let WrittenFile { table, record } = record.value()?;
-                    files.entry(table).or_default().push(record);
+                    let (table, file) = self.take_file(record.unit, record.value()?)?;
+                    files.entry(table).or_default().push(file);
                 }
                 Kind::Rows => {
                     let of_unit: WrittenRows = record.value()?;
@@ -299,6 +347,8 @@ impl<'a> Session<'a> {
             }
             Ok(())
         })?;
+        // Now that all is there: hours may have passed.
+        self.added.as_ref().map_or(Ok(()), AddedRun::check)?;
         if n_units.len() != self.units.len() || rows.rejected != self.rows.rejected {
             return Err(Error::Invariant(format!(
                 "{} of {} units were written, with {} of {} rejected rows",
@@ -343,18 +393,12 @@ impl<'a> Session<'a> {
             found.as_mut().map_or(Ok(()), |found| found.evidence.observe_ids(rows, ids, context))?;
             contaminated.as_mut().map_or(Ok(()), |found| found.observe_ids(rows, ids, context))
         })?;
-        let Self { config, plan, existing, with, mut output, inputs, rows: counts, mut index, .. } = self;
+        let carried = self.carried(&schema);
+        let Self { config, plan, existing, with, mut output, added, inputs, rows: counts, mut index, .. } = self;
         let (contaminated, decontamination) = (self.contaminated, self.decontamination);
-        let carried = CarriedTables::new(&plan, &config, &schema, has_counts(&plan));
-        let schemas = [
-            (Table::Kept, carried.kept_schema()),
-            (Table::Dropped, carried.dropped_schema()),
-            (Table::Rejected, rejected_schema()),
-            (Table::Control, carried.control_schema()),
-        ];
         let (quality, of_quality) = judged.unzip();
         let of_quality = of_quality.map(|schema| (Table::Quality, schema));
-        let schemas = schemas.into_iter().chain(of_quality).chain(scored.schemas);
+        let schemas = carried.into_iter().chain(of_quality).chain(scored.schemas);
         for (table, schema) in schemas.filter(|(table, _)| plan.writes(*table)) {
             output.adopt(table, schema, files.remove(&table).unwrap_or_default())?;
         }
@@ -372,8 +416,8 @@ impl<'a> Session<'a> {
             semantic: None,
             quality,
         };
-        let added = index.as_mut().map(|(_, segments)| segments.finish(rows.kept)).transpose()?;
-        let index_record = survey.near_duplicates.as_ref().zip(added.as_ref()).map(|(found, added)| {
+        let indexed = index.as_mut().map(|(_, segments)| segments.finish(rows.kept)).transpose()?;
+        let index_record = survey.near_duplicates.as_ref().zip(indexed.as_ref()).map(|(found, added)| {
             let run = added.first().and_then(|segment| segment.runs.first()).map(|run| run.run.clone());
             let added_rows = added.iter().map(|segment| segment.rows).sum();
             IndexRecord { run, added_rows, ..index_record(&found.report) }
@@ -393,11 +437,16 @@ impl<'a> Session<'a> {
         write_decisions(run, &mut survey, Guards::counted(run, sources), &mut written, &mut output)?;
         let job = RunJob { config: &config, plan: &plan, existing, stores, context, progress };
         let manifest = job.manifest(&inputs, survey, written, &output)?;
-        index.as_ref().map_or(Ok(()), |(index, _)| index.check_unchanged())?;
-        output.commit(&manifest)?;
-        if let Some((index, segments)) = &mut index {
-            index.commit_segments(added.unwrap_or_default(), || segments.keep())?;
+        let (index, mut segments) = index.unzip();
+        let (index, indexed) = (index.as_ref(), indexed.unwrap_or_default());
+        let keep = || segments.as_mut().map_or((), TaskSegments::keep);
+        if let Some(added) = added {
+            added.commit(output, (index, indexed), &inputs, &manifest, keep, context)?;
+            return Ok(manifest);
         }
+        index.map_or(Ok(()), IndexRun::check_unchanged)?;
+        output.commit(&manifest)?;
+        index.map_or(Ok(()), |index| index.commit_segments(indexed, keep))?;
         Ok(manifest)
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn tabulate(
             Some(open) => open,
             none => {
                 let Surroundings { stores, context, .. } = task.with;
-                let stem = format!("{}{unit:05}-{attempt}", task.job.file_prefix());
+                let stem = task.job.stem(unit, attempt);
                 let (unique, runtime) = (task.plan.unique_columns(), context.runtime.handle());
                 let writer = part_writer(task.config, table, &stem, batch.schema(), &unique, stores, runtime)?;
                 none.insert(OpenTable { unit, table, writer })

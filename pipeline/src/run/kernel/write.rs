@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use tamis_schemas::columns::DUPLICATES;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
-use tamis_schemas::tables::rejected_schema;
 
 use super::columns::{int64_lists, numbers_of};
 use super::fate::{rows_of_units, verdicts_of};
@@ -59,7 +58,7 @@ pub(super) fn write(
             let [kept, counts] = [&kept, &counts].map(|lists| numbers_of(lists, index));
             let control = control.as_ref().map(|of_units| Arc::new(of_units[index].clone()));
             let fate = Fate { verdicts, kept, counts, control };
-            let stem = format!("{}{:05}-{attempt}", task.job.file_prefix(), unit.number);
+            let stem = task.job.stem(unit.number, attempt);
             write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
     }
@@ -176,19 +175,13 @@ struct Tables(BTreeMap<Table, TableWriter>);
 
 impl Tables {
     fn open(task: Task<'_>, carried: &CarriedTables, stem: &str) -> Result<Self> {
-        let schemas = [
-            (Table::Kept, carried.kept_schema()),
-            (Table::Dropped, carried.dropped_schema()),
-            (Table::Rejected, rejected_schema()),
-            (Table::Control, carried.control_schema()),
-        ];
         let Surroundings { stores, context, .. } = task.with;
         let open = |(table, schema)| {
             let unique_columns = task.plan.unique_columns();
             let runtime = context.runtime.handle();
             Ok((table, part_writer(task.config, table, stem, schema, &unique_columns, stores, runtime)?))
         };
-        let wanted = schemas.into_iter().filter(|(table, _)| task.plan.writes(*table));
+        let wanted = carried.schemas().into_iter().filter(|(table, _)| task.plan.writes(*table));
         Ok(Self(wanted.map(open).collect::<Result<_>>()?))
     }
 
