@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::driver::{Driver, Place, Session};
 use super::{comparable, config, every, rows};
 use crate::append::{commits, delta};
-use crate::support::{files, tamis};
+use crate::support::s3::S3Server;
+use crate::support::{command, files, finish, tamis};
 
 /// Rows come in several files, so that they are named by their places.
 const APPEND: &str = "input:id = \"\";mode = \"append\"\n[deduplicate]\nthreshold = 0.6";
@@ -230,4 +231,40 @@ fn one_after_the_other() {
     driver.run();
     let wrong = tamis(dir.path(), "kernel session together.toml --overwrite");
     assert!(wrong.code == 2 && wrong.stderr.contains("nothing to overwrite"), "{}", wrong.stderr);
+}
+
+#[test]
+fn outputs_in_a_bucket() {
+    let server = S3Server::start("tamis-test");
+    let environment = server.environment();
+    let dir = tempfile::tempdir().unwrap();
+    let out = server.url("out");
+    for name in ["alone", "together"] {
+        let path = config(dir.path(), name, &["in".into()], APPEND);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("path = \"together\"", &format!("path = \"{out}\""))).unwrap();
+    }
+    let in_bucket = |args: &str| {
+        let mut command = command(dir.path());
+        finish(command.args(args.split_whitespace()).envs(environment.iter().cloned())).expect_code(0)
+    };
+    let place = Place { dir: dir.path(), environment: &environment };
+    for (n, is_cluster) in [(2, true), (3, false), (5, true)] {
+        arrives(dir.path(), n);
+        alone(dir.path(), "alone");
+        if is_cluster {
+            Driver { place, ..by_cluster(dir.path(), "together") }.run();
+        } else {
+            in_bucket("run together.toml --footprint off");
+        }
+    }
+    for table in ["kept", "dropped"] {
+        let found = delta(dir.path(), &environment, &[format!("{out}/{table}")]).remove(0)["ids"].clone();
+        assert_eq!(found, live_ids(dir.path(), "alone", table), "{table}");
+    }
+    assert_eq!(in_bucket(&format!("verify {out} --format json")).json()["orphans"], serde_json::json!([]));
+    // A session that ends early takes back what its tasks have put there.
+    arrives(dir.path(), 7);
+    assert!(Driver { place, commits: false, ..by_cluster(dir.path(), "together") }.try_run().is_err());
+    assert_eq!(in_bucket(&format!("verify {out} --format json")).json()["orphans"], serde_json::json!([]));
 }
