@@ -121,7 +121,7 @@ fn run_on(place: Place<'_>, name: &str, input: Vec<u8>, attempt: &str) -> Record
 
 /// The process that plans and commits.
 pub struct Session {
-    child: Child,
+    child: Option<Child>,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
@@ -135,7 +135,7 @@ impl Session {
         let mut command = place.command(&[&["kernel", "session"], flags].concat());
         let mut child = command.arg(config).env("TAMIS_UNIT_BYTES", unit_bytes.to_string()).spawn().expect("it starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, stdin, stdout }
+        Self { child: Some(child), stdin, stdout }
     }
 
     pub fn read(&mut self) -> Stream {
@@ -148,7 +148,7 @@ impl Session {
             return Ok(Stream::read(reader));
         }
         let mut stderr = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        self.child.as_mut().unwrap().stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         Err(stderr)
     }
 
@@ -159,8 +159,19 @@ impl Session {
     /// Exit code, and what it said on stderr.
     pub fn end(mut self) -> (Option<i32>, String) {
         self.stdin.take();
-        let output = self.child.wait_with_output().unwrap();
+        let output = self.child.take().unwrap().wait_with_output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Drop for Session {
+    /// Of a driver that gave up: as long as its session is there, the next one would find the output taken.
+    fn drop(&mut self) {
+        self.stdin.take();
+        if let Some(mut child) = self.child.take() {
+            let _ = self.stdout.read_to_end(&mut Vec::new());
+            let _ = child.wait();
+        }
     }
 }
 
