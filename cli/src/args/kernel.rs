@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use tamis_pipeline::run::IfLocked;
 
-use super::{Overwrite, if_locked};
+use super::{Accounting, Overwrite, if_locked};
 
 /// `tamis kernel`.
 #[derive(Debug, Clone, Subcommand)]
@@ -60,6 +60,8 @@ pub(crate) struct KernelSession {
     /// While another run adds to the output: fail, skip or wait:TIME [default: fail]
     #[arg(long, value_name = "ACTION", value_parser = if_locked)]
     pub(crate) if_locked: Option<IfLocked>,
+    #[command(flatten)]
+    pub(crate) accounting: Accounting,
 }
 
 /// Who runs a config.

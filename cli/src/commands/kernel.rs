@@ -8,15 +8,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::json;
+use serde_json::{Value, json};
 use tamis_pipeline::Error;
 use tamis_pipeline::context::Context;
+use tamis_pipeline::footprint::activity::{SystemRoot, cpu_ns_of};
+use tamis_pipeline::footprint::tasks::TaskMeter;
 use tamis_pipeline::progress::Progress;
 use tamis_pipeline::run::kernel::{Kernel, Surroundings, open_session, run_kernel};
 use tamis_schemas::size::ByteSize;
 
 use crate::args::{Global, KernelCommand, KernelSession};
 use crate::exit::Exit;
+use crate::footprint::{self, Account, Done};
 use crate::{diagnostic, log, settings};
 
 /// Id of the process that waits for the kernel.
@@ -32,10 +35,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Exit> {
     die_with_parent()?;
     let context = settings::context(global)?;
-    let progress = Arc::new(Progress::default());
-    let _told = Told::start(Arc::clone(&progress));
     let kernel = match command {
-        KernelCommand::Session(args) => return session(args, &context, &progress),
+        KernelCommand::Session(args) => return session(args, context),
         KernelCommand::Scan => Kernel::Scan,
         KernelCommand::Bucket => Kernel::Bucket,
         KernelCommand::Link => Kernel::Link,
@@ -59,9 +60,17 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
         !attempt.is_empty() && attempt.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     anyhow::ensure!(is_name(&attempt), "{ATTEMPT} is `{attempt}`, but must be letters, digits, `-`, `_` and `.`");
+    let meter = TaskMeter::start(SystemRoot::default());
+    let progress = Arc::new(Progress::default());
+    let told = Told::start(Arc::clone(&progress));
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
-    match run_kernel(kernel, &attempt, input, output, settings::stores(), &context, &progress) {
-        Ok(()) => Ok(Exit::Clean),
+    let done = run_kernel(kernel, &attempt, input, output, settings::stores(), &context, &progress);
+    drop(told);
+    match done {
+        Ok(()) => {
+            say(&json!({"used": meter.finish(kernel.name())}));
+            Ok(Exit::Clean)
+        }
         // Of this machine, most likely: another try may be elsewhere.
         Err(error @ (Error::Spill { .. } | Error::Unwritable { .. } | Error::Unreadable { .. })) => {
             let error = error.into();
@@ -76,14 +85,21 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
 }
 
 /// Plans a run, waits for its tasks, commits it.
-fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyhow::Result<Exit> {
+fn session(args: &KernelSession, mut context: Context) -> anyhow::Result<Exit> {
     let (config, _) = settings::load(&args.config)?;
+    footprint::check_flags_of_cluster(&args.accounting)?;
     let unit_bytes = match std::env::var(UNIT_BYTES) {
         Ok(text) => text.parse().map_err(|error| anyhow::anyhow!("{UNIT_BYTES}: {error}"))?,
         Err(_) => DEFAULT_UNIT_BYTES,
     };
     let stores = settings::stores().with_tiers(&config)?;
-    let with = Surroundings { stores: &stores, context, progress };
+    tamis_pipeline::run::check(&config)?;
+    let account = Account::open("tamis run", (&config, ""), &args.accounting, &stores, &context)?;
+    let account = account.map(|account| account.begin(&mut context));
+    let progress = account.as_ref().map(|account| account.progress(&context.cancel)).unwrap_or_default();
+    let progress = Arc::new(progress);
+    let _told = Told::start(Arc::clone(&progress));
+    let with = Surroundings { stores: &stores, context: &context, progress: &progress };
     let existing = settings::existing(args.overwrite);
     let stamp = settings::stamp();
     let sharing = settings::sharing(args.if_locked, &stamp);
@@ -100,9 +116,17 @@ fn session(args: &KernelSession, context: &Context, progress: &Progress) -> anyh
     output.flush()?;
     session.place_rows(&mut input, &mut output)?;
     output.flush()?;
-    let manifest = session.commit(&mut input, &mut output)?;
+    let committed = session.commit(&mut input)?;
+    // Before the manifest is there, which whoever started us waits for.
+    if let Some(account) = account {
+        let driver = std::env::var_os(PARENT).and(getppid());
+        let driver_cpu_ns =
+            driver.and_then(|driver| cpu_ns_of(&SystemRoot::default(), driver.as_raw_nonzero().get() as u32));
+        account.finish_tasks(Done::of_manifest(&committed.manifest), &committed.used, driver_cpu_ns.unwrap_or(0));
+    }
+    committed.write(&mut output)?;
     output.flush()?;
-    Ok(if manifest.rows.rejected > 0 { Exit::Rejects } else { Exit::Clean })
+    Ok(if committed.manifest.rows.rejected > 0 { Exit::Rejects } else { Exit::Clean })
 }
 
 /// Asks the system to end us with the process that waits for us: what we read and write is of no use to anybody then.
@@ -118,6 +142,11 @@ fn die_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says something to whoever reads stderr; nobody has to.
+fn say(line: &Value) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Tells on stderr how far we are, once a second, until dropped.
 struct Told(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
@@ -131,9 +160,7 @@ impl Told {
                 let seen = progress.snapshot();
                 // Who compares or sorts reads nothing, but works.
                 let cpu_seconds = clock_gettime(ClockId::ProcessCPUTime).tv_sec;
-                let line =
-                    json!({"progress": {"rows": seen.rows, "bytes": seen.bytes_read, "cpu_seconds": cpu_seconds}});
-                let _ = writeln!(io::stderr().lock(), "{line}");
+                say(&json!({"progress": {"rows": seen.rows, "bytes": seen.bytes_read, "cpu_seconds": cpu_seconds}}));
             }
         };
         Self(stop, Some(std::thread::spawn(tell)))

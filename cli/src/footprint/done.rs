@@ -14,8 +14,19 @@ use crate::metrics;
 /// Bytes of text that count as a token.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Stages in which a device is used, if one is.
-const DEVICE_STAGES: [&str; 6] = ["learning", "scoring", "embedding", "replaying", SAMPLE_BY_SMALLER, SAMPLE_BY_LARGER];
+/// Stages in which a device is used, if one is; of runs on a cluster, too.
+const DEVICE_STAGES: [&str; 10] = [
+    "learning",
+    "scoring",
+    "embedding",
+    "replaying",
+    SAMPLE_BY_SMALLER,
+    SAMPLE_BY_LARGER,
+    "learn",
+    "score",
+    "judge",
+    "pick",
+];
 
 /// What was done.
 #[derive(Debug)]
@@ -91,10 +102,14 @@ impl Done {
         }
     }
 
+    /// Whether a device was used in this stage.
+    pub(super) fn uses_device(&self, stage: &str) -> bool {
+        self.uses_device && DEVICE_STAGES.contains(&stage)
+    }
+
     /// Seconds that a device was held: those of the stages that use one, if one was used.
     pub(super) fn device_seconds(&self, usage: &Usage) -> BTreeMap<String, f64> {
-        let uses = |name: &str| self.uses_device && DEVICE_STAGES.contains(&name);
-        let stages = usage.stages.iter().filter(|stage| uses(&stage.name));
+        let stages = usage.stages.iter().filter(|stage| self.uses_device(&stage.name));
         stages.map(|stage| (stage.name.clone(), stage.wall_seconds)).collect()
     }
 }

@@ -4,7 +4,7 @@ use tamis_pipeline::Error;
 use tamis_pipeline::footprint::intensity::Region;
 use tamis_schemas::footprint::{FootprintConfig, MethodConfig};
 
-use crate::args::Accounting;
+use crate::args::{Accounting, Switch};
 use crate::diagnostic;
 
 /// Refuses flags that mean nothing alone.
@@ -19,6 +19,46 @@ pub(crate) fn check_flags(flags: &Accounting) -> tamis_pipeline::Result<()> {
         });
     }
     Ok(())
+}
+
+/// Refuses flags that a run on a cluster does not look at.
+///
+/// # Errors
+/// `Error::Config` with the first of them.
+pub(crate) fn check_flags_of_cluster(flags: &Accounting) -> tamis_pipeline::Result<()> {
+    check_flags(flags)?;
+    let is_meter = matches!(flags.method, Some(MethodConfig::PowerFile | MethodConfig::Powercap));
+    let refused = [
+        ("--power-file", flags.power_file.is_some()),
+        ("--method power-file or powercap", is_meter),
+        ("--max-g", flags.max_g.is_some()),
+        ("--start-within", flags.start_within.is_some()),
+    ];
+    match refused.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(Error::Config {
+            message: format!("{flag} does not work on a cluster yet"),
+            hint: Some("leave it out, or run on one machine: without --engine spark".into()),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The flags once more, for the process that leads a run on a cluster.
+pub(crate) fn flags_of_session(flags: &Accounting) -> Vec<String> {
+    let switch = flags.footprint.map(|switch| match switch {
+        Switch::On => "on".to_owned(),
+        Switch::Off => "off".to_owned(),
+    });
+    let method = flags.method.and_then(|method| Some(serde_json::to_value(method).ok()?.as_str()?.to_owned()));
+    let given = [
+        ("footprint", switch),
+        ("region", flags.region.clone()),
+        ("intensity", flags.intensity.map(|grams| grams.to_string())),
+        ("actuals", flags.actuals.clone()),
+        ("pue", flags.pue.map(|ratio| ratio.to_string())),
+        ("method", method),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))).collect()
 }
 
 /// Says which settings do not count because another one goes before them.

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tamis_pipeline::context::{Cancel, Context};
 use tamis_pipeline::footprint::KeptLedger;
-use tamis_pipeline::footprint::account::{self, Extras, Recorder, RunFacts};
+use tamis_pipeline::footprint::account::{self, Extras, Recorder, Recording, RunFacts};
 use tamis_pipeline::footprint::activity::{Machine, Meter, SystemRoot};
 use tamis_pipeline::footprint::forecast::{Prefer, Series, parse, time_text};
 use tamis_pipeline::footprint::intensity::intensity;
@@ -26,6 +26,7 @@ use tamis_pipeline::footprint::meter::{GpuMeter, PowerFile};
 use tamis_pipeline::footprint::planner::{Plan, PlanQuestion, predict};
 use tamis_pipeline::footprint::report::{self, Budget, Report, Verdict};
 use tamis_pipeline::footprint::tables::Tables;
+use tamis_pipeline::footprint::tasks::{TaskUsage, rows_of_tasks};
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::{Error, progress::Progress};
 use tamis_schemas::config::{Config, InputConfig, OutputMode};
@@ -36,7 +37,7 @@ use crate::progress::Display;
 use crate::{diagnostic, log};
 
 pub(crate) use done::Done;
-pub(crate) use flags::{check_flags, tell_unused};
+pub(crate) use flags::{check_flags, check_flags_of_cluster, flags_of_session, tell_unused};
 pub(crate) use start::{Start, print_start};
 
 /// How often counters that wrap are read.
@@ -156,7 +157,7 @@ impl Account {
     }
 
     /// Begins: what comes before, such as a wait, is not of the run.
-    fn begin(mut self, context: &mut Context) -> Running {
+    pub(crate) fn begin(mut self, context: &mut Context) -> Running {
         self.facts.started_at = now();
         let gpu = if self.may_use_device { GpuMeter::open() } else { GpuMeter::none() };
         let meter = Meter::start();
@@ -249,7 +250,7 @@ pub(crate) fn run<T>(
 
 impl Running {
     /// Progress whose steps are phases, at each of which the budget is looked at.
-    fn progress(&self, cancel: &Cancel) -> Progress {
+    pub(crate) fn progress(&self, cancel: &Cancel) -> Progress {
         let meter = self.meter.clone();
         // Only of grams in all: how many documents there are is known at the end.
         let settings = FootprintConfig { max_g_per_mdoc: None, ..self.account.settings.clone() };
@@ -282,15 +283,9 @@ impl Running {
     }
 
     /// Ends the account of a run and adds it to the ledger. What goes wrong is told, and fails no run that is done.
-    fn finish(mut self, done: Done) -> Option<Report> {
-        self.sampler.take();
-        let recording = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        let Account { settings, ledger, mut facts, .. } = self.account;
+    fn finish(self, done: Done) -> Option<Report> {
+        let Ended { account: Account { settings, ledger, .. }, recording, mut facts, done } = self.end(done);
         facts.device_seconds = done.device_seconds(&recording.usage);
-        facts.amounts = done.amounts;
-        facts.input_hash = done.input_hash;
-        facts.scorer_choice = done.scorer_choice;
-        facts.ended_at = now();
         let reported = (|| {
             let (power_file, actuals) = (power_file(&settings)?, actuals(&settings)?);
             if let Some((path, file)) = settings.power_file.as_ref().zip(power_file.as_ref()) {
@@ -301,18 +296,60 @@ impl Running {
             ledger.append(&rows)?;
             report::report(&rows, None, ViewConfig::Provisioned)
         })();
-        match reported {
-            Ok(report) => Some(report),
-            Err(error) => {
-                let why = anyhow::Error::from(error);
-                diagnostic::warn(
-                    &format!("the footprint of this run was not kept: {why:#}"),
-                    "the output is whole; move a damaged ledger away, or do without by --footprint off",
-                );
-                None
-            }
-        }
+        kept(reported)
     }
+
+    /// The same of a run whose work tasks on other machines did, too.
+    pub(crate) fn finish_tasks(self, done: Done, tasks: &[TaskUsage], driver_cpu_ns: u64) {
+        let Ended { account: Account { settings, ledger, .. }, recording, facts, done } = self.end(done);
+        let appended = (|| {
+            if tasks.is_empty() {
+                return Err(Error::Config {
+                    message: "nothing is said of what the tasks of this run used".into(),
+                    hint: Some("the driver is to hand on what each says at its end: docs/kernel-protocol.md".into()),
+                });
+            }
+            let actuals = actuals(&settings)?;
+            let extras = Extras { power_file: None, actuals: actuals.as_ref() };
+            let uses_device = |stage: &str| done.uses_device(stage);
+            ledger.append(&rows_of_tasks(tasks, &recording, driver_cpu_ns, &facts, uses_device, &settings, extras)?)
+        })();
+        kept(appended);
+    }
+
+    /// Ends what is recorded.
+    fn end(mut self, mut done: Done) -> Ended {
+        self.sampler.take();
+        let recording = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        let facts = RunFacts {
+            amounts: done.amounts,
+            input_hash: std::mem::take(&mut done.input_hash),
+            scorer_choice: done.scorer_choice.take(),
+            ended_at: now(),
+            ..self.account.facts.clone()
+        };
+        Ended { account: self.account, recording, facts, done }
+    }
+}
+
+/// A run that has ended, before its account is drawn up.
+struct Ended {
+    account: Account,
+    recording: Recording,
+    facts: RunFacts,
+    done: Done,
+}
+
+/// What was kept; tells why, if it was not.
+fn kept<T>(result: tamis_pipeline::Result<T>) -> Option<T> {
+    let tell = |error| {
+        let why = anyhow::Error::from(error);
+        diagnostic::warn(
+            &format!("the footprint of this run was not kept: {why:#}"),
+            "the output is whole; move a damaged ledger away, or do without by --footprint off",
+        );
+    };
+    result.map_err(tell).ok()
 }
 
 impl Stopped {

@@ -24,6 +24,13 @@ def sums():
             writer.write_batch(pa.record_batch([[sum(batch["n"].to_pylist())]], schema=OUTPUT))
 
 
+def used():
+    """Answers, and says at the end what it used."""
+    sums()
+    say(progress={"rows": 1, "bytes": 1})
+    say(used={"stage": "scan", "cpu_ns": 12})
+
+
 def whole(numbers):
     """The bytes of a whole stream."""
     sink = pa.BufferOutputStream()

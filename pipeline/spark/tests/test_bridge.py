@@ -29,7 +29,20 @@ def run(source, **options):
 
 def test_rows_go_through(fake):
     fake("sums")
-    assert run(batches()) == [{"n": 45, "error": None}] * 3
+    assert run(batches()) == [{"n": 45, "error": None, "used": None}] * 3
+
+
+def test_what_a_kernel_used_comes_last(fake):
+    fake("used")
+    said = {"stage": "scan", "cpu_ns": 12}
+    rows = run(batches())
+    assert rows[:-1] == [{"n": 45, "error": None, "used": None}] * 3
+    assert rows[-1] | {"used": None} == {"n": None, "error": None, "used": None}
+    used = json.loads(rows[-1]["used"])
+    engine = used.pop("engine")
+    assert used == said
+    assert 0 < engine["worker_cpu_ns"] < time.process_time_ns()
+    assert "process" not in engine, "no JVM has started these tests"
 
 
 def test_no_batches_start_nothing(fake):
@@ -198,3 +211,4 @@ def test_without_a_binary(monkeypatch, tmp_path):
     monkeypatch.setenv("TAMIS_BIN", str(tmp_path / "none"))
     with pytest.raises(KernelError, match="could not start"):
         run(batches())
+

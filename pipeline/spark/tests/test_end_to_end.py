@@ -39,20 +39,30 @@ def run_binary(folder, *arguments):
 
 def test_the_binary_starts_the_driver_that_it_carries(corpus):
     write_config(corpus, "engine")
-    metrics = ("--metrics-file", "engine.prom", "--format", "json")
+    metrics = ("--metrics-file", "engine.prom", "--format", "json", "--region", "FRA")
     ended = run_binary(corpus, "engine.toml", "--engine", "spark", "--master", "local[2,3]", *metrics)
     assert ended.returncode == 1, ended.stderr
-    found = json.loads(ended.stdout)["manifest"]
-    expected = manifest(corpus / "engine")
+    said = json.loads(ended.stdout)
+    found, expected = said["manifest"], manifest(corpus / "engine")
     assert (found["rows"], found["tables"]) == (expected["rows"], expected["tables"])
     assert re.search(r"^tamis_run_exit_code\S* 1$", (corpus / "engine.prom").read_text(), re.MULTILINE)
     check_same(corpus, "engine")
+    ledger = [json.loads(line) for line in (corpus / "engine.footprint").read_text().splitlines()]
+    used = {row["stage"]: 0.0 for row in ledger}
+    for row in ledger:
+        used[row["stage"]] += row["cpu_seconds"]
+    kernels = ("scan", "bucket", "prune", "prove", "assign", "write")
+    assert {*kernels, "engine", "overhead"} == set(used) and all(used[stage] > 0 for stage in kernels), used
+    assert 5 < used["engine"] < 2 * os.cpu_count() * ledger[0]["run_wall_seconds"], "a JVM that was started for the run"
+    assert said["footprint"]["totals"]["cpu_seconds"] == pytest.approx(sum(used.values()))
+    assert said["footprint"]["boundary"] == "tasks"
+    assert {row["intensity"]["zone"] for row in ledger} == {"FRA"}
 
 
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (("--engine", "spark", "--max-g", "1"), "--max-g does not work with --engine spark"),
+        (("--engine", "spark", "--max-g", "1"), "--max-g does not work on a cluster"),
         (("--engine", "spark", "--threads", "2", "--master", "local[2]"), "say it in the master"),
         (("--engine", "spark", "--", "--deploy-mode", "cluster"), "--deploy-mode does not work"),
         (("--master", "local[2]"), "--master without --engine spark"),

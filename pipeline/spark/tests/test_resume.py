@@ -1,5 +1,7 @@
 """A driver that is killed, and the same command again."""
 
+import json
+
 import runs
 from faults import DRIVER, STAGES, WRITERS, Kernels, Process, check_nothing_runs
 
@@ -28,4 +30,7 @@ def test_a_driver_killed_in_each_stage(corpus, tmp_path):
         check_nothing_runs(tmp_path)
     assert kernels.started() == {"session", *WRITERS}
     runs.check_same(corpus, "resumed", "scored-local")
+    # What tasks used before the driver was killed is accounted for, too.
+    ledger = [json.loads(line) for line in (corpus / "resumed.footprint").read_text().splitlines()]
+    assert {*STAGES, "overhead"} <= {row["stage"] for row in ledger}
     assert list(checkpoint.iterdir()) == []

@@ -1,7 +1,7 @@
 //! What a run used: activity, energy, emissions, each with bounds and with a label that says how it came about.
 //!
 //! Read in this order: [`activity`] (what the process did), [`meter`] (energy of it), [`tables`] and [`intensity`] (factors),
-//! [`account`] (rows of a run), [`ledger`] (rows on disk), [`report`] (what is said of them), [`forecast`] (when to start),
+//! [`account`] (rows of a run), [`tasks`] (of one that many processes did), [`ledger`] (rows on disk), [`report`] (what is said of them), [`forecast`] (when to start),
 //! [`planner`] (what a run will use). All after the ledger is a pure function of rows and tables, so that old runs are judged anew
 //! when factors change.
 
@@ -15,6 +15,7 @@ pub mod meter;
 pub mod planner;
 pub mod report;
 pub mod tables;
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 //! What a run will use, by what earlier ones used.
 
-use tamis_schemas::footprint::{Interval, LedgerRow, ViewConfig};
+use tamis_schemas::footprint::{Amounts, Interval, LedgerRow, ViewConfig};
 
-use super::report::{Totals, runs};
+use super::report::{StageReport, Totals, runs};
 
 /// What is to be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +102,20 @@ pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let Some(basis) = usable.iter().map(|run| basis_of(run[0])).min() else { return Plan::Unknown };
     let chosen: Vec<&Vec<&LedgerRow>> = usable.into_iter().filter(|run| basis_of(run[0]) == basis).collect();
     let factor = |row: &LedgerRow| question.input_bytes as f64 / row.run.bytes_in.unwrap_or(1) as f64;
-    let whole: Vec<Sample> =
-        chosen.iter().map(|run| Sample::of(run, run[0].run_wall_seconds, factor(run[0]), question.view)).collect();
-    let last = chosen[chosen.len() - 1];
-    let stages = last.iter().map(|stage| {
-        let of_stage = chosen.iter().filter_map(|run| run.iter().find(|row| row.stage == stage.stage));
-        let samples = of_stage.map(|row| Sample::of(&[*row], row.wall_seconds, factor(row), question.view));
-        StagePrediction::of(&stage.stage, &samples.collect::<Vec<_>>())
+    let of_run = |run: &[&LedgerRow]| Sample {
+        wall_seconds: run[0].run_wall_seconds,
+        disk_bytes: disk_bytes(&run[0].run),
+        ..Sample::of(&Totals::of(run, question.view))
+    };
+    let whole: Vec<Sample> = chosen.iter().map(|run| of_run(run).scale(factor(run[0]))).collect();
+    let of_runs: Vec<(Vec<StageReport>, f64)> =
+        chosen.iter().map(|run| (StageReport::of_run(run, question.view), factor(run[0]))).collect();
+    let last = &of_runs[of_runs.len() - 1].0;
+    let stages = last.iter().map(|StageReport { stage, .. }| {
+        let found = of_runs.iter().flat_map(|(stages, factor)| stages.iter().map(move |found| (found, *factor)));
+        let of_stage = found.filter(|(found, _)| found.stage == *stage);
+        let samples = of_stage.map(|(found, factor)| Sample::of_stage(found).scale(factor));
+        StagePrediction::of(stage, &samples.collect::<Vec<_>>())
     });
     Plan::Known(Prediction {
         basis,
@@ -129,20 +136,34 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(rows: &[&LedgerRow], wall_seconds: f64, factor: f64, view: ViewConfig) -> Self {
-        let totals = Totals::of(rows, view);
-        let of_row = |row: &&LedgerRow| {
-            let amounts = if rows.len() > 1 { row.run } else { row.amounts };
-            Some((amounts.read_bytes? + amounts.written_bytes.unwrap_or(0)) as f64 * factor)
-        };
+    fn of(totals: &Totals) -> Self {
         Self {
-            wall_seconds: wall_seconds * factor,
-            cpu_seconds: totals.cpu_seconds * factor,
-            disk_bytes: rows.first().and_then(of_row),
-            kwh: totals.kwh.scale(factor),
-            embodied_g: totals.embodied_g.scale(factor),
+            wall_seconds: 0.0,
+            cpu_seconds: totals.cpu_seconds,
+            disk_bytes: None,
+            kwh: totals.kwh,
+            embodied_g: totals.embodied_g,
         }
     }
+
+    fn of_stage(stage: &StageReport) -> Self {
+        Self { wall_seconds: stage.wall_seconds, disk_bytes: disk_bytes(&stage.amounts), ..Self::of(&stage.totals) }
+    }
+
+    /// Of an input so many times as large.
+    fn scale(self, factor: f64) -> Self {
+        Self {
+            wall_seconds: self.wall_seconds * factor,
+            cpu_seconds: self.cpu_seconds * factor,
+            disk_bytes: self.disk_bytes.map(|bytes| bytes * factor),
+            kwh: self.kwh.scale(factor),
+            embodied_g: self.embodied_g.scale(factor),
+        }
+    }
+}
+
+fn disk_bytes(amounts: &Amounts) -> Option<f64> {
+    Some((amounts.read_bytes? + amounts.written_bytes.unwrap_or(0)) as f64)
 }
 
 impl StagePrediction {

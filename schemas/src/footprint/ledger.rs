@@ -1,11 +1,15 @@
 //! The ledger: one row for each stage of a run, and one for what belongs to none.
 
 use std::fmt;
+use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
 use super::forecast::Signal;
 use super::{Interval, Label};
+
+/// The boundary of a run on a cluster: the processes of all its tasks, and those of the engine that they ran in.
+pub const TASKS: &str = "tasks";
 
 /// What the field `schema` of each row says.
 pub const LEDGER_SCHEMA: &str = "tamis.footprint/1";
@@ -59,7 +63,7 @@ pub struct LedgerRow {
     pub components: Vec<ComponentRow>,
     /// Which rule made the energy of the processor, e.g. `spec-family/1`.
     pub method: String,
-    /// What is inside: `process` or `machine`.
+    /// What is inside: `process`, `machine` or [`TASKS`].
     pub boundary: String,
     /// Energy of the site over that of the machine.
     pub pue: FactorRow,
@@ -136,6 +140,27 @@ pub struct Amounts {
     pub written_bytes: Option<u64>,
     /// Bytes sent and received over the network.
     pub net_bytes: Option<u64>,
+}
+
+/// What is not known of one is not known of both.
+impl Add for Amounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        Self {
+            docs_in: sum(self.docs_in, other.docs_in),
+            docs_out: sum(self.docs_out, other.docs_out),
+            bytes_in: sum(self.bytes_in, other.bytes_in),
+            bytes_out: sum(self.bytes_out, other.bytes_out),
+            tokens_in: sum(self.tokens_in, other.tokens_in),
+            tokens_out: sum(self.tokens_out, other.tokens_out),
+            labels: sum(self.labels, other.labels),
+            read_bytes: sum(self.read_bytes, other.read_bytes),
+            written_bytes: sum(self.written_bytes, other.written_bytes),
+            net_bytes: sum(self.net_bytes, other.net_bytes),
+        }
+    }
 }
 
 /// A part of a machine that uses energy.

@@ -12,5 +12,5 @@ pub use forecast::{FORECAST_SCHEMA, Forecast, ForecastPoint, Signal};
 pub use interval::{BadInterval, Interval, Label};
 pub use ledger::{
     Amounts, Component, ComponentRow, FactorRow, IntensityRow, LEDGER_SCHEMA, LedgerRow, MachineRow, OVERHEAD,
-    SAMPLE_BY_LARGER, SAMPLE_BY_SMALLER, ScorerChoiceRow,
+    SAMPLE_BY_LARGER, SAMPLE_BY_SMALLER, ScorerChoiceRow, TASKS,
 };

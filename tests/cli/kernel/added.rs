@@ -248,7 +248,7 @@ fn outputs_in_a_bucket() {
         let mut command = command(dir.path());
         finish(command.args(args.split_whitespace()).envs(environment.iter().cloned())).expect_code(0)
     };
-    let place = Place { dir: dir.path(), environment: &environment };
+    let place = Place { environment: &environment, ..Place::at(dir.path()) };
     for (n, is_cluster) in [(2, true), (3, false), (5, true)] {
         arrives(dir.path(), n);
         alone(dir.path(), "alone");

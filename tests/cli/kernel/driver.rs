@@ -1,5 +1,6 @@
 //! A driver of kernels in one process: no cluster, but the streams, the order and the parts of one.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ use crate::support::command;
 pub struct Place<'a> {
     pub dir: &'a Path,
     pub environment: &'a [(&'static str, String)],
+    /// Takes what kernels say that they have used, if somebody accounts for it.
+    pub used: Option<&'a RefCell<Vec<String>>>,
 }
 
 impl<'a> Place<'a> {
     pub fn at(dir: &'a Path) -> Self {
-        Self { dir, environment: &[] }
+        Self { dir, environment: &[], used: None }
     }
 
     fn command(self, args: &[&str]) -> Command {
@@ -38,6 +41,7 @@ impl<'a> Place<'a> {
     fn command_in(self, folder: &Path, args: &[&str]) -> Command {
         let mut command = command(folder);
         command.args(args).args(["--log-format", "json"]);
+        command.env("TAMIS_FOOTPRINT", if self.used.is_some() { "on" } else { "off" });
         command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -116,6 +120,10 @@ fn run_on(place: Place<'_>, name: &str, input: Vec<u8>, attempt: &str) -> Record
     let done = kernel(place, name, input, attempt);
     assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
     assert!(done.output.ends_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), "{name} does not end its stream");
+    if let Some(used) = place.used {
+        let last: Value = serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();
+        used.borrow_mut().push(last["used"].to_string());
+    }
     Stream::read(StreamReader::try_new(Cursor::new(done.output), None).unwrap()).batch
 }
 

@@ -106,7 +106,7 @@ fn an_output_is_replaced_and_an_index_in_a_bucket() {
     for (n, name) in [2, 3].into_iter().zip(&inputs) {
         every(n, &dir.path().join(name));
     }
-    let place = Place { dir: dir.path(), environment: &environment };
+    let place = Place { environment: &environment, ..Place::at(dir.path()) };
     let in_bucket = |args: &str| {
         let mut command = command(dir.path());
         finish(command.args(args.split_whitespace()).envs(environment.iter().cloned())).expect_code(0)

@@ -2,6 +2,7 @@
 
 mod added;
 mod driver;
+mod footprint;
 mod incremental;
 mod process;
 mod quality;

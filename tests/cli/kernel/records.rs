@@ -45,13 +45,23 @@ pub fn int64s<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
 
 /// Records of kind 2 with the columns of `like`.
 pub fn members_as_records(like: &RecordBatch, members: &[(i64, i64)]) -> RecordBatch {
-    let n_rows = members.len();
+    records(like, 2, &members.iter().map(|&(first, other)| (first, other, "")).collect::<Vec<_>>())
+}
+
+/// Records of kind 32 with the columns of `like`.
+pub fn usage_as_records(like: &RecordBatch, used: &[String]) -> RecordBatch {
+    records(like, 32, &used.iter().map(|used| (0, 0, used.as_str())).collect::<Vec<_>>())
+}
+
+/// Records of a kind: `a`, `b` and payload.
+fn records(like: &RecordBatch, kind: i64, of: &[(i64, i64, &str)]) -> RecordBatch {
+    let n_rows = of.len();
     let columns = like.schema_ref().fields().iter().map(|field| match field.name().as_str() {
-        "kind" => Arc::new(Int64Array::from(vec![2; n_rows])) as ArrayRef,
-        "a" => Arc::new(members.iter().map(|(first, _)| Some(*first)).collect::<Int64Array>()),
-        "b" => Arc::new(members.iter().map(|(_, other)| Some(*other)).collect::<Int64Array>()),
+        "kind" => Arc::new(Int64Array::from(vec![kind; n_rows])) as ArrayRef,
+        "a" => Arc::new(of.iter().map(|(a, ..)| Some(*a)).collect::<Int64Array>()),
+        "b" => Arc::new(of.iter().map(|(_, b, _)| Some(*b)).collect::<Int64Array>()),
         "similarity" => Arc::new(Float64Array::from(vec![0.0; n_rows])),
-        "payload" => Arc::new(BinaryArray::from_iter_values(vec![b""; n_rows])),
+        "payload" => Arc::new(BinaryArray::from_iter_values(of.iter().map(|(.., payload)| payload))),
         _ => Arc::new(Int64Array::from(vec![0; n_rows])),
     });
     RecordBatch::try_new(like.schema(), columns.collect()).unwrap()

@@ -174,7 +174,7 @@ fn from_a_bucket_into_a_bucket() {
     let path = config(dir.path(), "together", &[there], &sections);
     let text = fs::read_to_string(&path).unwrap().replace("\"together\"", &format!("\"{}\"", server.url("out")));
     fs::write(&path, text).unwrap();
-    let place = Place { dir: dir.path(), environment: &environment };
+    let place = Place { environment: &environment, ..Place::at(dir.path()) };
     let ended = Driver::new(place, path.clone(), 50_000).run();
     assert!(ended.n_units > 2);
     let mut named: Vec<String> = vec!["out/manifest.json".into()];

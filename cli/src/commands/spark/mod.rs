@@ -7,17 +7,23 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tamis_pipeline::Error;
+use tamis_pipeline::footprint::KeptLedger;
+use tamis_pipeline::footprint::forecast::time_text;
+use tamis_pipeline::footprint::report::{Report, report as last_report};
 use tamis_pipeline::run::kernel::Ended;
+use tamis_schemas::config::{Config, OutputMode};
+use tamis_schemas::footprint::ViewConfig;
 use tamis_schemas::manifest::Manifest;
 
-use crate::args::{Accounting, Format, Global, Run, Switch};
+use crate::args::{Format, Global, Run, Switch};
 use crate::exit::Exit;
+use crate::footprint::{self, flags_of_session};
 use crate::metrics::MetricsFile;
 use crate::report::{self, Finished};
 use crate::schedule::command::if_locked;
@@ -44,7 +50,7 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     tamis_pipeline::run::check(&config)?;
     check_added(&config, args.added)?;
     let metrics_file = args.metrics.metrics_file.as_deref().map(MetricsFile::open).transpose()?;
-    let started = Instant::now();
+    let (started, started_at) = (Instant::now(), SystemTime::now());
     let folder = tempfile::Builder::new().prefix("tamis-spark-").tempdir().context("could not make a folder")?;
     let main = package::write(folder.path()).context("could not write the driver")?;
     let manifest_file = folder.path().join("manifest.json");
@@ -68,7 +74,7 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
         });
         write_metrics(file, exit, started.elapsed(), manifest);
     }
-    let (command, output) = ("tamis run", config.output.path);
+    let (command, output) = ("tamis run", config.output.path.clone());
     let manifest = match said {
         Some(Said::Run(manifest)) => manifest,
         Some(Said::Ended(Ended::NothingNew(n_inputs))) => {
@@ -82,6 +88,10 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
         // The driver has said why.
         None => return Ok(exit),
     };
+    let used = match args.accounting.footprint {
+        Some(Switch::Off) => None,
+        _ => footprint_since(started_at, &config, global)?,
+    };
     let finished = Finished {
         command,
         manifest: &manifest,
@@ -90,34 +100,35 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
         output: &output,
         elapsed: started.elapsed(),
         n_threads: settings::n_threads(global),
-        footprint: None,
+        footprint: used.as_ref(),
     };
     report::print(&finished, global.format)?;
     Ok(exit)
 }
 
+/// What the session has kept of the run, the last one in the ledger of the output; it has said why if there is nothing.
+fn footprint_since(started_at: SystemTime, config: &Config, global: &Global) -> anyhow::Result<Option<Report>> {
+    let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(config)?);
+    let is_added_to = config.output.mode == OutputMode::Append;
+    let ledger = KeptLedger::of_output(&config.output.path, is_added_to, &stores, context.runtime.handle())?;
+    let Ok(rows) = ledger.verified_rows() else { return Ok(None) };
+    let started_at = started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let is_ours = rows.last().is_some_and(|row| time_text(started_at.cast_signed()) <= row.start_at);
+    Ok(if is_ours { Some(last_report(&rows, None, ViewConfig::Provisioned)?) } else { None })
+}
+
 /// # Errors
 /// `Error::Config` for flags that a run on a cluster does not look at.
 fn check(args: &Run, global: &Global) -> anyhow::Result<()> {
-    let Accounting { footprint, intensity, actuals, pue, power_file, method, max_g, start_within, .. } =
-        &args.accounting;
+    footprint::check_flags_of_cluster(&args.accounting)?;
     let flags = [
-        ("--footprint on", *footprint == Some(Switch::On)),
-        ("--intensity", intensity.is_some()),
-        ("--actuals", actuals.is_some()),
-        ("--pue", pue.is_some()),
-        ("--power-file", power_file.is_some()),
-        ("--method", method.is_some()),
-        ("--max-g", max_g.is_some()),
-        ("--start-within", start_within.is_some()),
         ("--threads beside --master", global.threads.is_some() && args.cluster.master.is_some()),
         ("--deploy-mode", args.cluster.submit.iter().any(|option| option.starts_with("--deploy-mode"))),
     ];
     let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
     let hint = match *flag {
         "--deploy-mode" => "give the driver itself to spark-submit: docs/scale.md says how",
-        "--threads beside --master" => "say it in the master: local[4]",
-        _ => "leave it out, or run on one machine: without --engine spark",
+        _ => "say it in the master: local[4]",
     };
     Err(Error::Config { message: format!("{flag} does not work with --engine spark yet"), hint: Some(hint.into()) }
         .into())
@@ -144,6 +155,7 @@ fn command(args: &Run, global: &Global, main: &Path, manifest: &Path) -> anyhow:
     if let Some(action) = args.added.if_locked {
         command.arg("--if-locked").arg(if_locked(action));
     }
+    command.args(flags_of_session(&args.accounting).iter().map(|flag| format!("--session-arg={flag}")));
     if let Some(limit) = global.memory_limit {
         command.args(["--memory-limit", &format!("{}", limit.0)]);
     }

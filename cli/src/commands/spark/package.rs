@@ -15,7 +15,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 23] = modules![
+const MODULES: [(&str, &str); 24] = modules![
     "__init__.py",
     "__main__.py",
     "audits.py",
@@ -38,6 +38,7 @@ const MODULES: [(&str, &str); 23] = modules![
     "stages.py",
     "streams.py",
     "tables.py",
+    "usage.py",
     "work.py",
 ];
 

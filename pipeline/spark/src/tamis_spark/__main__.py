@@ -71,8 +71,14 @@ class _Run(threading.Thread):
         self._cluster: clusters.Cluster | None = None
         self._progress = Progress(stop, is_shown=not arguments.no_progress and not _is_json())
         self._attempt = uuid.uuid4().hex
-        on_warning = self._warn_of_record
-        self._session = Session(arguments.config, arguments.overwrite, self._attempt, on_warning, arguments.if_locked)
+        self._session = Session(
+            arguments.config,
+            arguments.overwrite,
+            self._attempt,
+            self._warn_of_record,
+            arguments.if_locked,
+            arguments.session_arg,
+        )
         self._give_up_at = 0.0
         self._cancel_at = 0.0
 
@@ -172,6 +178,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="URL",
         help="where to keep what stages gave, so that a run goes on where it stopped: a folder that all machines "
         "reach (default with a local master: a temporary one)",
+    )
+    parser.add_argument(
+        "--session-arg",
+        metavar="=ARG",
+        action="append",
+        default=[],
+        help="a further argument of the process that leads the run, such as --session-arg=--region=FRA or "
+        "--session-arg=--footprint=off; may be repeated",
     )
     parser.add_argument("--keep-checkpoint", action="store_true", help="do not delete it when the run is done")
     parser.add_argument("--parallelism", metavar="N", type=_positive(int), help="partitions of Spark's shuffles")

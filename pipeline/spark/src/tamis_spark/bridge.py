@@ -30,7 +30,8 @@ import pyarrow as pa
 from .child import Stderr, environment, locate
 from .errors import FAILED, KernelError
 from .streams import Source
-from .tables import ERROR, small, to_metadata, with_error
+from .tables import ERROR, USED, of_task, small, to_metadata
+from .usage import Worker
 
 FLAGS = ("--threads", "1", "--no-progress")
 """What each kernel is started with, besides its own arguments: the engine decides how many tasks a machine has."""
@@ -58,7 +59,8 @@ def kernel(
 
     `job` is `tamis.job` of the session, `output` what the kernel writes, `run` a name that no other run has, `metadata`
     what else the stream into the kernel says. The
-    function gives rows of `output` with one more column, `error`. If the kernel ends with exit code 2, trying again is
+    function gives rows of `output` with two more columns. The last row has nothing but `used`: what the kernel says
+    that it has used, and what this process and its JVM have, in JSON. If the kernel ends with exit code 2, trying again is
     in vain, which an exception would make most engines do: then a row comes in which all is null but `error`, the
     error in JSON. Every other failure raises `KernelError`. For a task without batches no kernel is started.
 
@@ -73,6 +75,7 @@ def kernel(
         first = next(batches, None)
         if first is None:
             return
+        worker = Worker()
         child = _Child(name, [locate(), *command], run, watchdog_seconds)
         try:
             child.feed(first, batches, to_metadata(job) | dict(metadata))
@@ -82,7 +85,9 @@ def kernel(
         finally:
             child.abandon()
         if error is not None:
-            yield _error_row(name, error, output)
+            yield _row(output, ERROR, json.dumps({"kernel": name} | json.loads(error.to_json())))
+        elif child.used is not None:
+            yield _row(output, USED, json.dumps({**child.used, "engine": worker.used()}))
 
     return through_kernel
 
@@ -174,8 +179,8 @@ class _Child:
             column if column.type == field.type else column.cast(field.type)
             for column, field in zip(columns, output, strict=True)
         ]
-        columns.append(pa.nulls(batch.num_rows, pa.string()))
-        return pa.RecordBatch.from_arrays(columns, schema=with_error(output))
+        columns += [pa.nulls(batch.num_rows, pa.string())] * 2
+        return pa.RecordBatch.from_arrays(columns, schema=of_task(output))
 
     def _check_schema(self, written: pa.Schema, output: pa.Schema) -> None:
         for field in output:
@@ -213,6 +218,11 @@ class _Child:
         if not self._is_fed or n_unread:
             raise KernelError(f"{self._who} ended with exit code 0 before it had read all its input")
         return None
+
+    @property
+    def used(self) -> Mapping[str, Any] | None:
+        """What the child says that it has used."""
+        return self._stderr.used
 
     def _count_unread(self) -> int:
         return struct.unpack("i", fcntl.ioctl(self._unread_fd, termios.FIONREAD, b"\0" * 4))[0]
@@ -297,7 +307,8 @@ def _warn(record: Mapping[str, Any]) -> None:
     print(json.dumps(record), file=sys.stderr, flush=True)
 
 
-def _error_row(name: str, error: KernelError, output: pa.Schema) -> pa.RecordBatch:
-    text = json.dumps({"kernel": name} | json.loads(error.to_json()))
-    columns = [pa.nulls(1, field.type) for field in output]
-    return pa.RecordBatch.from_arrays([*columns, pa.array([text])], names=[*output.names, ERROR])
+def _row(output: pa.Schema, name: str, text: str) -> pa.RecordBatch:
+    """A row in which all is null but one column."""
+    schema = of_task(output)
+    columns = [pa.array([text if field.name == name else None], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from .errors import KernelError, TamisError
-from .tables import ERROR, ddl, with_error
+from .tables import ERROR, RECORDS, USED, ddl, of_task, usage
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 _PARQUET = {
     # Records of a megabyte: a row group of 128 MB, or pages of 100 rows, are too much for a heap of 1 GB.
@@ -30,6 +32,7 @@ class Checkpoint:
     def __init__(self, spark: SparkSession, location: str, run: str) -> None:
         self._spark = spark
         self.location = f"{location.rstrip('/')}/{run}"
+        self._stages: list[tuple[str, pa.Schema]] = []
 
     def stage(self, name: str, make: Callable[[], DataFrame], schema: pa.Schema) -> DataFrame:
         """What stage `name` gave; `make` says how, if it has not been run to its end before.
@@ -42,7 +45,13 @@ class Checkpoint:
             error = self._error_in(path, schema)
             if error is not None:
                 raise error
-        return self._read(path, schema).drop(ERROR)
+        self._stages.append((path, schema))
+        return self._read(path, schema).where(F.col(USED).isNull()).drop(ERROR, USED)
+
+    def used(self) -> pa.Table:
+        """Records of what the tasks of all stages used, those that were run before the driver was started again, too."""
+        of_stages = [self._read(*stage).where(F.col(USED).isNotNull()).select(USED) for stage in self._stages]
+        return usage(reduce(DataFrame.unionByName, of_stages).toArrow()) if of_stages else RECORDS.empty_table()
 
     def remove(self) -> None:
         """Deletes everything, in a task: the driver's machine may have other credentials, or another file system."""
@@ -72,7 +81,7 @@ class Checkpoint:
         return error_of(failed.select(ERROR).limit(1).toArrow())
 
     def _read(self, path: str, schema: pa.Schema) -> DataFrame:
-        return self._spark.read.schema(ddl(with_error(schema))).parquet(path)
+        return self._spark.read.schema(ddl(of_task(schema))).parquet(path)
 
 
 def error_of(table: pa.Table) -> TamisError | None:

@@ -104,6 +104,8 @@ class Stderr(threading.Thread):
         self._on_progress = on_progress
         self._progress: Any = None
         self._last_words: Mapping[str, Any] | None = None
+        self.used: Mapping[str, Any] | None = None
+        """What the child says that it has used; known when it has ended."""
         self._other_lines: collections.deque[str] = collections.deque(maxlen=_LINES_KEPT)
 
     def run(self) -> None:
@@ -123,6 +125,8 @@ class Stderr(threading.Thread):
         if "progress" in record and record["progress"] != self._progress:
             self._progress = record["progress"]
             self._on_progress()
+        if "used" in record:
+            self.used = record["used"]
         if "message" in record:
             self._last_words = record
             if record.get("level") == "WARN":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from .stages import Kernels
-from .tables import COUNTS, EDGES, ERROR, MEMBER, OPEN_PAIRS, RECORDS, WANTED_ROW
+from .tables import COUNTS, EDGES, ERROR, MEMBER, OPEN_PAIRS, RECORDS, USED, WANTED_ROW
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -62,7 +62,7 @@ def number_of_parts(found: DataFrame, part_bytes: int) -> int:
 
 def link(kernels: Kernels, found: DataFrame) -> DataFrame:
     """`a`, `b`: links of rows that pairs connect, a few for each row, however many pairs it has."""
-    return kernels.apply("link", _pairs(found)).select("a", "b", ERROR)
+    return kernels.apply("link", _pairs(found)).select("a", "b", ERROR, USED)
 
 
 def are_stars(links: DataFrame) -> bool:

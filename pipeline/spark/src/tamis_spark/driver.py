@@ -81,6 +81,8 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     records.append(written)
     if assigned is not None:
         records.append(records_of(assigned.toArrow()))
+    with progress.stage("usage", cluster):
+        records.append(checkpoint.used())
     with progress.stage("commit"):
         manifest = session.commit(records)
     if not options.keeps_checkpoint:

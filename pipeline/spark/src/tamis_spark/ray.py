@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from .bridge import WATCHDOG_SECONDS, kernel
-from .tables import FINGERPRINTS, RECORDS
+from .tables import FINGERPRINTS, RECORDS, USED
 
 
 def scan(
@@ -52,7 +53,8 @@ def _through(
 
     def through_kernel(table: pa.Table) -> Iterator[pa.Table]:
         for batch in through(iter(table.combine_chunks().to_batches())):
-            yield pa.Table.from_batches([batch])
+            made = pa.Table.from_batches([batch])
+            yield made.filter(pc.is_null(made.column(USED))).drop_columns(USED)
 
     one_each = ray.data.from_arrow([units.slice(row, 1) for row in range(units.num_rows)])
     return one_each.map_batches(through_kernel, batch_format="pyarrow", batch_size=1, num_gpus=num_gpus)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +41,7 @@ class Session:
         run: str = "",
         on_warning: Callable[[Mapping[str, Any]], None] = lambda record: None,
         if_locked: str = "fail",
+        args: Sequence[str] = (),
     ) -> None:
         self.units = pa.table({})
         """What a task reads, in the order of the rows."""
@@ -54,7 +55,7 @@ class Session:
         """Why there is nothing to do, in JSON, if that is so."""
         self.exit_code: int | None = None
         """How the process ended, once it has."""
-        flags = ["--if-locked", if_locked, *(["--overwrite"] if is_overwriting else [])]
+        flags = ["--if-locked", if_locked, *(["--overwrite"] if is_overwriting else []), *args]
         self._command = ["kernel", "session", config, *flags]
         self._attempt = run
         self._on_warning = on_warning

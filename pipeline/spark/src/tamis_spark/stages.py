@@ -24,7 +24,7 @@ from .tables import (
     RECORDS,
     WANTED_ROW,
     ddl,
-    with_error,
+    of_task,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Kernels:
     def apply(self, name: str, rows: DataFrame, profile: ResourceProfile | None = None, **metadata: str) -> DataFrame:
         """`rows` through `tamis kernel NAME`, one process for each partition; `profile` is what tasks ask Spark for."""
         through = self.through(name, RECORDS, **metadata)
-        return rows.mapInArrow(through, ddl(with_error(RECORDS)), profile=profile)
+        return rows.mapInArrow(through, ddl(of_task(RECORDS)), profile=profile)
 
     def apply_to_nothing(
         self,
@@ -66,7 +66,7 @@ class Kernels:
             for _ in batches:
                 yield from through(iter([no_rows]))
 
-        return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(with_error(RECORDS)), profile=profile)
+        return spark.range(0, 1, 1, 1).mapInArrow(through_kernel, ddl(of_task(RECORDS)), profile=profile)
 
     def through(self, name: str, output: pa.Schema, **metadata: str) -> Callable[[Batches], Batches]:
         """Batches through `tamis kernel NAME`; `metadata` goes with the stream, each as `tamis.NAME`."""
@@ -89,13 +89,13 @@ def scan(spark: SparkSession, kernels: Kernels, units: pa.Table) -> DataFrame:
         return through(_units_of(units, batches))
 
     n_tasks = max(1, units.num_rows)
-    return spark.range(0, units.num_rows, 1, n_tasks).mapInArrow(scan_units, ddl(with_error(FINGERPRINTS)))
+    return spark.range(0, units.num_rows, 1, n_tasks).mapInArrow(scan_units, ddl(of_task(FINGERPRINTS)))
 
 
 def fingerprint(kernels: Kernels, placed: DataFrame, n_units: int) -> DataFrame:
     """Fingerprints that depend on columns, whose types only the scan of all units has told."""
     through = kernels.through("scan", FINGERPRINTS)
-    return one_per_task(placed, n_units).mapInArrow(through, ddl(with_error(FINGERPRINTS)))
+    return one_per_task(placed, n_units).mapInArrow(through, ddl(of_task(FINGERPRINTS)))
 
 
 def _units_of(units: pa.Table, batches: Batches) -> Iterator[pa.RecordBatch]:

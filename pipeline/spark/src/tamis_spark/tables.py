@@ -9,6 +9,9 @@ PROTOCOL = "1"
 ERROR = "error"
 """Column that tasks add: null, but in the one row that says why trying again is in vain."""
 
+USED = "used"
+"""Column that tasks add: null, but in a row of each kernel that says what it used, in JSON."""
+
 FINGERPRINTS = pa.schema(
     [
         ("unit", pa.int64()),
@@ -47,6 +50,7 @@ COUNTS, MEMBER, EDGES, OPEN_PAIRS, WANTED_ROW, SHINGLES, DROP, CLUSTER, DECIDED,
 NAMED_ROW, SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 11, 16, 17, 18, 19
 KNOWN, SEEN, CANDIDATES, CHOSEN = 22, 23, 24, 25
 JUDGED_UNIT, JUDGED, UNFIT, CONTROL, SIFTED = 27, 28, 29, 30, 31
+USAGE = 32
 """Kinds of records that a driver looks at."""
 
 SCORE_TABLES = {0: "scores", 1: "embeddings"}
@@ -70,9 +74,16 @@ PLACES = ("base_row", "first_row", "n_rows", "rejected", "contaminated")
 _SPARK_TYPES = {pa.int64(): "bigint", pa.float64(): "double", pa.string(): "string", pa.binary(): "binary"}
 
 
-def with_error(schema: pa.Schema) -> pa.Schema:
+def of_task(schema: pa.Schema) -> pa.Schema:
     """What a task writes whose kernel writes `schema`."""
-    return schema.append(pa.field(ERROR, pa.string()))
+    return schema.append(pa.field(ERROR, pa.string())).append(pa.field(USED, pa.string()))
+
+
+def usage(rows: pa.Table) -> pa.Table:
+    """Records of what rows with `used` say."""
+    said = [{"kind": USAGE, "payload": text.encode()} for text in rows.column(USED).drop_null().to_pylist()]
+    numbers = dict.fromkeys(("a", "b", "c", "similarity", "method", "rule", "bands"), 0)
+    return pa.Table.from_pylist([numbers | record for record in said], schema=RECORDS)
 
 
 def ddl(schema: pa.Schema) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 
@@ -14,7 +15,7 @@ from .cluster import Cluster
 from .progress import Progress
 from .session import Session
 from .stages import Kernels
-from .tables import RECORDS
+from .tables import RECORDS, USED, usage
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Work:
         error = error_of(written)
         if error is not None:
             raise error
-        return records_of(written)
+        is_record = pc.is_null(written.column(USED))
+        return pa.concat_tables([records_of(written.filter(is_record)), usage(written)])
 
 
 def records_of(table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ use crate::sink::hex;
 pub const CONTENDED_PERCENT: f64 = 20.0;
 
 /// Ticks of `/proc/stat` in a second: what Linux shows to programs is 100 on every architecture that tamis runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A kind of processor, by the numbers that it gives itself and by name.
 ///

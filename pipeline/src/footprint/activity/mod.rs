@@ -13,7 +13,7 @@ mod tests;
 pub use cgroup::{Cgroup, CgroupVersion};
 pub use clock::{Meter, Scope, Stage, StageUsage, Usage};
 pub use machine::{CONTENDED_PERCENT, Cpu, Machine, busy_cpu_seconds, contention_percent};
-pub use process::{ProcessCounters, process_cpu_ns, resident_bytes, thread_cpu_ns};
+pub use process::{ProcessCounters, cpu_ns_of, process_cpu_ns, resident_bytes, thread_cpu_ns};
 pub use root::SystemRoot;
 
 /// Counters of the machine, the container and the process at one moment.

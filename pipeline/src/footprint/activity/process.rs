@@ -3,6 +3,7 @@
 use rustix::time::{ClockId, clock_gettime};
 
 use super::SystemRoot;
+use super::machine::TICKS_PER_SECOND;
 use super::root::field;
 
 /// Counters of the process; they only grow, the peak of memory too.
@@ -41,6 +42,15 @@ pub fn resident_bytes(root: &SystemRoot) -> Option<u64> {
 /// CPU time of all threads of this process since it started, those that have ended too, nanoseconds.
 pub fn process_cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
+}
+
+/// CPU time of another process since it started, nanoseconds: none if there is no such process.
+pub fn cpu_ns_of(root: &SystemRoot, process: u32) -> Option<u64> {
+    let text = root.text(&format!("proc/{process}/stat"))?;
+    // Its name may have spaces and parentheses in it.
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some((ticks as f64 / TICKS_PER_SECOND * 1e9) as u64)
 }
 
 /// CPU time of the calling thread, nanoseconds.

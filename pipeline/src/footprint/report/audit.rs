@@ -3,7 +3,7 @@
 use tamis_schemas::footprint::{LedgerRow, ViewConfig};
 
 use super::comparable::{check_counted, command_of, units, unlike, unmetered};
-use super::totals::{Totals, runs};
+use super::totals::{Totals, rows_of_stages, runs};
 use super::unit::Unit;
 use crate::{Error, Result};
 
@@ -119,12 +119,13 @@ pub fn audit(rows: &[LedgerRow], options: &AuditOptions) -> Result<Audit> {
         Totals::of(&pinned.iter().collect::<Vec<_>>(), view).kwh.mid() / n_units
     };
     let total = kept.iter().map(|(run, n_units)| kwh(run, *n_units)).collect();
-    let stages = last.into_iter().flatten().map(|row| {
+    let stages = last.into_iter().flat_map(|run| rows_of_stages(run)).map(|rows| {
+        let stage = &rows[0].stage;
         let of_stage = kept.iter().filter_map(|(run, n_units)| {
-            let found: Vec<&LedgerRow> = run.iter().filter(|other| other.stage == row.stage).copied().collect();
+            let found: Vec<&LedgerRow> = run.iter().filter(|other| other.stage == *stage).copied().collect();
             (!found.is_empty()).then(|| kwh(&found, *n_units))
         });
-        trend(&row.stage, of_stage.collect(), max_rise_ratio)
+        trend(stage, of_stage.collect(), max_rise_ratio)
     });
     Ok(Audit {
         unit,

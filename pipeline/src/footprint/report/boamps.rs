@@ -1,7 +1,7 @@
 //! Reports in the schema of `BoAmps`, by which Boavizta gathers the energy of computing tasks.
 
 use serde_json::{Value, json};
-use tamis_schemas::footprint::ViewConfig;
+use tamis_schemas::footprint::{TASKS, ViewConfig};
 
 use super::place::Place;
 use super::text::label_line;
@@ -124,7 +124,8 @@ fn components(report: &Report) -> Value {
 
 fn utilization(report: &Report) -> Option<f64> {
     let capacity = f64::from(report.row.machine.threads) * report.row.run_wall_seconds;
-    (0.0 < capacity).then(|| (report.totals.cpu_seconds / capacity).min(1.0))
+    // Of a cluster it is not known how many threads there were.
+    (0.0 < capacity && report.row.boundary != TASKS).then(|| (report.totals.cpu_seconds / capacity).min(1.0))
 }
 
 /// `high` is within 10 %, `medium` within 25 %, `low` within 50 %; what is wider is low, too: there is no other word.

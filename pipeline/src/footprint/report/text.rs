@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tamis_schemas::footprint::{BoundConfig, Interval, Label, ScorerChoiceRow, ViewConfig};
+use tamis_schemas::footprint::{BoundConfig, Interval, Label, ScorerChoiceRow, TASKS, ViewConfig};
 
 use super::audit::{Audit, Trend};
 use super::avoid::{Applies, Avoided};
@@ -35,11 +35,11 @@ pub fn of_report(report: &Report) -> String {
     if report.view == ViewConfig::Provisioned {
         line(&mut out, "  embodied", &grams(&totals.embodied_g));
     }
-    line(
-        &mut out,
-        "CPU time",
-        &format!("{:.1} s in {:.1} s on {} threads", totals.cpu_seconds, row.run_wall_seconds, row.machine.threads),
-    );
+    let on = match row.boundary.as_str() {
+        TASKS => "a cluster".to_owned(),
+        _ => format!("{} threads", row.machine.threads),
+    };
+    line(&mut out, "CPU time", &format!("{:.1} s in {:.1} s on {on}", totals.cpu_seconds, row.run_wall_seconds));
     line(&mut out, "label", &label_line(totals));
     if let Some(shift) = &report.shift {
         line(&mut out, "shift saved", &of_shift(shift));
@@ -142,6 +142,9 @@ pub fn notes(report: &Report) -> Vec<String> {
     }
     if report.row.contended {
         notes.push("others used the CPUs: wall times are too long, CPU times are not".to_owned());
+    }
+    if report.row.boundary == TASKS {
+        notes.push("the processes of all tasks and of the cluster that they ran in; tasks that failed and what else the cluster has are not in it".to_owned());
     }
     if report.view == ViewConfig::Dynamic {
         notes.push("what was drawn beyond idle; without embodied emissions".to_owned());

@@ -1,5 +1,7 @@
 //! Sums over rows: of a run, of a stage.
 
+use std::ops::Add;
+
 use tamis_schemas::footprint::{Amounts, Component, Interval, Label, LedgerRow, ViewConfig};
 
 use super::right_sized::{RightSized, right_sized};
@@ -77,6 +79,23 @@ pub struct StageReport {
     pub amounts: Amounts,
     /// What it used.
     pub totals: Totals,
+}
+
+impl StageReport {
+    /// The stages of a run, in the order of their first rows.
+    pub(in crate::footprint) fn of_run(run: &[&LedgerRow], view: ViewConfig) -> Vec<Self> {
+        rows_of_stages(run).iter().filter_map(|rows| Self::of(rows, view)).collect()
+    }
+
+    /// What the rows of one stage say, if there are any. Machines of several kinds were at work at once.
+    fn of(rows: &[&LedgerRow], view: ViewConfig) -> Option<Self> {
+        Some(Self {
+            stage: rows.first()?.stage.clone(),
+            wall_seconds: rows.iter().map(|row| row.wall_seconds).reduce(f64::max)?,
+            amounts: rows.iter().map(|row| row.amounts).reduce(Add::add)?,
+            totals: Totals::of(rows, view),
+        })
+    }
 }
 
 impl Totals {
@@ -185,6 +204,18 @@ pub fn runs(rows: &[LedgerRow]) -> Vec<Vec<&LedgerRow>> {
     runs
 }
 
+/// Rows of a run by stage, in the order of each stage's first row: there is one for each kind of machine.
+pub(super) fn rows_of_stages<'a>(run: &[&'a LedgerRow]) -> Vec<Vec<&'a LedgerRow>> {
+    let mut stages: Vec<Vec<&LedgerRow>> = Vec::new();
+    for row in run {
+        match stages.iter_mut().find(|rows| rows[0].stage == row.stage) {
+            Some(rows) => rows.push(row),
+            None => stages.push(vec![row]),
+        }
+    }
+    stages
+}
+
 /// What a run used: that with this id, or the last one.
 ///
 /// # Errors
@@ -209,15 +240,7 @@ pub fn report(rows: &[LedgerRow], run_id: Option<&str>, view: ViewConfig) -> Res
 /// What the rows of one run say.
 pub(super) fn report_of(run: &[&LedgerRow], view: ViewConfig) -> Report {
     let totals = Totals::of(run, view);
-    let mut stages: Vec<StageReport> = run
-        .iter()
-        .map(|row| StageReport {
-            stage: row.stage.clone(),
-            wall_seconds: row.wall_seconds,
-            amounts: row.amounts,
-            totals: Totals::of(&[*row], view),
-        })
-        .collect();
+    let mut stages = StageReport::of_run(run, view);
     stages.sort_by(|one, other| other.totals.kwh.mid().total_cmp(&one.totals.kwh.mid()));
     let per_unit = Unit::ALL.into_iter().filter(|_| totals.is_known()).filter_map(|unit| {
         let n_units = unit.count(&run[0].run)?;

@@ -1,6 +1,6 @@
 //! A run that was, elsewhere or otherwise.
 
-use tamis_schemas::footprint::{Component, ComponentRow, FootprintConfig, Interval, LedgerRow, MethodConfig};
+use tamis_schemas::footprint::{Component, ComponentRow, FootprintConfig, Interval, LedgerRow, MethodConfig, TASKS};
 
 use crate::footprint::activity::{Cpu, Machine};
 use crate::footprint::intensity::{intensity, pue};
@@ -62,6 +62,15 @@ fn change_cpu(rows: &mut [LedgerRow], family: &str, tables: &Tables) -> Result<(
         }
     })?;
     let Some(first) = rows.first() else { return Ok(()) };
+    if first.boundary == TASKS {
+        return Err(Error::Config {
+            message: format!(
+                "run `{}` was on a cluster, of which another processor cannot be put in place",
+                first.run_id
+            ),
+            hint: Some("ask for another region, intensity or PUE, or take a run on one machine".into()),
+        });
+    }
     let cpu = Cpu {
         vendor: found.vendor.clone(),
         family: found.family,

@@ -51,7 +51,7 @@ use std::io::{BufReader, Read, Write};
 use tamis_schemas::config::Config;
 
 pub use super::parts::Ended;
-pub use session::Session;
+pub use session::{Committed, Session};
 
 use super::{Plan, Run};
 use crate::context::Context;
@@ -187,7 +187,8 @@ impl<'a> Task<'a> {
 }
 
 impl Kernel {
-    fn name(self) -> &'static str {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Bucket => "bucket",

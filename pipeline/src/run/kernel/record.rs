@@ -60,10 +60,11 @@ pub(super) enum Kind {
     Unfit = 29,
     Control = 30,
     Sifted = 31,
+    Used = 32,
 }
 
 impl Kind {
-    const ALL: [Self; 32] = [
+    const ALL: [Self; 33] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -96,6 +97,7 @@ impl Kind {
         Self::Unfit,
         Self::Control,
         Self::Sifted,
+        Self::Used,
     ];
 }
 
@@ -267,7 +269,8 @@ impl Record {
             | Kind::JudgedUnit
             | Kind::Unfit
             | Kind::Control
-            | Kind::Sifted => return Ok(None),
+            | Kind::Sifted
+            | Kind::Used => return Ok(None),
         }))
     }
 }

@@ -32,6 +32,7 @@ use crate::dataset::Sharing;
 use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
 use crate::dedup::{Decisions, SearchCounts, Settings};
+use crate::footprint::tasks::TaskUsage;
 use crate::run::guards::Guards;
 use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
@@ -273,19 +274,8 @@ impl<'a> Session<'a> {
         Ok((table, record))
     }
 
-    /// Reads what was decided and written, makes it visible, and writes the manifest.
-    pub fn commit(self, input: impl Read, output: impl Write) -> Result<Manifest> {
-        let manifest = self.committed(input)?;
-        let text = serde_json::to_string(&manifest)
-            .map_err(|error| Error::Invariant(format!("the manifest is not JSON: {error}")))?;
-        let mut output = Outgoing::new(output);
-        let schema = output.begin(&Schema::new(vec![Field::new("manifest", DataType::Utf8, false)]), &[])?;
-        output.write(&RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![text]))])?)?;
-        output.finish()?;
-        Ok(manifest)
-    }
-
-    fn committed(mut self, input: impl Read) -> Result<Manifest> {
+    /// Reads what was decided and written, and makes it visible.
+    pub fn commit(mut self, input: impl Read) -> Result<Committed> {
         let context = self.with.context;
         let schema =
             self.schema.take().ok_or_else(|| Error::Invariant("rows are placed before they are written".into()))?;
@@ -300,6 +290,7 @@ impl<'a> Session<'a> {
         let mut sources = SourceCounts::new(context);
         let (mut scored, mut picked) = (ScoredRun::default(), PickedRun::new(context));
         let mut judged = JudgedRun::default();
+        let mut used = Vec::new();
         for_each_record(&mut incoming, |record| {
             if let Err(error) = context.cancel.check() {
                 self.added.as_ref().map_or(Ok(()), AddedRun::check)?;
@@ -336,6 +327,7 @@ impl<'a> Session<'a> {
                 Kind::Learnt => judged.push_learnt(record.value()?, record.b, record.c)?,
                 Kind::Sifted => judged.push(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
+                Kind::Used => used.push(record.value()?),
                 Kind::Chosen => picked.push_chosen(record)?,
                 Kind::Selected => picked.push_record(record.value()?)?,
                 Kind::TableRows => picked.push_rows(&record)?,
@@ -442,12 +434,33 @@ impl<'a> Session<'a> {
         let keep = || segments.as_mut().map_or((), TaskSegments::keep);
         if let Some(added) = added {
             added.commit(output, (index, indexed), &inputs, &manifest, keep, context)?;
-            return Ok(manifest);
+            return Ok(Committed { manifest, used });
         }
         index.map_or(Ok(()), IndexRun::check_unchanged)?;
         output.commit(&manifest)?;
         index.map_or(Ok(()), |index| index.commit_segments(indexed, keep))?;
-        Ok(manifest)
+        Ok(Committed { manifest, used })
+    }
+}
+
+/// A run that is visible.
+#[derive(Debug)]
+pub struct Committed {
+    /// What was done.
+    pub manifest: Manifest,
+    /// What each of its tasks used, as far as the driver has said.
+    pub used: Vec<TaskUsage>,
+}
+
+impl Committed {
+    /// Writes the manifest.
+    pub fn write(&self, output: impl Write) -> Result<()> {
+        let text = serde_json::to_string(&self.manifest)
+            .map_err(|error| Error::Invariant(format!("the manifest is not JSON: {error}")))?;
+        let mut output = Outgoing::new(output);
+        let schema = output.begin(&Schema::new(vec![Field::new("manifest", DataType::Utf8, false)]), &[])?;
+        output.write(&RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![text]))])?)?;
+        output.finish().map(drop)
     }
 }
 
