@@ -211,4 +211,3 @@ def test_without_a_binary(monkeypatch, tmp_path):
     monkeypatch.setenv("TAMIS_BIN", str(tmp_path / "none"))
     with pytest.raises(KernelError, match="could not start"):
         run(batches())
-

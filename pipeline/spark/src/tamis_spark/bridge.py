@@ -58,11 +58,11 @@ def kernel(
     """A function that sends batches through `tamis kernel NAME`, to be called in a task.
 
     `job` is `tamis.job` of the session, `output` what the kernel writes, `run` a name that no other run has, `metadata`
-    what else the stream into the kernel says. The
-    function gives rows of `output` with two more columns. The last row has nothing but `used`: what the kernel says
-    that it has used, and what this process and its JVM have, in JSON. If the kernel ends with exit code 2, trying again is
-    in vain, which an exception would make most engines do: then a row comes in which all is null but `error`, the
-    error in JSON. Every other failure raises `KernelError`. For a task without batches no kernel is started.
+    what else the stream into the kernel says. The function gives rows of `output` with two more columns. The last row
+    has nothing but `used`: what the kernel says that it has used, and what this process and its JVM have, in JSON. If
+    the kernel ends with exit code 2, trying again is in vain, which an exception would make most engines do: then a row
+    comes in which all is null but `error`, the error in JSON. Every other failure raises `KernelError`. For a task
+    without batches no kernel is started.
 
     A kernel that says and writes nothing new for `watchdog_seconds`, though it is waited for, is killed.
 

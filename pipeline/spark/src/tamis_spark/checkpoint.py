@@ -49,7 +49,7 @@ class Checkpoint:
         return self._read(path, schema).where(F.col(USED).isNull()).drop(ERROR, USED)
 
     def used(self) -> pa.Table:
-        """Records of what the tasks of all stages used, those that were run before the driver was started again, too."""
+        """Records of what the tasks of all stages used, before the driver was started again, too."""
         of_stages = [self._read(*stage).where(F.col(USED).isNotNull()).select(USED) for stage in self._stages]
         return usage(reduce(DataFrame.unionByName, of_stages).toArrow()) if of_stages else RECORDS.empty_table()
 
