@@ -10,7 +10,7 @@ use super::Run;
 use super::fit::Fitted;
 use super::ids::column;
 use super::survey::Survey;
-use super::training::sample_rows;
+use super::training::{self, sample_rows};
 use crate::score::Task;
 use crate::select::LabelledPool;
 use crate::{Error, Result, RowSet};
@@ -23,7 +23,7 @@ const LEAST_ROWS: u64 = 30;
 /// Chooses the smaller one if it agrees with the larger one on enough rows of a sample, of 30 or more.
 ///
 /// # Errors
-/// `Error::Config` if there are no labels to learn from, or they are numbers.
+/// As [`check_classes`].
 pub(super) fn right_size<'a>(
     run: Run<'a>,
     survey: &Survey,
@@ -32,7 +32,48 @@ pub(super) fn right_size<'a>(
     score: &ScoreConfig,
     labels: &LabelledPool,
 ) -> Result<Fitted<'a>> {
-    for fitted in [&smaller, &larger] {
+    check_classes([&smaller, &larger])?;
+    run.begin("reading a sample");
+    let sample = read_sample(run, survey, labels, score.seed)?;
+    let Compared { is_enough, record } = compare(run, &sample, &smaller, &larger, score.min_agreement)?;
+    let (chosen, other) = if is_enough { (smaller, larger) } else { (larger, smaller) };
+    // What it has embedded is worth keeping all the same.
+    other.finish()?;
+    let record = ScorerRecord { right_size: Some(record), ..chosen.record };
+    Ok(Fitted { record, ..chosen })
+}
+
+/// Of two scorers.
+#[derive(Debug)]
+pub(super) struct Compared {
+    /// Whether the smaller one says what the larger one says, often enough.
+    pub(super) is_enough: bool,
+    pub(super) record: RightSizeRecord,
+}
+
+/// Holds two scorers against each other.
+pub(super) fn compare(
+    run: Run<'_>,
+    sample: &[RecordBatch],
+    smaller: &Fitted<'_>,
+    larger: &Fitted<'_>,
+    min_agreement: f64,
+) -> Result<Compared> {
+    run.begin(SAMPLE_BY_SMALLER);
+    let of_smaller = said(sample, smaller)?;
+    run.begin(SAMPLE_BY_LARGER);
+    let of_larger = said(sample, larger)?;
+    let sample_rows: u64 = sample.iter().map(|batch| batch.num_rows() as u64).sum();
+    let agreeing_rows = n_agreeing(&of_smaller, &of_larger)?;
+    let is_enough = LEAST_ROWS <= sample_rows && min_agreement * sample_rows as f64 <= agreeing_rows as f64;
+    let (smaller, larger) = (smaller.record.name.clone(), larger.record.name.clone());
+    Ok(Compared { is_enough, record: RightSizeRecord { smaller, larger, sample_rows, agreeing_rows } })
+}
+
+/// # Errors
+/// `Error::Config` if there are no labels to learn from, or they are numbers.
+pub(super) fn check_classes(scorers: [&Fitted<'_>; 2]) -> Result<()> {
+    for fitted in scorers {
         if fitted.task() == Task::Regression.name() || fitted.classes().len() < 2 {
             return Err(Error::Config {
                 message: format!(
@@ -44,26 +85,12 @@ pub(super) fn right_size<'a>(
             });
         }
     }
-    run.begin("reading a sample");
-    let sample = read_sample(run, survey, labels, score.seed)?;
-    run.begin(SAMPLE_BY_SMALLER);
-    let of_smaller = said(&sample, &smaller)?;
-    run.begin(SAMPLE_BY_LARGER);
-    let of_larger = said(&sample, &larger)?;
-    let sample_rows: u64 = sample.iter().map(|batch| batch.num_rows() as u64).sum();
-    let agreeing_rows = n_agreeing(&of_smaller, &of_larger)?;
-    let record = RightSizeRecord {
-        smaller: smaller.record.name.clone(),
-        larger: larger.record.name.clone(),
-        sample_rows,
-        agreeing_rows,
-    };
-    let is_enough = LEAST_ROWS <= sample_rows && score.min_agreement * sample_rows as f64 <= agreeing_rows as f64;
-    let (chosen, other) = if is_enough { (smaller, larger) } else { (larger, smaller) };
-    // What it has embedded is worth keeping all the same.
-    other.finish()?;
-    let record = ScorerRecord { right_size: Some(record), ..chosen.record };
-    Ok(Fitted { record, ..chosen })
+    Ok(())
+}
+
+/// Whether a row is in the sample, if it stays and has no label.
+pub(super) fn is_sampled(row: u64, n_rows: u64, seed: u64) -> bool {
+    training::is_sampled(row, n_rows, SAMPLE_ROWS, seed)
 }
 
 /// Texts of rows that stay and have no label.
@@ -86,7 +113,11 @@ fn said(sample: &[RecordBatch], fitted: &Fitted<'_>) -> Result<Vec<StringArray>>
         let scored = fitted.scorer.apply(batch.clone())?;
         Ok(column(&scored, columns::LABEL)?.as_string::<i32>().clone())
     };
-    let labels = sample.iter().map(label).collect();
+    let say = || sample.iter().map(label).collect();
+    let labels = match &fitted.encoder {
+        Some(encoder) => encoder.uncounted(say),
+        None => say(),
+    };
     if let Some(truncated) = &fitted.truncated {
         truncated.forget();
     }

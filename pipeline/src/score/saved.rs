@@ -210,6 +210,14 @@ impl SavedScorer {
     /// # Errors
     /// `Error::Corrupt` for a file that is cut off or not a scorer, `Error::Config` for one of a later version.
     pub fn read(location: &str, stores: &Stores, context: &Context) -> Result<Option<Self>> {
+        Ok(Self::read_file(location, stores, context)?.map(|(_, saved)| saved))
+    }
+
+    /// The same with the bytes of its file.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_file(location: &str, stores: &Stores, context: &Context) -> Result<Option<(Vec<u8>, Self)>> {
         if !is_url(location) && Path::new(location).is_file() {
             return Err(Error::Config {
                 message: format!("the scorer `{location}` is a file, and a scorer is a folder"),
@@ -227,7 +235,7 @@ impl SavedScorer {
         if !is_kept {
             return Err(saved.tensors.corrupt("it is of a kind that runs on a cluster hand on, and nobody keeps"));
         }
-        Ok(Some(saved))
+        Ok(Some((bytes.into(), saved)))
     }
 
     /// The scorer that the bytes of a file are; `location` names it in errors.

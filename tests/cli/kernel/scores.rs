@@ -114,6 +114,67 @@ fn scorers_that_were_distilled() {
     check(dir.path(), &samples(), "[deduplicate]\n[score]\nscorer = \"scorer\"", 60_000, 3);
 }
 
+/// Which of two scorers scores, and what is said of it, is as on one machine.
+#[test]
+fn the_smaller_of_two_scorers_if_it_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let intents = ["request_refund", "reverted_card_payment?", "transaction_charged_twice", "transfer_fee_charged"];
+    let questions = json_lines(&sample("banking.jsonl"));
+    let mut some: Vec<Value> =
+        questions.into_iter().filter(|row| intents.contains(&row["label"].as_str().unwrap())).step_by(4).collect();
+    assert!(90 < some.len(), "{}", some.len());
+    for (at, row) in some.iter_mut().enumerate() {
+        let text = row["text"].as_str().unwrap().to_owned();
+        row["vector"] = json!([text.len() as f64, at as f64 % 7.0, text.matches('a').count() as f64]);
+        row["other"] = json!([at as f64 % 5.0, text.matches('c').count() as f64]);
+    }
+    for copy in 0..9 {
+        let mut row = some[copy].clone();
+        row["id"] = json!(format!("copy of {copy}"));
+        some.push(row);
+    }
+    write_lines(&dir.path().join("some.jsonl"), &some);
+    write_lines(&dir.path().join("labels.jsonl"), &some.iter().step_by(9).cloned().collect::<Vec<_>>());
+    tamis(dir.path(), "distill labels.jsonl -o distilled").expect_code(0);
+    let inputs = ["some.jsonl".to_owned()];
+    let model = crate::embed::model();
+    let right_size = |sections: &str| {
+        check(dir.path(), &inputs, sections, 2000, 3);
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("together/manifest.json")).unwrap()).unwrap();
+        manifest["scorer"].clone()
+    };
+    let pair = |smaller: &str, larger: &str, min_agreement: f64, labels: &str| {
+        format!("[score]\nscorer = \"{smaller}\"\nlarger = \"{larger}\"\nmin_agreement = {min_agreement}\n{labels}")
+    };
+    let labels = "labels = [\"labels.jsonl\"]";
+    let enough = right_size(&pair("builtin", &model, 0.2, labels));
+    assert_eq!((&enough["name"], &enough["right_size"]["smaller"]), (&json!("builtin"), &json!("builtin")));
+    let n_compared = enough["right_size"]["sample_rows"].as_u64().unwrap();
+    assert_eq!(n_compared as usize, some.len() - some.len().div_ceil(9), "rows without a label");
+    let not_enough = right_size(&pair("builtin", &model, 1.0, &format!("{labels}\n[deduplicate]\nthreshold = 0.4")));
+    assert_eq!(not_enough["name"], not_enough["right_size"]["larger"]);
+    assert!(not_enough["right_size"]["sample_rows"].as_u64().unwrap() < n_compared, "rows that go are in no sample");
+    for (smaller, larger) in
+        [("column:vector", "builtin"), ("column:vector", "column:other"), ("builtin", "column:other")]
+    {
+        for min_agreement in [0.0, 1.0] {
+            right_size(&pair(
+                smaller,
+                larger,
+                min_agreement,
+                &format!("{labels}\nseed = 5\n[select]\nbudget = 9\nstrategy = \"anchor\""),
+            ));
+        }
+    }
+    let distilled = right_size(&pair("distilled", "column:vector", 0.0, labels));
+    assert_eq!(distilled["name"], distilled["right_size"]["smaller"]);
+    right_size(&pair("distilled", "column:vector", 1.0, labels));
+    // Too few rows to tell.
+    write_lines(&dir.path().join("labels.jsonl"), &some[20..]);
+    assert_eq!(right_size(&pair("builtin", "column:vector", 0.0, labels))["right_size"]["sample_rows"], 20);
+}
+
 #[test]
 fn an_encoder_scores_and_embeds_by_a_cache() {
     let dir = tempfile::tempdir().unwrap();
@@ -178,7 +239,6 @@ fn what_a_scorer_lacks_is_told() {
         ("scorer = \"nowhere\"", "nowhere"),
         ("scorer = \"gguf:nowhere.gguf\"", "nowhere.gguf"),
         ("labels = [\"-\"]", "standard input"),
-        ("labels = [\"other.jsonl\"]\nlarger = \"builtin\"", "larger"),
     ] {
         let path = config(dir.path(), "refused", &samples(), &format!("[score]\n{score}"));
         let ended = tamis(dir.path(), &format!("kernel session {}", path.display())).expect_code(2);

@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, RecordBatch, StringArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use arrow::array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 use tamis_schemas::columns;
 
 use super::Task;
 use super::lesson::Lesson;
+use super::looked::{LookedAt, NO_TEXT};
 use super::record::{Kind, Record, for_each_record};
+use super::right_size::samples_of_code;
 use super::stream::Incoming;
 use crate::budget::Reservation;
 use crate::context::Context;
@@ -36,8 +38,7 @@ pub(super) struct HandedRows<'a> {
     dropped: HashMap<u64, u64>,
     /// Rows of all units that stay.
     pub(super) n_staying: u64,
-    /// What rows have instead of texts: an embedding in this column.
-    column: Option<&'a str>,
+    looked: LookedAt,
     /// Of the built-in scorer, whose sample has an end.
     sample: Option<SampleBytes>,
     reservation: Reservation,
@@ -47,8 +48,10 @@ pub(super) struct HandedRows<'a> {
 /// What is handed on of a row.
 struct Handed {
     row: u64,
+    /// Whether it is learnt from without a label.
     is_sampled: bool,
-    /// Text or embedding.
+    /// Whether two scorers are compared on it.
+    is_compared: bool,
     payload: Vec<u8>,
 }
 
@@ -57,16 +60,16 @@ impl<'a> HandedRows<'a> {
     ///
     /// # Errors
     /// `Error::Invariant` if they are out of order, or some were lost on their way.
-    pub(super) fn read_all(task: Task<'a>, lesson: &'a Lesson, input: &mut Incoming<impl Read>) -> Result<Self> {
-        let (context, scorer) = (task.with.context, &lesson.choice);
+    pub(super) fn read_all(task: Task<'a>, lesson: &Lesson, input: &mut Incoming<impl Read>) -> Result<Self> {
+        let context = task.with.context;
         let mut rows = Self {
             rows: Vec::new(),
             named: (Vec::new(), Vec::new()),
             gone: RowSet::new(),
             dropped: HashMap::new(),
             n_staying: 0,
-            column: if let ScorerChoice::Column(name) = scorer { Some(name) } else { None },
-            sample: (*scorer == ScorerChoice::Builtin).then(SampleBytes::default),
+            looked: LookedAt::of(lesson.choices()),
+            sample: lesson.choices().any(|choice| *choice == ScorerChoice::Builtin).then(SampleBytes::default),
             reservation: context.budget.reserve("texts to learn from"),
             context,
         };
@@ -108,15 +111,19 @@ impl<'a> HandedRows<'a> {
         if self.rows.last().is_some_and(|last| last.row >= row) {
             return Err(Error::Invariant(format!("row {row} was read twice, or comes out of order")));
         }
-        let fits = |sample: &mut SampleBytes| sample.take(payload.len());
-        let is_sampled = b > 0 && self.sample.as_mut().is_none_or(fits);
-        let is_learnt = is_sampled || b == 0 || self.named.0.binary_search(&row).is_ok();
+        let (is_sampled, is_compared) = samples_of_code(b);
+        let is_sampled = is_sampled
+            && match &mut self.sample {
+                Some(sample) => sample.take(self.looked.text(&payload)?.len()),
+                None => true,
+            };
+        let is_learnt = is_sampled || is_compared || b == 0 || self.named.0.binary_search(&row).is_ok();
         if c == 0 {
             self.gone.insert(row);
         }
         if is_learnt {
             self.reservation.grow(payload.len())?;
-            self.rows.push(Handed { row, is_sampled, payload });
+            self.rows.push(Handed { row, is_sampled, is_compared, payload });
         }
         Ok(())
     }
@@ -146,21 +153,25 @@ impl<'a> HandedRows<'a> {
     }
 
     fn for_each_text(&self, mut visit: impl FnMut(u64, bool, &str) -> Result<()>) -> Result<()> {
-        self.rows.iter().try_for_each(|handed| visit(handed.row, handed.is_sampled, text_of(&handed.payload)?))
+        self.rows.iter().try_for_each(|handed| visit(handed.row, handed.is_sampled, self.looked.text(&handed.payload)?))
     }
 
     /// Rows as scorers look at them.
     fn to_batch(&self, rows: &[&Handed]) -> Result<RecordBatch> {
-        let (name, values): (&str, ArrayRef) = if let Some(name) = self.column {
-            let embeddings = rows.iter().map(|handed| Some(embedding_of(&handed.payload).map(Some)));
-            (name, Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(embeddings)))
-        } else {
-            let texts = rows.iter().map(|handed| text_of(&handed.payload)).collect::<Result<Vec<_>>>()?;
-            (columns::TEXT, Arc::new(StringArray::from_iter_values(texts)))
-        };
-        let schema = Schema::new(vec![row_field(), Field::new(name, values.data_type().clone(), false)]);
         let numbers: ArrayRef = Arc::new(rows.iter().map(|handed| Some(handed.row)).collect::<UInt64Array>());
-        Ok(RecordBatch::try_new(Arc::new(schema), vec![numbers, values])?)
+        let (mut fields, mut arrays) = (vec![row_field()], vec![numbers]);
+        let payloads: Vec<&[u8]> = rows.iter().map(|handed| handed.payload.as_slice()).collect();
+        for (name, values) in self.looked.columns(&payloads)? {
+            fields.push(Field::new(name, values.data_type().clone(), false));
+            arrays.push(values);
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    }
+
+    /// Rows that two scorers are compared on: those of a sample that have no label.
+    pub(super) fn compared(&self, labels: &LabelledPool) -> Result<Vec<RecordBatch>> {
+        let rows = self.rows.iter().filter(|handed| handed.is_compared && !labels.rows.contains(handed.row));
+        rows.collect::<Vec<_>>().chunks(BATCH_ROWS).map(|some| self.to_batch(some)).collect()
     }
 }
 
@@ -168,18 +179,8 @@ fn row_field() -> Field {
     Field::new(columns::ROW, DataType::UInt64, false)
 }
 
-const NO_TEXT: &str = "a record that is text is not UTF-8";
-
-fn text_of(payload: &[u8]) -> Result<&str> {
-    str::from_utf8(payload).map_err(|_| Error::config(NO_TEXT))
-}
-
 fn owned_text(payload: Vec<u8>) -> Result<String> {
     String::from_utf8(payload).map_err(|_| Error::config(NO_TEXT))
-}
-
-fn embedding_of(payload: &[u8]) -> impl Iterator<Item = f32> {
-    payload.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number))
 }
 
 /// How many records of each kind there are, and must be.
@@ -244,7 +245,7 @@ impl TrainingData for HandedRows<'_> {
     fn embeddings(&self, column: &str, labels: &LabelledPool) -> Result<TrainingEmbeddings> {
         let mut embeddings = EmbeddingCollector::new(labels, self.context);
         for handed in &self.rows {
-            embeddings.observe(handed.row, &embedding_of(&handed.payload).collect::<Vec<_>>())?;
+            embeddings.observe(handed.row, &self.looked.embedding(&handed.payload, column)?)?;
         }
         embeddings.finish(column)
     }

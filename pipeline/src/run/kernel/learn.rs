@@ -9,6 +9,7 @@ use super::Task;
 use super::handed::HandedRows;
 use super::lesson::Lesson;
 use super::record::{Kind, Record, RecordWriter};
+use super::right_size::right_sized;
 use super::scorer::Scorer;
 use super::stream::{Incoming, Outgoing};
 use crate::Result;
@@ -34,7 +35,10 @@ pub(super) fn learn(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
         let nothing = Default::default();
         let (labels, kind) = of_score.as_ref().or(of_select.as_ref()).unwrap_or(&nothing);
         let labels = (labels, fit::task(lesson.score.task, *kind, labels));
-        let mut file = learn_file(task.run(&inputs), &rows, &lesson.choice, labels, &lesson.score, task.with.stores)?;
+        let mut file = match &lesson.larger {
+            Some(larger) => right_sized(task, &inputs, &rows, &lesson, larger, labels)?,
+            None => learn_file(task.run(&inputs), &rows, &lesson.choice, labels, &lesson.score, task.with.stores)?,
+        };
         let record = Record { payload: std::mem::take(&mut file.bytes), ..Record::new(Kind::Scorer) };
         writer.push(&record)?;
         file.bytes = record.payload;

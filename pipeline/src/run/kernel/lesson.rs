@@ -20,6 +20,8 @@ const QUALITY: &str = "quality";
 /// See the module.
 pub(super) struct Lesson {
     pub(super) choice: ScorerChoice,
+    /// What is held against it, and scores if they do not agree.
+    pub(super) larger: Option<ScorerChoice>,
     pub(super) score: ScoreConfig,
     /// For `[quality]`, of rows that it may drop; or else for what rows that stay are scored by.
     pub(super) is_of_quality: bool,
@@ -51,7 +53,8 @@ impl Lesson {
     }
 
     fn of_score(task: Task<'_>) -> Result<Self> {
-        Ok(Self { choice: task.plan.scorer.clone(), score: of_score(task)?, is_of_quality: false })
+        let (choice, larger) = (task.plan.scorer.clone(), task.plan.larger.clone());
+        Ok(Self { choice, larger, score: of_score(task)?, is_of_quality: false })
     }
 
     fn of_quality(task: Task<'_>) -> Result<Self> {
@@ -59,10 +62,15 @@ impl Lesson {
             (Some(config), Some(QualityPlan { source: Source::Scorer(scorer), .. })) => {
                 let (reference, seed) = (config.reference.clone(), config.seed);
                 let score = ScoreConfig { reference, seed, ..ScoreConfig::default() };
-                Ok(Self { choice: ScorerChoice::Unlabelled(scorer.clone()), score, is_of_quality: true })
+                let choice = ScorerChoice::Unlabelled(scorer.clone());
+                Ok(Self { choice, larger: None, score, is_of_quality: true })
             }
             _ => Err(Error::Invariant("this run learns nothing of quality".into())),
         }
+    }
+
+    pub(super) fn choices(&self) -> impl Iterator<Item = &ScorerChoice> {
+        std::iter::once(&self.choice).chain(&self.larger)
     }
 
     /// Whether the run has something that learns.

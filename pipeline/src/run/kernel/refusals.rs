@@ -1,7 +1,6 @@
 //! What a cluster does not do yet.
 
 use tamis_schemas::config::Config;
-use tamis_schemas::footprint::MethodConfig;
 
 use crate::run::plan::Plan;
 use crate::{Error, Result};
@@ -21,25 +20,9 @@ pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
     if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
         return refuse(format!("[{name}]"));
     }
-    if config.score.as_ref().is_some_and(|score| score.larger.is_some()) {
-        return refuse("score.larger (--larger)".into());
-    }
     let held_out = config.decontaminate.iter().flat_map(|held_out| &held_out.paths);
     if config.input.paths.iter().chain(held_out).any(|path| path == "-") {
         return refuse("standard input".into());
-    }
-    let budget =
-        config.footprint.as_ref().is_some_and(|account| account.max_g.is_some() || account.max_g_per_mdoc.is_some());
-    if budget {
-        return refuse("a budget of emissions (footprint.max_g)".into());
-    }
-    let meter = config.footprint.as_ref().and_then(|account| match account.method {
-        _ if account.power_file.is_some() => Some("a power file (footprint.power_file)"),
-        Some(MethodConfig::PowerFile | MethodConfig::Powercap) => Some("a meter of one machine (footprint.method)"),
-        _ => None,
-    });
-    if let Some(meter) = meter {
-        return refuse(meter.into());
     }
     if config.output.commit_files.is_some() || config.output.commit_bytes.is_some() {
         return refuse("a run in several commits (output.commit_files, commit_bytes)".into());

@@ -50,6 +50,11 @@ impl ScoringOfRun {
         }
         if let Some(score) = &score {
             found.look_at_scorer(&plan.scorer, score, with)?;
+            if let Some(larger) = &plan.larger {
+                found.look_at_scorer(larger, score, with)?;
+                // Which of the two scores is learnt.
+                found.learns = true;
+            }
             found.files = files(&paths_of_score(config, score), with)?;
         }
         Ok(Some(found))

@@ -3,24 +3,25 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use tamis_schemas::columns;
 
 use super::Task;
 use super::fate::{verdicts_of, verdicts_so_far};
 use super::lesson::Lesson;
+use super::looked::LookedAt;
 use super::record::{Kind, Record, RecordWriter};
+use super::right_size::sample_code;
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use crate::Result;
-use crate::run::ids::{column, ids_of, rows_of};
+use crate::run::ids::{ids_of, rows_of};
 use crate::run::labels::read_labels;
 use crate::run::training::{SAMPLE_ROWS, is_sampled};
 use crate::run::verdict::Verdicts;
-use crate::run::{pass, texts};
-use crate::score::{ScorerChoice, Unlabelled, embeddings_of};
-use crate::source::{Columns, Decoded, Inputs, Request};
+use crate::run::{pass, right_size, texts};
+use crate::score::{ScorerChoice, Unlabelled};
+use crate::source::{Decoded, Inputs, Request};
 
 /// Reads the units of a stream, if there is anything in them that the scorer learns from.
 pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
@@ -52,12 +53,13 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
 }
 
 /// What is wanted of rows.
-struct Wanted<'a> {
+struct Wanted {
     /// Of the rows that labels speak of; `None` without labels.
     ids: Option<HashSet<String>>,
-    /// Instead of texts, embeddings in this column.
-    column: Option<&'a str>,
+    looked: LookedAt,
     sample: Sample,
+    /// Rows of which there is a sample that two scorers are compared on.
+    compared: Option<u64>,
     seed: u64,
 }
 
@@ -71,27 +73,29 @@ enum Sample {
     Bytes(u64),
 }
 
-impl<'a> Wanted<'a> {
-    fn new(task: Task<'a>, lesson: &'a Lesson) -> Result<Self> {
+impl Wanted {
+    fn new(task: Task<'_>, lesson: &Lesson) -> Result<Self> {
         let (score, inputs) = (&lesson.score, Inputs::none(&task.plan.source, task.with.context));
         let mut ids = None;
         for source in lesson.label_sources(task).into_iter().flatten() {
             let of_files = read_labels(task.run(&inputs), &source, task.with.stores)?.table.ids()?;
             ids.get_or_insert_with(HashSet::new).extend(of_files);
         }
-        let (mut column, mut sample) = (None, Sample::None);
-        match &lesson.choice {
-            ScorerChoice::Builtin => sample = Sample::Rows(task.job.n_rows),
-            ScorerChoice::Column(name) => column = Some(name.as_str()),
-            ScorerChoice::Unlabelled(Unlabelled::Ngram) if !score.reference.is_empty() => {}
-            ScorerChoice::Unlabelled(_) => sample = Sample::Bytes(task.job.text_bytes),
-            ScorerChoice::Encoder(_) => {}
+        let mut sample = Sample::None;
+        for choice in lesson.choices() {
+            match choice {
+                ScorerChoice::Builtin => sample = Sample::Rows(task.job.n_rows),
+                ScorerChoice::Unlabelled(Unlabelled::Ngram) if !score.reference.is_empty() => {}
+                ScorerChoice::Unlabelled(_) => sample = Sample::Bytes(task.job.text_bytes),
+                ScorerChoice::Column(_) | ScorerChoice::Encoder(_) => {}
+            }
         }
-        Ok(Self { ids, column, sample, seed: score.seed })
+        let compared = lesson.larger.as_ref().map(|_| task.job.n_rows);
+        Ok(Self { ids, looked: LookedAt::of(lesson.choices()), sample, compared, seed: score.seed })
     }
 
     fn anything(&self) -> bool {
-        self.ids.is_some() || self.column.is_some() || self.sample != Sample::None
+        self.ids.is_some() || self.looked.has_columns() || self.sample != Sample::None || self.compared.is_some()
     }
 
     fn is_sampled(&self, row: u64) -> bool {
@@ -102,6 +106,10 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    fn is_compared(&self, row: u64) -> bool {
+        self.compared.is_some_and(|n_rows| right_size::is_sampled(row, n_rows, self.seed))
+    }
+
     fn read_unit(
         &self,
         task: Task<'_>,
@@ -110,12 +118,8 @@ impl<'a> Wanted<'a> {
         mut to: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
         let (inputs, schema) = unit.open(task)?;
-        let request = Request {
-            columns: Columns::Named(self.column.map(str::to_owned).into_iter().collect()),
-            text: self.column.is_none().then(|| task.plan.text.clone()),
-            id: self.ids.is_some().then(|| task.plan.id.clone()),
-            rows: None,
-        };
+        let id = self.ids.is_some().then(|| task.plan.id.clone());
+        let request = Request { id, ..self.looked.request(&task.plan.text) };
         let scan = inputs.scan(&schema, &request)?;
         task.with.progress.watch(inputs.total_bytes(), scan.bytes_read());
         let mut has_length = false;
@@ -148,42 +152,36 @@ impl<'a> Wanted<'a> {
             let id = ids.as_ref().map(|(wanted, ids)| (wanted, ids.value(index)));
             let id = id.filter(|(wanted, id)| wanted.contains(*id)).map(|(_, id)| id);
             let keeps = verdicts.keeps(row);
-            let is_sampled = keeps && self.is_sampled(row);
+            let (is_sampled, is_compared) = (keeps && self.is_sampled(row), keeps && self.is_compared(row));
             if let Some(id) = id {
                 records.push(Record { a: row, payload: id.as_bytes().to_vec(), ..Record::new(Kind::Id) });
             }
             // Nothing is learnt from a row with a held-out item.
-            let is_learnt = id.is_some() && !verdicts.is_contaminated(row) || is_sampled;
-            let is_length = !is_learnt && self.column.is_some() && keeps && length.is_none();
+            let is_learnt = id.is_some() && !verdicts.is_contaminated(row) || is_sampled || is_compared;
+            let is_length = !is_learnt && self.looked.has_columns() && keeps && length.is_none();
             if is_length {
                 length = Some(row);
             }
             is_wanted.push(is_learnt || is_length);
             if is_learnt || is_length {
-                marks.push((row, is_sampled));
+                marks.push((row, sample_code(is_sampled, is_compared)));
             }
         }
         let payloads = self.payloads(&filter_record_batch(batch, &BooleanArray::from(is_wanted))?)?;
         let mut length_record = None;
-        for ((row, is_sampled), payload) in marks.into_iter().zip(payloads) {
-            let (b, c) = (u64::from(is_sampled), u64::from(verdicts.keeps(row)));
+        for ((row, b), payload) in marks.into_iter().zip(payloads) {
+            let c = u64::from(verdicts.keeps(row));
             let record = Record { a: row, b, c, payload, ..Record::new(Kind::Text) };
             if length == Some(row) { length_record = Some(record) } else { records.push(record) }
         }
         Ok(Found { n_rows: batch.num_rows() as u64, records, length: length_record })
     }
 
-    /// Texts or embeddings of all rows.
+    /// What is handed on of all rows.
     fn payloads(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-        let Some(name) = self.column else {
-            // More than the beginning is learnt from only where there are labels.
-            let part = |text| if matches!(self.sample, Sample::Bytes(_)) { texts::beginning(text) } else { text };
-            let texts = column(batch, columns::TEXT)?.as_string::<i32>();
-            return Ok(texts.iter().map(|text| part(text.unwrap_or_default()).as_bytes().to_vec()).collect());
-        };
-        let (values, n_components) = embeddings_of(batch, name)?;
-        let of_row = |embedding: &[f32]| embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Ok(values.chunks_exact(n_components.max(1)).map(of_row).collect())
+        // More than the beginning is learnt from only where there are labels.
+        let is_part = matches!(self.sample, Sample::Bytes(_));
+        self.looked.payloads(batch, |text| if is_part { texts::beginning(text) } else { text })
     }
 }
 
