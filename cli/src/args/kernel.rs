@@ -12,7 +12,7 @@ use super::{Accounting, Overwrite, if_locked};
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum KernelCommand {
     /// Plan a run, hold its output, commit it: one for each run
-    Session(KernelSession),
+    Session(Box<KernelSession>),
     /// Read units, make fingerprints
     Scan,
     /// Compare the rows that share keys, in some buckets

@@ -87,7 +87,9 @@ pub(crate) fn run(command: &KernelCommand, global: &Global) -> anyhow::Result<Ex
 /// Plans a run, waits for its tasks, commits it.
 fn session(args: &KernelSession, mut context: Context) -> anyhow::Result<Exit> {
     let (config, _) = settings::load(&args.config)?;
-    footprint::check_flags_of_cluster(&args.accounting)?;
+    footprint::check_on_cluster(&args.accounting, &config.footprint.clone().unwrap_or_default())?;
+    // Whoever started us may have done other things before.
+    let driver_started_ns = driver_cpu_ns();
     let unit_bytes = match std::env::var(UNIT_BYTES) {
         Ok(text) => text.parse().map_err(|error| anyhow::anyhow!("{UNIT_BYTES}: {error}"))?,
         Err(_) => DEFAULT_UNIT_BYTES,
@@ -119,14 +121,19 @@ fn session(args: &KernelSession, mut context: Context) -> anyhow::Result<Exit> {
     let committed = session.commit(&mut input)?;
     // Before the manifest is there, which whoever started us waits for.
     if let Some(account) = account {
-        let driver = std::env::var_os(PARENT).and(getppid());
-        let driver_cpu_ns =
-            driver.and_then(|driver| cpu_ns_of(&SystemRoot::default(), driver.as_raw_nonzero().get() as u32));
-        account.finish_tasks(Done::of_manifest(&committed.manifest), &committed.used, driver_cpu_ns.unwrap_or(0));
+        let driver_cpu_ns = driver_cpu_ns().saturating_sub(driver_started_ns);
+        account.finish_tasks(Done::of_manifest(&committed.manifest), &committed.used, driver_cpu_ns);
     }
     committed.write(&mut output)?;
     output.flush()?;
     Ok(if committed.manifest.rows.rejected > 0 { Exit::Rejects } else { Exit::Clean })
+}
+
+/// CPU time so far of the process that started this one, if it is a driver.
+fn driver_cpu_ns() -> u64 {
+    let driver = std::env::var_os(PARENT).and_then(|_| getppid());
+    let cpu_ns = |driver: Pid| cpu_ns_of(&SystemRoot::default(), driver.as_raw_nonzero().get() as u32);
+    driver.and_then(cpu_ns).unwrap_or(0)
 }
 
 /// Asks the system to end us with the process that waits for us: what we read and write is of no use to anybody then.

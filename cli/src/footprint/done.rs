@@ -15,18 +15,8 @@ use crate::metrics;
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// Stages in which a device is used, if one is; of runs on a cluster, too.
-const DEVICE_STAGES: [&str; 10] = [
-    "learning",
-    "scoring",
-    "embedding",
-    "replaying",
-    SAMPLE_BY_SMALLER,
-    SAMPLE_BY_LARGER,
-    "learn",
-    "score",
-    "judge",
-    "pick",
-];
+const DEVICE_STAGES: [&str; 9] =
+    ["learning", "scoring", "embedding", "replaying", SAMPLE_BY_SMALLER, SAMPLE_BY_LARGER, "learn", "score", "pick"];
 
 /// What was done.
 #[derive(Debug)]
@@ -98,7 +88,10 @@ impl Done {
             amounts: Amounts { bytes_in: Some(bytes_in), ..amounts },
             input_hash: account::hash_of(&serde_json::json!(inputs).to_string()),
             scorer_choice: None,
-            uses_device: devices.into_iter().any(|device| device.starts_with("cuda")),
+            uses_device: devices
+                .into_iter()
+                .flat_map(|devices| devices.split(", "))
+                .any(|device| device.starts_with("cuda")),
         }
     }
 

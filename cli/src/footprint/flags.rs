@@ -7,6 +7,8 @@ use tamis_schemas::footprint::{FootprintConfig, MethodConfig};
 use crate::args::{Accounting, Switch};
 use crate::diagnostic;
 
+use super::settings;
+
 /// Refuses flags that mean nothing alone.
 ///
 /// # Errors
@@ -21,22 +23,27 @@ pub(crate) fn check_flags(flags: &Accounting) -> tamis_pipeline::Result<()> {
     Ok(())
 }
 
-/// Refuses flags that a run on a cluster does not look at.
+/// Refuses what a run on a cluster does not look at, unless nobody accounts for it.
 ///
 /// # Errors
-/// `Error::Config` with the first of them.
-pub(crate) fn check_flags_of_cluster(flags: &Accounting) -> tamis_pipeline::Result<()> {
+/// `Error::Config` with the first of it.
+pub(crate) fn check_on_cluster(flags: &Accounting, config: &FootprintConfig) -> tamis_pipeline::Result<()> {
     check_flags(flags)?;
-    let is_meter = matches!(flags.method, Some(MethodConfig::PowerFile | MethodConfig::Powercap));
+    let settings = settings(config.clone(), flags);
+    let is_off = flags.footprint == Some(Switch::Off);
+    let meter = matches!(settings.method, Some(MethodConfig::PowerFile | MethodConfig::Powercap));
     let refused = [
-        ("--power-file", flags.power_file.is_some()),
-        ("--method power-file or powercap", is_meter),
-        ("--max-g", flags.max_g.is_some()),
-        ("--start-within", flags.start_within.is_some()),
+        (
+            "a budget of emissions (footprint.max_g, --max-g)",
+            settings.max_g.is_some() || settings.max_g_per_mdoc.is_some(),
+        ),
+        ("a power file (footprint.power_file, --power-file)", settings.power_file.is_some()),
+        ("a meter of one machine (footprint.method, --method)", meter),
     ];
-    match refused.iter().find(|(_, is_given)| *is_given) {
-        Some((flag, _)) => Err(Error::Config {
-            message: format!("{flag} does not work on a cluster yet"),
+    let refused = refused.into_iter().map(|(what, is_set)| (what, is_set && !is_off));
+    match refused.chain([("--start-within", flags.start_within.is_some())]).find(|(_, is_set)| *is_set) {
+        Some((what, _)) => Err(Error::Config {
+            message: format!("{what} does not work on a cluster yet"),
             hint: Some("leave it out, or run on one machine: without --engine spark".into()),
         }),
         None => Ok(()),

@@ -26,7 +26,7 @@ use tamis_pipeline::footprint::meter::{GpuMeter, PowerFile};
 use tamis_pipeline::footprint::planner::{Plan, PlanQuestion, predict};
 use tamis_pipeline::footprint::report::{self, Budget, Report, Verdict};
 use tamis_pipeline::footprint::tables::Tables;
-use tamis_pipeline::footprint::tasks::{TaskUsage, rows_of_tasks};
+use tamis_pipeline::footprint::tasks::{Leader, TaskUsage, host_of, rows_of_tasks};
 use tamis_pipeline::store::Stores;
 use tamis_pipeline::{Error, progress::Progress};
 use tamis_schemas::config::{Config, InputConfig, OutputMode};
@@ -37,7 +37,7 @@ use crate::progress::Display;
 use crate::{diagnostic, log};
 
 pub(crate) use done::Done;
-pub(crate) use flags::{check_flags, check_flags_of_cluster, flags_of_session, tell_unused};
+pub(crate) use flags::{check_flags, check_on_cluster, flags_of_session, tell_unused};
 pub(crate) use start::{Start, print_start};
 
 /// How often counters that wrap are read.
@@ -300,19 +300,27 @@ impl Running {
     }
 
     /// The same of a run whose work tasks on other machines did, too.
-    pub(crate) fn finish_tasks(self, done: Done, tasks: &[TaskUsage], driver_cpu_ns: u64) {
+    ///
+    /// `said` is what each of them says of itself, in JSON; `driver_cpu_ns` what the process used meanwhile that started this one.
+    pub(crate) fn finish_tasks(self, done: Done, said: &[Vec<u8>], driver_cpu_ns: u64) {
         let Ended { account: Account { settings, ledger, .. }, recording, facts, done } = self.end(done);
         let appended = (|| {
-            if tasks.is_empty() {
+            if said.is_empty() {
                 return Err(Error::Config {
                     message: "nothing is said of what the tasks of this run used".into(),
                     hint: Some("the driver is to hand on what each says at its end: docs/kernel-protocol.md".into()),
                 });
             }
+            let tasks: Vec<TaskUsage> = said
+                .iter()
+                .map(|said| serde_json::from_slice(said))
+                .collect::<Result<_, _>>()
+                .map_err(|error| Error::config(format!("what a task says of itself cannot be read: {error}")))?;
+            let leader = Leader { recording: &recording, host: host_of(&SystemRoot::default()), driver_cpu_ns };
             let actuals = actuals(&settings)?;
             let extras = Extras { power_file: None, actuals: actuals.as_ref() };
             let uses_device = |stage: &str| done.uses_device(stage);
-            ledger.append(&rows_of_tasks(tasks, &recording, driver_cpu_ns, &facts, uses_device, &settings, extras)?)
+            ledger.append(&rows_of_tasks(&tasks, &leader, &facts, uses_device, &settings, extras)?)
         })();
         kept(appended);
     }
@@ -433,7 +441,7 @@ impl Drop for Sampler {
 }
 
 /// The settings of the config, and flags before them.
-fn settings(config: FootprintConfig, flags: &Accounting) -> FootprintConfig {
+pub(super) fn settings(config: FootprintConfig, flags: &Accounting) -> FootprintConfig {
     FootprintConfig {
         region: flags.region.clone().or(config.region),
         intensity_g_per_kwh: flags.intensity.or(config.intensity_g_per_kwh),

@@ -1,6 +1,6 @@
 //! What a run will use, by what earlier ones used.
 
-use tamis_schemas::footprint::{Amounts, Interval, LedgerRow, ViewConfig};
+use tamis_schemas::footprint::{Amounts, Interval, LedgerRow, TASKS, ViewConfig};
 
 use super::report::{StageReport, Totals, runs};
 
@@ -83,7 +83,7 @@ pub struct Quantiles {
 /// Predicts a run from rows of earlier ones, in proportion to the bytes of input.
 ///
 /// Runs with the same config on the same machine are used if there are any; else those on the same machine; else all. Runs of another command, and
-/// those that lack rows, were not metered or did not count their bytes, are not.
+/// those that lack rows, were on a cluster, were not metered or did not count their bytes, are not.
 pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let all = runs(rows);
     let usable =
@@ -97,6 +97,8 @@ pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
         _ => Basis::Other,
     };
     let is_like = |row: &LedgerRow| row.command.is_none() || row.command.as_deref() == question.command;
+    // What a cluster takes says nothing of one machine.
+    let usable = usable.filter(|run| run[0].boundary != TASKS);
     let usable = usable.filter(|run| is_like(run[0]) && Totals::of(run, question.view).is_known());
     let usable: Vec<&Vec<&LedgerRow>> = usable.collect();
     let Some(basis) = usable.iter().map(|run| basis_of(run[0])).min() else { return Plan::Unknown };
@@ -272,6 +274,14 @@ mod tests {
         let plan = of(&rows);
         assert_eq!((plan.basis, plan.n_runs), (Basis::SameConfig, 1));
         assert!((plan.run.wall_seconds.p90 - 120.0).abs() < 1e-6);
+
+        // A run on a cluster says nothing of one machine.
+        let mut on_cluster = run("on a cluster", 50.0);
+        for row in &mut on_cluster {
+            row.boundary = TASKS.into();
+        }
+        assert_eq!(predict(&on_cluster, &question(&own, 4_000_000_000)), Plan::Unknown);
+        assert_eq!(of(&[on_cluster, rows.clone()].concat()), plan);
 
         // Another command, and a run without a meter, say nothing.
         let mut unlike = run("unlike", 1.0);

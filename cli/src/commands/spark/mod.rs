@@ -48,6 +48,7 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     check(args, global)?;
     let (config, _) = settings::load(&args.config)?;
     tamis_pipeline::run::check(&config)?;
+    footprint::check_on_cluster(&args.accounting, &config.footprint.clone().unwrap_or_default())?;
     check_added(&config, args.added)?;
     let metrics_file = args.metrics.metrics_file.as_deref().map(MetricsFile::open).transpose()?;
     let (started, started_at) = (Instant::now(), SystemTime::now());
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     };
     let used = match args.accounting.footprint {
         Some(Switch::Off) => None,
-        _ => footprint_since(started_at, &config, global)?,
+        _ => footprint_since(started_at, &config, global),
     };
     let finished = Finished {
         command,
@@ -106,21 +107,21 @@ pub(crate) fn run(args: &Run, global: &Global) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// What the session has kept of the run, the last one in the ledger of the output; it has said why if there is nothing.
-fn footprint_since(started_at: SystemTime, config: &Config, global: &Global) -> anyhow::Result<Option<Report>> {
-    let (context, stores) = (settings::context(global)?, settings::stores().with_tiers(config)?);
+/// What the session has kept of the run, the last one in the ledger of the output. It has said why if there is nothing; no run that
+/// is done fails for it.
+fn footprint_since(started_at: SystemTime, config: &Config, global: &Global) -> Option<Report> {
+    let (context, stores) = (settings::context(global).ok()?, settings::stores().with_tiers(config).ok()?);
     let is_added_to = config.output.mode == OutputMode::Append;
-    let ledger = KeptLedger::of_output(&config.output.path, is_added_to, &stores, context.runtime.handle())?;
-    let Ok(rows) = ledger.verified_rows() else { return Ok(None) };
+    let ledger = KeptLedger::of_output(&config.output.path, is_added_to, &stores, context.runtime.handle()).ok()?;
+    let rows = ledger.verified_rows().ok()?;
     let started_at = started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let is_ours = rows.last().is_some_and(|row| time_text(started_at.cast_signed()) <= row.start_at);
-    Ok(if is_ours { Some(last_report(&rows, None, ViewConfig::Provisioned)?) } else { None })
+    let is_ours = time_text(started_at.cast_signed()) <= rows.last()?.start_at;
+    is_ours.then(|| last_report(&rows, None, ViewConfig::Provisioned).ok()).flatten()
 }
 
 /// # Errors
 /// `Error::Config` for flags that a run on a cluster does not look at.
 fn check(args: &Run, global: &Global) -> anyhow::Result<()> {
-    footprint::check_flags_of_cluster(&args.accounting)?;
     let flags = [
         ("--threads beside --master", global.threads.is_some() && args.cluster.master.is_some()),
         ("--deploy-mode", args.cluster.submit.iter().any(|option| option.starts_with("--deploy-mode"))),

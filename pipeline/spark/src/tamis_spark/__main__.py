@@ -151,7 +151,8 @@ class _Run(threading.Thread):
         self._warn_of_record({"level": "WARN", "message": message})
 
     def _warn_of_record(self, record: Mapping[str, Any]) -> None:
-        self._progress.say(_json_line(record) if _is_json() else f"warning: {record['message']}")
+        hint = f"\nhint: {record['hint']}" if record.get("hint") else ""
+        self._progress.say(_json_line(record) if _is_json() else f"warning: {record['message']}{hint}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -125,7 +125,7 @@ class Stderr(threading.Thread):
         if "progress" in record and record["progress"] != self._progress:
             self._progress = record["progress"]
             self._on_progress()
-        if "used" in record:
+        if "used" in record and "level" not in record:
             self.used = record["used"]
         if "message" in record:
             self._last_words = record

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
 from pyspark.sql import functions as F
 
 from . import audits, gpus, scores, scoring, stages
@@ -15,7 +16,7 @@ from .cluster import Cluster
 from .progress import Progress
 from .search import Search
 from .session import Session, place
-from .tables import FINGERPRINTS, PART_BYTES
+from .tables import FINGERPRINTS, PART_BYTES, RECORDS
 from .work import Work, records_of
 
 
@@ -82,7 +83,7 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     if assigned is not None:
         records.append(records_of(assigned.toArrow()))
     with progress.stage("usage", cluster):
-        records.append(checkpoint.used())
+        records.append(_used(checkpoint, warn))
     with progress.stage("commit"):
         manifest = session.commit(records)
     if not options.keeps_checkpoint:
@@ -90,9 +91,20 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     return manifest
 
 
+def _used(checkpoint: Checkpoint, warn: Callable[[str], None]) -> pa.Table:
+    try:
+        return checkpoint.used()
+    except Exception as error:  # All is written by now, and what it took is no reason to lose it.
+        warn(f"could not read what tasks used, which is missing in the footprint: {_reason(error)}")
+        return RECORDS.empty_table()
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
 def _remove(checkpoint: Checkpoint, warn: Callable[[str], None]) -> None:
     try:
         checkpoint.remove()
     except Exception as error:  # The run is visible already, and whole: whatever fails now is no failure of it.
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        warn(f"could not delete the checkpoint `{checkpoint.location}`, which is of no use any more: {reason}")
+        warn(f"could not delete the checkpoint `{checkpoint.location}`, which is of no use any more: {_reason(error)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 _JVM = "java"
 _GENERATIONS = 4
 """Processes between a task and its JVM, at most: Spark has one."""
+_UNREADABLE = (OSError, ValueError, IndexError)
+"""No Linux, or no such process."""
 
 
 class Worker:
@@ -18,32 +21,32 @@ class Worker:
     def __init__(self) -> None:
         self._cpu_ns = time.process_time_ns()
         self._jvm = _find_jvm()
-        self._jvm_cpu_ns = None if self._jvm is None else _cpu_ns(self._jvm)
 
     def used(self) -> dict[str, Any]:
         """CPU time of this process since then, and of the JVM since that was started: then and now, nanoseconds."""
         used: dict[str, Any] = {"worker_cpu_ns": time.process_time_ns() - self._cpu_ns}
-        if self._jvm is not None and self._jvm_cpu_ns is not None:
-            used["process"] = {
-                "id": f"{self._jvm} {_start_ticks(self._jvm)}",
-                "started_at": _started_at(self._jvm),
-                "cpu_ns": [self._jvm_cpu_ns, _cpu_ns(self._jvm)],
-                "rss_peak_bytes": _rss_peak_bytes(self._jvm),
-            }
+        if self._jvm is not None:
+            process, cpu_ns = self._jvm
+            # What is not there any more is not told of; the kernel has done its work.
+            with contextlib.suppress(*_UNREADABLE):
+                used["process"] = {
+                    "id": f"{process} {_start_ticks(process)}",
+                    "started_at": _started_at(process),
+                    "cpu_ns": [cpu_ns, _cpu_ns(process)],
+                    "rss_peak_bytes": _rss_peak_bytes(process),
+                }
         return used
 
 
-def _find_jvm() -> int | None:
+def _find_jvm() -> tuple[int, int] | None:
+    """Its id, and its CPU time so far."""
     process = os.getppid()
-    try:
+    with contextlib.suppress(*_UNREADABLE):
         for _ in range(_GENERATIONS):
             name, fields = _stat(process)
             if name == _JVM:
-                return process
+                return process, _cpu_ns(process)
             process = int(fields[1])
-    except OSError:
-        # No Linux, or none above us is one.
-        pass
     return None
 
 

@@ -4,10 +4,10 @@
 //! the network and embodied emissions, for which it has no column: `energy_consumed` is processor, devices and memory, by best
 //! guess. Energy and power hold the PUE, as there. What is not known is an empty cell, which readers of CSV take for no number.
 
-use tamis_schemas::footprint::{Component, LedgerRow, ViewConfig};
+use tamis_schemas::footprint::{Component, LedgerRow, TASKS, ViewConfig};
 
 use super::place::Place;
-use super::totals::{Totals, runs};
+use super::totals::{Totals, rows_of_stages, runs};
 use crate::footprint::J_PER_KWH;
 use crate::footprint::tables::Tables;
 use crate::{Error, Result};
@@ -77,10 +77,10 @@ pub fn tasks_csv(existing: Option<&str>, rows: &[LedgerRow], project: &str, tabl
     let columns = COLUMNS.into_iter().filter(|column| kept(column)).map(str::to_owned);
     let header = line(std::iter::once("task_name".to_owned()).chain(columns))?;
     let mut lines = String::new();
-    for row in run {
-        let of_row = values(&[row], project, tables).into_iter();
+    for rows in rows_of_stages(&run) {
+        let of_row = values(&rows, project, tables).into_iter();
         let of_row = of_row.filter(|(column, _)| kept(column)).map(|(_, value)| value);
-        lines += &line(std::iter::once(row.stage.clone()).chain(of_row))?;
+        lines += &line(std::iter::once(rows[0].stage.clone()).chain(of_row))?;
     }
     continued(existing, &header, &lines)
 }
@@ -111,7 +111,9 @@ fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static 
     // Memory is in what a meter at the socket reads.
     let consumed = totals.known_kwh().and_then(|_| Some(cpu? + gpu? + ram.unwrap_or(0.0)));
     let emissions_kg = consumed.map(|kwh| kwh * row.intensity.g_per_kwh.mid() / 1e3);
-    let seconds = if rows.len() == 1 && row.rows_of_run > 1 { row.wall_seconds } else { row.run_wall_seconds };
+    let is_run = rows.iter().any(|other| other.stage != row.stage) || row.rows_of_run == 1;
+    let longest = rows.iter().map(|row| row.wall_seconds).fold(0.0, f64::max);
+    let seconds = if is_run { row.run_wall_seconds } else { longest };
     let duration = known(seconds);
     let watts = |kwh: Option<f64>| Some(kwh? * J_PER_KWH / duration?);
     let place = Place::of(row, tables);
@@ -119,7 +121,10 @@ fn values(rows: &[&LedgerRow], project: &str, tables: &Tables) -> Vec<(&'static 
     let ram_gb = known(row.machine.ram_bytes as f64 / 1e9);
     let used_gb = row.machine.rss_peak_bytes.map(|bytes| bytes as f64 / 1e9);
     let percent = |part: f64, whole: f64| 100.0 * (part / whole).min(1.0);
-    let cpu_percent = threads.zip(duration).map(|(threads, seconds)| percent(totals.cpu_seconds, threads * seconds));
+    // Of a cluster it is not known how many threads there were.
+    let threads_of_run = threads.filter(|_| row.boundary != TASKS);
+    let cpu_percent =
+        threads_of_run.zip(duration).map(|(threads, seconds)| percent(totals.cpu_seconds, threads * seconds));
     let gpus = row.machine.gpus.len();
     let uses_gpu = totals.components.iter().any(|total| total.name == Component::Gpu);
     let values = [

@@ -38,7 +38,12 @@ fn leader() -> Recording {
 }
 
 fn rows_of(tasks: &[TaskUsage]) -> Vec<LedgerRow> {
-    rows_of_tasks(tasks, &leader(), 0, &facts("run"), |stage| stage == "score", &settings(), Extras::default()).unwrap()
+    rows_led_by(&leader(), 0, tasks).unwrap()
+}
+
+fn rows_led_by(recording: &Recording, driver_cpu_ns: u64, tasks: &[TaskUsage]) -> Result<Vec<LedgerRow>> {
+    let leader = Leader { recording, host: "a".into(), driver_cpu_ns };
+    rows_of_tasks(tasks, &leader, &facts("run"), |stage| stage == "score", &settings(), Extras::default())
 }
 
 fn joules(rows: &[LedgerRow], stage: &str, component: Component) -> Interval {
@@ -129,10 +134,7 @@ fn rows_are_those_of_one_run() {
         }),
         ..recording()
     };
-    let uses_device = |stage: &str| stage == "score";
-    let rows =
-        rows_of_tasks(&tasks, &leader, 3_000_000_000, &facts("run"), uses_device, &settings(), Extras::default())
-            .unwrap();
+    let rows = rows_led_by(&leader, 3_000_000_000, &tasks).unwrap();
     let names: Vec<(&str, u32)> = rows.iter().map(|row| (row.stage.as_str(), row.machine.threads)).collect();
     assert_eq!(names.len(), 3 + 5);
     assert!(names.contains(&("scan", 64)) && names.contains(&("scan", 2)), "{names:?}");
@@ -142,7 +144,8 @@ fn rows_are_those_of_one_run() {
         assert_eq!((row.boundary.as_str(), row.run.docs_in), ("tasks", Some(2_000_000)));
         assert_eq!(row.run.read_bytes, Some(3_000_000_000 + 1500));
         assert_eq!(row.method, "spec-family/1", "no meter of one machine");
-        assert_eq!(row.device_seconds, if row.stage == "score" { 30.0 } else { 0.0 });
+        let device_seconds = if row.stage == "score" { 30.0 } else { 0.0 };
+        assert!((row.device_seconds - device_seconds).abs() < 1e-6, "{}", row.device_seconds);
     }
     let report = report::report(&rows, None, tamis_schemas::footprint::ViewConfig::Provisioned).unwrap();
     assert!((report.totals.cpu_seconds - 242.5).abs() < 1e-6, "{}", report.totals.cpu_seconds);
@@ -177,8 +180,20 @@ fn processes_of_an_engine_are_counted_once() {
     // Another host may have a process of the same name.
     let hosts = [with(seen("1", 2.0, 7, 30), "a", (5.0, 50.0)), with(seen("1", 2.0, 7, 30), "b", (5.0, 50.0))];
     assert!((engine_seconds(&hosts) - 61.0).abs() < 1e-6, "{}", engine_seconds(&hosts));
-    // Its memory is held as long as tasks are at work: 2 GiB beside the task's own.
-    let [alone, with_engine] = [None, seen("1", 2.0, 0, 0)].map(|engine| rows_of(&[with(engine, "a", (0.0, 50.0))]));
+    // It works between tasks, too, on a machine of which half is busy from its start to its last task.
+    let between = [with(seen("1", 2.0, 7, 9), "a", (10.0, 11.0)), with(seen("1", 2.0, 40, 42), "a", (90.0, 102.0))];
+    let row = &rows_of(&between)[0];
+    let own: f64 = rows_of(&between).iter().map(|row| row.cpu_seconds).sum();
+    assert_eq!(row.machine_cpu_seconds, Some(92.0), "from the first task to the last");
+    assert!((own - 53.0).abs() < 1e-6, "{own}");
+    let alone = [TaskUsage { rss_peak_bytes: Some(2 << 30), ..task("scan", "a", (2.0, 102.0), 53.0) }];
+    let held = |rows: &[LedgerRow], factor: f64| rows.iter().map(|row| row.embodied_g.high()).sum::<f64>() / factor;
+    assert!(
+        (held(&rows_of(&between), 1.0) - held(&rows_of(&alone), 1.0)).abs() < 1e-9,
+        "the machine is reserved meanwhile"
+    );
+    // Its memory is held as long as it is there: 2 GiB beside the task's own.
+    let [alone, with_engine] = [None, seen("1", -9.0, 0, 0)].map(|engine| rows_of(&[with(engine, "a", (0.0, 50.0))]));
     assert_eq!(alone[0].machine.rss_peak_bytes, Some(1 << 30));
     assert_eq!(with_engine[0].machine.rss_peak_bytes, Some(3 << 30));
     assert!(alone.iter().all(|row| row.stage != ENGINE || row.cpu_seconds == 0.0));
@@ -194,9 +209,45 @@ fn what_is_not_known_is_not_nothing() {
     let row = &rows_of(&tasks)[0];
     assert_eq!((row.run.read_bytes, row.run.net_bytes), (None, None));
     assert_eq!((row.machine_cpu_seconds, row.machine.rss_peak_bytes), (None, None));
-    // A clock that was set back in between.
-    let row = &rows_of(&[task("scan", "a", (10.0, 4.0), 5.0)])[0];
-    assert_eq!((row.wall_seconds, row.cpu_seconds), (0.0, 5.0));
+    // Nor is it known of one kind of machines only.
+    let other = MachineRow { threads: 64, ..recording().machine.row(&[]) };
+    let tasks = [TaskUsage { machine: other, ..tasks[0].clone() }, tasks[1].clone()];
+    assert!(rows_of(&tasks).iter().all(|row| row.run.read_bytes.is_none() && row.run.written_bytes == Some(14)));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let good = || task("scan", "a", (0.0, 10.0), 5.0);
+    let process = |cpu_ns, started_at| {
+        let process = EngineProcess { id: "1".into(), started_at, cpu_ns, rss_peak_bytes: None };
+        Some(EngineUsage { worker_cpu_ns: 0, process: Some(process) })
+    };
+    let bad = [
+        TaskUsage { ended_at: good().started_at - 1.0, ..good() },
+        TaskUsage { started_at: -1e308, ended_at: 1e308, ..good() },
+        TaskUsage { ended_at: f64::NAN, ..good() },
+        TaskUsage { machine_cpu_seconds: Some([10.0, 9.0]), ..good() },
+        TaskUsage { net_bytes: Some([10, 5]), ..good() },
+        TaskUsage { cpu_ns: 1 << 63, ..good() },
+        TaskUsage { read_bytes: Some(u64::MAX), ..good() },
+        TaskUsage { engine: process([7, 3], T0), ..good() },
+        TaskUsage { engine: process([0, 1 << 60], T0), ..good() },
+        TaskUsage { engine: process([0, 1], f64::INFINITY), ..good() },
+    ];
+    for task in bad {
+        let refused = rows_led_by(&leader(), 0, &[good(), task.clone()]).unwrap_err();
+        assert!(refused.to_string().contains("says what cannot be"), "{task:?}: {refused}");
+    }
+}
+
+#[test]
+fn the_leader_and_tasks_share_a_network() {
+    let leader = Recording { activity: Activity { net_bytes: Some(100_000), ..leader().activity }, ..leader() };
+    let net = |host: &str| {
+        let tasks = [task("scan", host, (0.0, 30.0), 5.0), task("write", host, (20.0, 60.0), 5.0)];
+        rows_led_by(&leader, 0, &tasks).unwrap()[0].run.net_bytes
+    };
+    assert_eq!((net("a"), net("b")), (Some(100_000), Some(160_000)));
 }
 
 #[test]

@@ -32,7 +32,6 @@ use crate::dataset::Sharing;
 use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
 use crate::dedup::{Decisions, SearchCounts, Settings};
-use crate::footprint::tasks::TaskUsage;
 use crate::run::guards::Guards;
 use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
@@ -327,7 +326,7 @@ impl<'a> Session<'a> {
                 Kind::Learnt => judged.push_learnt(record.value()?, record.b, record.c)?,
                 Kind::Sifted => judged.push(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
-                Kind::Used => used.push(record.value()?),
+                Kind::Used => used.push(record.payload),
                 Kind::Chosen => picked.push_chosen(record)?,
                 Kind::Selected => picked.push_record(record.value()?)?,
                 Kind::TableRows => picked.push_rows(&record)?,
@@ -448,8 +447,8 @@ impl<'a> Session<'a> {
 pub struct Committed {
     /// What was done.
     pub manifest: Manifest,
-    /// What each of its tasks used, as far as the driver has said.
-    pub used: Vec<TaskUsage>,
+    /// What each of its tasks says that it used, in JSON, as far as the driver has handed it on.
+    pub used: Vec<Vec<u8>>,
 }
 
 impl Committed {
