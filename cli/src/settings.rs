@@ -304,6 +304,8 @@ const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
 /// What is held that no stage asks for: by the program, and for the blocks of each thread.
 const PROGRAM_BYTES: u64 = 64 << 20;
 const THREAD_BYTES: u64 = 16 << 20;
+/// Of the limit, what the allocator holds beside what was asked for: 1 in so many bytes.
+const SLACK: u64 = 8;
 
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.
 ///
@@ -322,7 +324,7 @@ pub(crate) fn context(global: &Global) -> anyhow::Result<Context> {
     let on_signal = cancel.clone();
     signals::listen(&signals::STOPPING, move |_| on_signal.cancel())?;
     let n_threads = n_threads(global);
-    let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES;
+    let held_bytes = PROGRAM_BYTES + n_threads as u64 * THREAD_BYTES + memory_limit.0 / SLACK;
     let resources = Resources {
         n_threads,
         memory_limit_bytes: (memory_limit.0 - held_bytes.min(memory_limit.0 / 2)) as usize,
