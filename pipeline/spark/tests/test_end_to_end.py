@@ -63,7 +63,7 @@ def test_the_binary_starts_the_driver_that_it_carries(corpus):
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (("--engine", "spark", "--max-g", "1"), "--max-g does not work on a cluster"),
+        (("--engine", "spark", "--max-g", "1"), "--max-g) does not work on a cluster"),
         (("--engine", "spark", "--threads", "2", "--master", "local[2]"), "say it in the master"),
         (("--engine", "spark", "--", "--deploy-mode", "cluster"), "--deploy-mode does not work"),
         (("--master", "local[2]"), "--master without --engine spark"),
