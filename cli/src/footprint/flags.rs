@@ -37,7 +37,10 @@ pub(crate) fn check_on_cluster(flags: &Accounting, config: &FootprintConfig) -> 
             "a budget of emissions (footprint.max_g, --max-g)",
             settings.max_g.is_some() || settings.max_g_per_mdoc.is_some(),
         ),
-        ("a power file (footprint.power_file, --power-file)", settings.power_file.is_some()),
+        (
+            "a power file (footprint.power_file, --power-file)",
+            settings.power_file.is_some() && settings.method.is_none(),
+        ),
         ("a meter of one machine (footprint.method, --method)", meter),
     ];
     let refused = refused.into_iter().map(|(what, is_set)| (what, is_set && !is_off));

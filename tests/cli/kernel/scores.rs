@@ -1,7 +1,8 @@
 //! Scores and embeddings: the rows of a run in one process, whatever the units.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -117,6 +118,7 @@ fn scorers_that_were_distilled() {
 /// Which of two scorers scores, and what is said of it, is as on one machine.
 #[test]
 fn the_smaller_of_two_scorers_if_it_says_the_same() {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
     let dir = tempfile::tempdir().unwrap();
     let intents = ["request_refund", "reverted_card_payment?", "transaction_charged_twice", "transfer_fee_charged"];
     let questions = json_lines(&sample("banking.jsonl"));
@@ -170,6 +172,18 @@ fn the_smaller_of_two_scorers_if_it_says_the_same() {
     let distilled = right_size(&pair("distilled", "column:vector", 0.0, labels));
     assert_eq!(distilled["name"], distilled["right_size"]["smaller"]);
     right_size(&pair("distilled", "column:vector", 1.0, labels));
+    // One that is another than when the run began scores nothing.
+    write_lines(&dir.path().join("fewer.jsonl"), &some[..40]);
+    tamis(dir.path(), "distill fewer.jsonl -o other").expect_code(0);
+    DIR.set(dir.path().to_owned()).unwrap();
+    let path = config(dir.path(), "changed", &inputs, &pair("distilled", "column:vector", 0.0, labels));
+    let swap: Change = |records| {
+        let [from, to] = ["other", "distilled"].map(|name| DIR.get().unwrap().join(name).join("scorer.safetensors"));
+        fs::copy(from, to).unwrap();
+        records.clone()
+    };
+    let driver = Driver::new(Place::at(dir.path()), path, 2000);
+    driver.expect_fault("learn", swap, "another scorer than when the run began");
     // Too few rows to tell.
     write_lines(&dir.path().join("labels.jsonl"), &some[20..]);
     assert_eq!(right_size(&pair("builtin", "column:vector", 0.0, labels))["right_size"]["sample_rows"], 20);

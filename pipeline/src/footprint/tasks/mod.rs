@@ -142,8 +142,8 @@ pub fn rows_of_tasks(
         task.check()?;
         of_kind.entry(kind_of(&task.machine)).or_default().push(task);
     }
-    let at_its_host =
-        spans(&tasks.iter().filter(|task| task.host == leader.host).map(TaskUsage::time).collect::<Vec<_>>());
+    let at_its_host: Vec<&TaskUsage> = tasks.iter().filter(|task| task.host == leader.host).collect();
+    let at_its_host = at_work(&at_its_host, &Engine::of(&at_its_host, facts.started_at));
     let Leader { recording: leader, driver_cpu_ns, .. } = leader;
     let driver_cpu_ns = *driver_cpu_ns;
     let mut leader = Recording { powercap: None, ..(*leader).clone() };
@@ -210,12 +210,7 @@ fn recording(tasks: &[&TaskUsage], run_started_at: f64) -> (Recording, BTreeMap<
         });
     }
     let engine = Engine::of(tasks, run_started_at);
-    // An engine works and holds memory between tasks, too.
-    let times_at = |(host, tasks): (&&str, &Vec<&TaskUsage>)| {
-        let own = own_times(tasks).into_iter();
-        spans(&own.chain(engine.at_work(host)).collect::<Vec<_>>())
-    };
-    let at_work: Vec<Span> = by_host(tasks).iter().flat_map(times_at).collect();
+    let at_work = at_work(tasks, &engine);
     let wall_seconds = Span::seconds(&at_work);
     let cpu_ns: u64 = tasks.iter().filter_map(|task| task.engine.as_ref()).map(|engine| engine.worker_cpu_ns).sum();
     let cpu_ns = cpu_ns + engine.processes.iter().map(|process| process.cpu_ns).sum::<u64>();
@@ -238,6 +233,15 @@ fn recording(tasks: &[&TaskUsage], run_started_at: f64) -> (Recording, BTreeMap<
     let usage = Usage { cpu_ns: stages.iter().map(|stage| stage.cpu_ns).sum(), stages, wall_seconds };
     let machine = tasks.first().map(|task| Machine::of(&task.machine)).unwrap_or_default();
     (Recording { usage, activity, machine, powercap: None, gpu: None, gpus: Vec::new() }, held)
+}
+
+/// When machines were at work: an engine is, and holds memory, between tasks, too.
+fn at_work(tasks: &[&TaskUsage], engine: &Engine<'_>) -> Vec<Span> {
+    let times_at = |(host, tasks): (&&str, &Vec<&TaskUsage>)| {
+        let own = own_times(tasks).into_iter();
+        spans(&own.chain(engine.at_work(host)).collect::<Vec<_>>())
+    };
+    by_host(tasks).iter().flat_map(times_at).collect()
 }
 
 fn by_host<'a>(tasks: &[&'a TaskUsage]) -> BTreeMap<&'a str, Vec<&'a TaskUsage>> {

@@ -248,6 +248,12 @@ fn the_leader_and_tasks_share_a_network() {
         rows_led_by(&leader, 0, &tasks).unwrap()[0].run.net_bytes
     };
     assert_eq!((net("a"), net("b")), (Some(100_000), Some(160_000)));
+    // What the network carried between tasks is the engine's, which is there all the time.
+    let process = EngineProcess { id: "1".into(), started_at: T0 - 5.0, cpu_ns: [0, 1], rss_peak_bytes: None };
+    let engine = Some(EngineUsage { worker_cpu_ns: 0, process: Some(process) });
+    let tasks =
+        [(0.0, 10.0), (50.0, 60.0)].map(|time| TaskUsage { engine: engine.clone(), ..task("scan", "a", time, 5.0) });
+    assert_eq!(rows_led_by(&leader, 0, &tasks).unwrap()[0].run.net_bytes, Some(100_000));
 }
 
 #[test]

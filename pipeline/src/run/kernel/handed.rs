@@ -111,7 +111,7 @@ impl<'a> HandedRows<'a> {
         if self.rows.last().is_some_and(|last| last.row >= row) {
             return Err(Error::Invariant(format!("row {row} was read twice, or comes out of order")));
         }
-        let (is_sampled, is_compared) = samples_of_code(b);
+        let (is_sampled, is_compared) = samples_of_code(b)?;
         let is_sampled = is_sampled
             && match &mut self.sample {
                 Some(sample) => sample.take(self.looked.text(&payload)?.len()),
@@ -169,9 +169,13 @@ impl<'a> HandedRows<'a> {
     }
 
     /// Rows that two scorers are compared on: those of a sample that have no label.
-    pub(super) fn compared(&self, labels: &LabelledPool) -> Result<Vec<RecordBatch>> {
+    pub(super) fn compared(&self, labels: &LabelledPool) -> Result<(Vec<RecordBatch>, Reservation)> {
         let rows = self.rows.iter().filter(|handed| handed.is_compared && !labels.rows.contains(handed.row));
-        rows.collect::<Vec<_>>().chunks(BATCH_ROWS).map(|some| self.to_batch(some)).collect()
+        let rows: Vec<&Handed> = rows.collect();
+        let mut reservation = self.context.budget.reserve("comparing scorers");
+        reservation.grow(rows.iter().map(|handed| handed.payload.len()).sum())?;
+        let batches = rows.chunks(BATCH_ROWS).map(|some| self.to_batch(some)).collect::<Result<_>>()?;
+        Ok((batches, reservation))
     }
 }
 

@@ -116,7 +116,7 @@ impl LookedAt {
 
 const LENGTH_BYTES: usize = 4;
 
-pub(super) const NO_TEXT: &str = "a record that is text is not UTF-8";
+pub(super) const NO_TEXT: &str = "a record that is text has none that is UTF-8";
 
 /// A part of a payload.
 fn part(mut payload: &[u8], place: usize) -> Option<&[u8]> {

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::Task;
 use super::handed::HandedRows;
 use super::lesson::Lesson;
-use crate::Result;
 use crate::run::fit::Fitted;
 use crate::run::learn::{LearnedFile, distilled, learn_file};
 use crate::run::right_size::{Compared, check_classes, compare};
 use crate::score::{OpenedScorer, SavedScorer, ScorerChoice, Task as Kind};
 use crate::select::LabelledPool;
 use crate::source::Inputs;
+use crate::{Error, Result};
 
 /// What a record says of the samples that a row is in.
 pub(super) fn sample_code(is_sampled: bool, is_compared: bool) -> u64 {
@@ -19,8 +19,14 @@ pub(super) fn sample_code(is_sampled: bool, is_compared: bool) -> u64 {
 }
 
 /// Whether a row is learnt from without a label, and whether scorers are compared on it.
-pub(super) fn samples_of_code(code: u64) -> (bool, bool) {
-    (code & 1 > 0, code & 2 > 0)
+///
+/// # Errors
+/// `Error::Config` for a code that says something else.
+pub(super) fn samples_of_code(code: u64) -> Result<(bool, bool)> {
+    match code {
+        0..=3 => Ok((code & 1 > 0, code & 2 > 0)),
+        _ => Err(Error::config(format!("a text is of the samples {code}, and there are two"))),
+    }
 }
 
 /// Learns both, and keeps one.
@@ -35,11 +41,11 @@ pub(super) fn right_sized(
     larger: &ScorerChoice,
     labels: (&LabelledPool, Kind),
 ) -> Result<LearnedFile> {
-    let [smaller, larger] = [&lesson.choice, larger].map(|choice| file_of(task, inputs, rows, lesson, choice, labels));
-    let (smaller, larger) = (smaller?, larger?);
+    let smaller = file_of(task, inputs, rows, lesson, &lesson.choice, labels)?;
+    let larger = file_of(task, inputs, rows, lesson, larger, labels)?;
     let (of_smaller, of_larger) = (fitted(task, lesson, &smaller)?, fitted(task, lesson, &larger)?);
     check_classes([&of_smaller, &of_larger])?;
-    let sample = rows.compared(labels.0)?;
+    let (sample, _held) = rows.compared(labels.0)?;
     let compared = compare(task.run(inputs), &sample, &of_smaller, &of_larger, lesson.score.min_agreement)?;
     // What they have embedded is worth keeping.
     for scorer in [of_smaller, of_larger] {
@@ -64,6 +70,8 @@ fn file_of(
     if let ScorerChoice::Encoder(location) = choice
         && let Some((bytes, saved)) = SavedScorer::read_file(location, stores, run.context)?
     {
+        // It may be another one than when the run began.
+        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_model(location, saved.fingerprint()))?;
         let record = distilled(run, saved, &lesson.score, location, stores)?.1;
         return Ok(LearnedFile { bytes, record, agreement: None, has_learnt: true, left_out: Vec::new() });
     }
