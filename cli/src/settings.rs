@@ -305,7 +305,7 @@ const LEAST_MEMORY: ByteSize = ByteSize(64 << 20);
 const PROGRAM_BYTES: u64 = 64 << 20;
 const THREAD_BYTES: u64 = 16 << 20;
 /// Of the limit, what the allocator holds beside what was asked for: 1 in so many bytes.
-const SLACK: u64 = 8;
+const SLACK: u64 = 16;
 
 /// Threads, memory and temporary files, stopped by Ctrl-C and SIGTERM.
 ///
