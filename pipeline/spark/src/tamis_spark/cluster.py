@@ -46,8 +46,8 @@ _LOCAL_DEFAULTS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
-    # A scorer of 100 MB, which Spark copies several times, is too much for the default of 1 GB.
-    "spark.driver.memory": "2g",
+    # Scorers of 100 MB, which Spark copies several times, are too much for the default of 1 GB.
+    "spark.driver.memory": "3g",
     # Kernels do the work: compiling what the JVM does as well as it can be costs more than it saves here.
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     # What matters of a failure is in our own error; Spark repeats it for each try.
