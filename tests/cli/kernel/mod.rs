@@ -10,6 +10,7 @@ mod records;
 mod scores;
 mod selections;
 mod settings;
+mod started;
 mod tables;
 
 use std::fmt::Write as _;

@@ -28,6 +28,7 @@ mod looked;
 mod pick;
 mod picked;
 mod pieces;
+mod places;
 mod prove;
 mod prune;
 mod record;

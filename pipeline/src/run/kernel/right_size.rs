@@ -41,12 +41,24 @@ pub(super) fn right_sized(
     larger: &ScorerChoice,
     labels: (&LabelledPool, Kind),
 ) -> Result<LearnedFile> {
-    let smaller = file_of(task, inputs, rows, lesson, &lesson.choice, labels)?;
-    let larger = file_of(task, inputs, rows, lesson, larger, labels)?;
+    let (run, stores) = (task.run(inputs), task.with.stores);
+    // The scorer of a name, which has learnt by then.
+    let file_of = |choice: &ScorerChoice| {
+        if let ScorerChoice::Encoder(location) = choice
+            && let Some((bytes, saved)) = SavedScorer::read_file(location, stores, run.context)?
+        {
+            // It may be another one than when the run began.
+            task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_model(location, saved.fingerprint()))?;
+            let record = distilled(run, saved, &lesson.score, location, stores)?.1;
+            return Ok(LearnedFile { bytes, record, agreement: None, has_learnt: true, left_out: Vec::new() });
+        }
+        learn_file(run, rows, choice, labels, &lesson.score, stores)
+    };
+    let (smaller, larger) = (file_of(&lesson.choice)?, file_of(larger)?);
     let (of_smaller, of_larger) = (fitted(task, lesson, &smaller)?, fitted(task, lesson, &larger)?);
     check_classes([&of_smaller, &of_larger])?;
     let (sample, _held) = rows.compared(labels.0)?;
-    let compared = compare(task.run(inputs), &sample, &of_smaller, &of_larger, lesson.score.min_agreement)?;
+    let compared = compare(run, &sample, &of_smaller, &of_larger, lesson.score.min_agreement)?;
     // What they have embedded is worth keeping.
     for scorer in [of_smaller, of_larger] {
         scorer.finish()?;
@@ -55,27 +67,6 @@ pub(super) fn right_sized(
     let mut chosen = if is_enough { smaller } else { larger };
     chosen.record.right_size = Some(record);
     Ok(chosen)
-}
-
-/// The scorer of a name, which has learnt by now.
-fn file_of(
-    task: Task<'_>,
-    inputs: &Inputs,
-    rows: &HandedRows<'_>,
-    lesson: &Lesson,
-    choice: &ScorerChoice,
-    labels: (&LabelledPool, Kind),
-) -> Result<LearnedFile> {
-    let (run, stores) = (task.run(inputs), task.with.stores);
-    if let ScorerChoice::Encoder(location) = choice
-        && let Some((bytes, saved)) = SavedScorer::read_file(location, stores, run.context)?
-    {
-        // It may be another one than when the run began.
-        task.job.scoring.as_ref().map_or(Ok(()), |scoring| scoring.check_model(location, saved.fingerprint()))?;
-        let record = distilled(run, saved, &lesson.score, location, stores)?.1;
-        return Ok(LearnedFile { bytes, record, agreement: None, has_learnt: true, left_out: Vec::new() });
-    }
-    learn_file(run, rows, choice, labels, &lesson.score, stores)
 }
 
 fn fitted<'a>(task: Task<'a>, lesson: &Lesson, file: &LearnedFile) -> Result<Fitted<'a>> {

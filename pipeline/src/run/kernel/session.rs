@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tamis_schemas::config::{Config, OutputMode, Table};
@@ -13,11 +13,12 @@ use tamis_schemas::manifest::{DecontaminationRecord, FilePart, FileRecord, Index
 
 use super::Surroundings;
 use super::added::{AddedRun, Opened};
-use super::columns::{binaries, int64_list, int64s, number};
+use super::columns::{binaries, int64s, number};
 use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
 use super::judged::JudgedRun;
 use super::picked::PickedRun;
+use super::places::{Places, places_schema};
 use super::record::{Kind, for_each_record};
 use super::refusals;
 use super::scan::tells_ids;
@@ -478,13 +479,6 @@ fn name_of(config: &Config, units: &[Unit], others: &impl Serialize) -> Result<S
     Ok(hex(&hash.finalize()[..8]))
 }
 
-fn places_schema() -> Schema {
-    let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let [rejected, contaminated] = ["rejected", "contaminated"].map(|name| Field::new(name, int64_list(), false));
-    let numbers = ["unit", "base_row", "first_row", "n_rows"].map(number);
-    Schema::new(numbers.into_iter().chain([rejected, contaminated]).collect::<Vec<_>>())
-}
-
 /// Ids of rows, in any order.
 #[derive(Debug)]
 struct Ids(ExternalSorter<(u64, Vec<u8>)>);
@@ -512,32 +506,5 @@ impl Ids {
             visit(&rows, &ids)?;
         }
         Ok(())
-    }
-}
-
-/// Places in the making.
-#[derive(Debug, Default)]
-struct Places {
-    numbers: [Vec<i64>; 3],
-    /// Rejected rows, contaminated ones.
-    lists: [ListBuilder<PrimitiveBuilder<Int64Type>>; 2],
-}
-
-impl Places {
-    fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, lists: [&[u64]; 2]) {
-        let values = [base_row, first_row, n_rows];
-        self.numbers.iter_mut().zip(values).for_each(|(column, value)| column.push(value.cast_signed()));
-        for (builder, rows) in self.lists.iter_mut().zip(lists) {
-            builder.append_value(rows.iter().map(|row| Some(row.cast_signed())));
-        }
-    }
-
-    fn finish(self, schema: Arc<Schema>) -> Result<RecordBatch> {
-        let units = Int64Array::from_iter_values(0..self.numbers[0].len() as i64);
-        let [base_rows, first_rows, n_rows] =
-            self.numbers.map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
-        let [rejected, contaminated] = self.lists.map(|mut list| Arc::new(list.finish()) as ArrayRef);
-        let columns = vec![Arc::new(units) as ArrayRef, base_rows, first_rows, n_rows, rejected, contaminated];
-        Ok(RecordBatch::try_new(schema, columns)?)
     }
 }
