@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Active learning by tamis, scikit-activeml and small-text: how much is learned from how many labels, and how long a choice takes.
 
-usage: active_learning.py DOCS.jsonl... --model MODEL_DIR [--tamis PATH] [--site DIR] [--init 25] [--batch 25] [--rounds 20] [--seeds 5] [--pool 100000] [--patience 300]
+usage: active_learning.py DOCS.jsonl... --model MODEL_DIR [--tamis PATH] [--site DIR] [--init 25] [--batch 25] [--rounds 20] [--seeds 5] [--peer-strategies margin,badge] [--pool 100000]
+       [--patience 300]
 
 DOCS.jsonl has `id`, `text`, `label` and `split`; test rows are those of the split `test`, or a fifth if there are none. `tamis embed` makes the embeddings that all
 three learn from. First labels are the same for all; the peers' classifier is scikit-learn's logistic regression (C = 10), tamis has its own heads. `area` is that
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--strategies", default="auto,uherding,badge,margin,cluster-margin,typiclust")
+    parser.add_argument("--peer-strategies", help="only these of the peers' [default: all]")
     parser.add_argument("--pool", type=int, default=0)
     parser.add_argument("--patience", type=int, default=300, help="seconds for one choice of a peer")
     args = parser.parse_args()
@@ -186,8 +188,9 @@ def main():
                 print(f"  {'tamis':<18}{name:<30} area {100 * report['aulc_accuracy']:.2f}  {report['seconds_per_round']:.2f} s a round", flush=True)
             x, test_x, pool_y, test_y = vectors[~is_test], vectors[is_test], y[~is_test], y[is_test]
             ids = [row["id"] for row, of_test in zip(rows, is_test) if not of_test]
+            asked = args.peer_strategies.split(",") if args.peer_strategies else None
             for peer, of, names in PEER_STRATEGIES:
-                for name in names:
+                for name in names if asked is None else [name for name in names if name in asked]:
                     started, areas = time.time(), []
                     for seed in range(args.seeds):
                         first = first_rows(ids, args.init, seed)

@@ -27,6 +27,14 @@ pub(crate) enum KernelCommand {
     Prove,
     /// Decide which rows are dropped for which
     Assign,
+    /// Read units again, for the paragraphs or lines of rows that stay so far
+    Divide,
+    /// Decide which row holds each that several rows have
+    Hold,
+    /// Read units again, for embeddings of rows that stay so far
+    Embed,
+    /// Decide which of them say what others say
+    Fold,
     /// Read units again, judge the quality of rows that stay so far
     Judge,
     /// Decide which of them stay

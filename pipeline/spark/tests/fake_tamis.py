@@ -16,7 +16,7 @@ from tamis_spark.streams import Source, read_table, write_table
 from tamis_spark.tables import FINGERPRINTS, RECORDS
 
 N_UNITS, N_ROWS = 3, 4
-NO_ROWS = {"rejected": [], "contaminated": []}
+NO_ROWS = {"rejected": [], "contaminated": [], "repeated": []}
 
 
 def main():

@@ -15,7 +15,7 @@ WRITERS = ("tabulate", "write")
 """Stages that write to the output, and are done again in any case."""
 
 STAGES = (
-    *("scan", "identical", "bucket", "prune", "prove", "assign"),
+    *("scan", "identical", "bucket", "prune", "prove", "assign", "divide", "hold"),
     *("texts", "learn", "score", "choose", "pick", *WRITERS),
 )
 """Those of `runs.SCORING`, in their order. `identical` has no kernel of its own: `DRIVER` gives it one."""

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 TABLES = ("kept", "dropped", "evidence", "rejected")
-SCORE_TABLES = ("scores", "embeddings", "batch", "quality", "control")
+OTHER_TABLES = ("spans", "scores", "embeddings", "batch", "quality", "control")
 KERNELS = (
-    *("scan", "bucket", "prune", "prove", "assign"),
+    *("scan", "bucket", "prune", "prove", "assign", "divide", "hold"),
     *("texts", "learn", "score", "choose", "pick", "tabulate", "write"),
 )
-SCORING = '[deduplicate]\n[score]\nlabels = ["labels.jsonl"]\n[select]\nbudget = 25'
+SCORING = '[deduplicate]\n[grain]\naction = "cut"\n[score]\nlabels = ["labels.jsonl"]\n[select]\nbudget = 25'
 """Settings of a run that has a stage of every kernel above."""
 UNIT_BYTES = "20000"
+FOOTER = "\n\nthis paragraph of some words is at the end of many texts"
 REJECTED = 1
 """Exit code of all of these runs: their input has a row that cannot be read."""
 
@@ -46,7 +47,7 @@ def make_corpus(folder):
     """Makes an input and labels in the folder, and what runs on one machine make of them: `local`, `scored-local`."""
     (folder / "in").mkdir()
     rows = [
-        json.dumps({"id": f"row-{number}", "text": text, "n": number})
+        json.dumps({"id": f"row-{number}", "text": text + FOOTER * (number % 9 == 0), "n": number})
         for number, text in enumerate(texts(seed=7, n_texts=600))
     ]
     rows[250] = '{"id": "broken", "text": '
@@ -103,13 +104,13 @@ def tables(output):
     """The rows of all tables of a run, as texts, sorted; and their columns."""
     said = manifest(output)
     found = {}
-    for name in (*TABLES, *(name for name in SCORE_TABLES if name in said["tables"])):
+    for name in (*TABLES, *(name for name in OTHER_TABLES if name in said["tables"])):
         files = [pq.read_table(output / file["path"]) for file in said["tables"][name]["files"]]
         assert sum(map(len, files)) == said["tables"][name]["rows"]
         table = pa.concat_tables(files)
         columns = [(field.name, field.type) for field in table.schema]
         found[name] = columns, sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_pylist())
-    counts = ("rows", "dropped_by_reason", "near_duplicates", "scorer", "quality", "selection")
+    counts = ("rows", "dropped_by_reason", "near_duplicates", "grain", "semantic", "scorer", "quality", "selection")
     return found, {name: said.get(name) for name in counts}
 
 

@@ -350,7 +350,7 @@ UNITS = pa.schema(
         ("unit", pa.int64()),
         ("name", pa.string()),
         ("n_rows", pa.int64()),
-        *((name, pa.list_(pa.int64())) for name in ("rejected", "contaminated", "dropped")),
+        *((name, pa.list_(pa.int64())) for name in ("rejected", "contaminated", "repeated", "dropped")),
     ]
 )
 ROWS = {"kind": 18, "unit": 0, "b": 0}
@@ -373,7 +373,7 @@ SCORED = [{"kind": 19, "unit": unit} for unit in range(2)]
 )
 def test_parts_of_tables(spark, records, message):
     """Unit 0 has 3 rows to score, and unit 1 none."""
-    lists = {"rejected": [[1], []], "contaminated": [[2, 3], [10]], "dropped": [[4], []]}
+    lists = {"rejected": [[1], []], "contaminated": [[2, 3], [10]], "repeated": [[], []], "dropped": [[4], []]}
     units = {"unit": [0, 1], "name": ["a.jsonl", "b.jsonl"], "n_rows": [7, 1], **lists}
     decided = spark.spark.createDataFrame(pa.table(units, UNITS))
     scored = spark.spark.createDataFrame(pa.Table.from_pylist([*records, *SCORED], schema=RECORDS))

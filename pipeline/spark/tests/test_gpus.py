@@ -72,7 +72,7 @@ def test_tasks_ask_for_as_many_as_they_are_told(drive):
 @pytest.mark.parametrize(
     ("given", "message", "hint"),
     [
-        ({"stages": "[]"}, "--score-gpus 1: this config has no [score], [embed]", "leave the option out"),
+        ({"stages": "[]"}, "--score-gpus 1: this config has no [semantic], [quality]", "leave the option out"),
         ({"master": "local[2]"}, "--score-gpus 1 does not work with a local master", "leave the option out"),
         ({"n_gpus": 0}, "--score-gpus 1: Spark cannot give tasks GPUs here", "spark.executor.resource.gpu.amount"),
     ],

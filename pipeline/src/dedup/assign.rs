@@ -2,6 +2,7 @@
 
 use super::edge::{Edge, Grouped, Method, Similarity, record_of_fields};
 use super::forest::Forest;
+use super::grain::Unit;
 use super::keep::Ranks;
 use super::settings::{Linkage, Settings};
 use super::verdict::DropReason;
@@ -49,6 +50,19 @@ impl Rule {
     /// The rule of a number.
     pub(crate) fn of_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The rule by which rows are dropped for units that other rows hold.
+    pub(crate) fn of_units(unit: Unit) -> Self {
+        match unit {
+            Unit::Paragraph => Self::DuplicateParagraphs,
+            Unit::Line => Self::DuplicateLines,
+        }
+    }
+
+    /// Whether it belongs to the search for near-duplicates, and not to those after it.
+    pub(crate) fn is_of_search(self) -> bool {
+        matches!(self, Self::IdenticalText | Self::NearDuplicate | Self::Connected)
     }
 
     /// The name in evidence.

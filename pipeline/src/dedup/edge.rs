@@ -145,24 +145,24 @@ record_of_fields!(GreyPair { later, earlier_and_bands });
 
 /// Sorted records that are taken in groups of one key.
 #[derive(Debug)]
-pub(super) struct Grouped<R: Record> {
+pub(crate) struct Grouped<R: Record> {
     records: Sorted<R>,
     next: Option<R>,
 }
 
 impl<R: Record> Grouped<R> {
-    pub(super) fn new(mut records: Sorted<R>) -> Result<Self> {
+    pub(crate) fn new(mut records: Sorted<R>) -> Result<Self> {
         let next = records.next().transpose()?;
         Ok(Self { records, next })
     }
 
     /// The next record, which stays.
-    pub(super) fn peek(&self) -> Option<&R> {
+    pub(crate) fn peek(&self) -> Option<&R> {
         self.next.as_ref()
     }
 
     /// Takes the next record if it `belongs`.
-    pub(super) fn next_if(&mut self, belongs: impl FnOnce(&R) -> bool) -> Result<Option<R>> {
+    pub(crate) fn next_if(&mut self, belongs: impl FnOnce(&R) -> bool) -> Result<Option<R>> {
         if !self.next.as_ref().is_some_and(belongs) {
             return Ok(None);
         }
@@ -171,7 +171,7 @@ impl<R: Record> Grouped<R> {
     }
 
     /// Takes the next record.
-    pub(super) fn next(&mut self) -> Result<Option<R>> {
+    pub(crate) fn next(&mut self) -> Result<Option<R>> {
         self.next_if(|_| true)
     }
 }

@@ -68,6 +68,7 @@ pub(crate) use bucket_stream::BucketStream;
 pub use columns::{BAND_KEYS, EXACT_KEY, GROUP, LENGTH, N_SHINGLES, SAMPLE, SET_SIZE, SHINGLES, SKETCH, SOURCE};
 pub use containment::Sampling;
 pub use duplicates::{DuplicateCounts, Duplicates, Weighing};
+pub(crate) use edge::Grouped;
 pub use edge::Method;
 pub(crate) use evidence::RowClusters;
 pub use evidence::{Evidence, EvidenceBatches};

@@ -7,6 +7,7 @@ use super::assign::{Drop, Rule};
 use super::duplicates::Duplicates;
 use super::edge::{Method, Similarity};
 use super::evidence::Evidence;
+use super::handover::HandedDrop;
 use super::largest::LargestClusters;
 use super::verdict::{DropReason, Verdict};
 use crate::context::Context;
@@ -114,6 +115,14 @@ impl NearDuplicateResult {
         };
         Ok(Self { verdict, evidence, duplicates, largest, ..self })
     }
+
+    /// Also counts the rows that each kept one stands for.
+    pub(crate) fn counting(mut self, context: &Context) -> Result<Self> {
+        if self.duplicates.is_none() {
+            self.duplicates = Some(Duplicates::none(context)?);
+        }
+        Ok(self)
+    }
 }
 
 /// Rows that rules beside near-duplicates drop.
@@ -140,6 +149,16 @@ impl MoreDrops {
     pub fn push_repetition(&mut self, row: u64, ratio: f64, context: &Context) -> Result<()> {
         let (similarity, method, rule) = (Similarity::new(ratio), Method::Exact, Rule::Repetition);
         self.push(Drop { kept: row, rank: row, dropped: row, similarity, method, rule, n_shared_bands: 0 }, context)
+    }
+
+    /// Drops a row for what another process has found.
+    pub(crate) fn push_handed(&mut self, drop: HandedDrop, context: &Context) -> Result<()> {
+        self.push(drop.into(), context)
+    }
+
+    /// The rows that one reason drops.
+    pub(crate) fn rows(&self, reason: DropReason) -> Option<&RowSet> {
+        self.rows.get(&reason)
     }
 
     pub(super) fn push(&mut self, drop: Drop, context: &Context) -> Result<()> {

@@ -83,6 +83,11 @@ impl Embedder {
         Ok(Some(Self { encoder, item: plan.embedding_type, schema, record }))
     }
 
+    /// Hash of the encoder.
+    pub(super) fn fingerprint(&self) -> &str {
+        self.encoder.encoder().fingerprint()
+    }
+
     /// Schema of the table.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -1,6 +1,7 @@
 //! The rules that look at paragraphs and lines: one more pass over the rows that stay, and what is cut while writing.
 
-use arrow::array::{StringArray, UInt64Array};
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use tamis_schemas::manifest::GrainRecord;
 
@@ -65,11 +66,23 @@ pub(super) fn decide(
 }
 
 impl Grain {
-    /// Cuts the texts of a block.
+    /// Cuts by what another process has found.
+    pub(super) fn cutting(cutter: Option<Cutter>) -> Self {
+        Self { cutter, record: GrainRecord::default() }
+    }
+
+    /// Cuts the texts of a block, if they are there.
     pub(super) fn cut(&self, decoded: Decoded) -> Result<Decoded> {
-        let Some(cutter) = &self.cutter else { return Ok(decoded) };
-        let batches = decoded.batches.into_iter().map(|batch| cutter.apply(batch)).collect::<Result<Vec<_>>>()?;
+        let batches = decoded.batches.into_iter().map(|batch| self.cut_batch(batch)).collect::<Result<Vec<_>>>()?;
         Ok(Decoded { batches, ..decoded })
+    }
+
+    /// The same for a batch.
+    pub(super) fn cut_batch(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        match &self.cutter {
+            Some(cutter) if batch.column_by_name(columns::TEXT).is_some() => cutter.apply(batch),
+            _ => Ok(batch),
+        }
     }
 }
 
@@ -107,13 +120,22 @@ impl<'a> CutRows<'a> {
 
     /// Writes the table `spans`.
     pub(super) fn finish(self, output: &mut Output) -> Result<GrainRecord> {
+        if self.table.is_none() {
+            return Ok(self.record);
+        }
+        let mut writer = output.table(Table::Spans, SpanTable::schema())?;
+        let record = self.finish_with(|batch| writer.write(batch))?;
+        output.finish_table(Table::Spans, writer)?;
+        Ok(record)
+    }
+
+    /// Hands on what goes into that table.
+    pub(super) fn finish_with(self, mut write: impl FnMut(&RecordBatch) -> Result<()>) -> Result<GrainRecord> {
         if let Some(table) = self.table {
-            let mut writer = output.table(Table::Spans, SpanTable::schema())?;
             for batch in table.finish(self.run.context)? {
                 self.run.context.cancel.check()?;
-                writer.write(&batch?)?;
+                write(&batch?)?;
             }
-            output.finish_table(Table::Spans, writer)?;
         }
         Ok(self.record)
     }

@@ -7,15 +7,16 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field};
 use tamis_schemas::columns;
 use tamis_schemas::config::{Config, Scope};
-use tamis_schemas::manifest::SemanticRecord;
+use tamis_schemas::manifest::{EmbeddingRecord, SemanticRecord};
 
 use super::embed::{EmbeddedRows, Embedder, EmbeddingTally};
 use super::ids::column;
-use super::plan::{EmbedPlan, max_cluster_rows, parse_keep};
+use super::plan::{EmbedPlan, Plan, max_cluster_rows, parse_keep};
 use super::route::append;
 use super::survey::Survey;
 use super::{Run, pass};
-use crate::dedup::semantic::{MAX_CLUSTERS, SemanticDuplicates, SemanticSettings};
+use crate::context::Context;
+use crate::dedup::semantic::{MAX_CLUSTERS, SemanticDuplicates, SemanticReport, SemanticSettings};
 use crate::dedup::{LENGTH, NearDuplicateResult};
 use crate::source::{Columns, Decoded, Request};
 use crate::store::Stores;
@@ -24,8 +25,8 @@ use crate::{Error, Result};
 /// With which encoder rows are compared, and how.
 #[derive(Debug)]
 pub(super) struct SemanticPlan {
-    embed: EmbedPlan,
-    settings: SemanticSettings,
+    pub(super) embed: EmbedPlan,
+    pub(super) settings: SemanticSettings,
 }
 
 impl SemanticPlan {
@@ -109,15 +110,10 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, embeds: Embeds<'_>) -> R
         let stay = |batch| verdicts.staying(batch);
         let batches = decoded.batches.into_iter().map(stay).collect::<Result<Vec<_>>>()?;
         let decoded = survey.cut(Decoded { batches, ..decoded })?;
-        decoded.batches.iter().map(|batch| Compared::new(batch, embedder, run)).collect::<Result<Vec<_>>>()
+        decoded.batches.iter().map(|batch| Compared::new(batch, embedder, run.context)).collect::<Result<Vec<_>>>()
     };
     run.begin("comparing by embeddings");
-    let request = Request {
-        columns: Columns::Named(settings.columns()),
-        text: Some(run.plan.text.clone()),
-        id: Some(run.plan.id.clone()),
-        rows: None,
-    };
+    let request = request(run.plan, settings);
     pass::for_each(run.scan(&survey.schema, &request)?, run.context, work, |batches| {
         for Compared { n_blank: n_of_batch, rows, embedded } in batches {
             run.progress.add_rows(n_of_batch + rows.num_rows() as u64);
@@ -136,7 +132,28 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, embeds: Embeds<'_>) -> R
     let holds = |row| cutter.is_some_and(|cutter| cutter.holds(row));
     let (found, report) = barrier.finish(found, holds, run.context)?;
     survey.near_duplicates = Some(found);
-    survey.semantic = Some(SemanticRecord {
+    survey.semantic = Some(record(settings, embedding, &report, n_blank));
+    Ok(())
+}
+
+/// What is read of rows to compare them.
+pub(super) fn request(plan: &Plan, settings: &SemanticSettings) -> Request {
+    Request {
+        columns: Columns::Named(settings.columns()),
+        text: Some(plan.text.clone()),
+        id: Some(plan.id.clone()),
+        rows: None,
+    }
+}
+
+/// What the manifest says.
+pub(super) fn record(
+    settings: &SemanticSettings,
+    embedding: EmbeddingRecord,
+    report: &SemanticReport,
+    n_blank: u64,
+) -> SemanticRecord {
+    SemanticRecord {
         embedding,
         threshold: settings.threshold,
         clusters: report.n_clusters,
@@ -146,20 +163,19 @@ pub(super) fn decide(run: Run<'_>, survey: &mut Survey, embeds: Embeds<'_>) -> R
         rows_without_text: n_blank,
         compared_pairs: report.n_compared_pairs,
         untested_pairs: report.n_untested_pairs,
-    });
-    Ok(())
+    }
 }
 
 /// What is observed of a batch.
-struct Compared {
+pub(super) struct Compared {
     /// Rows without a word that the encoder knows: they say nothing to it, so that none says the same.
-    n_blank: u64,
-    rows: RecordBatch,
-    embedded: EmbeddedRows,
+    pub(super) n_blank: u64,
+    pub(super) rows: RecordBatch,
+    pub(super) embedded: EmbeddedRows,
 }
 
 impl Compared {
-    fn new(batch: &RecordBatch, embedder: &Embedder, run: Run<'_>) -> Result<Self> {
+    pub(super) fn new(batch: &RecordBatch, embedder: &Embedder, context: &Context) -> Result<Self> {
         let texts = column(batch, columns::TEXT)?.as_string::<i32>();
         let knows = texts.iter().map(|text| embedder.knows(text.unwrap_or_default()).map(Some));
         let says_something = knows.collect::<Result<BooleanArray>>()?;
@@ -167,7 +183,7 @@ impl Compared {
         let texts = column(&batch, columns::TEXT)?.as_string::<i32>();
         let lengths: UInt64Array =
             texts.iter().map(|text| Some(text.unwrap_or_default().chars().count() as u64)).collect();
-        let embedded = embedder.embed(&batch, run.context)?;
+        let embedded = embedder.embed(&batch, context)?;
         let vectors = embedded.table.column(1);
         let rows = append(&batch, Field::new(LENGTH, DataType::UInt64, false), Arc::new(lengths))?;
         let field = Field::new(columns::EMBEDDING, vectors.data_type().clone(), false);

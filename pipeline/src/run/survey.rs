@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::decontaminate::{self, Contaminated, Decontaminate, Hits};
 use crate::dedup::grain::Repetition;
 use crate::dedup::index::Lookup;
-use crate::dedup::{Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
+use crate::dedup::{DropReason, Fingerprint, MoreDrops, NearDuplicateResult, NearDuplicates, ResultHandle, Settings};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, IdSource, InputSchema, Reject, Request, Types};
 use crate::spill::ExternalSorter;
@@ -149,10 +149,12 @@ pub(super) fn survey(
     let repetition = run.plan.grain.as_ref().and_then(|plan| plan.repetition.as_ref());
     let mut repeated = MoreDrops::new(run.context);
     let map = fingerprint.as_ref().map(|map| map as &dyn MapStage);
-    let compares = Stages { repetition, map, ..Stages::default() };
     // A keep order or a scope by columns needs their types, which only now are looked for.
-    let stages = if columns.is_empty() { compares } else { Stages::default() };
-    let stages = Stages { decontaminate: held_out.as_ref().map(|items| &items.stage), ..stages };
+    let stages = Stages {
+        decontaminate: held_out.as_ref().map(|items| &items.stage),
+        repetition,
+        map: map.filter(|_| columns.is_empty()),
+    };
     let checks_ids = needs_text && run.plan.id != IdSource::Row;
     let name_columns = |error| with_flags(error, NAMES_COLUMNS);
     pass::for_each(
@@ -201,16 +203,15 @@ pub(super) fn survey(
         let request = Request { columns: Columns::Named(columns), id: None, ..request };
         let scan = run.scan(&schema, &request)?;
         let contaminated = contaminated.as_ref().map(|found| found.rows().as_ref());
+        let stages = Stages { map, ..Stages::default() };
         pass::for_each(
             scan,
             run.context,
-            |decoded| Work::new(with_file(without(decoded, contaminated)?, needs_file)?, compares, false),
-            |work| {
-                for (row, ratio) in work.repeated {
-                    repeated.push_repetition(row, ratio, run.context)?;
-                }
-                observe(barrier, &work.mapped, run)
+            |decoded| {
+                let decoded = without(without(decoded, contaminated)?, repeated.rows(DropReason::Repetition))?;
+                Work::new(with_file(decoded, needs_file)?, stages, false)
             },
+            |work| observe(barrier, &work.mapped, run),
         )?;
     }
     let near_duplicates =
@@ -354,7 +355,7 @@ pub(super) struct Work {
     pub(super) hits: Vec<RecordBatch>,
     pub(super) mapped: Vec<RecordBatch>,
     /// Rows that repeat themselves, and how much.
-    repeated: Vec<(u64, f64)>,
+    pub(super) repeated: Vec<(u64, f64)>,
     pub(super) ids: Vec<IdKey>,
     pub(super) text_bytes: u64,
     pub(super) decoded_rows: u64,

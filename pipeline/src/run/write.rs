@@ -32,7 +32,7 @@ use super::{Run, pass};
 use crate::batch_sort::Key;
 use crate::context::Context;
 use crate::decontaminate::Contaminated;
-use crate::dedup::grain::{Cutter, Span};
+use crate::dedup::grain::{Cutter, Span, SpanTable};
 use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Evidence, NearDuplicateReport};
 use crate::sink::{Output, TableWriter};
@@ -213,13 +213,14 @@ impl CarriedTables {
         }
     }
 
-    /// Columns of the tables that hold rows of the input, and of the one of those that could not be read.
-    pub(super) fn schemas(&self) -> [(Table, SchemaRef); 4] {
+    /// Columns of the tables that hold rows of the input, of those that could not be read, and of what was cut out of texts.
+    pub(super) fn schemas(&self) -> [(Table, SchemaRef); 5] {
         [
             (Table::Kept, Arc::clone(self.kept.schema())),
             (Table::Dropped, Arc::clone(self.dropped.schema())),
             (Table::Rejected, rejected_schema()),
             (Table::Control, Arc::clone(self.control.schema())),
+            (Table::Spans, SpanTable::schema()),
         ]
     }
 }
@@ -306,7 +307,7 @@ pub(super) struct Routed {
     pub(super) dropped: RecordBatch,
     pub(super) control: Option<RecordBatch>,
     dropped_rows: Vec<u64>,
-    spans: Vec<Span>,
+    pub(super) spans: Vec<Span>,
     pub(super) scored: Option<RecordBatch>,
     pub(super) embedded: Option<EmbeddedRows>,
     pub(super) indexed: Option<RecordBatch>,
@@ -349,6 +350,11 @@ impl<'a> Router<'a> {
     /// Draws rows to compare with what quality keeps.
     pub(super) fn controlling(self, control: Option<Arc<RowSet>>) -> Self {
         Self { control, ..self }
+    }
+
+    /// Cuts the texts of rows that stay.
+    pub(super) fn cutting(self, cutter: Option<&'a Cutter>) -> Self {
+        Self { cutter, ..self }
     }
 
     /// Scores and embeds rows that stay, and carries none of them.

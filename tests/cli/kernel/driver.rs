@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, is_not_null, take_record_batch};
 use arrow::datatypes::Int64Type;
 use serde_json::Value;
 
 use super::records::{
-    column, drops_of_named, having_rows, int64s, lists, members_as_records, of_kinds, of_units, positioned, sorted,
-    summaries, with_columns, with_list, with_payloads,
+    column, drops_of_named, having_rows, int64s, lists, members_as_records, of_kinds, of_several_rows, of_units,
+    positioned, sorted, summaries, with_columns, with_fate, with_list, with_payloads,
 };
 use super::started::{run_on, stream_with};
 
@@ -97,14 +97,16 @@ impl<'a> Driver<'a> {
         session.write(&summaries(&scanned));
         let places = session.try_read()?;
         let job = places.job.unwrap();
-        let placed =
-            with_columns(&units.batch, &places.batch, &["base_row", "first_row", "n_rows", "rejected", "contaminated"]);
+        let placed = with_columns(
+            &units.batch,
+            &places.batch,
+            &["base_row", "first_row", "n_rows", "rejected", "contaminated", "repeated"],
+        );
         let mut n_proven_sets = 0;
         let mut decided = None;
         let all_stages: Vec<&str> = units.stages.iter().map(String::as_str).collect();
-        let others =
-            ["ids", "quality-texts", "quality-learn", "judge", "sift", "texts", "learn", "score", "choose", "pick"];
-        let stages: Vec<&str> = all_stages.iter().copied().filter(|stage| !others.contains(stage)).collect();
+        let of_search = ["fingerprint", "bucket", "prune", "compare", "prove", "assign"];
+        let stages: Vec<&str> = all_stages.iter().copied().filter(|stage| of_search.contains(stage)).collect();
         if !stages.is_empty() {
             let scanned_again = (stages[0] == "fingerprint").then(|| self.each(&placed, "scan", &job));
             let fingerprints = scanned_again.unwrap_or(scanned);
@@ -128,18 +130,33 @@ impl<'a> Driver<'a> {
             }
             decided = Some(self.in_parts("assign", &records, &parts, &job));
         }
-        let nothing =
-            || ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(Vec::<Option<i64>>::new()); n_units]);
-        let mut to_write = placed;
-        for (name, kind, key, value) in
-            [("dropped", 7, "b", "b"), ("rules", 7, "b", "rule"), ("kept", 8, "a", "a"), ("counts", 8, "a", "c")]
-        {
-            let lists = match &decided {
-                Some(decided) => lists(n_units, &of_kinds(decided, &[kind]), key, value),
-                None => nothing(),
+        let mut held = None;
+        let units_of = |decided: Option<&RecordBatch>, held: Option<&RecordBatch>| {
+            let units = with_fate(&placed, decided);
+            held.map_or_else(|| units.clone(), |held| with_payloads(&units, "cuts", held, 37))
+        };
+        for (read, decide) in [("divide", "hold"), ("embed", "fold")] {
+            if !all_stages.contains(&decide) {
+                continue;
+            }
+            let made = self.each(&units_of(decided.as_ref(), held.as_ref()), read, &job);
+            let mut parts = if read == "divide" {
+                vec![of_kinds(&made, &[33]), of_several_rows(&made)]
+            } else {
+                vec![of_kinds(&made, &[39, 40])]
             };
-            to_write = with_list(&to_write, name, lists);
+            parts.extend(held.iter().map(|held| of_kinds(held, &[37])));
+            parts.extend(decided.iter().map(|decided| of_kinds(decided, &[7])));
+            let order: &[&str] = if read == "divide" { &["kind", "a", "b"] } else { &["kind", "unit", "a"] };
+            let records = sorted(&concat_batches(&made.schema(), &parts).unwrap(), order);
+            let found = run(self.place, decide, &self.handed_on(decide, records), &job, decide);
+            let of_drops = of_kinds(&found, &[7, 36, 38, 41]);
+            decided = Some(concat_batches(&found.schema(), decided.iter().chain([&of_drops])).unwrap());
+            if decide == "hold" {
+                held = Some(found);
+            }
         }
+        let to_write = units_of(decided.as_ref(), held.as_ref());
         let (to_write, mut records) = self.judge(&all_stages, to_write, &job);
         // As if a task was done twice: what one of its tries wrote must not be seen.
         run(self.place, "write", &to_write.slice(0, 1), &job, "lost");

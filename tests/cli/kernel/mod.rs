@@ -3,12 +3,14 @@
 mod added;
 mod driver;
 mod footprint;
+mod grain;
 mod incremental;
 mod process;
 mod quality;
 mod records;
 mod scores;
 mod selections;
+mod semantic;
 mod settings;
 mod started;
 mod tables;

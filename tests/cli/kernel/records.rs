@@ -1,6 +1,6 @@
 //! Records, units and their columns: how a driver parts and joins them, and what may become of them on their way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -70,6 +70,50 @@ fn records(like: &RecordBatch, kind: i64, of: &[(i64, i64, &str)]) -> RecordBatc
 pub fn of_kinds(records: &RecordBatch, kinds: &[i64]) -> RecordBatch {
     let is_of: BooleanArray = int64s(records, "kind").values().iter().map(|kind| Some(kinds.contains(kind))).collect();
     filter_record_batch(records, &is_of).unwrap()
+}
+
+/// The units with what becomes of their rows.
+pub fn with_fate(placed: &RecordBatch, decided: Option<&RecordBatch>) -> RecordBatch {
+    let Some(decided) = decided else {
+        let none = || ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(Vec::new()); placed.num_rows()]);
+        return ["dropped", "rules", "kept", "counts"]
+            .iter()
+            .fold(placed.clone(), |units, name| with_list(&units, name, none()));
+    };
+    let dropped = of_kinds(decided, &[7]);
+    let stay = of_kinds(decided, &[8, 36]);
+    let (units, rows, counts) = (int64s(&stay, "unit"), int64s(&stay, "a"), int64s(&stay, "c"));
+    let mut kept = vec![BTreeMap::new(); placed.num_rows()];
+    for record in (0..stay.num_rows()).filter(|&record| units.is_valid(record)) {
+        *kept[units.value(record) as usize].entry(rows.value(record)).or_insert(0) += counts.value(record);
+    }
+    let of_kept = |value: fn((&i64, &i64)) -> i64| {
+        let of_unit = |rows: &BTreeMap<i64, i64>| Some(rows.iter().map(|row| Some(value(row))).collect::<Vec<_>>());
+        ListArray::from_iter_primitive::<Int64Type, _, _>(kept.iter().map(of_unit))
+    };
+    let n_units = placed.num_rows();
+    let columns = [
+        ("dropped", lists(n_units, &dropped, "b", "b")),
+        ("rules", lists(n_units, &dropped, "b", "rule")),
+        ("kept", of_kept(|(row, _)| *row)),
+        ("counts", of_kept(|(_, count)| *count)),
+    ];
+    columns.into_iter().fold(placed.clone(), |units, (name, lists)| with_list(&units, name, lists))
+}
+
+/// Records of the paragraphs that several rows have, and of these rows.
+pub fn of_several_rows(divided: &RecordBatch) -> RecordBatch {
+    let (kinds, rows) = (int64s(divided, "kind").values(), int64s(divided, "a").values());
+    let keys = column(divided, "payload").as_binary::<i32>();
+    let paragraphs = || (0..kinds.len()).filter(|&record| kinds[record] == 35);
+    let mut rows_of: HashMap<&[u8], HashSet<i64>> = HashMap::new();
+    for record in paragraphs() {
+        rows_of.entry(keys.value(record)).or_default().insert(rows[record]);
+    }
+    let is_shared = |record: usize| kinds[record] == 35 && rows_of[keys.value(record)].len() > 1;
+    let having: HashSet<i64> = paragraphs().filter(|&record| is_shared(record)).map(|record| rows[record]).collect();
+    let is_of = |record: usize| is_shared(record) || kinds[record] == 34 && having.contains(&rows[record]);
+    filter_record_batch(divided, &(0..kinds.len()).map(|record| Some(is_of(record))).collect::<BooleanArray>()).unwrap()
 }
 
 /// Records of drops of rows that labels speak of.

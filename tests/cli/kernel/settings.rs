@@ -141,9 +141,7 @@ fn what_a_cluster_does_not_do_is_refused_before_anything_is_read() {
     let dir = tempfile::tempdir().unwrap();
     for (sections, expect) in [
         ("[deduplicate]\nmeasure = \"containment\"", "containment"),
-        ("[semantic]\nmodel = \"nowhere\"", "[semantic]"),
         ("mode = \"append\"\ncommit_files = 3", "commit_files"),
-        ("[repetition]", "[repetition]"),
         ("[deduplicate]\n[footprint]\nmax_g = 1.0", "max_g"),
     ] {
         let config = config(dir.path(), "out", &["nowhere.jsonl".into()], sections);

@@ -15,7 +15,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 24] = modules![
+const MODULES: [(&str, &str); 27] = modules![
     "__init__.py",
     "__main__.py",
     "audits.py",
@@ -24,8 +24,11 @@ const MODULES: [(&str, &str); 24] = modules![
     "child.py",
     "cluster.py",
     "components.py",
+    "dividing.py",
     "driver.py",
     "errors.py",
+    "fate.py",
+    "folding.py",
     "gpus.py",
     "judging.py",
     "main.py",

@@ -15,8 +15,12 @@ from pyspark.sql import functions as F
 from .errors import AuditError, TamisError
 from .stages import rows_of
 from .tables import (
+    DIVIDED_ROW,
+    DIVIDED_UNIT,
     DROP,
+    EMBEDDED_UNIT,
     KNOWN,
+    PARAGRAPH,
     SCORE_TABLES,
     SCORED,
     SCORER,
@@ -28,9 +32,15 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _HINT = "please report this; nothing was written"
+_PARTS_OF_TEXTS = {DIVIDED_ROW: "n_rows", PARAGRAPH: "n_paragraphs"}
+
+
+def _not_compared() -> Column:
+    """How many rows of a unit are neither compared nor kept."""
+    return F.size("rejected") + F.size("contaminated") + F.size("repeated")
 
 
 def check_summaries(units: pa.Table, summaries: pa.Table) -> None:
@@ -41,9 +51,9 @@ def check_summaries(units: pa.Table, summaries: pa.Table) -> None:
 
 
 def check_fingerprints(fingerprints: DataFrame, placed: DataFrame) -> None:
-    """A fingerprint of each row but rejected and contaminated ones. Kernels see it if one is there twice."""
+    """A fingerprint of each row but rejected, contaminated and repeated ones. Kernels see it if one is there twice."""
     found = rows_of(fingerprints).groupBy("unit").agg(F.count("*").alias("n"))
-    others = F.size("rejected") + F.size("contaminated")
+    others = _not_compared()
     expected = placed.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
     both = expected.join(found, "unit", "left").withColumn("n", F.coalesce("n", F.lit(0)))
     wrong = both.where(F.col("n") != F.col("expected")).limit(1).toArrow().to_pylist()
@@ -99,6 +109,38 @@ def check_drops(assigned: DataFrame) -> None:
         raise AuditError(f"row {twice[0]['b']} was dropped {twice[0]['n']} times", hint=_HINT)
 
 
+def check_divided(divided: DataFrame, decided: DataFrame) -> None:
+    """Each unit divided once, as many rows as stay so far, with all that their paragraphs must be."""
+    sums = [F.sum(column).alias(name) for column, name in (("a", "rows"), ("b", "paragraphs"), ("c", "read"))]
+    told = divided.where(F.col("kind") == DIVIDED_UNIT).groupBy("unit").agg(F.count("*").alias("n_told"), *sums)
+    counts = [F.count(F.when(F.col("kind") == kind, 1)).alias(name) for kind, name in _PARTS_OF_TEXTS.items()]
+    found = divided.groupBy("unit").agg(*counts)
+    units = decided.select("unit", "name", (F.col("n_rows") - _not_compared() - F.size("dropped")).alias("expected"))
+    both = units.join(told, "unit", "left").join(found, "unit", "left").fillna(0)
+    is_whole = (F.col("n_told") == 1) & (F.col("read") == F.col("expected"))
+    for name in ("rows", "paragraphs"):
+        is_whole &= F.col(name) == F.col(f"n_{name}")
+    wrong = both.where(~is_whole).limit(1).toArrow().to_pylist()
+    if wrong:
+        unit = wrong[0]
+        message = f"unit {unit['unit']} has {unit['expected']} rows to divide, and {unit['read']} were"
+        rows, paragraphs = (f"{unit[f'n_{name}']} of {unit[name]} {name}" for name in ("rows", "paragraphs"))
+        raise AuditError(message, [f"it is in `{unit['name']}`", f"there are {rows} and {paragraphs}"], _HINT)
+
+
+def check_embedded(embedded: DataFrame, decided: DataFrame) -> None:
+    """Each unit embedded once, as many rows as stay so far."""
+    told = embedded.where(F.col("kind") == EMBEDDED_UNIT).groupBy("unit")
+    told = told.agg(F.count("*").alias("n_told"), F.sum(F.col("a") + F.col("b")).alias("n"))
+    units = decided.select("unit", "name", (F.col("n_rows") - _not_compared() - F.size("dropped")).alias("expected"))
+    both = units.join(told, "unit", "left").fillna(0)
+    wrong = both.where((F.col("n_told") != 1) | (F.col("n") != F.col("expected"))).limit(1).toArrow().to_pylist()
+    if wrong:
+        unit = wrong[0]
+        message = f"unit {unit['unit']} has {unit['expected']} rows to embed, and {unit['n']} were"
+        raise AuditError(message, [f"it is in `{unit['name']}`, which was embedded {unit['n_told']} times"], _HINT)
+
+
 def check_sifted(said: pa.Table) -> None:
     """What quality has decided was decided once."""
     if said.num_rows != 1:
@@ -120,7 +162,7 @@ def check_scored(scored: DataFrame, decided: DataFrame) -> None:
     parts = scored.where(F.col("kind") == TABLE_ROWS).withColumnRenamed("b", "table")
     counts = F.sum("c").alias("n"), F.count("*").alias("n_parts"), F.countDistinct("a").alias("n_different")
     found = parts.groupBy("unit", "table").agg(*counts, (F.max("a") + 1).alias("n_numbered"))
-    others = F.size("rejected") + F.size("contaminated") + F.size("dropped")
+    others = _not_compared() + F.size("dropped")
     if "unfit" in decided.columns:
         others += (F.coalesce(F.octet_length("unfit"), F.lit(0)) / 8).cast("int")
     units = decided.select("unit", "name", (F.col("n_rows") - others).alias("expected"))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from . import audits, gpus, scores, scoring, stages
+from . import audits, dividing, folding, gpus, scores, scoring, stages
 from .bridge import WATCHDOG_SECONDS
 from .checkpoint import Checkpoint
 from .cluster import Cluster
+from .fate import Fate
 from .progress import Progress
 from .search import Search
 from .session import Session, place
@@ -63,15 +64,19 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
         with progress.stage("ids", cluster):
             audits.check_ids(scanned, placed)
     records, rows = [], []
-    assigned = Search(work, scanned).run() if work.has("assign") else None
-    decided = stages.decide(assigned, placed)
+    fate = Fate(placed, Search(work, scanned).run() if work.has("assign") else None)
+    if work.has("hold"):
+        fate = dividing.run(work, fate)
+    if work.has("fold"):
+        fate = folding.run(work, fate)
+    decided = fate.units()
     if work.has("judge"):
         judged = scores.judge(work, decided)
         decided = judged.decided
         rows.append(judged.rows)
         records += judged.summaries
     if work.has("score"):
-        scored, summaries = scores.Scoring(work, assigned, decided).run()
+        scored, summaries = scores.Scoring(work, fate.drops, decided).run()
         rows.append(scored)
         records += summaries
     # Last, as both are done again if the driver is started again.
@@ -80,8 +85,8 @@ def run(session: Session, cluster: Cluster, options: Options, progress: Progress
     written = work.output("write", lambda: stages.write(kernels, decided, units.num_rows))
     audits.check_written(units, written)
     records.append(written)
-    if assigned is not None:
-        records.append(records_of(assigned.toArrow()))
+    if fate.drops is not None:
+        records.append(records_of(fate.drops.toArrow()))
     with progress.stage("usage", cluster):
         records.append(_used(checkpoint, warn))
     with progress.stage("commit"):

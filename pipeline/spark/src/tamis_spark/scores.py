@@ -72,8 +72,8 @@ class Scoring:
     """The stages that score the rows that stay, and choose some of them."""
 
     work: Work
-    assigned: DataFrame | None
-    """Records of the drops, if there may be any."""
+    drops: DataFrame | None
+    """Records of rows that are dropped for others, if there may be any."""
     decided: DataFrame
 
     def run(self) -> tuple[DataFrame, list[pa.Table]]:
@@ -92,8 +92,8 @@ class Scoring:
         work, kernels = self.work, self.work.kernels
         found = work.stage("texts", lambda: scoring.texts(kernels, self.decided, work.n_units))
         selects = work.has("choose")
-        if self.assigned is not None and selects:
-            found = found.unionByName(scoring.drops_of_named(self.assigned, found))
+        if self.drops is not None and selects:
+            found = found.unionByName(scoring.drops_of_named(self.drops, found))
         return Learned.of(work.stage("learn", lambda: scoring.learn(kernels, found, work.profile)), selects)
 
     def _choose(self, scored: DataFrame, scorer: DataFrame | None, known: str) -> list[pa.Table]:
@@ -104,6 +104,6 @@ class Scoring:
         chosen = work.stage("choose", lambda: selecting.choose(kernels, seen, known))
         records = [chosen]
         if work.has("pick"):
-            pick = partial(selecting.pick, kernels, chosen, work.placed, scorer, n_units, work.profile)
+            pick = partial(selecting.pick, kernels, chosen, self.decided, scorer, n_units, work.profile)
             records.append(work.stage("pick", pick))
         return [records_of(of_stage.toArrow()) for of_stage in records]

@@ -21,10 +21,10 @@ def texts(kernels: Kernels, decided: DataFrame, n_units: int, **metadata: str) -
     return kernels.apply("texts", one_per_task(decided, n_units), **metadata)
 
 
-def drops_of_named(assigned: DataFrame, found: DataFrame) -> DataFrame:
+def drops_of_named(drops: DataFrame, found: DataFrame) -> DataFrame:
     """Records of drops of rows that labels speak of."""
     named = found.where(F.col("kind") == NAMED_ROW).select(F.col("a").alias("b"))
-    return assigned.where(F.col("kind") == DROP).join(named, "b", "left_semi").select(*found.columns)
+    return drops.where(F.col("kind") == DROP).join(named, "b", "left_semi").select(*found.columns)
 
 
 def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None, **metadata: str) -> DataFrame:

@@ -47,11 +47,11 @@ def choose(kernels: Kernels, records: DataFrame, known: str) -> DataFrame:
 def pick(
     kernels: Kernels,
     chosen: DataFrame,
-    placed: DataFrame,
+    decided: DataFrame,
     scorer: DataFrame | None,
     n_units: int,
     profile: ResourceProfile | None,
 ) -> DataFrame:
     """Records of the chosen rows, with all that the batch has of them. Only units that have such rows are read."""
-    units = one_per_task(placed.join(wanted_rows(chosen, CHOSEN), "unit"), n_units)
+    units = one_per_task(decided.join(wanted_rows(chosen, CHOSEN), "unit"), n_units)
     return kernels.apply("pick", with_scorer(units, scorer), profile)

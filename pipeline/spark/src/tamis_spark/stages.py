@@ -20,6 +20,7 @@ from .tables import (
     DROP,
     ERROR,
     FINGERPRINTS,
+    HOLDER,
     HOT_ROWS,
     RECORDS,
     WANTED_ROW,
@@ -170,12 +171,16 @@ def wanted_rows(records: DataFrame, kind: int) -> DataFrame:
     return records.where(F.col("kind") == kind).groupBy("unit").agg(_sorted_list("a").alias("rows"))
 
 
-def decide(assigned: DataFrame | None, placed: DataFrame) -> DataFrame:
-    """The units with what becomes of their rows: `dropped` and `rules`, `kept` and `counts`, lists that go together."""
+def decide(drops: DataFrame | None, placed: DataFrame) -> DataFrame:
+    """The units with what becomes of their rows: `dropped` and `rules`, `kept` and `counts`, lists that go together.
+
+    `drops` are records of all that decide who is dropped for whom.
+    """
     lists = {"dropped": "array()", "rules": "array()", "kept": "array()", "counts": "array()"}
-    if assigned is not None:
-        dropped = _lists(assigned.where(F.col("kind") == DROP), dropped="b", rules="rule")
-        kept = _lists(assigned.where((F.col("kind") == CLUSTER) & (F.col("c") > 0)), kept="a", counts="c")
+    if drops is not None:
+        dropped = _lists(drops.where(F.col("kind") == DROP), dropped="b", rules="rule")
+        kept = drops.where((F.col("kind") == HOLDER) | (F.col("kind") == CLUSTER) & (F.col("c") > 0))
+        kept = _lists(kept.groupBy("unit", "a").agg(F.sum("c").alias("c")), kept="a", counts="c")
         placed = placed.join(dropped, "unit", "left").join(kept, "unit", "left")
         lists = {name: f"coalesce({name}, array())" for name in lists}
     for name, value in lists.items():

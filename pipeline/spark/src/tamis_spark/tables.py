@@ -51,6 +51,8 @@ NAMED_ROW, SCORER, SCORER_SUMMARY, TABLE_ROWS, SCORED = 11, 16, 17, 18, 19
 KNOWN, SEEN, CANDIDATES, CHOSEN = 22, 23, 24, 25
 JUDGED_UNIT, JUDGED, UNFIT, CONTROL, SIFTED = 27, 28, 29, 30, 31
 USAGE = 32
+DIVIDED_UNIT, DIVIDED_ROW, PARAGRAPH, HOLDER, CUTS, GRAIN = 33, 34, 35, 36, 37, 38
+EMBEDDED_UNIT, EMBEDDED, FOLDED = 39, 40, 41
 """Kinds of records that a driver looks at."""
 
 SCORE_TABLES = {0: "scores", 1: "embeddings"}
@@ -68,7 +70,7 @@ KEYS = pa.schema([("key", pa.int64()), ("n", pa.int64())])
 LINKS = pa.schema([("a", pa.int64()), ("b", pa.int64())])
 """Rows, and a lesser row that pairs connect each with."""
 
-PLACES = ("base_row", "first_row", "n_rows", "rejected", "contaminated")
+PLACES = ("base_row", "first_row", "n_rows", "rejected", "contaminated", "repeated")
 """Columns of places besides `unit`."""
 
 _SPARK_TYPES = {pa.int64(): "bigint", pa.float64(): "double", pa.string(): "string", pa.binary(): "binary"}

@@ -10,10 +10,11 @@ use arrow::datatypes::SchemaRef;
 use tamis_schemas::columns::{ID, ROW, TEXT};
 
 use super::unit::{Unit, UnitReader, UnitSettings, find};
+use crate::context::Context;
 use crate::dedup::assign::Rule;
 use crate::dedup::columns::column;
 use crate::dedup::edge::record_of_fields;
-use crate::dedup::tape::SetTable;
+use crate::dedup::tape::{SetTable, SetTableWriter};
 use crate::stage::MapStage;
 use crate::{Error, Result, RowSet};
 
@@ -26,9 +27,31 @@ pub struct Held {
     rule: Rule,
 }
 
-impl Held {
-    pub(super) fn new(units: SetTable, holders: RowSet, rule: Rule) -> Self {
-        Self { units, holders, rule }
+/// [`Held`] in the making.
+#[derive(Debug)]
+pub(crate) struct HeldWriter {
+    units: SetTableWriter,
+    holders: RowSet,
+    rule: Rule,
+}
+
+impl HeldWriter {
+    /// Nothing, of units for which rows are dropped by `rule`.
+    pub(crate) fn new(rule: Rule, context: &Context) -> Self {
+        Self { units: SetTableWriter::new("units to cut", context), holders: RowSet::new(), rule }
+    }
+
+    /// Adds a row, after all rows before it: ordinals of its units, ascending, and the rows that hold them, alternating.
+    pub(crate) fn push(&mut self, row: u64, units: &[u64], context: &Context) -> Result<()> {
+        for &[_, holder] in units.as_chunks::<2>().0 {
+            self.holders.insert(holder);
+        }
+        self.units.push(row, units, context)
+    }
+
+    pub(crate) fn finish(self, context: &Context) -> Result<Held> {
+        let Self { units, holders, rule } = self;
+        Ok(Held { units: units.finish(context)?, holders, rule })
     }
 }
 

@@ -8,20 +8,21 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tamis_schemas::columns::{ROW, TEXT};
 
-use super::cut::Held;
+use super::cut::{Held, HeldWriter};
 use super::holders::Holders;
-use super::unit::{Unit, UnitReader, UnitSettings};
+use super::unit::{UnitReader, UnitSettings};
+use crate::Result;
 use crate::context::Context;
 use crate::dedup::assign::{Drop, Rule};
 use crate::dedup::columns::{LENGTH, column, column_by_name};
 use crate::dedup::edge::{Grouped, Method, Similarity, record_of_fields};
+use crate::dedup::handover::HandedDrop;
 use crate::dedup::lists::lists;
 use crate::dedup::report::{MoreDrops, NearDuplicateResult};
-use crate::dedup::tape::{RowTableWriter, SetTableWriter};
+use crate::dedup::tape::RowTableWriter;
 use crate::dedup::verdict::Verdict;
 use crate::spill::ExternalSorter;
 use crate::stage::MapStage;
-use crate::{Result, RowSet};
 
 const STAGE: &str = "duplicate paragraphs and lines";
 /// Words of a unit in the column [`UNITS`].
@@ -100,6 +101,19 @@ fn word_field() -> Arc<Field> {
     Arc::new(Field::new_list_field(DataType::UInt64, false))
 }
 
+/// Visits the rows of a batch of [`UnitKeys`]: position, characters of all units, and those units that are compared.
+pub(crate) fn for_each_row(
+    batch: &RecordBatch,
+    mut visit: impl FnMut(u64, u64, &[[u64; UNIT_WORDS]]) -> Result<()>,
+) -> Result<()> {
+    if batch.num_rows() == 0 {
+        return Ok(());
+    }
+    let lengths: &UInt64Array = column(batch, LENGTH)?;
+    let units = lists(batch, UNITS, column(batch, ROW)?)?;
+    units.zip(lengths.values()).try_for_each(|((row, words), &n_chars)| visit(row, n_chars, words.as_chunks().0))
+}
+
 /// A unit of a row.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Keyed {
@@ -168,39 +182,56 @@ impl DuplicateUnits {
 
     /// Sees one batch.
     pub fn observe(&mut self, batch: &RecordBatch, context: &Context) -> Result<()> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
-        let rows: &UInt64Array = column(batch, ROW)?;
-        let lengths: &UInt64Array = column(batch, LENGTH)?;
-        for (&row, length) in rows.values().iter().zip(lengths.values()) {
-            self.lengths.push(row, length, context)?;
-        }
-        for (row, words) in lists(batch, UNITS, rows)? {
-            for &[high, low, last] in words.as_chunks::<UNIT_WORDS>().0 {
-                let key = u128::from(high) << 64 | u128::from(low);
-                self.keys.push(Keyed { key, row, ordinal: (last >> 32) as u32, n_chars: last as u32 }, context)?;
-            }
-        }
-        Ok(())
+        for_each_row(batch, |row, n_chars, units| {
+            self.push_row(row, n_chars, context)?;
+            units.iter().try_for_each(|unit| self.push_unit(row, unit, context))
+        })
+    }
+
+    /// Sees a row, after those before it: the characters of all its units.
+    pub(crate) fn push_row(&mut self, row: u64, n_chars: u64, context: &Context) -> Result<()> {
+        self.lengths.push(row, &n_chars, context)
+    }
+
+    /// Sees a unit of a row, as it is in [`UNITS`].
+    pub(crate) fn push_unit(&mut self, row: u64, unit: &[u64; UNIT_WORDS], context: &Context) -> Result<()> {
+        let &[high, low, last] = unit;
+        let key = u128::from(high) << 64 | u128::from(low);
+        self.keys.push(Keyed { key, row, ordinal: (last >> 32) as u32, n_chars: last as u32 }, context)
     }
 
     /// All rows were seen: decides about those that `result` keeps.
     pub fn finish(self, result: NearDuplicateResult, context: &Context) -> Result<DuplicateUnitsFound> {
-        let rule = match self.settings.unit {
-            Unit::Paragraph => Rule::DuplicateParagraphs,
-            Unit::Line => Rule::DuplicateLines,
-        };
-        let n_units = self.keys.len();
+        let mut drops = MoreDrops::new(context);
+        let mut held = HeldWriter::new(self.rule(), context);
+        let stays = |row| result.evidence.names_as_kept(row);
+        let counts = self.decide(stays, context, |decision| match decision {
+            UnitDecision::Drop(drop) => drops.push_handed(drop, context),
+            UnitDecision::Cut { row, units } => held.push(row, units.as_flattened(), context),
+        })?;
+        let UnitCounts { units: n_units, duplicates: n_duplicates, spared_rows: n_spared } = counts;
+        let (result, held) = (result.with(drops, context)?, held.finish(context)?);
+        Ok(DuplicateUnitsFound { result, held, n_units, n_duplicates, n_spared })
+    }
+
+    fn rule(&self) -> Rule {
+        Rule::of_units(self.settings.unit)
+    }
+
+    /// All rows were seen: decides about them row by row, in their order. A row that `stays` is not dropped.
+    pub(crate) fn decide(
+        self,
+        stays: impl Fn(u64) -> bool,
+        context: &Context,
+        mut to: impl FnMut(UnitDecision<'_>) -> Result<()>,
+    ) -> Result<UnitCounts> {
+        let (rule, n_units) = (self.rule(), self.keys.len());
         let (occurrences, n_shared) = shared_units(self.keys, context)?;
         let lengths = self.lengths.finish(context)?;
         let mut holders = Holders::new(STAGE, n_shared, context)?;
-        let mut drops = MoreDrops::new(context);
-        let mut cuts = SetTableWriter::new(STAGE, context);
-        let mut holding = RowSet::new();
         let (mut n_duplicates, mut n_spared) = (0, 0);
         let (mut free, mut held): (Vec<u64>, Vec<HeldUnit>) = (Vec::new(), Vec::new());
-        let mut words = Vec::new();
+        let mut cuts = Vec::new();
         let mut occurrences = Grouped::new(occurrences.finish(context)?)?;
         while let Some(row) = occurrences.peek().map(|occurrence| occurrence.row) {
             context.cancel.check()?;
@@ -220,13 +251,11 @@ impl DuplicateUnits {
                 DuplicateAction::Drop { max_ratio } => ratio > max_ratio,
                 DuplicateAction::Cut => n_held_chars == n_chars,
             } && !held.is_empty();
-            if is_too_much && !result.evidence.names_as_kept(row) {
+            if is_too_much && !stays(row) {
                 let (kept, similarity) = (main_holder(&mut held), Similarity::new(ratio));
-                let method = Method::Exact;
-                drops.push(
-                    Drop { kept, rank: row, dropped: row, similarity, method, rule, n_shared_bands: 0 },
-                    context,
-                )?;
+                let (rank, method) = (row, Method::Exact);
+                let drop = Drop { kept, rank, dropped: row, similarity, method, rule, n_shared_bands: 0 };
+                to(UnitDecision::Drop(HandedDrop::of(drop)))?;
                 continue;
             }
             n_spared += u64::from(is_too_much);
@@ -234,22 +263,37 @@ impl DuplicateUnits {
                 holders.set(unit, row, context)?;
             }
             if self.action == DuplicateAction::Cut && !is_too_much && !held.is_empty() {
-                words.clear();
-                for unit in &held {
-                    words.extend([u64::from(unit.ordinal), unit.holder]);
-                    holding.insert(unit.holder);
-                }
-                cuts.push(row, &words, context)?;
+                cuts.clear();
+                cuts.extend(held.iter().map(|unit| [u64::from(unit.ordinal), unit.holder]));
+                to(UnitDecision::Cut { row, units: &cuts })?;
             }
         }
-        Ok(DuplicateUnitsFound {
-            result: result.with(drops, context)?,
-            held: Held::new(cuts.finish(context)?, holding, rule),
-            n_units,
-            n_duplicates,
-            n_spared,
-        })
+        Ok(UnitCounts { units: n_units, duplicates: n_duplicates, spared_rows: n_spared })
     }
+}
+
+/// What becomes of a row for what earlier rows hold.
+#[derive(Debug)]
+pub(crate) enum UnitDecision<'a> {
+    /// It goes.
+    Drop(HandedDrop),
+    /// Units of it are cut.
+    Cut {
+        row: u64,
+        /// Ordinals, and the rows that hold them.
+        units: &'a [[u64; 2]],
+    },
+}
+
+/// How many units and rows that concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnitCounts {
+    /// Units compared.
+    pub(crate) units: u64,
+    /// Of these, units that an earlier row holds.
+    pub(crate) duplicates: u64,
+    /// Rows that would be dropped if they did not stay.
+    pub(crate) spared_rows: u64,
 }
 
 /// A unit of a row that an earlier row holds.

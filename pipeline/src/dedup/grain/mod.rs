@@ -21,8 +21,10 @@ mod spans;
 mod tests;
 mod unit;
 
+pub(crate) use cut::HeldWriter;
 pub use cut::{Cutter, Held, Span};
 pub use duplicates::{DuplicateAction, DuplicateUnits, DuplicateUnitsFound, UNITS, UnitKeys};
+pub(crate) use duplicates::{UnitCounts, UnitDecision, for_each_row};
 pub use rebuild::{Piece, rebuild};
 pub use repetition::{Repetition, RepetitionLimits};
 pub use spans::{SpanBatches, SpanTable};

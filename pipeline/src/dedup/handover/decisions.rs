@@ -1,9 +1,8 @@
 //! What was decided, for who writes evidence and manifest.
 
-use super::{Handed, HandedDrop, STAGE, SearchCounts};
+use super::{Handed, STAGE, SearchCounts};
 use crate::context::Context;
 use crate::dedup::assign::Drop;
-use crate::dedup::edge::Similarity;
 use crate::dedup::near_duplicates::conclude;
 use crate::dedup::report::NearDuplicateResult;
 use crate::dedup::settings::Settings;
@@ -37,10 +36,7 @@ impl Decisions {
         match *handed {
             Handed::Counts(counts) => self.counts.add(counts),
             Handed::Cluster { kept, n_rows, .. } => self.clusters.push((kept, n_rows), context)?,
-            Handed::Drop(HandedDrop { kept, dropped, rank, similarity, method, rule, n_shared_bands }) => {
-                let similarity = Similarity::new(similarity);
-                self.drops.push(Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands }, context)?;
-            }
+            Handed::Drop(drop) => self.drops.push(drop.into(), context)?,
             _ => return Err(Error::Invariant(format!("{handed:?} is no decision"))),
         }
         Ok(())

@@ -24,7 +24,7 @@ pub(crate) use part::Part;
 
 use super::assign::{Drop, Rule};
 use super::earlier::Earlier;
-use super::edge::Method;
+use super::edge::{Method, Similarity};
 use super::fingerprint::sets_of;
 use super::near_duplicates::{Closing, Compared, NearDuplicates};
 use super::settings::{KeepOrder, Search, Settings};
@@ -84,6 +84,13 @@ impl HandedDrop {
     pub(in crate::dedup) fn of(drop: Drop) -> Self {
         let Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands } = drop;
         Self { kept, dropped, rank, similarity: similarity.value(), method, rule, n_shared_bands }
+    }
+}
+
+impl From<HandedDrop> for Drop {
+    fn from(drop: HandedDrop) -> Self {
+        let HandedDrop { kept, dropped, rank, similarity, method, rule, n_shared_bands } = drop;
+        Self { kept, rank, dropped, similarity: Similarity::new(similarity), method, rule, n_shared_bands }
     }
 }
 

@@ -22,8 +22,8 @@ use tamis_schemas::columns::{EMBEDDING, ROW};
 
 use super::assign::{Drop, Rule};
 use super::columns::{column, malformed};
-use super::duplicates::Duplicates;
 use super::edge::{Grouped, Method, Similarity, record_of_fields};
+use super::handover::HandedDrop;
 use super::keep::{KeepKeys, Ranks, keep_columns};
 use super::measure::Measure;
 use super::report::{MoreDrops, NearDuplicateResult};
@@ -143,28 +143,38 @@ impl SemanticDuplicates {
     /// something `rests_on`.
     pub fn finish(
         self,
-        mut result: NearDuplicateResult,
+        result: NearDuplicateResult,
         rests_on: impl Fn(u64) -> bool,
         context: &Context,
     ) -> Result<(NearDuplicateResult, SemanticReport)> {
-        if result.duplicates.is_none() {
-            result.duplicates = Some(Duplicates::none(context)?);
-        }
+        let result = result.counting(context)?;
+        let mut drops = MoreDrops::new(context);
+        let stays = |row| result.evidence.names_as_kept(row) || rests_on(row);
+        let report = self.decide(stays, context, |drop| drops.push_handed(drop, context))?;
+        Ok((result.with(drops, context)?, report))
+    }
+
+    /// All rows were seen: tells which of them are dropped for which. A row that `stays` is not.
+    pub(crate) fn decide(
+        self,
+        stays: impl Fn(u64) -> bool,
+        context: &Context,
+        mut to: impl FnMut(HandedDrop) -> Result<()>,
+    ) -> Result<SemanticReport> {
         let (threshold, dimensions, n_rows) = (self.settings.threshold, self.dimensions, self.n_rows);
         let mut members = Grouped::new(self.into_clusters(context)?)?;
-        let mut drops = MoreDrops::new(context);
         let mut report = SemanticReport { n_untested_pairs: n_pairs(n_rows), ..SemanticReport::default() };
-        let stays = |row| result.evidence.names_as_kept(row) || rests_on(row);
         while let Some(cluster) = members.peek().map(|placed| placed.cluster) {
             let mut walk = Walk::new(threshold, dimensions, context);
             let mut n_members = 0;
             while let Some(block) = next_block(&mut members, cluster)? {
                 n_members += block.len() as u64;
-                for found in walk.step(&block, stays, context)? {
+                for found in walk.step(&block, &stays, context)? {
                     let Member { row: dropped, rank } = found.member;
                     let (similarity, kept) = (Similarity::new(found.cosine), found.kept);
                     let (method, rule) = (Method::Exact, Rule::Semantic);
-                    drops.push(Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands: 0 }, context)?;
+                    let drop = Drop { kept, rank, dropped, similarity, method, rule, n_shared_bands: 0 };
+                    to(HandedDrop::of(drop))?;
                     report.n_dropped += 1;
                 }
             }
@@ -174,7 +184,7 @@ impl SemanticDuplicates {
             report.n_compared_pairs += walk.n_compared_pairs();
             report.n_untested_pairs -= n_pairs(n_members);
         }
-        Ok((result.with(drops, context)?, report))
+        Ok(report)
     }
 
     /// The rows by cluster, those of a cluster in the keep order.

@@ -40,9 +40,12 @@ pub(super) fn verdicts_so_far(task: Task<'_>, batch: &RecordBatch, units: &[Plac
     let (dropped, rules) = (int64_lists(batch, "dropped")?, int64_lists(batch, "rules")?);
     let of_unit = |(index, unit): (usize, &PlacedUnit)| {
         let verdict = verdict(&numbers_of(&dropped, index), &numbers_of(&rules, index))?;
+        let verdict = verdict.with(DropReason::Repetition, unit.repeated.clone());
+        let plan = task.plan;
+        let drops_duplicates = plan.deduplicate.is_some() || plan.grain.is_some() || plan.semantic.is_some();
         Ok(Verdicts {
             contaminated: task.plan.decontaminate.is_some().then(|| Arc::new(unit.contaminated.clone())),
-            near_duplicates: task.plan.deduplicate.is_some().then_some(verdict),
+            near_duplicates: drops_duplicates.then_some(verdict),
             quality: None,
         })
     };

@@ -84,8 +84,7 @@ impl<'a> HandedRows<'a> {
                 kind => Err(Error::Invariant(format!("nothing is learnt from records of kind {}", kind as u8))),
             }
         })?;
-        let has_drops = task.config.select.is_some() && !lesson.is_of_quality;
-        found.check(task.job.starts.len(), has_drops)?;
+        found.check(task.job.starts.len(), lesson.knows_drops(task))?;
         rows.n_staying = found.n_staying;
         Ok(rows)
     }

@@ -46,6 +46,8 @@ pub(super) struct Job {
     pub(super) scoring: Option<ScoringOfRun>,
     /// What judges the quality of rows, if it counts.
     pub(super) quality: Option<ScoringOfRun>,
+    /// What embeds rows to compare them, if they are.
+    pub(super) semantic: Option<ScoringOfRun>,
     /// What earlier runs have kept, if the run looks there.
     pub(super) index: Option<IndexOfRun>,
 }
@@ -56,7 +58,7 @@ impl Job {
         run: String,
         nonce: &str,
         index: Option<IndexOfRun>,
-        [scoring, quality]: [Option<ScoringOfRun>; 2],
+        [scoring, quality, semantic]: [Option<ScoringOfRun>; 3],
     ) -> Result<Self> {
         let folder = folder::of_config(config)?;
         let is_added = config.output.mode == OutputMode::Append;
@@ -77,6 +79,7 @@ impl Job {
             folder,
             scoring,
             quality,
+            semantic,
             index,
         })
     }

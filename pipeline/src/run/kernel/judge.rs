@@ -9,6 +9,7 @@ use tamis_schemas::columns;
 use tamis_schemas::config::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::cuts::CutsOfBatch;
 use super::fate::verdicts_so_far;
 use super::pieces::Pieces;
 use super::record::{Kind, Record, RecordWriter};
@@ -16,6 +17,7 @@ use super::scorer::ScorersOfStream;
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use super::{Surroundings, Task};
+use crate::run::grain::Grain;
 use crate::run::pass;
 use crate::run::quality::{Judge, Judged, QualityPlan, Source, read_distilled};
 use crate::run::unlabelled::open_causal;
@@ -50,7 +52,7 @@ pub(super) fn judge(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
     let (mut scorers, mut judge) = (ScorersOfStream::default(), None);
     while let Some(batch) = input.next()? {
         let of_batch = ScorersOfStream::column(&batch)?;
-        let units = PlacedUnit::of_batch(&batch)?;
+        let (units, cuts) = (PlacedUnit::of_batch(&batch)?, CutsOfBatch::new(task, &batch)?);
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_so_far(task, &batch, &units)?).enumerate() {
             let learnt = scorers.next(&of_batch, index)?;
             let (inputs, schema) = unit.open(task)?;
@@ -59,7 +61,8 @@ pub(super) fn judge(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
                 none => none.insert(open(task, &no_inputs, learnt, &schema)?),
             };
             let scorer = learnt.map_or(0, xxh3_64);
-            read_unit(task, (judge, scorer), (unit, &inputs, &schema), &verdicts, |record| writer.push(&record))?;
+            let (unit, fate) = ((unit, &inputs, &schema), (&verdicts, &cuts.of_unit(task, index)?.grain));
+            read_unit(task, (judge, scorer), unit, fate, |record| writer.push(&record))?;
         }
     }
     writer.finish()
@@ -103,7 +106,7 @@ fn read_unit(
     task: Task<'_>,
     (judge, scorer): (&Judge<'_>, u64),
     (unit, inputs, schema): (&PlacedUnit, &Inputs, &InputSchema),
-    verdicts: &Verdicts,
+    (verdicts, grain): (&Verdicts, &Grain),
     mut to: impl FnMut(Record) -> Result<()>,
 ) -> Result<()> {
     let Surroundings { context, progress, .. } = task.with;
@@ -125,7 +128,7 @@ fn read_unit(
         |Decoded { batches, .. }| {
             let of_batch = |batch: RecordBatch| {
                 let n_rows = batch.num_rows() as u64;
-                Ok((n_rows, judge.apply(verdicts.staying(batch)?, &table)?))
+                Ok((n_rows, judge.apply(grain.cut_batch(verdicts.staying(batch)?)?, &table)?))
             };
             batches.into_iter().map(of_batch).collect::<Result<Vec<_>>>()
         },

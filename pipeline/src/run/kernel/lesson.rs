@@ -52,6 +52,11 @@ impl Lesson {
         Ok(lesson)
     }
 
+    /// Whether it matters which row stands for one that is dropped.
+    pub(super) fn knows_drops(&self, task: Task<'_>) -> bool {
+        task.config.select.is_some() && !self.is_of_quality
+    }
+
     fn of_score(task: Task<'_>) -> Result<Self> {
         let (choice, larger) = (task.plan.scorer.clone(), task.plan.larger.clone());
         Ok(Self { choice, larger, score: of_score(task)?, is_of_quality: false })

@@ -1,7 +1,7 @@
 //! Kernels: what one task of a cluster does, as a process that reads and writes Arrow streams. `docs/kernel-protocol.md` is what they speak.
 //!
 //! ```text
-//! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign
+//! session -> units -> scan -> fingerprints -> bucket, prune (or compare) -> prove -> assign -> divide -> hold -> embed -> fold
 //!     -> judge -> sift -> texts -> learn -> score -> gather, choose -> pick -> tabulate, write -> session, which commits
 //! ```
 //!
@@ -13,10 +13,15 @@ mod bucket;
 mod choose;
 mod columns;
 mod compare;
+mod cuts;
+mod divide;
+mod embed;
 mod expected;
 mod fate;
+mod fold;
 mod folder;
 mod handed;
+mod hold;
 mod index;
 mod job;
 mod judge;
@@ -25,6 +30,7 @@ mod learn;
 mod lesson;
 mod link;
 mod looked;
+mod more;
 mod pick;
 mod picked;
 mod pieces;
@@ -56,9 +62,11 @@ use tamis_schemas::config::Config;
 pub use super::parts::Ended;
 pub use session::{Committed, Session};
 
+use super::semantic::SemanticPlan;
 use super::{Plan, Run};
 use crate::context::Context;
 use crate::dataset::Sharing;
+use crate::dedup::grain::{DuplicateAction, UnitSettings};
 use crate::dedup::index::Stamp;
 use crate::progress::Progress;
 use crate::sink::Existing;
@@ -86,6 +94,14 @@ pub enum Kernel {
     Prove,
     /// Decides which rows are dropped for which.
     Assign,
+    /// Reads units again, for the paragraphs or lines of rows that stay so far.
+    Divide,
+    /// Decides which row holds each that several rows have.
+    Hold,
+    /// Reads units again, for embeddings of rows that stay so far.
+    Embed,
+    /// Decides which of them say what others say.
+    Fold,
     /// Reads units again, judges the quality of rows that stay so far.
     Judge,
     /// Decides which of them stay.
@@ -150,6 +166,10 @@ pub fn run_kernel(
         Kernel::Compare => compare::compare(task, &mut input, Outgoing::new(output)),
         Kernel::Prove => prove::prove(task, &mut input, Outgoing::new(output)),
         Kernel::Assign => assign::assign(task, &mut input, Outgoing::new(output)),
+        Kernel::Divide => divide::divide(task, &mut input, Outgoing::new(output)),
+        Kernel::Hold => hold::hold(task, &mut input, Outgoing::new(output)),
+        Kernel::Embed => embed::embed(task, &mut input, Outgoing::new(output)),
+        Kernel::Fold => fold::fold(task, &mut input, Outgoing::new(output)),
         Kernel::Judge => judge::judge(task, &mut input, Outgoing::new(output)),
         Kernel::Sift => sift::sift(task, &mut input, Outgoing::new(output)),
         Kernel::Texts => texts::texts(task, &mut input, Outgoing::new(output)),
@@ -179,6 +199,23 @@ impl<'a> Task<'a> {
         Run { config: self.config, plan: self.plan, inputs, context, progress }
     }
 
+    /// Which paragraphs or lines are compared, and what happens to those that other rows hold.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if the run compares none: nobody should have asked.
+    fn duplicate_units(&self) -> Result<(UnitSettings, DuplicateAction)> {
+        let duplicates = self.plan.grain.as_ref().and_then(|grain| grain.duplicates);
+        duplicates.ok_or_else(|| Error::Invariant("this run compares no paragraphs".into()))
+    }
+
+    /// How rows are compared by their embeddings.
+    ///
+    /// # Errors
+    /// `Error::Invariant` if they are not: nobody should have asked.
+    fn semantic(&self) -> Result<&SemanticPlan> {
+        self.plan.semantic.as_ref().ok_or_else(|| Error::Invariant("this run compares no embeddings".into()))
+    }
+
     /// The settings of near-duplicate removal.
     ///
     /// # Errors
@@ -200,6 +237,10 @@ impl Kernel {
             Self::Compare => "compare",
             Self::Prove => "prove",
             Self::Assign => "assign",
+            Self::Divide => "divide",
+            Self::Hold => "hold",
+            Self::Embed => "embed",
+            Self::Fold => "fold",
             Self::Judge => "judge",
             Self::Sift => "sift",
             Self::Texts => "texts",

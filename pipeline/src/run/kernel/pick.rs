@@ -7,11 +7,13 @@ use tamis_schemas::config::Table;
 
 use super::Task;
 use super::columns::{int64_lists, numbers_of};
+use super::cuts::CutsOfBatch;
 use super::pieces::Pieces;
 use super::record::{Record, RecordWriter};
 use super::scorer::{Scorer, ScorersOfStream};
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
+use crate::run::grain::Grain;
 use crate::run::pass;
 use crate::run::select::{predicted, predicts};
 use crate::source::{Columns, Decoded, Inputs, Request};
@@ -24,6 +26,7 @@ pub(super) fn pick(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
     let (mut scorers, mut scorer) = (ScorersOfStream::default(), None);
     while let Some(batch) = input.next()? {
         let (wanted, of_batch) = (int64_lists(&batch, "rows")?, ScorersOfStream::column(&batch)?);
+        let cuts = CutsOfBatch::new(task, &batch)?;
         for (index, unit) in PlacedUnit::of_batch(&batch)?.iter().enumerate() {
             let learnt = scorers.next(&of_batch, index)?;
             let scorer = match &mut scorer {
@@ -33,7 +36,7 @@ pub(super) fn pick(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
             let rows: RowSet = numbers_of(&wanted, index).into_iter().collect();
             let n_wanted = rows.len();
             let mut pieces = Pieces::new(unit.number, |record| writer.push(&record));
-            let n_found = read_unit(task, unit, rows, scorer, &mut pieces)?;
+            let n_found = read_unit(task, unit, (rows, &cuts.of_unit(task, index)?.grain), scorer, &mut pieces)?;
             if n_found != n_wanted {
                 return Err(Error::Invariant(format!(
                     "`{}` has {n_found} of the {n_wanted} rows that were chosen: did it change?",
@@ -49,7 +52,7 @@ pub(super) fn pick(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
 fn read_unit(
     task: Task<'_>,
     unit: &PlacedUnit,
-    rows: RowSet,
+    (rows, grain): (RowSet, &Grain),
     scorer: &Scorer<'_>,
     pieces: &mut Pieces<impl FnMut(Record) -> Result<()>>,
 ) -> Result<u64> {
@@ -58,15 +61,15 @@ fn read_unit(
     let predicts = predicts(scorer)?;
     let request = Request {
         columns: Columns::All,
-        text: predicts.then(|| task.plan.text.clone()),
+        text: (predicts || grain.cutter.is_some()).then(|| task.plan.text.clone()),
         id: Some(task.plan.id.clone()),
         rows: Some(Arc::new(rows)),
     };
     let scan = inputs.scan(&schema, &request)?;
     task.with.progress.watch(inputs.total_bytes(), scan.bytes_read());
     let mut n_rows = 0;
-    let work = |Decoded { batches, .. }| {
-        let batches = batches.into_iter().filter(|batch| batch.num_rows() > 0);
+    let work = |decoded: Decoded| {
+        let batches = grain.cut(decoded)?.batches.into_iter().filter(|batch| batch.num_rows() > 0);
         batches.map(|rows| if predicts { predicted(rows, scorer) } else { Ok(rows) }).collect::<Result<Vec<_>>>()
     };
     pass::for_each(scan, task.with.context, work, |batches| {

@@ -11,6 +11,13 @@ use crate::source::batch_to_bytes;
 /// Bytes of rows in a record, about.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// Parts of a batch that are records of their own.
+pub(super) fn slices(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let row_bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
+    let most = (PIECE_BYTES / row_bytes.max(1)).max(1);
+    (0..rows.num_rows()).step_by(most).map(move |start| rows.slice(start, most.min(rows.num_rows() - start)))
+}
+
 /// See the module.
 pub(super) struct Pieces<F> {
     unit: u64,
@@ -31,10 +38,7 @@ impl<F: FnMut(Record) -> Result<()>> Pieces<F> {
 
     pub(super) fn push(&mut self, table: Table, rows: &RecordBatch) -> Result<()> {
         let code = table_code(table)?;
-        let row_bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
-        let most = (PIECE_BYTES / row_bytes.max(1)).max(1);
-        for start in (0..rows.num_rows()).step_by(most) {
-            let some = rows.slice(start, most.min(rows.num_rows() - start));
+        for some in slices(rows) {
             let number = &mut self.counts[code as usize];
             (self.to)(Record {
                 unit: Some(self.unit),

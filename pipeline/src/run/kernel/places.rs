@@ -10,21 +10,21 @@ use crate::Result;
 
 pub(super) fn places_schema() -> Schema {
     let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let [rejected, contaminated] = ["rejected", "contaminated"].map(|name| Field::new(name, int64_list(), false));
+    let lists = ["rejected", "contaminated", "repeated"].map(|name| Field::new(name, int64_list(), false));
     let numbers = ["unit", "base_row", "first_row", "n_rows"].map(number);
-    Schema::new(numbers.into_iter().chain([rejected, contaminated]).collect::<Vec<_>>())
+    Schema::new(numbers.into_iter().chain(lists).collect::<Vec<_>>())
 }
 
 /// Places in the making.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     numbers: [Vec<i64>; 3],
-    /// Rejected rows, contaminated ones.
-    lists: [ListBuilder<PrimitiveBuilder<Int64Type>>; 2],
+    /// Rejected rows, contaminated ones, and those that repeat themselves.
+    lists: [ListBuilder<PrimitiveBuilder<Int64Type>>; 3],
 }
 
 impl Places {
-    pub(super) fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, lists: [&[u64]; 2]) {
+    pub(super) fn push(&mut self, base_row: u64, first_row: u64, n_rows: u64, lists: [&[u64]; 3]) {
         let values = [base_row, first_row, n_rows];
         self.numbers.iter_mut().zip(values).for_each(|(column, value)| column.push(value.cast_signed()));
         for (builder, rows) in self.lists.iter_mut().zip(lists) {
@@ -34,10 +34,9 @@ impl Places {
 
     pub(super) fn finish(self, schema: Arc<Schema>) -> Result<RecordBatch> {
         let units = Int64Array::from_iter_values(0..self.numbers[0].len() as i64);
-        let [base_rows, first_rows, n_rows] =
-            self.numbers.map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
-        let [rejected, contaminated] = self.lists.map(|mut list| Arc::new(list.finish()) as ArrayRef);
-        let columns = vec![Arc::new(units) as ArrayRef, base_rows, first_rows, n_rows, rejected, contaminated];
-        Ok(RecordBatch::try_new(schema, columns)?)
+        let numbers = self.numbers.map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
+        let lists = self.lists.map(|mut list| Arc::new(list.finish()) as ArrayRef);
+        let columns = [Arc::new(units) as ArrayRef].into_iter().chain(numbers).chain(lists);
+        Ok(RecordBatch::try_new(schema, columns.collect())?)
     }
 }

@@ -61,10 +61,19 @@ pub(super) enum Kind {
     Control = 30,
     Sifted = 31,
     Used = 32,
+    DividedUnit = 33,
+    DividedRow = 34,
+    Paragraph = 35,
+    Holder = 36,
+    Cuts = 37,
+    Grain = 38,
+    EmbeddedUnit = 39,
+    Embedded = 40,
+    Folded = 41,
 }
 
 impl Kind {
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 42] = [
         Self::Counts,
         Self::Rank,
         Self::Member,
@@ -98,6 +107,15 @@ impl Kind {
         Self::Control,
         Self::Sifted,
         Self::Used,
+        Self::DividedUnit,
+        Self::DividedRow,
+        Self::Paragraph,
+        Self::Holder,
+        Self::Cuts,
+        Self::Grain,
+        Self::EmbeddedUnit,
+        Self::Embedded,
+        Self::Folded,
     ];
 }
 
@@ -270,7 +288,16 @@ impl Record {
             | Kind::Unfit
             | Kind::Control
             | Kind::Sifted
-            | Kind::Used => return Ok(None),
+            | Kind::Used
+            | Kind::DividedUnit
+            | Kind::DividedRow
+            | Kind::Paragraph
+            | Kind::Holder
+            | Kind::Cuts
+            | Kind::Grain
+            | Kind::EmbeddedUnit
+            | Kind::Embedded
+            | Kind::Folded => return Ok(None),
         }))
     }
 }

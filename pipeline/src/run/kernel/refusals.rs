@@ -8,18 +8,10 @@ use crate::{Error, Result};
 /// # Errors
 /// `Error::Config` naming the first section that only one machine runs.
 pub(super) fn check(config: &Config, plan: &Plan) -> Result<()> {
-    let sections = [
-        ("grain", config.grain.is_some()),
-        ("repetition", config.repetition.is_some()),
-        ("semantic", config.semantic.is_some()),
-    ];
     let refuse = |what: String| {
         let hint = Some("leave it out, or run on one machine: without --engine spark".into());
         Err(Error::Config { message: format!("{what} does not work on a cluster yet"), hint })
     };
-    if let Some((name, _)) = sections.iter().find(|(_, is_there)| *is_there) {
-        return refuse(format!("[{name}]"));
-    }
     let held_out = config.decontaminate.iter().flat_map(|held_out| &held_out.paths);
     if config.input.paths.iter().chain(held_out).any(|path| path == "-") {
         return refuse("standard input".into());

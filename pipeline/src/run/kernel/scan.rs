@@ -112,18 +112,21 @@ impl Scan<'_> {
         let super::Surroundings { context, progress, .. } = self.task.with;
         progress.watch(n_bytes, scan.bytes_read());
         let map = self.fingerprint.as_ref().map(|map| map as &dyn MapStage);
-        let stages = Stages { decontaminate: self.held_out.as_ref(), map, ..Stages::default() };
+        let repetition = self.task.plan.grain.as_ref().and_then(|plan| plan.repetition.as_ref());
+        let repetition = repetition.filter(|_| placed.is_none());
+        let stages = Stages { decontaminate: self.held_out.as_ref(), repetition, map };
         let wants_ids = placed.is_none() && tells_ids(self.task.plan, self.task.config);
         let needs_file = self.task.plan.deduplicate.as_ref().is_some_and(|settings| settings.scope.needs_file());
         let first_row = placed.map_or(0, |unit| unit.place.base_row + unit.place.first_row).cast_signed();
         let mut types = Types::default();
         let (mut rejected, mut text_bytes, mut compared, mut without_tokens) = (0, 0, 0, 0);
-        let mut hits = Vec::new();
+        let (mut hits, mut repeated) = (Vec::new(), Vec::new());
         pass::for_each(
             scan,
             context,
             |decoded| {
                 let decoded = without(decoded, placed.map(|unit| &unit.contaminated))?;
+                let decoded = without(decoded, placed.map(|unit| &unit.repeated))?;
                 let decoded = Decoded { file: unit.file_index, ..decoded };
                 Work::new(with_file(decoded, needs_file)?, stages, wants_ids)
             },
@@ -135,6 +138,7 @@ impl Scan<'_> {
                 for batch in &work.hits {
                     hits.extend(hits_of(batch)?);
                 }
+                repeated.extend(work.repeated);
                 let mut ids = GivenIds::new(&work.ids, unit);
                 for batch in &work.mapped {
                     compared += batch.num_rows() as u64;
@@ -147,7 +151,7 @@ impl Scan<'_> {
             },
         )
         .map_err(|error| with_flags(error, NAMES_COLUMNS))?;
-        Ok(Summary { types: TypesOnWire::new(types)?, rejected, text_bytes, compared, without_tokens, hits })
+        Ok(Summary { types: TypesOnWire::new(types)?, rejected, text_bytes, compared, without_tokens, hits, repeated })
     }
 
     /// The fingerprints of a batch, of which the first row of the unit has the position `first_row`.

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use tamis_schemas::config::Table;
 
+use super::cuts::{Cuts, CutsOfBatch};
 use super::fate::verdicts_of;
 use super::pieces::Pieces;
 use super::record::{Kind, Record, RecordWriter};
@@ -14,6 +15,7 @@ use super::units::PlacedUnit;
 use super::{Surroundings, Task, seen};
 use crate::Result;
 use crate::run::embed::{Embedder, EmbeddingTally};
+use crate::run::grain::Grain;
 use crate::run::known::Known;
 use crate::run::pass;
 use crate::run::select::predicts;
@@ -31,14 +33,15 @@ pub(super) fn score(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
     let (mut scorers, mut scoring) = (ScorersOfStream::default(), None);
     while let Some(batch) = input.next()? {
         let of_batch = ScorersOfStream::column(&batch)?;
-        let units = PlacedUnit::of_batch(&batch)?;
+        let (units, cuts) = (PlacedUnit::of_batch(&batch)?, CutsOfBatch::new(task, &batch)?);
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
             let learnt = scorers.next(&of_batch, index)?;
             let scoring = match &mut scoring {
                 Some(scoring) => scoring,
                 none => none.insert(Scoring::open(task, &no_inputs, learnt, known.as_ref())?),
             };
-            scoring.unit(task, unit, verdicts, |record| writer.push(&record))?;
+            let Cuts { grain, .. } = cuts.of_unit(task, index)?;
+            scoring.unit(task, unit, (verdicts, &grain), |record| writer.push(&record))?;
         }
     }
     writer.finish()
@@ -65,7 +68,7 @@ impl<'a> Scoring<'a> {
         &mut self,
         task: Task<'_>,
         unit: &PlacedUnit,
-        verdicts: Verdicts,
+        (verdicts, grain): (Verdicts, &Grain),
         mut to: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
         let Surroundings { context, progress, .. } = task.with;
@@ -73,7 +76,7 @@ impl<'a> Scoring<'a> {
         let carried = CarriedTables::new(task.plan, task.config, &schema, false);
         let router = Router::of_verdicts(&inputs, verdicts, None, None, &carried, task.plan, context);
         let stage = self.scorer.as_ref().map(|scorer| &*scorer.opened.scorer);
-        let router = router.scoring(stage, self.embedder.as_ref());
+        let router = router.scoring(stage, self.embedder.as_ref()).cutting(grain.cutter.as_ref());
         let request = Request {
             columns: Columns::Named(stratum_columns(task.config).chain(task.plan.embedding_columns()).collect()),
             text: Some(task.plan.text.clone()),

@@ -128,14 +128,7 @@ impl ScoredRun {
                 ..record
             }
         });
-        let of_embedding = first.first_embedding.map(|record| EmbeddingRecord {
-            device: embedding.device(),
-            device_note: embedding.note(),
-            rows,
-            truncated_rows: embedding.truncated_rows,
-            cached_rows: embedding.cached_rows,
-            ..record
-        });
+        let of_embedding = first.first_embedding.map(|record| embedding.of_embedding(record, rows));
         let schemas = first.schemas.iter().map(|(&table, schema)| Ok((table, schema_of_bytes(schema)?)));
         let (schemas, predicts) = (schemas.collect::<Result<_>>()?, first.predicts);
         Ok(Finished { scorer: of_scorer, embedding: of_embedding, schemas, predicts })
@@ -153,7 +146,7 @@ pub(super) struct Finished {
 
 /// What a model did for all units.
 #[derive(Debug, Default)]
-struct Works {
+pub(super) struct Works {
     name: Option<String>,
     devices: BTreeSet<String>,
     notes: BTreeSet<String>,
@@ -164,7 +157,7 @@ struct Works {
 impl Works {
     /// # Errors
     /// `Error::Config` if other units had another model.
-    fn add(&mut self, work: Option<&Work>) -> Result<()> {
+    pub(super) fn add(&mut self, work: Option<&Work>) -> Result<()> {
         let Some(work) = work else { return Ok(()) };
         if let Some(other) = self.name.replace(work.name.clone()).filter(|other| *other != work.name) {
             return Err(Error::Config {
@@ -177,6 +170,18 @@ impl Works {
         self.truncated_rows += work.truncated_rows;
         self.cached_rows += work.cached_rows;
         Ok(())
+    }
+
+    /// What the manifest says of the embeddings of so many rows; `first` is said of those of one unit.
+    pub(super) fn of_embedding(&self, first: EmbeddingRecord, rows: u64) -> EmbeddingRecord {
+        EmbeddingRecord {
+            device: self.device(),
+            device_note: self.note(),
+            rows,
+            truncated_rows: self.truncated_rows,
+            cached_rows: self.cached_rows,
+            ..first
+        }
     }
 
     fn is_on(&self, device: &str) -> bool {

@@ -9,6 +9,7 @@ use crate::run::fit;
 use crate::run::learn::check_untaught;
 use crate::run::plan::{Plan, source_options};
 use crate::run::quality::{Judge, Source, read_distilled};
+use crate::run::semantic::SemanticPlan;
 use crate::score::device::{DeviceChoice, ResolvedDevice};
 use crate::score::encoder::{Encoder, EncoderOptions};
 use crate::score::{CausalScorer, SavedScorer, ScorerChoice, Unlabelled};
@@ -79,6 +80,15 @@ impl ScoringOfRun {
             Source::Scorer(_) => found.learns = true,
         }
         Ok(Some(found))
+    }
+
+    /// The same of what embeds rows to compare them.
+    ///
+    /// # Errors
+    /// Whatever keeps the encoder from being used.
+    pub(super) fn look_at_semantic(plan: &Plan, with: Surroundings<'_>) -> Result<Option<Self>> {
+        let Some(SemanticPlan { embed, .. }) = &plan.semantic else { return Ok(None) };
+        Ok(Some(Self { models: vec![fingerprint(&embed.model, &embed.options, with)?], ..Self::default() }))
     }
 
     fn look_at_scorer(&mut self, choice: &ScorerChoice, score: &ScoreConfig, with: Surroundings<'_>) -> Result<()> {

@@ -17,6 +17,7 @@ use super::columns::{binaries, int64s, number};
 use super::index::{IndexOfRun, TaskSegments};
 use super::job::{JOB_KEY, Job, survey_request};
 use super::judged::JudgedRun;
+use super::more::{More, MoreDropped};
 use super::picked::PickedRun;
 use super::places::{Places, places_schema};
 use super::record::{Kind, for_each_record};
@@ -32,7 +33,7 @@ use crate::context::Context;
 use crate::dataset::Sharing;
 use crate::decontaminate::{Contaminated, Hits};
 use crate::dedup::index::Stamp;
-use crate::dedup::{Decisions, SearchCounts, Settings};
+use crate::dedup::{Decisions, DropReason, Handed, MoreDrops, SearchCounts, Settings};
 use crate::run::guards::Guards;
 use crate::run::held_out::{self, HeldOutItems};
 use crate::run::index::IndexRun;
@@ -48,7 +49,7 @@ use crate::run::{
 use crate::sink::{Existing, Output, hex};
 use crate::source::{Columns, InputSchema, Inputs, Request, SchemaOnWire, Types, Unit};
 use crate::spill::ExternalSorter;
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// Units and ids that are handed on together.
 const BATCH_ROWS: usize = 8192;
@@ -72,6 +73,8 @@ pub struct Session<'a> {
     held_out: Option<HeldOutItems>,
     contaminated: Option<Contaminated>,
     decontamination: Option<DecontaminationRecord>,
+    /// Rows that repeat themselves.
+    repeated: MoreDrops,
 }
 
 impl<'a> Session<'a> {
@@ -107,8 +110,11 @@ impl<'a> Session<'a> {
         let units = inputs.units(unit_bytes, stores)?;
         let held_out = held_out::load(&plan, stores, context, progress)?;
         let encoder = added.as_ref().and_then(|added| added.dataset.encoder());
-        let scoring =
-            [ScoringOfRun::look(&config, &plan, encoder, with)?, ScoringOfRun::look_at_quality(&config, &plan, with)?];
+        let scoring = [
+            ScoringOfRun::look(&config, &plan, encoder, with)?,
+            ScoringOfRun::look_at_quality(&config, &plan, with)?,
+            ScoringOfRun::look_at_semantic(&plan, with)?,
+        ];
         let index_of_run = index.as_ref().map(|index| IndexOfRun::new(index, stamp.now)).transpose()?;
         let held_out_files = held_out.as_ref().map(HeldOutItems::files);
         let index_content = index_of_run.as_ref().map(IndexOfRun::content);
@@ -136,6 +142,7 @@ impl<'a> Session<'a> {
             held_out,
             contaminated: None,
             decontamination: None,
+            repeated: MoreDrops::new(context),
         }))
     }
 
@@ -149,6 +156,12 @@ impl<'a> Session<'a> {
             Some(_) => &["compare", "prove", "assign"],
             None => &[],
         };
+        let dividing: &[&str] = if self.plan.grain.as_ref().is_some_and(|grain| grain.duplicates.is_some()) {
+            &["divide", "hold"]
+        } else {
+            &[]
+        };
+        let folding: &[&str] = if self.plan.semantic.is_some() { &["embed", "fold"] } else { &[] };
         let ids: &[&str] = if tells_ids(&self.plan, &self.config) { &["ids"] } else { &[] };
         let selects = self.config.select.is_some();
         let learning: &[&str] = if self.job.learns() || selects { &["texts", "learn"] } else { &[] };
@@ -163,7 +176,7 @@ impl<'a> Session<'a> {
             Some(_) => &["judge", "sift"],
             None => &[],
         };
-        let stages = [ids, stages, judging, learning, scoring, selecting].concat();
+        let stages = [ids, stages, dividing, folding, judging, learning, scoring, selecting].concat();
         let stages = format!("[{}]", stages.iter().map(|stage| format!("\"{stage}\"")).collect::<Vec<_>>().join(","));
         let metadata = [(JOB_KEY, &*self.job.to_text()?), ("tamis.run", &self.job.run), ("tamis.stages", &stages)];
         let mut output = Outgoing::new(output);
@@ -213,7 +226,11 @@ impl<'a> Session<'a> {
             compared += summary.compared;
             without_tokens += summary.without_tokens;
             let contaminated: Vec<u64> = summary.hits.iter().map(|(row, ..)| start + row).collect();
-            places.push(base_row, first_row, n_rows, [&summary.types.rejected(start), &contaminated]);
+            let repeated: Vec<u64> = summary.repeated.iter().map(|(row, _)| start + row).collect();
+            places.push(base_row, first_row, n_rows, [&summary.types.rejected(start), &contaminated, &repeated]);
+            for (row, ratio) in summary.repeated {
+                self.repeated.push_repetition(start + row, ratio, self.with.context)?;
+            }
             for (row, item, share, from, to) in summary.hits {
                 let hits = hits.as_mut().ok_or_else(|| Error::Invariant("nobody looks for held-out items".into()))?;
                 hits.push((start + row, item, share, from, to), self.with.context)?;
@@ -226,13 +243,14 @@ impl<'a> Session<'a> {
         // Columns that are not there are told of before all is read once more.
         let of_search = self.plan.deduplicate.iter().flat_map(Settings::columns);
         let of_selection = stratum_columns(&self.config).chain(self.plan.embedding_columns());
-        let columns = Columns::Named(of_search.chain(of_selection).collect());
+        let of_semantic = self.plan.semantic.iter().flat_map(|plan| plan.settings.columns());
+        let columns = Columns::Named(of_search.chain(of_selection).chain(of_semantic).collect());
         self.inputs.scan(&schema, &Request { columns, ..request })?;
         if let Some(QualityPlan { source: Source::Column(name), .. }) = &self.plan.quality {
             Judge::of_column(name, schema.schema())?;
         }
         check_reject_ratio(self.run(), &self.rows)?;
-        check_counts(&schema, self.plan.deduplicate.is_some())?;
+        check_counts(&schema, has_counts(&self.plan))?;
         for (table, columns) in self.carried(&schema) {
             self.output.expect(table, &columns)?;
         }
@@ -281,7 +299,8 @@ impl<'a> Session<'a> {
             self.schema.take().ok_or_else(|| Error::Invariant("rows are placed before they are written".into()))?;
         let mut incoming = Incoming::open(input)?;
         let n_contaminated = self.contaminated.as_ref().map_or(0, |found| found.rows().len());
-        let n_compared = self.rows.rows_in - self.rows.rejected - n_contaminated;
+        let n_repeated = self.repeated.rows(DropReason::Repetition).map_or(0, RowSet::len);
+        let n_compared = self.rows.rows_in - self.rows.rejected - n_contaminated - n_repeated;
         let mut decisions =
             self.plan.deduplicate.as_ref().map(|settings| Decisions::new(settings, n_compared, context));
         let (mut files, mut n_units) = (BTreeMap::<Table, Vec<FileRecord>>::new(), BTreeSet::new());
@@ -290,6 +309,7 @@ impl<'a> Session<'a> {
         let mut sources = SourceCounts::new(context);
         let (mut scored, mut picked) = (ScoredRun::default(), PickedRun::new(context));
         let mut judged = JudgedRun::default();
+        let mut more = MoreDropped::new(context);
         let mut used = Vec::new();
         for_each_record(&mut incoming, |record| {
             if let Err(error) = context.cancel.check() {
@@ -312,6 +332,7 @@ impl<'a> Session<'a> {
                     for (reason, n_rows) in of_unit.reasons {
                         *rows.reasons.entry(reason).or_default() += n_rows;
                     }
+                    rows.cuts.iter_mut().zip(of_unit.cuts).for_each(|(sum, n)| *sum += n);
                 }
                 Kind::Id => ids.push(record.a, &record.payload, context)?,
                 Kind::Segment => match &mut self.index {
@@ -325,17 +346,21 @@ impl<'a> Session<'a> {
                 }
                 Kind::Learnt if record.a == 0 => scored.push_learnt(record.value()?, record.b)?,
                 Kind::Learnt => judged.push_learnt(record.value()?, record.b, record.c)?,
+                Kind::Grain => more.push_grain(record.value()?)?,
+                Kind::Folded => more.push_semantic(record.value()?)?,
                 Kind::Sifted => judged.push(record.value()?)?,
                 Kind::Scored => scored.push_unit(record.a, record.value()?)?,
                 Kind::Used => used.push(record.payload),
                 Kind::Chosen => picked.push_chosen(record)?,
                 Kind::Selected => picked.push_record(record.value()?)?,
                 Kind::TableRows => picked.push_rows(&record)?,
-                _ => {
-                    if let (Some(handed), Some(decisions)) = (record.into_handed()?, &mut decisions) {
-                        decisions.push(&handed, context)?;
+                _ => match record.into_handed()? {
+                    Some(Handed::Drop(drop)) if !drop.rule.is_of_search() => more.push_drop(drop, context)?,
+                    Some(handed) => {
+                        decisions.as_mut().map_or(Ok(()), |decisions| decisions.push(&handed, context))?;
                     }
-                }
+                    None => {}
+                },
             }
             Ok(())
         })?;
@@ -350,12 +375,14 @@ impl<'a> Session<'a> {
                 self.rows.rejected
             )));
         }
-        let mut found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
+        let found = decisions.map(|decisions| decisions.finish(context)).transpose()?;
+        let repeated = std::mem::replace(&mut self.repeated, MoreDrops::new(context));
+        let More { mut found, grain, semantic } = more.finish(self.run(), found, repeated, rows.cuts)?;
         let scored =
             self.job.scoring.as_ref().map(|scoring| scored.finish(scoring.learns, self.units.len(), rows.kept));
         let scored = scored.transpose()?.unwrap_or_default();
         let n_near_duplicates = found.as_ref().map_or(0, |found| found.verdict.n_dropped());
-        let n_to_judge = n_compared.saturating_sub(n_near_duplicates);
+        let n_to_judge = (n_compared + n_repeated).saturating_sub(n_near_duplicates);
         let judged = judged.finish(self.job.quality.as_ref(), n_to_judge, rows.kept)?;
         let (n_judged, n_judged_good) =
             judged.as_ref().map_or((0, 0), |(quality, _)| (quality.record.judged_rows, quality.record.kept_rows));
@@ -367,6 +394,7 @@ impl<'a> Session<'a> {
             (Table::Rejected, rows.rejected),
             (Table::Scores, rows.kept),
             (Table::Embeddings, rows.kept),
+            (Table::Spans, rows.cuts[1]),
         ];
         for (table, n_rows) in tables.into_iter().filter(|(table, _)| self.plan.writes(*table)) {
             let n_written: u64 = files.get(&table).into_iter().flatten().map(|file| file.rows).sum();
@@ -405,7 +433,7 @@ impl<'a> Session<'a> {
             decontamination,
             near_duplicates: found,
             grain: None,
-            semantic: None,
+            semantic,
             quality,
         };
         let indexed = index.as_mut().map(|(_, segments)| segments.finish(rows.kept)).transpose()?;
@@ -422,6 +450,7 @@ impl<'a> Session<'a> {
             embedding: scored.embedding,
             scorer: scored.scorer,
             selection,
+            grain,
             ..Written::default()
         };
         let Surroundings { stores, context, progress } = with;

@@ -17,6 +17,8 @@ pub(super) struct Summary {
     pub(super) without_tokens: u64,
     /// Rows that contain a held-out item, by their ordinals in the unit.
     pub(super) hits: Vec<Hit>,
+    /// Rows that repeat themselves, and how much, likewise.
+    pub(super) repeated: Vec<(u64, f64)>,
 }
 
 impl Summary {

@@ -7,6 +7,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
 use super::Task;
+use super::cuts::{Cuts, CutsOfBatch};
 use super::fate::{verdicts_of, verdicts_so_far};
 use super::lesson::Lesson;
 use super::looked::LookedAt;
@@ -15,6 +16,7 @@ use super::right_size::sample_code;
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use crate::Result;
+use crate::run::grain::Grain;
 use crate::run::ids::{ids_of, rows_of};
 use crate::run::labels::read_labels;
 use crate::run::training::{SAMPLE_ROWS, is_sampled};
@@ -31,13 +33,19 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
     while let Some(batch) = input.next()? {
         let units = PlacedUnit::of_batch(&batch)?;
         let so_far = if lesson.is_of_quality { verdicts_so_far } else { verdicts_of };
-        for (unit, verdicts) in units.iter().zip(so_far(task, &batch, &units)?) {
+        let cuts = CutsOfBatch::new(task, &batch)?;
+        for (index, (unit, verdicts)) in units.iter().zip(so_far(task, &batch, &units)?).enumerate() {
             let (mut n_ids, mut n_texts, mut n_dropped) = (0, 0, 0);
             if wanted.anything() {
-                wanted.read_unit(task, unit, &verdicts, |record| {
+                let Cuts { grain, .. } = cuts.of_unit(task, index)?;
+                wanted.read_unit(task, unit, (&verdicts, &grain), |record| {
                     if record.kind == Kind::Id {
                         n_ids += 1;
                         n_dropped += u64::from(verdicts.is_near_duplicate(record.a));
+                        if lesson.knows_drops(task) && unit.repeated.contains(record.a) {
+                            // It stands for itself, and nobody else hands that on.
+                            writer.push(&Record { a: record.a, b: record.a, ..Record::new(Kind::Drop) })?;
+                        }
                     } else {
                         n_texts += 1;
                     }
@@ -114,7 +122,7 @@ impl Wanted {
         &self,
         task: Task<'_>,
         unit: &PlacedUnit,
-        verdicts: &Verdicts,
+        (verdicts, grain): (&Verdicts, &Grain),
         mut to: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
         let (inputs, schema) = unit.open(task)?;
@@ -127,7 +135,8 @@ impl Wanted {
             scan,
             task.with.context,
             |Decoded { batches, .. }| {
-                batches.iter().map(|batch| self.found(batch, verdicts)).collect::<Result<Vec<_>>>()
+                let found = |batch| self.found(&grain.cut_batch(batch)?, verdicts);
+                batches.into_iter().map(found).collect::<Result<Vec<_>>>()
             },
             |found| {
                 for Found { n_rows, records, length } in found {

@@ -115,6 +115,8 @@ pub(super) struct PlacedUnit {
     rejected: RowSet,
     /// Positions of its rows that contain a held-out item.
     pub(super) contaminated: RowSet,
+    /// Those of its rows that repeat themselves.
+    pub(super) repeated: RowSet,
 }
 
 impl PlacedUnit {
@@ -122,7 +124,7 @@ impl PlacedUnit {
     pub(super) fn of_batch(batch: &RecordBatch) -> Result<Vec<Self>> {
         let (base_rows, first_rows) = (int64s(batch, "base_row")?, int64s(batch, "first_row")?);
         let (n_rows, rejected) = (int64s(batch, "n_rows")?, int64_lists(batch, "rejected")?);
-        let contaminated = int64_lists(batch, "contaminated")?;
+        let (contaminated, repeated) = (int64_lists(batch, "contaminated")?, int64_lists(batch, "repeated")?);
         let units = units_of_batch(batch)?.into_iter().enumerate();
         units
             .map(|(row, (unit_number, unit))| {
@@ -135,6 +137,7 @@ impl PlacedUnit {
                     n_rows: number(&n_rows, row, "n_rows")?,
                     rejected: numbers_of(&rejected, row).into_iter().collect(),
                     contaminated: numbers_of(&contaminated, row).into_iter().collect(),
+                    repeated: numbers_of(&repeated, row).into_iter().collect(),
                 })
             })
             .collect()

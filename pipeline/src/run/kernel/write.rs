@@ -10,6 +10,7 @@ use tamis_schemas::config::Table;
 use tamis_schemas::manifest::FileRecord;
 
 use super::columns::{int64_lists, numbers_of};
+use super::cuts::{Cuts, CutsOfBatch};
 use super::fate::{rows_of_units, verdicts_of};
 use super::record::{Kind, Record, RecordWriter};
 use super::stream::{Incoming, Outgoing};
@@ -17,6 +18,7 @@ use super::units::PlacedUnit;
 use super::{Surroundings, Task};
 use crate::dedup::index::IndexRows;
 use crate::dedup::{DuplicateCounts, Verdict};
+use crate::run::grain::CutRows;
 use crate::run::guards::Guards;
 use crate::run::plan::Plan;
 use crate::run::verdict::Verdicts;
@@ -40,6 +42,13 @@ pub(super) struct WrittenRows {
     pub(super) dropped: u64,
     pub(super) rejected: u64,
     pub(super) reasons: BTreeMap<String, u64>,
+    /// Rows that something was cut out of, spans, and their bytes.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub(super) cuts: [u64; 3],
+}
+
+fn is_nothing(counts: &[u64; 3]) -> bool {
+    *counts == [0; 3]
 }
 
 /// Writes the units of a stream.
@@ -53,11 +62,11 @@ pub(super) fn write(
     while let Some(batch) = input.next()? {
         let (kept, counts) = (int64_lists(&batch, "kept")?, int64_lists(&batch, "counts")?);
         let control = task.plan.quality.as_ref().map(|_| rows_of_units(&batch, "control")).transpose()?;
-        let units = PlacedUnit::of_batch(&batch)?;
+        let (units, cuts) = (PlacedUnit::of_batch(&batch)?, CutsOfBatch::new(task, &batch)?);
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
             let [kept, counts] = [&kept, &counts].map(|lists| numbers_of(lists, index));
             let control = control.as_ref().map(|of_units| Arc::new(of_units[index].clone()));
-            let fate = Fate { verdicts, kept, counts, control };
+            let fate = Fate { verdicts, kept, counts, control, cuts: cuts.of_unit(task, index)? };
             let stem = task.job.stem(unit.number, attempt);
             write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
@@ -73,6 +82,7 @@ struct Fate {
     counts: Vec<u64>,
     /// Rows drawn to compare with what quality keeps.
     control: Option<Arc<RowSet>>,
+    cuts: Cuts,
 }
 
 fn write_unit(
@@ -98,16 +108,21 @@ fn write_unit(
     let mut addition = index.map(|index| index.addition(stem, task)).transpose()?;
     let router = Router::of_verdicts(&inputs, fate.verdicts, source, duplicates, &carried, task.plan, context)
         .indexing(index_rows.as_ref())
-        .controlling(fate.control);
+        .controlling(fate.control)
+        .cutting(fate.cuts.grain.cutter.as_ref());
     let request = Request {
         columns: router.columns(),
         // A rejected row of a table shows what it was to be made of.
-        text: (index_rows.is_some() || has_ids && unit.has_rejected()).then(|| task.plan.text.clone()),
+        text: (index_rows.is_some() || fate.cuts.grain.cutter.is_some() || has_ids && unit.has_rejected())
+            .then(|| task.plan.text.clone()),
         id: has_ids.then(|| task.plan.id.clone()),
         rows: None,
     };
     let mut tables = Tables::open(task, &carried, stem)?;
     let mut rows = WrittenRows::default();
+    let mut cut_rows = CutRows::new(run, &fate.cuts.grain);
+    let (holders, ids_of_holders) = fate.cuts.holders();
+    cut_rows.observe_ids(&holders, &ids_of_holders)?;
     let scan = inputs.scan(&schema, &request)?;
     progress.watch(inputs.total_bytes(), scan.bytes_read());
     pass::for_each(
@@ -127,6 +142,7 @@ fn write_unit(
                 for (reason, n_rows) in routed.reasons {
                     *rows.reasons.entry(reason).or_default() += n_rows;
                 }
+                cut_rows.push(routed.spans)?;
                 tables.write(Table::Kept, &routed.kept)?;
                 tables.write(Table::Dropped, &routed.dropped)?;
                 routed.control.iter().try_for_each(|rows| tables.write(Table::Control, rows))?;
@@ -148,6 +164,8 @@ fn write_unit(
             Ok(())
         },
     )?;
+    let cut = cut_rows.finish_with(|spans| tables.write(Table::Spans, spans))?;
+    rows.cuts = [cut.cut_rows, cut.cut_spans, cut.cut_bytes];
     for (table, writer) in tables.0 {
         for record in writer.finish_part()?.files {
             to(Record { unit: Some(unit.number), ..Record::json(Kind::File, &WrittenFile { table, record })? })?;
@@ -167,7 +185,7 @@ fn write_unit(
 
 /// Whether kept rows say how many they stand for.
 pub(super) fn has_counts(plan: &Plan) -> bool {
-    plan.deduplicate.is_some() && plan.writes(Table::Kept)
+    (plan.deduplicate.is_some() || plan.semantic.is_some()) && plan.writes(Table::Kept)
 }
 
 /// The files of a unit, table by table.

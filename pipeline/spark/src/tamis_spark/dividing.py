@@ -1,0 +1,53 @@
+"""The stages that look for paragraphs or lines which several rows have, as data frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from . import audits
+from .fate import Fate
+from .stages import Kernels, one_per_task
+from .tables import DIVIDED_ROW, DIVIDED_UNIT, DROP, GRAIN, HOLDER, PARAGRAPH, RECORDS
+from .work import Work
+
+
+def run(work: Work, fate: Fate) -> Fate:
+    """What becomes of rows, also for what others hold."""
+    kernels, units = work.kernels, fate.units()
+    divided = work.stage("divide", lambda: divide(kernels, units, work.n_units))
+    audits.check_divided(divided, units)
+    to_hold = shared(divided, fate.drops)
+    held = work.stage("hold", lambda: hold(kernels, to_hold))
+    audits.check_read("hold", to_hold.count(), held, GRAIN)
+    fate = replace(fate, held=held).and_drops(held.where(F.col("kind").isin(DROP, HOLDER, GRAIN)))
+    audits.check_drops(fate.drops)
+    return fate
+
+
+def divide(kernels: Kernels, units: DataFrame, n_units: int) -> DataFrame:
+    """Records of the paragraphs of rows that stay so far."""
+    return kernels.apply("divide", one_per_task(units, n_units))
+
+
+def shared(divided: DataFrame, drops: DataFrame | None) -> DataFrame:
+    """What `hold` reads: the paragraphs that several rows have, these rows, and who rows are dropped for already."""
+    paragraphs = divided.where(F.col("kind") == PARAGRAPH)
+    of_several = paragraphs.groupBy("payload").agg(F.min("a").alias("first"), F.max("a").alias("last"))
+    of_several = of_several.where(F.col("first") < F.col("last")).select("payload")
+    paragraphs = paragraphs.join(of_several, "payload", "left_semi")
+    rows = divided.where(F.col("kind") == DIVIDED_ROW).join(paragraphs.select("a").distinct(), "a", "left_semi")
+    parts = [divided.where(F.col("kind") == DIVIDED_UNIT), rows, paragraphs]
+    if drops is not None:
+        parts.append(drops.where(F.col("kind") == DROP))
+    return reduce(DataFrame.unionByName, [part.select(*RECORDS.names) for part in parts])
+
+
+def hold(kernels: Kernels, to_hold: DataFrame) -> DataFrame:
+    """Records of the rows that go for what others hold, of what is cut in each unit, and of what the manifest says."""
+    if to_hold.isEmpty():
+        return kernels.apply_to_nothing("hold", to_hold.sparkSession, RECORDS)
+    return kernels.apply("hold", to_hold.repartition(1).sortWithinPartitions("kind", "a", "b"))
