@@ -337,6 +337,9 @@ pub struct QualityRecord {
     /// Files that the scorer learnt from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reference: Vec<InputRecord>,
+    /// Device that the scorer ran on; none where rows bring their scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Rows that had come so far.
     pub judged_rows: u64,
     /// Of these, rows that stay.

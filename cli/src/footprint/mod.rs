@@ -123,6 +123,8 @@ impl Account {
         .into_iter()
         .flatten()
         .any(|device| device != "cpu");
+        // What judges quality finds its device itself.
+        let is_judged_by_model = config.quality.as_ref().is_some_and(|quality| quality.scorer.is_some());
         let config_text = tamis_schemas::manifest::config_for_manifest(config).to_string();
         let facts = RunFacts {
             run_id: run_id(),
@@ -133,7 +135,15 @@ impl Account {
             ..RunFacts::default()
         };
         let input = config.input.clone();
-        Ok(Some(Self { settings, ledger, earlier, facts, input, may_use_device, is_added_to }))
+        Ok(Some(Self {
+            settings,
+            ledger,
+            earlier,
+            facts,
+            input,
+            may_use_device: may_use_device || is_judged_by_model,
+            is_added_to,
+        }))
     }
 
     /// Refuses a run that will cost more than its budget, and waits for its start if it may. `check_output` refuses an output before

@@ -19,7 +19,7 @@ use super::{Run, pass};
 use crate::context::Context;
 use crate::quality::{Best, Choice, Found, KeepByScore, Rule};
 use crate::score::device::DeviceChoice;
-use crate::score::{ClassScorer, SCORER_FILE, SavedScorer, ScorerChoice, Task, Unlabelled};
+use crate::score::{ClassScorer, OpenedScorer, SCORER_FILE, SavedScorer, ScorerChoice, Task, Unlabelled};
 use crate::sink::Output;
 use crate::source::{Columns, Decoded, Request};
 use crate::stage::MapStage;
@@ -219,16 +219,17 @@ pub(super) fn decide(
         output.finish_table(Table::Quality, writer)?;
     }
     let found = keep.finish(run.context)?;
-    let record = QualityRecord { reference, ..record(&found, judge.column()) };
+    let record = QualityRecord { reference, ..record(&found, judge.column(), judge.device().map(str::to_owned)) };
     survey.quality = Some(Quality { dropped: Arc::new(found.dropped), control: Arc::new(found.control), record });
     Ok(())
 }
 
 /// What the manifest says of scores in a column, but for what these were learnt from.
-pub(super) fn record(found: &Found, column: &str) -> QualityRecord {
+pub(super) fn record(found: &Found, column: &str, device: Option<String>) -> QualityRecord {
     QualityRecord {
         column: column.to_owned(),
         reference: Vec::new(),
+        device,
         judged_rows: found.n_kept + found.dropped.len(),
         kept_rows: found.n_kept,
         rows_without_score: found.n_without_score,
@@ -252,7 +253,8 @@ fn judge<'a>(
             let (reference, device) = (&config.reference, DeviceChoice::Auto);
             let data = InputRows { run, survey, seed: config.seed };
             let learnt = Learnt::new(scorer, reference, config.seed, device, run, &data, stores)?;
-            (Judge::Scorer(scorer.column(), learnt.scorer.into_stage()), learnt.reference)
+            let (column, device) = (scorer.column(), learnt.device.description);
+            (Judge::Scorer { column, device, stage: learnt.scorer.into_stage() }, learnt.reference)
         }
         Source::Distilled(location) => {
             let saved = distilled.ok_or_else(|| Error::Invariant(format!("`{location}` was not read")))?;
@@ -267,7 +269,12 @@ fn judge<'a>(
 /// Where scores come from.
 pub(super) enum Judge<'a> {
     /// Appends the column of this name.
-    Scorer(&'static str, Box<dyn MapStage + 'a>),
+    Scorer {
+        column: &'static str,
+        /// Where it computes.
+        device: String,
+        stage: Box<dyn MapStage + 'a>,
+    },
     /// A column that rows have already.
     Column(String),
 }
@@ -307,11 +314,15 @@ impl<'a> Judge<'a> {
         context: &'a Context,
     ) -> Result<Self> {
         let (names, is_number) = (saved.answers().names().to_vec(), saved.answers().task() == Task::Regression);
-        let scorer = saved.open(device, None, stores, context)?.scorer;
+        let OpenedScorer { scorer, device, .. } = saved.open(device, None, stores, context)?;
+        let device = device.description;
         match class {
-            None if is_number => Ok(Self::Scorer(columns::QUALITY, scorer)),
+            None if is_number => Ok(Self::Scorer { column: columns::QUALITY, device, stage: scorer }),
             Some(class) => match names.iter().position(|name| name == class) {
-                Some(index) => Ok(Self::Scorer(columns::PROBABILITY, Box::new(ClassScorer { scorer, index }))),
+                Some(index) => {
+                    let stage = Box::new(ClassScorer { scorer, index });
+                    Ok(Self::Scorer { column: columns::PROBABILITY, device, stage })
+                }
                 None => Err(no_class(&format!("quality.class is `{class}`"), location, &names)),
             },
             None => Err(no_class("quality.class is not set", location, &names)),
@@ -319,13 +330,21 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn needs_text(&self) -> bool {
-        matches!(self, Self::Scorer(..))
+        matches!(self, Self::Scorer { .. })
+    }
+
+    /// The device that the scorer runs on.
+    pub(super) fn device(&self) -> Option<&str> {
+        match self {
+            Self::Scorer { device, .. } => Some(device),
+            Self::Column(_) => None,
+        }
     }
 
     /// The column of the score.
     pub(super) fn column(&self) -> &str {
         match self {
-            Self::Scorer(name, _) => name,
+            Self::Scorer { column, .. } => column,
             Self::Column(name) => name,
         }
     }
@@ -333,9 +352,9 @@ impl<'a> Judge<'a> {
     /// The table `quality`: id and score.
     pub(super) fn table(&self, input: &Schema) -> Result<Carried> {
         let score = match self {
-            Self::Scorer(_, scorer) => {
+            Self::Scorer { stage, .. } => {
                 let text = Arc::new(Schema::new(vec![Field::new(columns::TEXT, DataType::Utf8, false)]));
-                scorer.output_schema(&text)?.field_with_name(self.column())?.clone()
+                stage.output_schema(&text)?.field_with_name(self.column())?.clone()
             }
             Self::Column(name) => input.field_with_name(name)?.clone(),
         };
@@ -345,7 +364,7 @@ impl<'a> Judge<'a> {
     /// Judges the rows of a batch; `table` is [that of this judge](Self::table).
     pub(super) fn apply(&self, batch: RecordBatch, table: &Carried) -> Result<Judged> {
         let batch = match self {
-            Self::Scorer(_, scorer) => scorer.apply(batch)?,
+            Self::Scorer { stage, .. } => stage.apply(batch)?,
             Self::Column(_) => batch,
         };
         let scores = cast(column(&batch, self.column())?, &DataType::Float64)?;

@@ -78,10 +78,7 @@ fn read_unit(
     let columns =
         [ROW.to_owned(), LENGTH.to_owned()].into_iter().chain(settings.columns()).chain([EMBEDDING.to_owned()]);
     let columns: Vec<String> = columns.collect();
-    let work = |batch: RecordBatch| {
-        let _scope = context.meter.scope("embedding");
-        Compared::new(&grain.cut_batch(verdicts.staying(batch)?)?, embedder, context)
-    };
+    let work = |batch: RecordBatch| Compared::new(&grain.cut_batch(verdicts.staying(batch)?)?, embedder, context);
     let mut tally = EmbeddingTally::new(embedder, context);
     let (mut rows, mut blank, mut n_pieces) = (0, 0, 0);
     pass::for_each(

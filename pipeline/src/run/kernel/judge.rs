@@ -40,6 +40,9 @@ pub(super) struct JudgedUnit {
     pub(super) column: String,
     /// Hash of the scorer that has learnt, 0 if none has.
     pub(super) scorer: u64,
+    /// Device that the scorer ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
     /// Of the first unit only, for all: columns of the table `quality`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) schema: Vec<u8>,
@@ -86,18 +89,20 @@ fn open<'a>(task: Task<'a>, no_inputs: &'a Inputs, learnt: Option<&[u8]>, schema
             Judge::of_distilled(saved, location, config.class.as_deref(), DeviceChoice::Auto, stores, context)
         }
         Source::Scorer(scorer) => {
-            let stage: Box<dyn MapStage + 'a> = match (scorer, learnt) {
+            let (stage, device): (Box<dyn MapStage + 'a>, _) = match (scorer, learnt) {
                 (Unlabelled::Causal(file), _) => {
                     check_model(file, &CausalScorer::digest(file, stores, context)?)?;
-                    Box::new(open_causal(task.run(no_inputs), file, DeviceChoice::Auto, stores)?.0)
+                    let (scorer, device) = open_causal(task.run(no_inputs), file, DeviceChoice::Auto, stores)?;
+                    (Box::new(scorer), device)
                 }
                 (_, Some(bytes)) => {
                     let saved = SavedScorer::from_bytes(bytes, "the scorer that was learnt".into())?;
-                    saved.open(DeviceChoice::Auto, None, stores, context)?.scorer
+                    let opened = saved.open(DeviceChoice::Auto, None, stores, context)?;
+                    (opened.scorer, opened.device)
                 }
                 (_, None) => return Err(Error::config("there is no scorer of quality in the stream")),
             };
-            Ok(Judge::Scorer(scorer.column(), stage))
+            Ok(Judge::Scorer { column: scorer.column(), device: device.description, stage })
         }
     }
 }
@@ -148,7 +153,8 @@ fn read_unit(
             Ok(())
         },
     )?;
-    let mut judged = JudgedUnit { rows: n_rows, column: judge.column().to_owned(), scorer, schema: Vec::new() };
+    let (column, device) = (judge.column().to_owned(), judge.device().map(str::to_owned));
+    let mut judged = JudgedUnit { rows: n_rows, column, scorer, device, schema: Vec::new() };
     if unit.number == 0 {
         judged.schema = schema_to_bytes(table.schema())?;
     }

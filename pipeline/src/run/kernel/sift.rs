@@ -1,5 +1,6 @@
 //! Which rows stay by their quality, from the scores of all units.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -46,13 +47,15 @@ pub(super) fn sift(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
         }
         Ok(())
     })?;
+    let devices: Vec<&str> = seen.devices.iter().map(String::as_str).collect();
+    let device = (!devices.is_empty()).then(|| devices.join(", "));
     let (column, scorer, schema) = seen.finish(task.job.starts.len())?;
     let found = keep.finish(context)?;
     let mut writer = RecordWriter::begin(output)?;
     for (kind, rows) in [(Kind::Unfit, &found.dropped), (Kind::Control, &found.control)] {
         hand_on(task, kind, rows, |record| writer.push(&record))?;
     }
-    let sifted = Sifted { record: record(&found, &column), scorer, schema };
+    let sifted = Sifted { record: record(&found, &column, device), scorer, schema };
     writer.push(&Record::json(Kind::Sifted, &sifted)?)?;
     writer.finish()
 }
@@ -90,6 +93,7 @@ struct Seen {
     expected_rows: u64,
     /// Column of the score and hash of the scorer, of all units the same.
     judge: Option<(String, u64)>,
+    devices: BTreeSet<String>,
     schema: Option<Vec<u8>>,
 }
 
@@ -103,6 +107,7 @@ impl Seen {
                     return Err(lost(&format!("unit {unit} was judged twice")));
                 }
                 self.expected_rows += judged.rows;
+                self.devices.extend(judged.device);
                 let judge = (judged.column, judged.scorer);
                 if *self.judge.get_or_insert_with(|| judge.clone()) != judge {
                     return Err(Error::Invariant(format!("unit {unit} was judged by another scorer than others")));
@@ -123,7 +128,7 @@ impl Seen {
     /// # Errors
     /// `Error::Invariant` if something was lost on its way.
     fn finish(self, n_units: usize) -> Result<(String, u64, Vec<u8>)> {
-        let Self { pieces, n_rows, expected_rows, judge, schema } = self;
+        let Self { pieces, n_rows, expected_rows, judge, schema, .. } = self;
         if let Some((unit, piece)) = pieces.missing() {
             return Err(lost(&format!("piece {piece} of unit {unit} is not there")));
         }
