@@ -13,6 +13,13 @@ fn every_run_is_accounted_for_and_its_output_is_what_it_was() {
     let sum = |name: &str| of_first.iter().map(|row| row[name].as_f64().unwrap()).sum::<f64>();
     let report = tamis(dir.path(), "footprint report out --format json").expect_code(0).json();
     assert!((sum("cpu_seconds") - report["totals"]["cpu_seconds"].as_f64().unwrap()).abs() < 1e-9);
+    // Bytes are of the stage that moved them; a folder in memory has none.
+    for name in ["read_bytes", "written_bytes"] {
+        let moved = |row: &Value| row[name].as_u64().unwrap_or(0);
+        let (of_stages, of_run) =
+            (of_first.iter().map(moved).sum::<u64>(), of_first[0]["run"][name].as_u64().unwrap_or(0));
+        assert!(of_stages <= of_run && of_run <= of_stages + (64 << 10), "{name}: {of_stages} of {of_run}");
+    }
     for row in &of_first {
         assert_eq!((&row["run"]["docs_in"], &row["run"]["docs_out"]), (&json!(2800), &json!(2796)));
         assert_eq!((&row["intensity"]["zone"], &row["rows_of_run"]), (&json!("FRA"), &json!(of_first.len())));

@@ -61,16 +61,16 @@ impl Snapshot {
 
     /// What happened since `start`. A counter that went backwards is `None`.
     pub fn since(&self, start: &Self) -> Activity {
-        let growth = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
+        let bytes = self.process.since(&start.process);
         let growth_f = |now: Option<f64>, then: Option<f64>| Some(now? - then?).filter(|growth| *growth >= 0.0);
         let usage = |snapshot: &Self| snapshot.cgroup.and_then(|cgroup| cgroup.cpu_seconds);
         let is_contended = |percent: Option<f64>| percent.is_some_and(|percent| percent > CONTENDED_PERCENT);
         Activity {
             machine_cpu_seconds: growth_f(self.machine_cpu_seconds, start.machine_cpu_seconds),
             rss_peak_bytes: self.process.rss_peak_bytes,
-            read_bytes: growth(self.process.read_bytes, start.process.read_bytes),
-            written_bytes: growth(self.process.written_bytes, start.process.written_bytes),
-            net_bytes: growth(self.process.net_bytes, start.process.net_bytes),
+            read_bytes: bytes.read_bytes,
+            written_bytes: bytes.written_bytes,
+            net_bytes: bytes.net_bytes,
             cgroup_cpu_seconds: growth_f(usage(self), usage(start)),
             contended: is_contended(self.contention_percent) || is_contended(start.contention_percent),
         }

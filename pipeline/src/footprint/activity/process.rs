@@ -1,6 +1,7 @@
 //! Counters of this process.
 
 use rustix::time::{ClockId, clock_gettime};
+use tamis_schemas::footprint::Amounts;
 
 use super::SystemRoot;
 use super::machine::TICKS_PER_SECOND;
@@ -30,6 +31,17 @@ impl ProcessCounters {
             read_bytes: field(&io, "read_bytes:"),
             written_bytes: field(&io, "write_bytes:").map(|bytes| bytes.saturating_sub(cancelled)),
             net_bytes: root.text("proc/net/dev").map(|text| net_bytes(&text)),
+        }
+    }
+
+    /// Bytes read, written and sent since `start`. A counter that went backwards is `None`.
+    pub(super) fn since(&self, start: &Self) -> Amounts {
+        let growth = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
+        Amounts {
+            read_bytes: growth(self.read_bytes, start.read_bytes),
+            written_bytes: growth(self.written_bytes, start.written_bytes),
+            net_bytes: growth(self.net_bytes, start.net_bytes),
+            ..Amounts::default()
         }
     }
 }

@@ -149,7 +149,8 @@ fn names_of_phases_and_scopes_are_one_stage() {
     stage.add(&Amounts { docs_in: Some(4), labels: Some(0), ..Amounts::default() });
     let usage = meter.finish();
     assert_eq!(usage.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), ["write", "overhead"]);
-    assert_eq!(usage.stages[0].amounts, Amounts { docs_in: Some(7), labels: Some(0), ..Amounts::default() });
+    let Amounts { docs_in, labels, docs_out, .. } = usage.stages[0].amounts;
+    assert_eq!((docs_in, labels, docs_out), (Some(7), Some(0), None));
     assert_eq!(sum_ns(&usage), usage.cpu_ns);
     assert!(usage.wall_seconds >= usage.stages[0].wall_seconds);
 }
@@ -182,7 +183,44 @@ thread_local! {
 
 fn set_meter() -> Meter {
     let now_ns = || NOW_NS.get();
-    Meter::since(Clocks { process_ns: now_ns, thread_ns: now_ns }, now_ns())
+    // As many bytes are read as nanoseconds pass, and half as many written; nobody tells of the network.
+    let bytes = || ProcessCounters {
+        read_bytes: Some(NOW_NS.get()),
+        written_bytes: Some(NOW_NS.get() / 2),
+        ..ProcessCounters::default()
+    };
+    Meter::since(Clocks { process_ns: now_ns, thread_ns: now_ns, bytes }, now_ns())
+}
+
+#[test]
+fn bytes_are_of_the_phase_in_which_they_are_moved() {
+    let meter = set_meter();
+    pass(100);
+    meter.phase("read");
+    pass(40);
+    {
+        let _scope = meter.scope("score");
+        pass(8);
+    }
+    meter.phase("write");
+    pass(6);
+    meter.phase("read");
+    pass(2);
+    meter.end_phase();
+    pass(1000);
+    let moved = |usage: Usage| -> Vec<(String, [Option<u64>; 3])> {
+        let bytes = |amounts: Amounts| [amounts.read_bytes, amounts.written_bytes, amounts.net_bytes];
+        usage.stages.into_iter().map(|stage| (stage.name, bytes(stage.amounts))).collect()
+    };
+    let expect = [
+        ("read", [Some(50), Some(25), None]),
+        ("score", [None; 3]),
+        ("write", [Some(6), Some(3), None]),
+        ("overhead", [Some(1100), Some(550), None]),
+    ];
+    let expect = expect.map(|(name, bytes)| (name.to_owned(), bytes));
+    assert_eq!(moved(meter.finish()), expect);
+    assert_eq!(moved(meter.finish()), expect, "nothing is counted twice");
 }
 
 fn pass(ns: u64) {

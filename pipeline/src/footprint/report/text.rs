@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tamis_schemas::footprint::{BoundConfig, Interval, Label, ScorerChoiceRow, TASKS, ViewConfig};
+use tamis_schemas::footprint::{Amounts, BoundConfig, Interval, Label, ScorerChoiceRow, TASKS, ViewConfig};
 
 use super::audit::{Audit, Trend};
 use super::avoid::{Applies, Avoided};
@@ -62,7 +62,8 @@ pub fn of_report(report: &Report) -> String {
         let share =
             ratio(&stage.totals, totals).map_or_else(|| "-".to_owned(), |share| format!("{:.1}", 100.0 * share));
         let cpu = format!("{:.1} CPU s", stage.totals.cpu_seconds);
-        let _ = writeln!(out, "  {:<18} {share:>5} %  {cpu:>12}  {}", stage.stage, energy_of(&stage.totals, totals));
+        let (energy, moved) = (energy_of(&stage.totals, totals), moved(&stage.amounts));
+        let _ = writeln!(out, "  {:<18} {share:>5} %  {cpu:>12}  {energy}{moved}", stage.stage);
     }
     let intensity = &row.intensity;
     let year = intensity.year.map_or_else(String::new, |year| format!(", {year}"));
@@ -471,6 +472,18 @@ fn percents(ratios: &[f64; 3]) -> [i64; 3] {
         percents[largest] += 100 - sum;
     }
     percents
+}
+
+/// Bytes that are told of: less would be 0.0 MB.
+const LEAST_BYTES: u64 = 50_000;
+
+/// Bytes that a stage has moved, if any: `; 12.3 MB read, 4.0 MB written`.
+fn moved(amounts: &Amounts) -> String {
+    let Amounts { read_bytes, written_bytes, net_bytes, .. } = *amounts;
+    let parts = [(read_bytes, "read"), (written_bytes, "written"), (net_bytes, "on the network")];
+    let some = parts.into_iter().filter_map(|(bytes, what)| Some((bytes.filter(|bytes| LEAST_BYTES <= *bytes)?, what)));
+    let said: Vec<String> = some.map(|(bytes, what)| format!("{:.1} MB {what}", bytes as f64 / 1e6)).collect();
+    if said.is_empty() { String::new() } else { format!("; {}", said.join(", ")) }
 }
 
 /// Share of a part, if both are known.

@@ -149,6 +149,7 @@ pub fn rows_of_tasks(
     let mut leader = Recording { powercap: None, ..(*leader).clone() };
     // Where it has its machine in common with tasks, these have what the network carried meanwhile.
     let of_tasks = Span::net_bytes(&at_its_host);
+    leader.usage.stages.iter_mut().for_each(|stage| stage.amounts = Amounts::default());
     leader.activity.net_bytes =
         leader.activity.net_bytes.zip(of_tasks).map(|(all, of_tasks)| all.saturating_sub(of_tasks));
     if 0 < driver_cpu_ns {
