@@ -151,7 +151,10 @@ fn faults_on_the_way_are_told() {
     let driver = || Driver::new(Place::at(dir.path()), path.clone(), 4_000);
     driver().expect_fault("hold", |sent| records::without_first(sent, 33), "units were divided");
     driver().expect_fault("hold", records::twice, "twice");
-    driver().expect_fault("hold", |sent| records::without_first(sent, 34), "row");
+    driver().expect_fault("hold", |sent| records::without_first(sent, 34), "nothing of the row");
+    let not_told = Driver { on_its_way: Some(("write", |units| records::without(units, "cuts"))), ..driver() };
+    let told = not_told.try_run().map(|ended| ended.code);
+    assert!(told.as_ref().is_err_and(|told| told.contains("what was cut is not what was to be cut")), "{told:?}");
     driver().expect_refusal(|sent| records::without_first(&sent, 38), "nothing is said of paragraphs");
     driver().expect_refusal(|sent| records::without_first(&sent, 7), "dropped");
     assert!(!fs::exists(dir.path().join("faulty/manifest.json")).unwrap());

@@ -23,6 +23,8 @@ use crate::{Error, Result, RowSet};
 pub struct Held {
     /// Of each row, ordinals of its units and the rows that hold them, alternating.
     units: SetTable,
+    /// Row that the table begins with: it takes room for each one from there on.
+    first_row: u64,
     holders: RowSet,
     rule: Rule,
 }
@@ -31,14 +33,15 @@ pub struct Held {
 #[derive(Debug)]
 pub(crate) struct HeldWriter {
     units: SetTableWriter,
+    first_row: u64,
     holders: RowSet,
     rule: Rule,
 }
 
 impl HeldWriter {
-    /// Nothing, of units for which rows are dropped by `rule`.
-    pub(crate) fn new(rule: Rule, context: &Context) -> Self {
-        Self { units: SetTableWriter::new("units to cut", context), holders: RowSet::new(), rule }
+    /// Nothing of rows from `first_row` on, of units for which rows are dropped by `rule`.
+    pub(crate) fn new(rule: Rule, first_row: u64, context: &Context) -> Self {
+        Self { units: SetTableWriter::new("units to cut", context), first_row, holders: RowSet::new(), rule }
     }
 
     /// Adds a row, after all rows before it: ordinals of its units, ascending, and the rows that hold them, alternating.
@@ -46,12 +49,12 @@ impl HeldWriter {
         for &[_, holder] in units.as_chunks::<2>().0 {
             self.holders.insert(holder);
         }
-        self.units.push(row, units, context)
+        self.units.push(row - self.first_row, units, context)
     }
 
     pub(crate) fn finish(self, context: &Context) -> Result<Held> {
-        let Self { units, holders, rule } = self;
-        Ok(Held { units: units.finish(context)?, holders, rule })
+        let Self { units, first_row, holders, rule } = self;
+        Ok(Held { units: units.finish(context)?, first_row, holders, rule })
     }
 }
 
@@ -153,7 +156,8 @@ impl Cutter {
     fn cuts(&self, row: u64, text: &str, reader: &mut Option<UnitReader>) -> Result<Vec<Cut>> {
         let mut cuts = Vec::new();
         if let Some(held) = &self.held {
-            let units = held.units.get(row)?;
+            let units =
+                row.checked_sub(held.first_row).map(|place| held.units.get(place)).transpose()?.unwrap_or_default();
             let held_cut = |&[ordinal, first_row]: &[u64; 2]| Cut { ordinal, rule: held.rule, first_row };
             cuts.extend(units.as_chunks::<2>().0.iter().map(held_cut));
         }

@@ -203,7 +203,7 @@ impl DuplicateUnits {
     /// All rows were seen: decides about those that `result` keeps.
     pub fn finish(self, result: NearDuplicateResult, context: &Context) -> Result<DuplicateUnitsFound> {
         let mut drops = MoreDrops::new(context);
-        let mut held = HeldWriter::new(self.rule(), context);
+        let mut held = HeldWriter::new(self.rule(), 0, context);
         let stays = |row| result.evidence.names_as_kept(row);
         let counts = self.decide(stays, context, |decision| match decision {
             UnitDecision::Drop(drop) => drops.push_handed(drop, context),

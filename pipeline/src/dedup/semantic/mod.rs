@@ -129,6 +129,9 @@ impl SemanticDuplicates {
         self.keys.observe(batch, rows, context)?;
         let lists: &FixedSizeListArray = column(batch, EMBEDDING)?;
         let values = lists.values().as_primitive_opt::<Float16Type>().ok_or_else(|| malformed(EMBEDDING))?;
+        if usize::try_from(lists.value_length()) != Ok(self.dimensions) || self.dimensions == 0 {
+            return Err(malformed(EMBEDDING));
+        }
         let vectors = values.values().chunks_exact(self.dimensions);
         for (&row, vector) in rows.values().iter().zip(vectors) {
             self.rows.push(self.n_rows, &row, context)?;

@@ -1,12 +1,17 @@
 //! What is to be cut out of the texts of a unit, as units in a stream have it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use arrow::array::{Array as _, BinaryArray, RecordBatch, StringArray, UInt64Array};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Task;
 use super::columns::binaries;
 use super::record::{Kind, Record};
+use super::units::PlacedUnit;
+use crate::budget::Reservation;
+use crate::context::Context;
 use crate::dedup::Rule;
 use crate::dedup::grain::{DuplicateAction, HeldWriter};
 use crate::run::grain::Grain;
@@ -62,21 +67,39 @@ fn malformed() -> Error {
 }
 
 /// Records of what is cut, one of each unit, in the making.
-#[derive(Debug, Default)]
-pub(super) struct CutsByUnit(Option<Record>);
+#[derive(Debug)]
+pub(super) struct CutsByUnit {
+    open: Option<Record>,
+    reservation: Reservation,
+    /// Hashes of what is said of units.
+    hashes: BTreeMap<u64, u64>,
+}
 
 impl CutsByUnit {
+    pub(super) fn new(context: &Context) -> Self {
+        Self { open: None, reservation: context.budget.reserve("what is cut out of a unit"), hashes: BTreeMap::new() }
+    }
+
     /// Adds a cut; of rows and in them in their order. Gives the record of the unit before.
-    pub(super) fn push(&mut self, unit: u64, cut: Cut<'_>) -> Option<Record> {
-        let done = self.0.take_if(|open| open.unit != Some(unit));
-        let open = self.0.get_or_insert_with(|| Record { unit: Some(unit), ..Record::new(Kind::Cuts) });
+    pub(super) fn push(&mut self, unit: u64, cut: Cut<'_>) -> Result<Option<Record>> {
+        let done = if self.open.as_ref().is_some_and(|open| open.unit != Some(unit)) { self.take() } else { None };
+        self.reservation.grow(Cut::HEAD_BYTES + cut.id.len())?;
+        let open = self.open.get_or_insert_with(|| Record { unit: Some(unit), ..Record::new(Kind::Cuts) });
         cut.append_to(&mut open.payload);
-        done
+        Ok(done)
     }
 
     /// The record of the last unit.
-    pub(super) fn finish(self) -> Option<Record> {
-        self.0
+    pub(super) fn take(&mut self) -> Option<Record> {
+        let done = self.open.take()?;
+        self.reservation.free();
+        self.hashes.extend(done.unit.map(|unit| (unit, hash_of(&done.payload))));
+        Some(done)
+    }
+
+    /// Of each unit that something is cut out of, the hash of what was said.
+    pub(super) fn into_hashes(self) -> BTreeMap<u64, u64> {
+        self.hashes
     }
 }
 
@@ -92,35 +115,53 @@ impl CutsOfBatch {
         cuts.then(|| binaries(batch, "cuts")).transpose().map(Self)
     }
 
-    /// Of the unit at a place of the batch.
-    pub(super) fn of_unit(&self, task: Task<'_>, place: usize) -> Result<Cuts> {
+    /// Of a unit, which is at `place` of the batch.
+    ///
+    /// # Errors
+    /// `Error::Config` if it is not what `hold` says of this unit.
+    pub(super) fn of_unit(&self, task: Task<'_>, unit: &PlacedUnit, place: usize) -> Result<Cuts> {
+        let context = task.with.context;
+        let mut held_bytes = context.budget.reserve("what is cut out of a unit");
         let (Some(plan), Some(payloads)) = (&task.plan.grain, &self.0) else {
-            return Ok(Cuts {
-                grain: Grain::cutting(task.plan.grain.as_ref().and_then(|plan| plan.cutter(None))),
-                ids: BTreeMap::new(),
-            });
+            let grain = Grain::cutting(task.plan.grain.as_ref().and_then(|plan| plan.cutter(None)));
+            return Ok(Cuts { grain, ids: BTreeMap::new(), hash: 0, _held: held_bytes });
         };
         let (settings, _) = task.duplicate_units()?;
-        let mut held = HeldWriter::new(Rule::of_units(settings.unit), task.with.context);
+        let rows = unit.rows();
+        let mut held = HeldWriter::new(Rule::of_units(settings.unit), rows.start, context);
         let mut ids = BTreeMap::new();
-        let mut rest = if payloads.is_valid(place) { payloads.value(place) } else { &[] };
+        let payload = if payloads.is_valid(place) { payloads.value(place) } else { &[] };
+        held_bytes.grow(payload.len())?;
+        let (mut rest, mut last) = (payload, None);
         let mut of_row: (u64, Vec<u64>) = (0, Vec::new());
         while !rest.is_empty() {
             let (cut, behind) = Cut::split_from(rest).ok_or_else(malformed)?;
             rest = behind;
+            let is_next = last.replace((cut.row, cut.ordinal)).is_none_or(|last| last < (cut.row, cut.ordinal));
+            if !is_next || !rows.contains(&cut.row) {
+                return Err(malformed());
+            }
             if of_row.0 != cut.row && !of_row.1.is_empty() {
-                held.push(of_row.0, &of_row.1, task.with.context)?;
+                held.push(of_row.0, &of_row.1, context)?;
                 of_row.1.clear();
             }
             of_row.0 = cut.row;
             of_row.1.extend([cut.ordinal, cut.holder]);
-            ids.entry(cut.holder).or_insert_with(|| String::from_utf8_lossy(cut.id).into_owned());
+            if let Entry::Vacant(vacant) = ids.entry(cut.holder) {
+                vacant.insert(str::from_utf8(cut.id).map_err(|_| malformed())?.to_owned());
+            }
         }
         if !of_row.1.is_empty() {
-            held.push(of_row.0, &of_row.1, task.with.context)?;
+            held.push(of_row.0, &of_row.1, context)?;
         }
-        Ok(Cuts { grain: Grain::cutting(plan.cutter(Some(held.finish(task.with.context)?))), ids })
+        let grain = Grain::cutting(plan.cutter(Some(held.finish(context)?)));
+        Ok(Cuts { grain, ids, hash: hash_of(payload), _held: held_bytes })
     }
+}
+
+/// By which the session sees that `write` was told what `hold` has said; 0 of nothing.
+fn hash_of(payload: &[u8]) -> u64 {
+    if payload.is_empty() { 0 } else { xxh3_64(payload) }
 }
 
 /// Of a unit.
@@ -128,6 +169,9 @@ pub(super) struct Cuts {
     pub(super) grain: Grain,
     /// Of the rows that hold what is cut.
     ids: BTreeMap<u64, String>,
+    /// Of all that was said of it.
+    pub(super) hash: u64,
+    _held: Reservation,
 }
 
 impl Cuts {

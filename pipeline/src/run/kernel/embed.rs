@@ -54,7 +54,7 @@ pub(super) fn embed(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
             if let Some(of_run) = &task.job.semantic {
                 of_run.check_model(&plan.embed.model, embedder.fingerprint())?;
             }
-            let Cuts { grain, .. } = cuts.of_unit(task, index)?;
+            let Cuts { grain, .. } = cuts.of_unit(task, unit, index)?;
             let embedded = read_unit(task, embedder, unit, (&verdicts, &grain), |record| writer.push(&record))?;
             writer.push(&embedded)?;
         }

@@ -137,7 +137,8 @@ impl Seen {
 }
 
 fn dimensions(first: Option<&EmbeddingRecord>) -> Result<usize> {
-    first.map(|record| record.dimensions as usize).ok_or_else(|| lost("nothing is said of unit 0"))
+    let dimensions = first.map(|record| record.dimensions as usize).filter(|&dimensions| dimensions != 0);
+    dimensions.ok_or_else(|| lost("nothing is said of unit 0"))
 }
 
 fn lost(what: &str) -> Error {

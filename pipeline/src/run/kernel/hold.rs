@@ -1,8 +1,9 @@
 //! Which row holds each paragraph or line that several rows have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
+use serde::{Deserialize, Serialize};
 use tamis_schemas::manifest::GrainRecord;
 
 use super::Task;
@@ -17,6 +18,14 @@ use crate::{Error, Result, RowSet};
 
 const STAGE: &str = "paragraphs and lines to cut";
 
+/// What was decided, but for the rows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) record: GrainRecord,
+    /// Of each unit that something is cut out of, the hash of what is said of that.
+    pub(super) cuts: BTreeMap<u64, u64>,
+}
+
 /// Decides, from records sorted by kind, row and place in it.
 pub(super) fn hold(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outgoing<impl Write>) -> Result<()> {
     let context = task.with.context;
@@ -29,7 +38,7 @@ pub(super) fn hold(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
         seen.take(record, &mut units, context)
     })?;
     let Seen { named, ids, n_paragraphs, of_units, .. } = seen;
-    if of_units.len() != task.job.starts.len() {
+    if !of_units.iter().copied().eq(0..task.job.starts.len() as u64) {
         let (found, expected) = (of_units.len(), task.job.starts.len());
         return Err(Error::Invariant(format!("{found} of {expected} units were divided")));
     }
@@ -50,18 +59,20 @@ pub(super) fn hold(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
     for row in holders.iter() {
         writer.push(&Record { unit: unit_of(row), a: row, ..Record::new(Kind::Holder) })?;
     }
-    let mut by_unit = CutsByUnit::default();
+    let mut by_unit = CutsByUnit::new(context);
     for cut in with_ids(cuts, ids, context)?.finish(context)? {
         let (row, ordinal, holder, id) = cut?;
         let unit = unit_of(row).ok_or_else(|| Error::Invariant(format!("row {row} is of no unit")))?;
-        if let Some(record) = by_unit.push(unit, Cut { row, ordinal, holder, id: &id }) {
+        if let Some(record) = by_unit.push(unit, Cut { row, ordinal, holder, id: &id })? {
             context.cancel.check()?;
             writer.push(&record)?;
         }
     }
-    by_unit.finish().map_or(Ok(()), |record| writer.push(&record))?;
-    let found = GrainRecord { units: n_paragraphs, duplicate_units: duplicates, spared_rows, ..GrainRecord::default() };
-    writer.push(&Record { c: n_records, ..Record::json(Kind::Grain, &found)? })?;
+    by_unit.take().map_or(Ok(()), |record| writer.push(&record))?;
+    let record =
+        GrainRecord { units: n_paragraphs, duplicate_units: duplicates, spared_rows, ..GrainRecord::default() };
+    let held = Held { record, cuts: by_unit.into_hashes() };
+    writer.push(&Record { c: n_records, ..Record::json(Kind::Grain, &held)? })?;
     writer.finish()
 }
 
@@ -93,6 +104,8 @@ fn with_ids(
 struct Seen {
     /// Rows that others are dropped for.
     named: RowSet,
+    /// Rows with paragraphs.
+    rows: RowSet,
     ids: ExternalSorter<(u64, Vec<u8>)>,
     n_paragraphs: u64,
     of_units: BTreeSet<u64>,
@@ -104,6 +117,7 @@ impl Seen {
     fn new(context: &Context) -> Self {
         Self {
             named: RowSet::new(),
+            rows: RowSet::new(),
             ids: ExternalSorter::new("ids", &context.budget),
             n_paragraphs: 0,
             of_units: BTreeSet::new(),
@@ -123,19 +137,26 @@ impl Seen {
                 Ok(())
             }
             Kind::DividedUnit => {
-                self.n_paragraphs += record.b;
-                if record.unit.is_some_and(|unit| self.of_units.insert(unit)) {
+                let sum = self.n_paragraphs.checked_add(record.b);
+                self.n_paragraphs =
+                    sum.ok_or_else(|| Error::config("a unit says that it has more paragraphs than can be"))?;
+                let unit = record.unit.ok_or_else(|| Error::Invariant("paragraphs that are of no unit".into()))?;
+                if self.of_units.insert(unit) {
                     return Ok(());
                 }
-                Err(Error::Invariant(format!("unit {:?} was divided twice", record.unit)))
+                Err(Error::Invariant(format!("unit {unit} was divided twice")))
             }
             Kind::DividedRow if self.last_row.replace(row).is_none_or(|last| last < row) => {
+                self.rows.insert(row);
                 self.ids.push((row, record.payload), context)?;
                 units.push_row(row, record.c, context)
             }
             Kind::Paragraph
                 if self.last_paragraph.replace((row, record.b)).is_none_or(|last| last < (row, record.b)) =>
             {
+                if !self.rows.contains(row) {
+                    return Err(Error::Invariant(format!("there are paragraphs of row {row}, and nothing of the row")));
+                }
                 let (halves, rest) = record.payload.as_chunks();
                 let &[high, low] = halves else { return Err(no_key(row)) };
                 if !rest.is_empty() {

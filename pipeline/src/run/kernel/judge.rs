@@ -64,7 +64,7 @@ pub(super) fn judge(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
                 none => none.insert(open(task, &no_inputs, learnt, &schema)?),
             };
             let scorer = learnt.map_or(0, xxh3_64);
-            let (unit, fate) = ((unit, &inputs, &schema), (&verdicts, &cuts.of_unit(task, index)?.grain));
+            let (unit, fate) = ((unit, &inputs, &schema), (&verdicts, &cuts.of_unit(task, unit, index)?.grain));
             read_unit(task, (judge, scorer), unit, fate, |record| writer.push(&record))?;
         }
     }

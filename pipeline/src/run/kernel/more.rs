@@ -1,6 +1,10 @@
 //! What was decided after the search for near-duplicates, as the session hears of it: repetition, paragraphs and lines, embeddings.
 
+use std::collections::BTreeMap;
+
 use tamis_schemas::manifest::{GrainRecord, SemanticRecord};
+
+use super::hold::Held;
 
 use crate::context::Context;
 use crate::dedup::{HandedDrop, MoreDrops, NearDuplicateResult, Rule};
@@ -15,7 +19,9 @@ pub(super) struct MoreDropped {
     held: MoreDrops,
     /// For what others say.
     semantic: MoreDrops,
-    of_grain: Option<GrainRecord>,
+    of_grain: Option<Held>,
+    /// Hashes of what those who write were told to cut.
+    told: BTreeMap<u64, u64>,
     of_semantic: Option<SemanticRecord>,
 }
 
@@ -32,7 +38,7 @@ pub(super) struct More {
 impl MoreDropped {
     pub(super) fn new(context: &Context) -> Self {
         let (held, semantic) = (MoreDrops::new(context), MoreDrops::new(context));
-        Self { held, semantic, of_grain: None, of_semantic: None }
+        Self { held, semantic, of_grain: None, told: BTreeMap::new(), of_semantic: None }
     }
 
     /// Takes a row that is dropped.
@@ -42,10 +48,17 @@ impl MoreDropped {
     }
 
     /// Takes what was counted of paragraphs and lines.
-    pub(super) fn push_grain(&mut self, record: GrainRecord) -> Result<()> {
-        match self.of_grain.replace(record) {
+    pub(super) fn push_grain(&mut self, held: Held) -> Result<()> {
+        match self.of_grain.replace(held) {
             None => Ok(()),
             Some(_) => Err(Error::Invariant("who holds which paragraph was decided twice".into())),
+        }
+    }
+
+    /// Takes the hash of what a task was told to cut out of a unit, 0 if that is nothing.
+    pub(super) fn push_told(&mut self, unit: u64, hash: u64) {
+        if hash != 0 {
+            self.told.insert(unit, hash);
         }
     }
 
@@ -69,10 +82,14 @@ impl MoreDropped {
         repeated: MoreDrops,
         cuts: [u64; 3],
     ) -> Result<More> {
-        let Self { held, semantic, of_grain, of_semantic } = self;
+        let Self { held, semantic, of_grain, told, of_semantic } = self;
         let (plan, context) = (run.plan, run.context);
         if of_grain.is_some() != plan.grain.as_ref().is_some_and(|plan| plan.duplicates.is_some()) {
             return Err(Error::Invariant("nothing is said of paragraphs, or of some that nobody asked for".into()));
+        }
+        let (of_grain, cuts_of_units) = of_grain.map(|Held { record, cuts }| (record, cuts)).unzip();
+        if told != cuts_of_units.unwrap_or_default() {
+            return Err(Error::Invariant("what was cut is not what was to be cut".into()));
         }
         if of_semantic.is_some() != plan.semantic.is_some() {
             return Err(Error::Invariant("nothing is said of embeddings, or of some that nobody asked for".into()));

@@ -36,7 +36,7 @@ pub(super) fn pick(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
             let rows: RowSet = numbers_of(&wanted, index).into_iter().collect();
             let n_wanted = rows.len();
             let mut pieces = Pieces::new(unit.number, |record| writer.push(&record));
-            let n_found = read_unit(task, unit, (rows, &cuts.of_unit(task, index)?.grain), scorer, &mut pieces)?;
+            let n_found = read_unit(task, unit, (rows, &cuts.of_unit(task, unit, index)?.grain), scorer, &mut pieces)?;
             if n_found != n_wanted {
                 return Err(Error::Invariant(format!(
                     "`{}` has {n_found} of the {n_wanted} rows that were chosen: did it change?",

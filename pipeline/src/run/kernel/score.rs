@@ -40,7 +40,7 @@ pub(super) fn score(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
                 Some(scoring) => scoring,
                 none => none.insert(Scoring::open(task, &no_inputs, learnt, known.as_ref())?),
             };
-            let Cuts { grain, .. } = cuts.of_unit(task, index)?;
+            let Cuts { grain, .. } = cuts.of_unit(task, unit, index)?;
             scoring.unit(task, unit, (verdicts, &grain), |record| writer.push(&record))?;
         }
     }

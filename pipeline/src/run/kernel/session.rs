@@ -333,6 +333,7 @@ impl<'a> Session<'a> {
                         *rows.reasons.entry(reason).or_default() += n_rows;
                     }
                     rows.cuts.iter_mut().zip(of_unit.cuts).for_each(|(sum, n)| *sum += n);
+                    more.push_told(record.a, of_unit.told);
                 }
                 Kind::Id => ids.push(record.a, &record.payload, context)?,
                 Kind::Segment => match &mut self.index {

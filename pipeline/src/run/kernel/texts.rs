@@ -37,7 +37,7 @@ pub(super) fn texts(task: Task<'_>, input: &mut Incoming<impl Read>, output: Out
         for (index, (unit, verdicts)) in units.iter().zip(so_far(task, &batch, &units)?).enumerate() {
             let (mut n_ids, mut n_texts, mut n_dropped) = (0, 0, 0);
             if wanted.anything() {
-                let Cuts { grain, .. } = cuts.of_unit(task, index)?;
+                let Cuts { grain, .. } = cuts.of_unit(task, unit, index)?;
                 wanted.read_unit(task, unit, (&verdicts, &grain), |record| {
                     if record.kind == Kind::Id {
                         n_ids += 1;

@@ -143,6 +143,12 @@ impl PlacedUnit {
             .collect()
     }
 
+    /// Positions of its rows.
+    pub(super) fn rows(&self) -> std::ops::Range<u64> {
+        let first = self.place.base_row + self.place.first_row;
+        first..first + self.n_rows
+    }
+
     /// Rows that stay by these verdicts, which know of each row that goes why.
     pub(super) fn n_staying(&self, verdicts: &Verdicts) -> u64 {
         let near_duplicates = verdicts.near_duplicates.as_ref().map_or(0, Verdict::n_dropped);

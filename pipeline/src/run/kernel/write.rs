@@ -45,6 +45,9 @@ pub(super) struct WrittenRows {
     /// Rows that something was cut out of, spans, and their bytes.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub(super) cuts: [u64; 3],
+    /// Hash of what the task was told to cut.
+    #[serde(default)]
+    pub(super) told: u64,
 }
 
 fn is_nothing(counts: &[u64; 3]) -> bool {
@@ -66,7 +69,7 @@ pub(super) fn write(
         for (index, (unit, verdicts)) in units.iter().zip(verdicts_of(task, &batch, &units)?).enumerate() {
             let [kept, counts] = [&kept, &counts].map(|lists| numbers_of(lists, index));
             let control = control.as_ref().map(|of_units| Arc::new(of_units[index].clone()));
-            let fate = Fate { verdicts, kept, counts, control, cuts: cuts.of_unit(task, index)? };
+            let fate = Fate { verdicts, kept, counts, control, cuts: cuts.of_unit(task, unit, index)? };
             let stem = task.job.stem(unit.number, attempt);
             write_unit(task, unit, fate, &stem, |record| writer.push(&record))?;
         }
@@ -166,6 +169,7 @@ fn write_unit(
     )?;
     let cut = cut_rows.finish_with(|spans| tables.write(Table::Spans, spans))?;
     rows.cuts = [cut.cut_rows, cut.cut_spans, cut.cut_bytes];
+    rows.told = fate.cuts.hash;
     for (table, writer) in tables.0 {
         for record in writer.finish_part()?.files {
             to(Record { unit: Some(unit.number), ..Record::json(Kind::File, &WrittenFile { table, record })? })?;
