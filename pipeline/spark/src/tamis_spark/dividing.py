@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from . import audits
 from .fate import Fate
 from .stages import Kernels, one_per_task
-from .tables import DIVIDED_ROW, DIVIDED_UNIT, DROP, GRAIN, HOLDER, PARAGRAPH, RECORDS
+from .tables import DIVIDED_ROW, DIVIDED_UNIT, DROP, ERROR, GRAIN, HOLDER, PARAGRAPH, RECORDS
 from .work import Work
 
 
@@ -20,7 +20,7 @@ def run(work: Work, fate: Fate) -> Fate:
     kernels, units = work.kernels, fate.units()
     divided = work.stage("divide", lambda: divide(kernels, units, work.n_units))
     audits.check_divided(divided, units)
-    to_hold = shared(divided, fate.drops)
+    to_hold = work.stage("shared", lambda: shared(divided, fate.drops))
     held = work.stage("hold", lambda: hold(kernels, to_hold))
     audits.check_read("hold", to_hold.count(), held, GRAIN)
     fate = replace(fate, held=held).and_drops(held.where(F.col("kind").isin(DROP, HOLDER, GRAIN)))
@@ -43,7 +43,8 @@ def shared(divided: DataFrame, drops: DataFrame | None) -> DataFrame:
     parts = [divided.where(F.col("kind") == DIVIDED_UNIT), rows, paragraphs]
     if drops is not None:
         parts.append(drops.where(F.col("kind") == DROP))
-    return reduce(DataFrame.unionByName, [part.select(*RECORDS.names) for part in parts])
+    together = reduce(DataFrame.unionByName, [part.select(*RECORDS.names) for part in parts])
+    return together.withColumn(ERROR, F.lit(None).cast("string"))
 
 
 def hold(kernels: Kernels, to_hold: DataFrame) -> DataFrame:

@@ -36,7 +36,8 @@ def request(spark: SparkSession, per_task: float, stages: Sequence[str]) -> Reso
     """
     option = f"--score-gpus {per_task:g}"
     if not {"embed", "score", "judge"} & set(stages):
-        message = f"{option}: this config has no [semantic], [quality], [score], [embed] or [select], and nothing else takes a GPU"
+        sections = "[semantic], [quality], [score], [embed] or [select]"
+        message = f"{option}: this config has no {sections}, and nothing else takes a GPU"
         raise TamisError(message, hint="leave the option out")
     if re.fullmatch(r"local(\[.*\])?", spark.conf.get("spark.master")):
         hint = "leave the option out: kernels find the GPUs of this machine themselves"
