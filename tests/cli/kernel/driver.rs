@@ -145,7 +145,7 @@ impl<'a> Driver<'a> {
             } else {
                 vec![of_kinds(&made, &[39, 40])]
             };
-            parts.extend(held.iter().map(|held| of_kinds(held, &[37])));
+            parts.extend(held.iter().map(|held| of_kinds(held, &[36])));
             parts.extend(decided.iter().map(|decided| of_kinds(decided, &[7])));
             let order: &[&str] = if read == "divide" { &["kind", "a", "b"] } else { &["kind", "unit", "a"] };
             let records = sorted(&concat_batches(&made.schema(), &parts).unwrap(), order);

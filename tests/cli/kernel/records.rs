@@ -82,9 +82,10 @@ pub fn with_fate(placed: &RecordBatch, decided: Option<&RecordBatch>) -> RecordB
     };
     let dropped = of_kinds(decided, &[7]);
     let stay = of_kinds(decided, &[8, 36]);
-    let (units, rows, counts) = (int64s(&stay, "unit"), int64s(&stay, "a"), int64s(&stay, "c"));
+    let [units, rows, counts] = ["unit", "a", "c"].map(|name| int64s(&stay, name));
+    let keeps_cuts = |record: usize| int64s(&stay, "kind").value(record) == 36 && int64s(&stay, "b").value(record) == 1;
     let mut kept = vec![BTreeMap::new(); placed.num_rows()];
-    for record in (0..stay.num_rows()).filter(|&record| units.is_valid(record)) {
+    for record in (0..stay.num_rows()).filter(|&record| units.is_valid(record) && !keeps_cuts(record)) {
         *kept[units.value(record) as usize].entry(rows.value(record)).or_insert(0) += counts.value(record);
     }
     let of_kept = |value: fn((&i64, &i64)) -> i64| {

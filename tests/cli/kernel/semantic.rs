@@ -77,6 +77,6 @@ fn faults_on_the_way_are_told() {
     driver().expect_fault("fold", |sent| records::second_for_first(sent, 40), "not the next one");
     driver().expect_fault("fold", records::twice, "twice");
     driver().expect_refusal(|sent| records::without_first(&sent, 41), "nothing is said of embeddings");
-    driver().expect_refusal(|sent| records::without_first(&sent, 7), "dropped");
+    driver().expect_refusal(|sent| records::without_first(&sent, 7), "not as many as were counted");
     assert!(!fs::exists(dir.path().join("faulty/manifest.json")).unwrap());
 }

@@ -43,6 +43,14 @@ def _not_compared() -> Column:
     return F.size("rejected") + F.size("contaminated") + F.size("repeated")
 
 
+def _staying(decided: DataFrame) -> DataFrame:
+    """`unit`, `name` and `expected`, how many rows of each unit stay by what is decided."""
+    others = _not_compared() + F.size("dropped")
+    if "unfit" in decided.columns:
+        others += (F.coalesce(F.octet_length("unfit"), F.lit(0)) / 8).cast("int")
+    return decided.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
+
+
 def check_summaries(units: pa.Table, summaries: pa.Table) -> None:
     """A summary for each unit, in their order."""
     expected, found = units.column("unit").to_pylist(), summaries.column("unit").to_pylist()
@@ -115,8 +123,7 @@ def check_divided(divided: DataFrame, decided: DataFrame) -> None:
     told = divided.where(F.col("kind") == DIVIDED_UNIT).groupBy("unit").agg(F.count("*").alias("n_told"), *sums)
     counts = [F.count(F.when(F.col("kind") == kind, 1)).alias(name) for kind, name in _PARTS_OF_TEXTS.items()]
     found = divided.groupBy("unit").agg(*counts)
-    units = decided.select("unit", "name", (F.col("n_rows") - _not_compared() - F.size("dropped")).alias("expected"))
-    both = units.join(told, "unit", "left").join(found, "unit", "left").fillna(0)
+    both = _staying(decided).join(told, "unit", "left").join(found, "unit", "left").fillna(0)
     is_whole = (F.col("n_told") == 1) & (F.col("read") == F.col("expected"))
     for name in ("rows", "paragraphs"):
         is_whole &= F.col(name) == F.col(f"n_{name}")
@@ -132,8 +139,7 @@ def check_embedded(embedded: DataFrame, decided: DataFrame) -> None:
     """Each unit embedded once, as many rows as stay so far."""
     told = embedded.where(F.col("kind") == EMBEDDED_UNIT).groupBy("unit")
     told = told.agg(F.count("*").alias("n_told"), F.sum(F.col("a") + F.col("b")).alias("n"))
-    units = decided.select("unit", "name", (F.col("n_rows") - _not_compared() - F.size("dropped")).alias("expected"))
-    both = units.join(told, "unit", "left").fillna(0)
+    both = _staying(decided).join(told, "unit", "left").fillna(0)
     wrong = both.where((F.col("n_told") != 1) | (F.col("n") != F.col("expected"))).limit(1).toArrow().to_pylist()
     if wrong:
         unit = wrong[0]
@@ -162,13 +168,9 @@ def check_scored(scored: DataFrame, decided: DataFrame) -> None:
     parts = scored.where(F.col("kind") == TABLE_ROWS).withColumnRenamed("b", "table")
     counts = F.sum("c").alias("n"), F.count("*").alias("n_parts"), F.countDistinct("a").alias("n_different")
     found = parts.groupBy("unit", "table").agg(*counts, (F.max("a") + 1).alias("n_numbered"))
-    others = _not_compared() + F.size("dropped")
-    if "unfit" in decided.columns:
-        others += (F.coalesce(F.octet_length("unfit"), F.lit(0)) / 8).cast("int")
-    units = decided.select("unit", "name", (F.col("n_rows") - others).alias("expected"))
     # What one unit has rows of, all have rows of. If none has any, no table is written, or the session misses them.
     tables = F.broadcast(parts.select("table").distinct())
-    both = units.crossJoin(tables).join(found, ["unit", "table"], "left")
+    both = _staying(decided).crossJoin(tables).join(found, ["unit", "table"], "left")
     both = both.fillna(0, ["n", "n_parts", "n_different", "n_numbered"])
     is_whole = (F.col("n_parts") == F.col("n_numbered")) & (F.col("n_parts") == F.col("n_different"))
     wrong = both.where((F.col("n") != F.col("expected")) | ~is_whole).limit(1).toArrow().to_pylist()

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from . import audits
 from .fate import Fate
-from .stages import Kernels, one_per_task
+from .stages import one_per_task
 from .tables import DIVIDED_ROW, DIVIDED_UNIT, DROP, ERROR, GRAIN, HOLDER, PARAGRAPH, RECORDS
 from .work import Work
 
@@ -18,19 +18,15 @@ from .work import Work
 def run(work: Work, fate: Fate) -> Fate:
     """What becomes of rows, also for what others hold."""
     kernels, units = work.kernels, fate.units()
-    divided = work.stage("divide", lambda: divide(kernels, units, work.n_units))
+    divided = work.stage("divide", lambda: kernels.apply("divide", one_per_task(units, work.n_units)))
     audits.check_divided(divided, units)
     to_hold = work.stage("shared", lambda: shared(divided, fate.drops))
-    held = work.stage("hold", lambda: hold(kernels, to_hold))
+    held = work.stage("hold", lambda: kernels.apply_in_one_task("hold", to_hold, ("kind", "a", "b")))
     audits.check_read("hold", to_hold.count(), held, GRAIN)
-    fate = replace(fate, held=held).and_drops(held.where(F.col("kind").isin(DROP, HOLDER, GRAIN)))
+    names_rows = F.col("kind").isin(DROP, GRAIN) | ((F.col("kind") == HOLDER) & (F.col("b") == 0))
+    fate = replace(fate, held=held).and_drops(held.where(names_rows))
     audits.check_drops(fate.drops)
     return fate
-
-
-def divide(kernels: Kernels, units: DataFrame, n_units: int) -> DataFrame:
-    """Records of the paragraphs of rows that stay so far."""
-    return kernels.apply("divide", one_per_task(units, n_units))
 
 
 def shared(divided: DataFrame, drops: DataFrame | None) -> DataFrame:
@@ -45,10 +41,3 @@ def shared(divided: DataFrame, drops: DataFrame | None) -> DataFrame:
         parts.append(drops.where(F.col("kind") == DROP))
     together = reduce(DataFrame.unionByName, [part.select(*RECORDS.names) for part in parts])
     return together.withColumn(ERROR, F.lit(None).cast("string"))
-
-
-def hold(kernels: Kernels, to_hold: DataFrame) -> DataFrame:
-    """Records of the rows that go for what others hold, of what is cut in each unit, and of what the manifest says."""
-    if to_hold.isEmpty():
-        return kernels.apply_to_nothing("hold", to_hold.sparkSession, RECORDS)
-    return kernels.apply("hold", to_hold.repartition(1).sortWithinPartitions("kind", "a", "b"))

@@ -19,7 +19,7 @@ class Fate:
     drops: DataFrame | None = None
     """Records of all that decide who is dropped for whom, if anything does."""
     held: DataFrame | None = None
-    """Records of what is cut, if anything may be."""
+    """Records of what is cut, and of who keeps that, if anything may be."""
 
     def and_drops(self, records: DataFrame) -> Fate:
         """The same with further drops."""

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from . import audits
 from .fate import Fate
 from .stages import one_per_task
-from .tables import CUTS, DROP, EMBEDDED, EMBEDDED_UNIT, FOLDED, HOLDER, RECORDS
+from .tables import DROP, EMBEDDED, EMBEDDED_UNIT, FOLDED, HOLDER, RECORDS
 from .work import Work
 
 
@@ -23,17 +23,10 @@ def run(work: Work, fate: Fate) -> Fate:
     if fate.drops is not None:
         parts.append(fate.drops.where(F.col("kind") == DROP))
     if fate.held is not None:
-        parts.append(fate.held.where(F.col("kind") == CUTS))
+        parts.append(fate.held.where(F.col("kind") == HOLDER))
     to_fold = reduce(DataFrame.unionByName, [part.select(*RECORDS.names) for part in parts])
-    folded = work.stage("fold", lambda: fold(work, to_fold))
+    folded = work.stage("fold", lambda: kernels.apply_in_one_task("fold", to_fold, ("kind", "unit", "a")))
     audits.check_read("fold", to_fold.count(), folded, FOLDED)
     fate = fate.and_drops(folded.where(F.col("kind").isin(DROP, HOLDER, FOLDED)))
     audits.check_drops(fate.drops)
     return fate
-
-
-def fold(work: Work, to_fold: DataFrame) -> DataFrame:
-    """Records of the rows that go, of those that stay for them, and of what the manifest says."""
-    if to_fold.isEmpty():
-        return work.kernels.apply_to_nothing("fold", to_fold.sparkSession, RECORDS)
-    return work.kernels.apply("fold", to_fold.repartition(1).sortWithinPartitions("kind", "unit", "a"))

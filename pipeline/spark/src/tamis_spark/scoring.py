@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from .stages import Kernels, one_per_task
-from .tables import DROP, NAMED_ROW, RECORDS, TABLE_ROWS
+from .tables import DROP, NAMED_ROW, TABLE_ROWS
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
@@ -29,9 +29,7 @@ def drops_of_named(drops: DataFrame, found: DataFrame) -> DataFrame:
 
 def learn(kernels: Kernels, found: DataFrame, profile: ResourceProfile | None, **metadata: str) -> DataFrame:
     """Records of the scorer, of what the manifest says of it, and of what is known before rows are chosen."""
-    if found.isEmpty():
-        return kernels.apply_to_nothing("learn", found.sparkSession, RECORDS, profile, **metadata)
-    return kernels.apply("learn", found.repartition(1).sortWithinPartitions("kind", "a", "b"), profile, **metadata)
+    return kernels.apply_in_one_task("learn", found, ("kind", "a", "b"), profile, **metadata)
 
 
 def score(

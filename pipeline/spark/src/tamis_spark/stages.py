@@ -51,6 +51,14 @@ class Kernels:
         through = self.through(name, RECORDS, **metadata)
         return rows.mapInArrow(through, ddl(of_task(RECORDS)), profile=profile)
 
+    def apply_in_one_task(
+        self, name: str, records: DataFrame, by: Sequence[str], profile: ResourceProfile | None = None, **metadata: str
+    ) -> DataFrame:
+        """`records` in order through one process, which says of no records, too, what came of them."""
+        if records.isEmpty():
+            return self.apply_to_nothing(name, records.sparkSession, RECORDS, profile, **metadata)
+        return self.apply(name, records.repartition(1).sortWithinPartitions(*by), profile, **metadata)
+
     def apply_to_nothing(
         self,
         name: str,

@@ -51,15 +51,20 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// Visits the rows that hold what a payload says is cut.
-pub(super) fn holders_of(payload: &[u8], mut visit: impl FnMut(u64)) -> Result<()> {
+/// What a payload says is cut.
+fn cuts_in(payload: &[u8]) -> impl Iterator<Item = Result<Cut<'_>>> {
     let mut rest = payload;
-    while !rest.is_empty() {
-        let (cut, behind) = Cut::split_from(rest).ok_or_else(malformed)?;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let Some((cut, behind)) = Cut::split_from(rest) else {
+            rest = &[];
+            return Some(Err(malformed()));
+        };
         rest = behind;
-        visit(cut.holder);
-    }
-    Ok(())
+        Some(Ok(cut))
+    })
 }
 
 fn malformed() -> Error {
@@ -132,11 +137,10 @@ impl CutsOfBatch {
         let mut ids = BTreeMap::new();
         let payload = if payloads.is_valid(place) { payloads.value(place) } else { &[] };
         held_bytes.grow(payload.len())?;
-        let (mut rest, mut last) = (payload, None);
+        let mut last = None;
         let mut of_row: (u64, Vec<u64>) = (0, Vec::new());
-        while !rest.is_empty() {
-            let (cut, behind) = Cut::split_from(rest).ok_or_else(malformed)?;
-            rest = behind;
+        for cut in cuts_in(payload) {
+            let cut = cut?;
             let is_next = last.replace((cut.row, cut.ordinal)).is_none_or(|last| last < (cut.row, cut.ordinal));
             if !is_next || !rows.contains(&cut.row) {
                 return Err(malformed());

@@ -1,12 +1,11 @@
 //! A reading of units for embeddings, by which rows are compared.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
-use tamis_schemas::columns::{EMBEDDING, PREFIX, ROW};
+use tamis_schemas::columns::{EMBEDDING, ROW};
 use tamis_schemas::manifest::EmbeddingRecord;
 
 use super::cuts::{Cuts, CutsOfBatch};
@@ -17,14 +16,16 @@ use super::scored::Work;
 use super::stream::{Incoming, Outgoing};
 use super::units::PlacedUnit;
 use super::{Surroundings, Task};
+use crate::Result;
 use crate::dedup::LENGTH;
+use crate::dedup::semantic::SemanticSettings;
 use crate::run::embed::{Embedder, EmbeddingTally};
 use crate::run::grain::Grain;
 use crate::run::pass;
+use crate::run::route::Carried;
 use crate::run::semantic::{Compared, request};
 use crate::run::verdict::Verdicts;
 use crate::source::{Decoded, Inputs, batch_to_bytes};
-use crate::{Error, Result};
 
 /// What was embedded of a unit, but for the vectors.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,9 +76,7 @@ fn read_unit(
     let (inputs, schema) = unit.open(task)?;
     let scan = inputs.scan(&schema, &request(task.plan, settings))?;
     progress.watch(inputs.total_bytes(), scan.bytes_read());
-    let columns =
-        [ROW.to_owned(), LENGTH.to_owned()].into_iter().chain(settings.columns()).chain([EMBEDDING.to_owned()]);
-    let columns: Vec<String> = columns.collect();
+    let columns = columns(settings, schema.schema(), embedder)?;
     let work = |batch: RecordBatch| Compared::new(&grain.cut_batch(verdicts.staying(batch)?)?, embedder, context);
     let mut tally = EmbeddingTally::new(embedder, context);
     let (mut rows, mut blank, mut n_pieces) = (0, 0, 0);
@@ -91,7 +90,7 @@ fn read_unit(
                 rows += batch.num_rows() as u64;
                 blank += n_blank;
                 tally.observe(embedded)?;
-                for some in slices(&columns_of(&batch, &columns)?) {
+                for some in slices(&columns.project(&batch)?) {
                     let payload = batch_to_bytes(&some)?;
                     to(Record { unit: Some(unit.number), a: n_pieces, payload, ..Record::new(Kind::Embedded) })?;
                     n_pieces += 1;
@@ -112,13 +111,12 @@ fn read_unit(
     })
 }
 
-/// Columns of a batch. Where two share a name, the first one is the input's, the last one tamis's.
-fn columns_of(batch: &RecordBatch, names: &[String]) -> Result<RecordBatch> {
-    let place = |name: &String| {
-        let mut fields = batch.schema_ref().fields().iter();
-        let is_it = |field: &Arc<Field>| field.name() == name;
-        let place = if name.starts_with(PREFIX) { fields.rposition(is_it) } else { fields.position(is_it) };
-        place.ok_or_else(|| Error::Invariant(format!("there is no column `{name}` to compare by")))
-    };
-    Ok(batch.project(&names.iter().map(place).collect::<Result<Vec<_>>>()?)?)
+/// What `fold` looks at: the columns of the keep order, and what tamis adds.
+fn columns(settings: &SemanticSettings, input: &Schema, embedder: &Embedder) -> Result<Carried> {
+    let names = settings.columns();
+    let of_order = names.iter().map(|name| Ok(input.field_with_name(name)?.clone())).collect::<Result<Vec<_>>>()?;
+    let embedding = embedder.schema().field(1).data_type().clone();
+    let added = [(ROW, DataType::UInt64), (LENGTH, DataType::UInt64), (EMBEDDING, embedding)];
+    let added = added.map(|(name, data_type)| Field::new(name, data_type, false));
+    Ok(Carried::new(&Schema::new(of_order), &added))
 }

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use tamis_schemas::manifest::EmbeddingRecord;
 
 use super::Task;
-use super::cuts::holders_of;
 use super::embed::EmbeddedUnit;
 use super::expected::Expected;
 use super::record::{Kind, Record, RecordWriter, for_each_record};
@@ -73,13 +72,10 @@ impl Seen {
     fn take(&mut self, record: &Record, settings: &SemanticSettings, context: &Context) -> Result<()> {
         let unit = || record.unit.ok_or_else(|| Error::Invariant("embeddings that are of no unit".into()));
         match record.kind {
-            Kind::Drop => {
+            Kind::Drop | Kind::Holder => {
                 self.stays.insert(record.a);
                 Ok(())
             }
-            Kind::Cuts => holders_of(&record.payload, |row| {
-                self.stays.insert(row);
-            }),
             Kind::EmbeddedUnit => {
                 let EmbeddedUnit { rows, blank, work, first } = record.value()?;
                 if !self.pieces.expect(unit()?, record.c) {

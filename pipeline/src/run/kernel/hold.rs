@@ -43,7 +43,8 @@ pub(super) fn hold(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
         return Err(Error::Invariant(format!("{found} of {expected} units were divided")));
     }
     let mut writer = RecordWriter::begin(output)?;
-    let mut holders = RowSet::new();
+    // Rows that others are dropped for, and rows that keep what is cut elsewhere.
+    let (mut holders, mut keepers) = (RowSet::new(), RowSet::new());
     let mut cuts = ExternalSorter::new(STAGE, &context.budget);
     let unit_of = |row| task.job.unit_of(row);
     let stays = |row| named.contains(row);
@@ -52,12 +53,15 @@ pub(super) fn hold(task: Task<'_>, input: &mut Incoming<impl Read>, output: Outg
             holders.insert(drop.kept);
             writer.push(&Record::of_handed(Handed::Drop(drop), true, unit_of)?)
         }
-        UnitDecision::Cut { row, units } => {
-            units.iter().try_for_each(|&[ordinal, holder]| cuts.push((holder, row, ordinal), context))
-        }
+        UnitDecision::Cut { row, units } => units.iter().try_for_each(|&[ordinal, holder]| {
+            keepers.insert(holder);
+            cuts.push((holder, row, ordinal), context)
+        }),
     })?;
-    for row in holders.iter() {
-        writer.push(&Record { unit: unit_of(row), a: row, ..Record::new(Kind::Holder) })?;
+    for (b, rows) in [(0, &holders), (1, &keepers)] {
+        for row in rows.iter() {
+            writer.push(&Record { unit: unit_of(row), a: row, b, ..Record::new(Kind::Holder) })?;
+        }
     }
     let mut by_unit = CutsByUnit::new(context);
     for cut in with_ids(cuts, ids, context)?.finish(context)? {

@@ -12,6 +12,7 @@ mod assign;
 mod bucket;
 mod choose;
 mod columns;
+mod commit;
 mod compare;
 mod cuts;
 mod divide;
@@ -52,6 +53,7 @@ mod stream;
 mod summary;
 mod tabulate;
 mod texts;
+mod told;
 mod units;
 mod write;
 
@@ -60,7 +62,8 @@ use std::io::{BufReader, Read, Write};
 use tamis_schemas::config::Config;
 
 pub use super::parts::Ended;
-pub use session::{Committed, Session};
+pub use commit::Committed;
+pub use session::Session;
 
 use super::semantic::SemanticPlan;
 use super::{Plan, Run};

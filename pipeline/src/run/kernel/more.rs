@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use tamis_schemas::manifest::{GrainRecord, SemanticRecord};
 
 use super::hold::Held;
-
 use crate::context::Context;
-use crate::dedup::{HandedDrop, MoreDrops, NearDuplicateResult, Rule};
+use crate::dedup::{DropReason, HandedDrop, MoreDrops, NearDuplicateResult, Rule};
 use crate::run::Run;
 use crate::run::plan::max_cluster_rows;
-use crate::{Error, Result};
+use crate::{Error, Result, RowSet};
 
 /// See the module.
 #[derive(Debug)]
@@ -93,6 +92,10 @@ impl MoreDropped {
         }
         if of_semantic.is_some() != plan.semantic.is_some() {
             return Err(Error::Invariant("nothing is said of embeddings, or of some that nobody asked for".into()));
+        }
+        let n_semantic = semantic.rows(DropReason::Semantic).map_or(0, RowSet::len);
+        if n_semantic != of_semantic.as_ref().map_or(0, |record| record.dropped_rows) {
+            return Err(Error::Invariant("rows that say what others say are not as many as were counted".into()));
         }
         if found.is_none() && (plan.grain.is_some() || plan.semantic.is_some()) {
             found = Some(NearDuplicateResult::none(max_cluster_rows(run.config), context)?);
