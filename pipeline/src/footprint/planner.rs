@@ -2,7 +2,12 @@
 
 use tamis_schemas::footprint::{Amounts, Interval, LedgerRow, TASKS, ViewConfig};
 
-use super::report::{StageReport, Totals, runs};
+use super::report::{StageReport, Totals, median, runs};
+
+/// Runs whose inputs are this many times apart say what grows.
+const LEAST_GROWTH: f64 = 2.0;
+/// Runs that are compared with each other for that: the last ones.
+const MOST_COMPARED: usize = 200;
 
 /// What is to be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +40,11 @@ pub struct Prediction {
     pub basis: Basis,
     /// How many they are.
     pub n_runs: usize,
+    /// All of it is taken to be in proportion to the input: no two of them are of sizes that tell what grows.
+    pub is_in_proportion: bool,
     /// The run.
     pub run: StagePrediction,
-    /// Its stages, in the order of the last run. Their p90 do not add up to the run's.
+    /// Its stages, in the order of the last run. Their quantiles need not add up to the run's.
     pub stages: Vec<StagePrediction>,
 }
 
@@ -80,7 +87,8 @@ pub struct Quantiles {
     pub p90: f64,
 }
 
-/// Predicts a run from rows of earlier ones, in proportion to the bytes of input.
+/// Predicts a run from rows of earlier ones, by the bytes of input: in proportion, or where there are earlier runs of several sizes, with what they all
+/// take and what grows told apart.
 ///
 /// Runs with the same config on the same machine are used if there are any; else those on the same machine; else all. Runs of another command, and
 /// those that lack rows, were on a cluster, were not metered or did not count their bytes, are not.
@@ -103,33 +111,36 @@ pub fn predict(rows: &[LedgerRow], question: &PlanQuestion<'_>) -> Plan {
     let usable: Vec<&Vec<&LedgerRow>> = usable.collect();
     let Some(basis) = usable.iter().map(|run| basis_of(run[0])).min() else { return Plan::Unknown };
     let chosen: Vec<&Vec<&LedgerRow>> = usable.into_iter().filter(|run| basis_of(run[0]) == basis).collect();
-    let factor = |row: &LedgerRow| question.input_bytes as f64 / row.run.bytes_in.unwrap_or(1) as f64;
+    let size = |row: &LedgerRow| row.run.bytes_in.unwrap_or(1) as f64;
     let of_run = |run: &[&LedgerRow]| Sample {
         wall_seconds: run[0].run_wall_seconds,
         disk_bytes: disk_bytes(&run[0].run),
-        ..Sample::of(&Totals::of(run, question.view))
+        ..Sample::of(size(run[0]), &Totals::of(run, question.view))
     };
-    let whole: Vec<Sample> = chosen.iter().map(|run| of_run(run).scale(factor(run[0]))).collect();
+    let target = question.input_bytes as f64;
+    let whole: Vec<Sample> = chosen.iter().map(|run| of_run(run)).collect();
     let of_runs: Vec<(Vec<StageReport>, f64)> =
-        chosen.iter().map(|run| (StageReport::of_run(run, question.view), factor(run[0]))).collect();
+        chosen.iter().map(|run| (StageReport::of_run(run, question.view), size(run[0]))).collect();
     let last = &of_runs[of_runs.len() - 1].0;
     let stages = last.iter().map(|StageReport { stage, .. }| {
-        let found = of_runs.iter().flat_map(|(stages, factor)| stages.iter().map(move |found| (found, *factor)));
+        let found = of_runs.iter().flat_map(|(stages, size)| stages.iter().map(move |found| (found, *size)));
         let of_stage = found.filter(|(found, _)| found.stage == *stage);
-        let samples = of_stage.map(|(found, factor)| Sample::of_stage(found).scale(factor));
-        StagePrediction::of(stage, &samples.collect::<Vec<_>>())
+        let samples = of_stage.map(|(found, size)| Sample::of_stage(size, found));
+        StagePrediction::of(stage, &samples.collect::<Vec<_>>(), target)
     });
     Plan::Known(Prediction {
         basis,
         n_runs: chosen.len(),
+        is_in_proportion: !chosen.iter().any(|one| chosen.iter().any(|other| is_larger(size(one[0]), size(other[0])))),
         stages: stages.collect(),
-        run: StagePrediction::of("run", &whole),
+        run: StagePrediction::of("run", &whole, target),
     })
 }
 
-/// What an earlier run would have used with the input of this one.
+/// What an earlier run used.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
+    input_bytes: f64,
     wall_seconds: f64,
     cpu_seconds: f64,
     disk_bytes: Option<f64>,
@@ -138,8 +149,9 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(totals: &Totals) -> Self {
+    fn of(input_bytes: f64, totals: &Totals) -> Self {
         Self {
+            input_bytes,
             wall_seconds: 0.0,
             cpu_seconds: totals.cpu_seconds,
             disk_bytes: None,
@@ -148,20 +160,41 @@ impl Sample {
         }
     }
 
-    fn of_stage(stage: &StageReport) -> Self {
-        Self { wall_seconds: stage.wall_seconds, disk_bytes: disk_bytes(&stage.amounts), ..Self::of(&stage.totals) }
+    fn of_stage(input_bytes: f64, stage: &StageReport) -> Self {
+        let (wall_seconds, disk_bytes) = (stage.wall_seconds, disk_bytes(&stage.amounts));
+        Self { wall_seconds, disk_bytes, ..Self::of(input_bytes, &stage.totals) }
     }
+}
 
-    /// Of an input so many times as large.
-    fn scale(self, factor: f64) -> Self {
-        Self {
-            wall_seconds: self.wall_seconds * factor,
-            cpu_seconds: self.cpu_seconds * factor,
-            disk_bytes: self.disk_bytes.map(|bytes| bytes * factor),
-            kwh: self.kwh.scale(factor),
-            embodied_g: self.embodied_g.scale(factor),
-        }
+/// What each of the runs would have used of something with another input, by what it `used` of it with its own.
+///
+/// What grows with a byte is the median of the slopes between runs of which one has twice the bytes of the other or more (Theil, Sen): of those
+/// that are less apart, chance would decide. Without such runs all of it is taken to grow.
+fn grown(samples: &[Sample], target: f64, used: impl Fn(&Sample) -> f64) -> Vec<f64> {
+    let mut slopes = Vec::new();
+    let recent = &samples[samples.len().saturating_sub(MOST_COMPARED)..];
+    for small in recent {
+        let large = recent.iter().filter(|large| is_larger(large.input_bytes, small.input_bytes));
+        slopes.extend(large.map(|large| (used(large) - used(small)) / (large.input_bytes - small.input_bytes)));
     }
+    let slope = median(&slopes).map(|slope| slope.max(0.0));
+    let of = |sample: &Sample| match slope {
+        Some(slope) => (used(sample) + slope * (target - sample.input_bytes)).max(0.0),
+        None => used(sample) * target / sample.input_bytes,
+    };
+    samples.iter().map(of).collect()
+}
+
+/// The runs tell what grows.
+fn is_larger(bytes: f64, than: f64) -> bool {
+    LEAST_GROWTH * than <= bytes
+}
+
+/// As [`grown`], for a figure with bounds.
+fn grown_interval(samples: &[Sample], target: f64, used: impl Fn(&Sample) -> Interval) -> Vec<Interval> {
+    let of = |bound: fn(&Interval) -> f64| grown(samples, target, |sample| bound(&used(sample)));
+    let bounds = of(Interval::low).into_iter().zip(of(Interval::mid)).zip(of(Interval::high));
+    bounds.map(|((low, mid), high)| Interval::around(low, mid, high)).collect()
 }
 
 fn disk_bytes(amounts: &Amounts) -> Option<f64> {
@@ -169,22 +202,24 @@ fn disk_bytes(amounts: &Amounts) -> Option<f64> {
 }
 
 impl StagePrediction {
-    fn of(name: &str, samples: &[Sample]) -> Self {
-        let of = |figure: fn(&Sample) -> f64| Quantiles::of(samples.iter().map(figure).collect());
-        let bytes: Option<Vec<f64>> = samples.iter().map(|sample| sample.disk_bytes).collect();
-        let mut by_energy: Vec<&Sample> = samples.iter().collect();
-        by_energy.sort_by(|one, other| one.kwh.mid().total_cmp(&other.kwh.mid()));
-        let at = |ratio, figure: fn(&Sample) -> Interval| {
-            by_energy.get(rank(by_energy.len(), ratio)).map_or(Interval::ZERO, |sample| figure(sample))
-        };
+    fn of(name: &str, samples: &[Sample], target: f64) -> Self {
+        let of = |figure: fn(&Sample) -> f64| Quantiles::of(grown(samples, target, figure));
+        let counts_bytes = samples.iter().all(|sample| sample.disk_bytes.is_some());
+        let kwh = grown_interval(samples, target, |sample| sample.kwh);
+        let embodied_g = grown_interval(samples, target, |sample| sample.embodied_g);
+        let mut by_energy: Vec<(Interval, Interval)> = kwh.into_iter().zip(embodied_g).collect();
+        by_energy.sort_by(|(one, _), (other, _)| one.mid().total_cmp(&other.mid()));
+        let at =
+            |ratio| by_energy.get(rank(by_energy.len(), ratio)).copied().unwrap_or((Interval::ZERO, Interval::ZERO));
+        let (kwh_p90, embodied_g_p90) = at(0.9);
         Self {
             name: name.to_owned(),
             wall_seconds: of(|sample| sample.wall_seconds),
             cpu_seconds: of(|sample| sample.cpu_seconds),
-            disk_bytes: bytes.map(Quantiles::of),
-            kwh_p50: at(0.5, |sample| sample.kwh),
-            kwh_p90: at(0.9, |sample| sample.kwh),
-            embodied_g_p90: at(0.9, |sample| sample.embodied_g),
+            disk_bytes: counts_bytes.then(|| of(|sample| sample.disk_bytes.unwrap_or(0.0))),
+            kwh_p50: at(0.5).0,
+            kwh_p90,
+            embodied_g_p90,
         }
     }
 }
@@ -239,10 +274,49 @@ mod tests {
         assert_eq!(names, ["survey", "dedup", "write", "overhead"]);
         assert!((plan.stages[1].cpu_seconds.p90 - 2.0 * 81.0).abs() < 1e-6, "{:?}", plan.stages[1]);
         let text = text::of_plan(&Plan::Known(plan.clone()));
-        assert!(text.contains("by 10 earlier runs with this config") && text.contains("120.0, 216.0"), "{text}");
+        assert!(
+            text.contains("by 10 earlier runs with this config on this machine, in proportion")
+                && text.contains("120.0, 216.0"),
+            "{text}"
+        );
         assert!(text::of_plan(&Plan::Unknown).contains("not known"));
         let sum: f64 = plan.stages.iter().map(|stage| stage.kwh_p50.mid()).sum();
         assert!((sum / plan.run.kwh_p50.mid() - 1.0).abs() < 1e-9);
+    }
+
+    /// Ten seconds whatever there is, and two for each gigabyte; sizes that are all alike say nothing of that.
+    #[test]
+    fn what_grows_is_told_from_what_does_not() {
+        let sized = |name: &str, gigabytes: f64, seconds: f64| {
+            let mut rows = run(name, 1.0);
+            for row in &mut rows {
+                row.run.bytes_in = Some((gigabytes * 1e9) as u64);
+                row.run_wall_seconds = seconds;
+                row.cpu_seconds = seconds / 4.0;
+            }
+            rows
+        };
+        let line = |gigabytes: f64| 10.0 + 2.0 * gigabytes;
+        let mut rows = [sized("small", 1.0, line(1.0)), sized("large", 4.0, line(4.0))].concat();
+        let of = |rows: &[LedgerRow], gigabytes: f64| known(predict(rows, &question(rows, (gigabytes * 1e9) as u64)));
+        for (gigabytes, seconds) in [(100.0, 210.0), (4.0, 18.0), (0.0, 10.0)] {
+            let plan = of(&rows, gigabytes);
+            let Quantiles { p50, p90 } = plan.run.wall_seconds;
+            assert!(!plan.is_in_proportion && text::of_plan(&Plan::Known(plan.clone())).contains("of several sizes"));
+            assert!((p50 - seconds).abs() < 1e-6 && (p90 - seconds).abs() < 1e-6, "{p50} {p90} {seconds}");
+            let of_stages: f64 = plan.stages.iter().map(|stage| stage.cpu_seconds.p90).sum();
+            assert!((of_stages - seconds).abs() < 1e-6 && (plan.run.cpu_seconds.p90 - seconds).abs() < 1e-6);
+        }
+        // One wild run in four, and one that took longer for less.
+        rows.extend(
+            [sized("wild", 4.0, 900.0), sized("medium", 2.0, line(2.0)), sized("another", 2.1, line(2.0))].concat(),
+        );
+        assert!((of(&rows, 100.0).run.wall_seconds.p50 - 210.0).abs() < 0.3, "{:?}", of(&rows, 100.0).run);
+        let falling = [sized("small", 1.0, 30.0), sized("large", 4.0, 20.0)].concat();
+        assert_eq!(of(&falling, 100.0).run.wall_seconds, Quantiles { p50: 20.0, p90: 30.0 });
+        let alike = [sized("one", 1.0, 10.0), sized("other", 1.1, 22.0)].concat();
+        assert!(of(&alike, 11.0).is_in_proportion);
+        assert_eq!(of(&alike, 11.0).run.wall_seconds, Quantiles { p50: 110.0, p90: 220.0 });
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn trend(name: &str, kwh_per_unit: Vec<f64>, max_rise_ratio: f64) -> Trend {
 }
 
 /// Middle of numbers, if there are any.
-fn median(numbers: &[f64]) -> Option<f64> {
+pub(in crate::footprint) fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -229,6 +229,7 @@ pub fn of_plan(plan: &Plan) -> Value {
         "known": true,
         "basis": basis,
         "runs": prediction.n_runs,
+        "in_proportion": prediction.is_in_proportion,
         "run": stage(&prediction.run),
         "stages": prediction.stages.iter().map(stage).collect::<Vec<_>>(),
     })

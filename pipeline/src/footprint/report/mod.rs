@@ -35,6 +35,7 @@ mod totals;
 mod unit;
 mod what_if;
 
+pub(in crate::footprint) use audit::median;
 pub use audit::{Audit, AuditOptions, Trend, audit};
 pub use avoid::{
     Applies, AvoidQuestion, Avoided, AvoidedItem, BoundBy, LabelQuestion, StorageQuestion, TrainingQuestion, avoid,

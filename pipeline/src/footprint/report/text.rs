@@ -364,9 +364,15 @@ pub fn of_plan(plan: &Plan) -> String {
     let basis = match prediction.basis {
         Basis::SameConfig => "with this config on this machine",
         Basis::SameMachine => "with other configs on this machine",
-        Basis::Other => "on other machines: times may be far off",
+        Basis::Other => "on other machines (times may be far off)",
     };
-    let mut out = format!("by {} earlier runs {basis}; p50, p90\n\n", prediction.n_runs);
+    let runs = if prediction.n_runs == 1 { "run" } else { "runs" };
+    let growth = if prediction.is_in_proportion {
+        "in proportion to the bytes of input"
+    } else {
+        "of several sizes, which tell what grows with the input"
+    };
+    let mut out = format!("by {} earlier {runs} {basis}, {growth}; p50, p90\n\n", prediction.n_runs);
     let _ = writeln!(out, "  {:<18} {:>18} {:>18} {:>24}", "stage", "seconds", "CPU seconds", "energy");
     for stage in prediction.stages.iter().chain([&prediction.run]) {
         let pair = |of: &Quantiles| format!("{:.1}, {:.1}", of.p50, of.p90);
