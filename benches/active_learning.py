@@ -6,8 +6,9 @@ usage: active_learning.py DOCS.jsonl... --model MODEL_DIR [--tamis PATH] [--site
 
 DOCS.jsonl has `id`, `text`, `label` and `split`; test rows are those of the split `test`, or a fifth if there are none. `tamis embed` makes the embeddings that all
 three learn from. First labels are the same for all; the peers' classifier is scikit-learn's logistic regression (C = 10), tamis has its own heads. `area` is that
-under the curve of accuracy, over its width. With `--pool N` one choice of a batch from N rows (the embeddings, repeated with a little noise) is timed, learning
-included: CPU seconds of all threads. Peers are installed from PyPI into --site.
+under the curve of accuracy, over its width. With `--pool N` one choice of a batch from N rows (the embeddings, repeated with a little noise) is timed: CPU seconds of
+all threads, of the whole command, and of choosing alone: of tamis the stages `scoring` and `choosing` of its ledger, which read the rows once more, of peers their
+`query` with a model that has learned, from arrays in memory. `--rounds 0`: only that. Peers are installed from PyPI into --site.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from measuring import install, measure
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = ["scikit-activeml", "small-text", "pyarrow", "xxhash"]
 FIRST_SALT = 0x66697273
+QUERIES = []
 
 
 def load(path, tamis, model, folder):
@@ -67,6 +69,14 @@ def classifier():
     return LogisticRegression(C=10, max_iter=1000)
 
 
+def timed(query, *args, **kwargs):
+    """What `query` returns; its CPU seconds go into QUERIES."""
+    started = time.process_time()
+    found = query(*args, **kwargs)
+    QUERIES.append(time.process_time() - started)
+    return found
+
+
 def scikit_activeml(name, n_classes, seed):
     """Chooses rows by a strategy of scikit-activeml."""
     import numpy
@@ -88,8 +98,9 @@ def scikit_activeml(name, n_classes, seed):
         known = numpy.full(len(x), MISSING_LABEL)
         known[labelled] = y[labelled]
         model = SklearnClassifier(classifier(), classes=list(range(n_classes)), random_state=seed)
-        asks = {} if name in ("k-center", "typiclust", "probcover") else {"clf": model, "fit_clf": True}
-        return list(strategy.query(X=x, y=known, batch_size=batch, **asks))
+        asks_model = name not in ("k-center", "typiclust", "probcover")
+        asks = {"clf": model.fit(x, known), "fit_clf": False} if asks_model else {}
+        return list(timed(strategy.query, X=x, y=known, batch_size=batch, **asks))
 
     return choose
 
@@ -117,7 +128,7 @@ def small_text(name, n_classes, seed):
         data = SklearnDataset(x, y, target_labels=numpy.arange(n_classes))
         model.fit(data[labelled])
         asks = {"embeddings": x} if name in ("k-center", "k-means") else {}
-        return [int(row) for row in strategy.query(model, data, unlabelled, labelled, y[labelled], n=batch, **asks)]
+        return [int(row) for row in timed(strategy.query, model, data, unlabelled, labelled, y[labelled], n=batch, **asks)]
 
     return choose
 
@@ -177,6 +188,9 @@ def main():
             pool = os.path.join(folder, "pool.parquet")
             write_pool(pool, rows, vectors)
             print(f"{os.path.basename(path)}: {(~is_test).sum()} rows, {is_test.sum()} for testing, {len(classes)} classes", flush=True)
+            if args.rounds == 0:
+                time_choice(args, folder, vectors, y, len(classes))
+                continue
             out = os.path.join(folder, "simulated")
             command = [
                 args.tamis, "simulate", pool, "--scorer", "column:embedding", "--test-split-column", "split", "--test-split-value", "test",
@@ -222,20 +236,25 @@ def time_choice(args, folder, vectors, y, n_classes):
     with open(labels, "w", encoding="utf-8") as file:
         for row in labelled:
             file.write(json.dumps({"id": ids[row], "label": f"class {y[row]}"}) + "\n")
-    print(f"  one choice of 100 of {args.pool} rows, 500 labels: wall and CPU seconds, reading and learning included", flush=True)
+    print(f"  one choice of 100 of {args.pool} rows, 500 labels", flush=True)
+
+    def say(who, name, wall, cpu, alone):
+        print(f"  {who:<18}{name:<20} {wall:6.1f} s wall, {cpu:6.1f} s CPU, {alone:7.2f} s CPU of choosing", flush=True)
+
     for name in ["margin", "entropy", "badge", "typiclust", "k-center", "k-means", "uherding", "cluster-margin", "facility-location"]:
         command = [
             args.tamis, "select", pool, "--scorer", "column:embedding", "--labels", labels, "--budget", "100", "--strategy", name, "--threshold", "1.0",
             "--candidates", str(args.pool), "--random-ratio", "0", "-o", os.path.join(folder, f"large-{name}"), "--no-progress", "--format", "json",
         ]
         wall, cpu, _, _ = measure(command)
-        print(f"  {'tamis':<18}{name:<30} {wall:.1f} s wall, {cpu:.1f} s CPU", flush=True)
+        stages = [json.loads(line) for line in open(os.path.join(folder, f"large-{name}.footprint"), encoding="utf-8")]
+        say("tamis", name, wall, cpu, sum(stage["cpu_seconds"] for stage in stages if stage["stage"] in ("scoring", "choosing")))
     for peer, _, names in PEER_STRATEGIES:
         for name in names:
             command = [sys.executable, os.path.abspath(__file__), "--choose", peer, name, str(n_classes), os.path.join(folder, "large.npz"), args.site]
             try:
-                wall, cpu, _, _ = measure(["timeout", str(args.patience), *command])
-                print(f"  {peer:<18}{name:<30} {wall:.1f} s wall, {cpu:.1f} s CPU", flush=True)
+                wall, cpu, _, told = measure(["timeout", str(args.patience), *command])
+                say(peer, name, wall, cpu, json.loads(told.splitlines()[-1])["choosing"])
             except (subprocess.CalledProcessError, SystemExit) as error:
                 print(f"  {peer:<18}{name:<30} gave up: {error}", flush=True)
 
@@ -248,6 +267,7 @@ def choose_once(peer, name, n_classes, path, site):
     of = dict((peer, of) for peer, of, _ in PEER_STRATEGIES)[peer]
     chosen = of(name, int(n_classes), 0)(data["x"], data["y"], [int(row) for row in data["labelled"]], 100)
     assert len(set(chosen)) == 100
+    print(json.dumps({"choosing": sum(QUERIES)}))
 
 
 if __name__ == "__main__":

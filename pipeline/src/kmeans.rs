@@ -1,14 +1,13 @@
 //! Clusters of embeddings, by seeded k-means.
 
-#![expect(clippy::inline_always, reason = "a function for some processors is compiled for them with all that it calls")]
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::context::Context;
-use crate::processor::for_this_processor;
+use crate::points::{Points, dot, squared_distance, squares};
+use crate::products::{Nearest, products, rounding};
 
 /// Training stops here if clusters still change.
 const MAX_ITERATIONS: usize = 20;
@@ -16,46 +15,6 @@ const MAX_ITERATIONS: usize = 20;
 const TRAINING_POINTS_PER_CLUSTER: usize = 64;
 /// Points that a thread takes at once.
 const BLOCK_POINTS: usize = 256;
-
-/// Vectors of one length, one after the other.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Points<'a> {
-    values: &'a [f32],
-    dimensions: usize,
-}
-
-impl<'a> Points<'a> {
-    /// # Shape
-    /// `values`: whole vectors of `dimensions`, which is not 0.
-    pub(crate) fn new(values: &'a [f32], dimensions: usize) -> Self {
-        Self { values, dimensions }
-    }
-
-    /// Number of vectors.
-    pub(crate) fn len(&self) -> usize {
-        self.values.len() / self.dimensions
-    }
-
-    /// A vector.
-    pub(crate) fn get(&self, index: usize) -> &'a [f32] {
-        &self.values[index * self.dimensions..][..self.dimensions]
-    }
-
-    /// Components of a vector.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
-    /// All components.
-    pub(crate) fn values(&self) -> &'a [f32] {
-        self.values
-    }
-
-    /// The first `n` vectors.
-    pub(crate) fn first(&self, n: usize) -> Self {
-        Self { values: &self.values[..n * self.dimensions], ..*self }
-    }
-}
 
 /// Centroids, and the nearest one of each point.
 #[derive(Debug)]
@@ -78,7 +37,7 @@ impl Clusters {
     }
 
     /// The nearest cluster of each point.
-    pub(crate) fn assign(&self, points: Points, context: &Context) -> Vec<u32> {
+    pub(crate) fn assign(&self, points: Points, context: &Context) -> Result<Vec<u32>> {
         nearest(points, Points::new(&self.centroids, self.dimensions), context)
     }
 }
@@ -97,20 +56,20 @@ impl Clusters {
 /// # Source
 /// Arthur, Vassilvitskii: k-means++, SODA 2007 (the first centroids); Lloyd 1982.
 pub(crate) fn k_means(points: Points, k: usize, seed: u64, context: &Context) -> Result<Clusters> {
-    let dimensions = points.dimensions;
+    let dimensions = points.dimensions();
     let training = points.first(points.len().min(k.saturating_mul(TRAINING_POINTS_PER_CLUSTER)));
     let mut centroids = first_centroids(training, k, seed, context)?;
     let mut assignment = Vec::new();
     for _ in 0..MAX_ITERATIONS {
         context.cancel.check()?;
-        let next = nearest(training, Points::new(&centroids, dimensions), context);
+        let next = nearest(training, Points::new(&centroids, dimensions), context)?;
         if next == assignment {
             break;
         }
         assignment = next;
         move_to_means(&mut centroids, training, &assignment);
     }
-    let assignment = nearest(points, Points::new(&centroids, dimensions), context);
+    let assignment = nearest(points, Points::new(&centroids, dimensions), context)?;
     Ok(Clusters { centroids, dimensions, assignment })
 }
 
@@ -130,7 +89,7 @@ fn first_centroids(points: Points, k: usize, seed: u64, context: &Context) -> Re
             });
         });
         let sum: f64 = distances.iter().map(|&distance| f64::from(distance)).sum();
-        if centroids.len() == k * points.dimensions || sum <= 0.0 {
+        if centroids.len() == k * points.dimensions() || sum <= 0.0 {
             break;
         }
         let mut rest = random.random_range(0.0..sum);
@@ -142,45 +101,51 @@ fn first_centroids(points: Points, k: usize, seed: u64, context: &Context) -> Re
     Ok(centroids)
 }
 
-fn nearest(points: Points, centroids: Points, context: &Context) -> Vec<u32> {
+/// The nearest centroid of each point, of equals the first.
+fn nearest(points: Points, centroids: Points, context: &Context) -> Result<Vec<u32>> {
     let half_squares: Vec<f32> =
-        (0..centroids.len()).map(|index| dot(centroids.get(index), centroids.get(index)) / 2.0).collect();
-    let of = |index: usize| {
-        let point = points.get(index);
+        (0..centroids.len()).map(|number| dot(centroids.get(number), centroids.get(number)) / 2.0).collect();
+    let largest = 2.0 * half_squares.iter().copied().fold(0.0, f32::max);
+    let (point_squares, dimensions) = (squares(points), points.dimensions());
+    let exact = |row: usize, near: Vec<(u32, f32)>| {
         let mut best = (f32::INFINITY, 0);
-        let mut take = |number: usize, product: f32| {
-            let distance = half_squares[number] - product;
+        for (number, _) in near {
+            let distance = half_squares[number as usize] - dot(points.get(row), centroids.get(number as usize));
             if distance < best.0 {
-                best = (distance, number as u32);
+                best = (distance, number);
             }
-        };
-        let fours = centroids.values.chunks_exact(4 * centroids.dimensions);
-        let n_in_fours = 4 * fours.len();
-        for (first, four) in (0..).step_by(4).zip(fours) {
-            for (place, product) in dot_four(point, four).into_iter().enumerate() {
-                take(first + place, product);
-            }
-        }
-        for number in n_in_fours..centroids.len() {
-            take(number, dot(point, centroids.get(number)));
         }
         best.1
     };
-    context.pool.install(|| (0..points.len()).into_par_iter().with_min_len(BLOCK_POINTS).map(of).collect())
+    let blocks = products(points, centroids, context, |rows, each| {
+        // Halves of squared distances: both bounds of the error together are one of the whole.
+        let tolerance = |row: usize| rounding(dimensions, point_squares[row] + largest);
+        let mut near: Vec<Nearest> = rows.clone().map(|row| Nearest::new(1, tolerance(row))).collect();
+        each(&mut |start, products| {
+            let n = products.len() / rows.len();
+            for (near, products) in near.iter_mut().zip(products.chunks_exact(n)) {
+                for ((number, half_square), product) in (start as u32..).zip(&half_squares[start..]).zip(products) {
+                    near.push(number, product - half_square);
+                }
+            }
+        });
+        rows.zip(near).map(|(row, near)| exact(row, near.finish())).collect::<Vec<_>>()
+    })?;
+    Ok(blocks.into_iter().flatten().collect())
 }
 
 /// Moves each centroid to the mean of its points; one without points stays.
 fn move_to_means(centroids: &mut [f32], points: Points, assignment: &[u32]) {
     let mut sums = vec![0.0f64; centroids.len()];
-    let mut counts = vec![0u32; centroids.len() / points.dimensions];
+    let mut counts = vec![0u32; centroids.len() / points.dimensions()];
     for (index, &number) in assignment.iter().enumerate() {
         counts[number as usize] += 1;
-        let sum = &mut sums[number as usize * points.dimensions..][..points.dimensions];
+        let sum = &mut sums[number as usize * points.dimensions()..][..points.dimensions()];
         for (sum, &x) in sum.iter_mut().zip(points.get(index)) {
             *sum += f64::from(x);
         }
     }
-    let means = centroids.chunks_exact_mut(points.dimensions).zip(sums.chunks_exact(points.dimensions)).zip(counts);
+    let means = centroids.chunks_exact_mut(points.dimensions()).zip(sums.chunks_exact(points.dimensions())).zip(counts);
     for ((centroid, sum), count) in means.filter(|(_, count)| 0 < *count) {
         for (x, sum) in centroid.iter_mut().zip(sum) {
             *x = (sum / f64::from(count)) as f32;
@@ -188,67 +153,47 @@ fn move_to_means(centroids: &mut [f32], points: Points, assignment: &[u32]) {
     }
 }
 
-/// Inner product.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_of(a, b, |x, y| x * y)
-}
-
-for_this_processor! {
-    /// Inner products with four vectors that lie one after the other, each to the bit that of [`dot`]. No sum waits for the addition
-    /// before, which is most of what one takes.
-    fn dot_four(a: &[f32], four: &[f32]) -> [f32; 4] = dot_four_body
-}
-
-#[inline(always)]
-fn dot_four_body<const FUSED: bool>(a: &[f32], four: &[f32]) -> [f32; 4] {
-    let (blocks, rest) = a.as_chunks::<8>();
-    let of = |vector: usize| four[vector * a.len()..][..a.len()].as_chunks::<8>();
-    let vectors = [of(0), of(1), of(2), of(3)];
-    let mut lanes = [[0.0f32; 8]; 4];
-    for (index, block) in blocks.iter().enumerate() {
-        for (lanes, (others, _)) in lanes.iter_mut().zip(vectors) {
-            for lane in 0..8 {
-                lanes[lane] += block[lane] * others[index][lane];
-            }
-        }
-    }
-    std::array::from_fn(|vector| {
-        let of_rest = rest.iter().zip(vectors[vector].1).map(|(&x, &y)| x * y).sum::<f32>();
-        lanes[vector].iter().sum::<f32>() + of_rest
-    })
-}
-
-/// Squared Euclidean distance.
-pub(crate) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    sum_of(a, b, |x, y| (x - y) * (x - y))
-}
-
-/// Sums in eight lanes: it can be vectorized, and the order of the additions is fixed all the same.
-fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let (a_blocks, a_rest) = a.as_chunks::<8>();
-    let (b_blocks, b_rest) = b.as_chunks::<8>();
-    let mut lanes = [0.0f32; 8];
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..8 {
-            lanes[lane] += term(a[lane], b[lane]);
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).map(|(&x, &y)| term(x, y)).sum::<f32>();
-    lanes.iter().sum::<f32>() + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::{Cancel, Resources};
 
+    /// To the bit what a look at all centroids finds, with many that are equally far, and far from the origin, where products say little.
     #[test]
-    fn four_products_are_those_of_one() {
-        let value = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 7.0;
-        for dimensions in [1, 7, 8, 9, 31, 128, 384] {
-            let a: Vec<f32> = (0..dimensions).map(value).collect();
-            let four: Vec<f32> = (0..4 * dimensions).map(|index| value(index + 5)).collect();
-            let one = |vector: usize| dot(&a, &four[vector * dimensions..][..dimensions]).to_bits();
-            assert_eq!(dot_four(&a, &four).map(f32::to_bits), [one(0), one(1), one(2), one(3)], "{dimensions}");
+    fn the_nearest_is_the_nearest_to_the_bit() {
+        let context = Context::new(&Resources { n_threads: 2, ..Resources::default() }, Cancel::default()).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut n_close = 0;
+        for (dimensions, k, origin, step) in [
+            (384, 37, 0.0f32, 0.1f32),
+            (384, 1, 0.0, 0.1),
+            (3, 1030, 0.0, 1.0),
+            (5, 200, 1000.0, 0.25),
+            (64, 40, 300.0, 1e-3),
+            (9, 20, 0.0, 1e19),
+            (9, 20, 0.0, 1e-22),
+        ] {
+            let mut vectors = |n: usize| -> Vec<f32> {
+                (0..n * dimensions).map(|_| origin + step * f32::from(random.random_range(-3i8..4))).collect()
+            };
+            let (values, centroids) = (vectors(300), vectors(k));
+            let (points, centroids) = (Points::new(&values, dimensions), Points::new(&centroids, dimensions));
+            let distance = |point: usize, number: usize| {
+                let centroid = centroids.get(number);
+                dot(centroid, centroid) / 2.0 - dot(points.get(point), centroid)
+            };
+            let found = nearest(points, centroids, &context).unwrap();
+            for (point, found) in found.iter().enumerate() {
+                let mut best = (f32::INFINITY, 0);
+                for number in 0..k {
+                    if distance(point, number) < best.0 {
+                        best = (distance(point, number), number);
+                    }
+                }
+                assert_eq!(*found as usize, best.1, "{point} of {dimensions} {k} {origin} {step}");
+                n_close += (0..k).filter(|&number| number != best.1 && distance(point, number) <= best.0).count();
+            }
         }
+        assert!(n_close > 1000, "{n_close}");
     }
 }

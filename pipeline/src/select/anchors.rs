@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tamis_schemas::columns;
 
 use super::scores::{list_items, list_length};
-use crate::kmeans::dot;
+use crate::points::dot;
 use crate::{Error, Result};
 
 /// Labelled rows of a class that stand for it, at most.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::acquire::Proposal;
 use super::candidates::Candidate;
 use super::{Opinion, Strategy};
-use crate::kmeans::{Points, dot};
+use crate::points::{Points, dot};
 
 /// Lets a row in if its near-duplicate cluster has none yet and its stratum has room.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::scores::{Scores, classes_of, list_length};
 use super::{Anchors, Crowd, LabelledPool, SelectSettings, Strategy};
 use crate::budget::Reservation;
 use crate::context::Context;
-use crate::kmeans::Points;
+use crate::points::Points;
 use crate::score::append::required_column;
 use crate::stage::{BarrierStage, MapStage, Next};
 use crate::{Error, Result, RowSet};

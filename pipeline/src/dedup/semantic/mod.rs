@@ -31,7 +31,8 @@ use super::settings::KeepOrder;
 use super::tape::RowTableWriter;
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::{Points, k_means};
+use crate::kmeans::k_means;
+use crate::points::Points;
 use crate::spill::{ExternalSorter, Sorted};
 
 use sample::Sample;
@@ -212,7 +213,7 @@ impl SemanticDuplicates {
             let assignment = match &clusters {
                 Some(clusters) => {
                     let directions = Vectors::new(&halves, dimensions).into_directions();
-                    clusters.assign(Points::new(&directions, dimensions), context)
+                    clusters.assign(Points::new(&directions, dimensions), context)?
                 }
                 None => vec![0; n_read],
             };

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::dot;
+use crate::points::dot;
 use crate::score::top_two;
 
 /// Rows that a thread takes at once.

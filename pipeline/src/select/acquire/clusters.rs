@@ -5,7 +5,9 @@ use rayon::prelude::*;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::{Clusters, Points, k_means, squared_distance};
+use crate::kmeans::{Clusters, k_means};
+use crate::points::{Points, squared_distance, squares};
+use crate::products::{Nearest, products, rounding};
 
 /// Clusters that a pool is parted into, at most.
 const MAX_CLUSTERS: usize = 500;
@@ -61,19 +63,20 @@ pub(super) fn typiclust(
     let k = (n + pool.labelled.len()).clamp(1, MAX_CLUSTERS);
     let parted = Parted::new(pool, k, seed, context)?;
     let mut n_labelled = vec![0usize; parted.members.len()];
-    for number in parted.clusters.assign(pool.labelled, context) {
+    for number in parted.clusters.assign(pool.labelled, context)? {
         n_labelled[number as usize] += 1;
     }
-    let mut ranked = Vec::with_capacity(parted.members.len());
-    for (rows, n_labelled) in parted.members.into_iter().zip(n_labelled).filter(|(rows, _)| !rows.is_empty()) {
+    let rank = |(rows, n_labelled): (Vec<usize>, usize)| {
         context.cancel.check()?;
         let values: Vec<f32> = rows.iter().flat_map(|&index| pool.points.get(index)).copied().collect();
-        let typicalities = typicalities(Points::new(&values, pool.points.dimensions()), context);
+        let typicalities = typicalities(Points::new(&values, pool.points.dimensions()), context)?;
         let first_key = pool.rows[rows[0]].key;
         let mut rows: Vec<(usize, f64)> = rows.into_iter().zip(typicalities).collect();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.push(((n_labelled, usize::MAX - rows.len(), first_key), rows));
-    }
+        Ok(((n_labelled, usize::MAX - rows.len(), first_key), rows))
+    };
+    let clusters = parted.members.into_par_iter().zip(n_labelled).filter(|(rows, _)| !rows.is_empty());
+    let mut ranked = context.pool.install(|| clusters.map(rank).collect::<Result<Vec<_>>>())?;
     ranked.sort_by_key(|(place, _)| *place);
     Ok(round_robin(ranked.into_iter().map(|(_, rows)| rows).collect(), n, admit))
 }
@@ -151,22 +154,36 @@ impl Parted {
 
 /// For each point the inverse of its mean distance to its nearest neighbors: 20, or half of the cluster if that is less.
 /// 0 for a point alone.
-fn typicalities(points: Points, context: &Context) -> Vec<f64> {
+pub(super) fn typicalities(points: Points, context: &Context) -> Result<Vec<f64>> {
     let n_neighbors = (points.len() / 2).clamp(1, MAX_NEIGHBORS);
-    let of = |index: usize| {
-        let others = (0..points.len().min(NEIGHBOR_SAMPLE)).filter(|&other| other != index);
+    let others = points.first(points.len().min(NEIGHBOR_SAMPLE));
+    let (point_squares, dimensions) = (squares(points), points.dimensions());
+    let largest = point_squares.iter().copied().fold(0.0, f32::max);
+    let of = |index: usize, near: Vec<(u32, f32)>| {
+        let near = near.into_iter().map(|(other, _)| other as usize).filter(|&other| other != index);
         let mut distances: Vec<f32> =
-            others.map(|other| squared_distance(points.get(index), points.get(other))).collect();
+            near.map(|other| squared_distance(points.get(index), others.get(other))).collect();
         if distances.is_empty() {
             return 0.0;
         }
-        if n_neighbors < distances.len() {
-            distances.select_nth_unstable_by(n_neighbors, f32::total_cmp);
-            distances.truncate(n_neighbors);
-        }
         distances.sort_unstable_by(f32::total_cmp);
+        distances.truncate(n_neighbors);
         let sum: f64 = distances.iter().map(|&distance| f64::from(distance).sqrt()).sum();
         1.0 / (sum / distances.len() as f64 + 1e-5)
     };
-    context.pool.install(|| (0..points.len()).into_par_iter().map(of).collect())
+    let blocks = products(points, others, context, |rows, each| {
+        let tolerance = |row: usize| rounding(dimensions, point_squares[row] + largest);
+        // One more: the point itself may be among them.
+        let mut near: Vec<Nearest> = rows.clone().map(|row| Nearest::new(n_neighbors + 1, tolerance(row))).collect();
+        each(&mut |start, products| {
+            let n = products.len() / rows.len();
+            for (near, products) in near.iter_mut().zip(products.chunks_exact(n)) {
+                for ((other, square), product) in (start as u32..).zip(&point_squares[start..]).zip(products) {
+                    near.push(other, product - square / 2.0);
+                }
+            }
+        });
+        rows.zip(near).map(|(row, near)| of(row, near.finish())).collect::<Vec<_>>()
+    })?;
+    Ok(blocks.into_iter().flatten().collect())
 }

@@ -1,10 +1,11 @@
 //! `ProbCover`: the row that the most rows, not yet covered, are close to.
 
-use super::neighbors::{products, squares};
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::{Points, k_means};
+use crate::kmeans::k_means;
+use crate::points::{Points, squares};
+use crate::products::products;
 
 /// Clusters that stand for classes where the radius is sought, at most.
 const MAX_CLASSES: usize = 50;

@@ -5,10 +5,11 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 use super::lazy::{Coverage, lazy_greedy};
-use super::neighbors::{most_similar, products};
+use super::neighbors::most_similar;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
+use crate::products::products;
 use crate::select::candidates::Candidate;
 
 /// Rows that a row may stand for: its most similar ones.
@@ -79,8 +80,8 @@ fn stochastic_greedy(
     while chosen.len() < n && !left.is_empty() {
         context.cancel.check()?;
         let drawn = sample(&mut random, left.len(), wanted.clamp(1, left.len()));
-        let weighed = |index: usize| coverage.gain(index) * f64::from(rows[index].weight);
-        let gain_of = |place: usize| (weighed(left[place]), std::cmp::Reverse(key(left[place])));
+        let mut weighed = |index: usize| coverage.gain(index) * f64::from(rows[index].weight);
+        let mut gain_of = |place: usize| (weighed(left[place]), std::cmp::Reverse(key(left[place])));
         let best = drawn.iter().map(|place| (gain_of(place), place));
         let best = best.max_by(|((a, a_key), _), ((b, b_key), _)| a.total_cmp(b).then_with(|| a_key.cmp(b_key)));
         let Some(((score, _), place)) = best else { break };
@@ -102,7 +103,7 @@ struct Facilities {
 }
 
 impl Coverage for Facilities {
-    fn gain(&self, index: usize) -> f64 {
+    fn gain(&mut self, index: usize) -> f64 {
         let more = |&(row, similarity): &(u32, f32)| f64::from((similarity - self.covered[row as usize]).max(0.0));
         self.stands_for[index].iter().map(more).sum()
     }

@@ -3,11 +3,12 @@
 use rayon::prelude::*;
 
 use super::lazy::{Coverage, lazy_greedy};
-use super::neighbors::{products, squares};
+use super::neighbors::nearest;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::{Points, squared_distance};
+use crate::points::{Points, squared_distance, squares};
+use crate::products::products;
 
 /// Rows, the first by hash, whose uncertainty is to be covered.
 const MAX_TARGETS: usize = 4096;
@@ -63,11 +64,11 @@ pub(super) fn herding(
 /// The least distance of two labelled rows that are not equal.
 fn radius(labelled: Points<'_>, context: &Context) -> f32 {
     let n = labelled.len().min(MAX_MEASURED);
-    let nearest = |index: usize| {
+    let least_of = |index: usize| {
         let others = (0..index).map(|other| squared_distance(labelled.get(index), labelled.get(other)));
         others.filter(|&distance| LEAST_RADIUS * LEAST_RADIUS < distance).fold(f32::INFINITY, f32::min)
     };
-    let least = context.pool.install(|| (0..n).into_par_iter().map(nearest).reduce(|| f32::INFINITY, f32::min));
+    let least = context.pool.install(|| (0..n).into_par_iter().map(least_of).reduce(|| f32::INFINITY, f32::min));
     if least.is_finite() { least.sqrt() } else { DEFAULT_RADIUS }
 }
 
@@ -91,21 +92,8 @@ impl Herd<'_> {
 
     /// What labelled rows stand for.
     fn begin(&mut self, labelled: Points<'_>, context: &Context) -> Result<()> {
-        let labelled_squares = squares(labelled);
-        let covered = products(self.targets, labelled, context, |rows, each| {
-            let mut nearest = vec![f32::INFINITY; rows.len()];
-            each(&mut |start, products| {
-                let n = products.len() / rows.len();
-                for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact(n)) {
-                    for (product, square) in products.iter().zip(&labelled_squares[start..]) {
-                        *nearest = nearest.min(square - 2.0 * product);
-                    }
-                }
-            });
-            let squared = nearest.iter().zip(&self.target_squares[rows]).map(|(nearest, square)| nearest + square);
-            squared.map(|squared| self.kernel(squared)).collect::<Vec<f32>>()
-        })?;
-        self.covered = covered.into_iter().flatten().collect();
+        let distances = nearest(self.targets, labelled, context)?;
+        self.covered = distances.into_iter().map(|squared| self.kernel(squared)).collect();
         Ok(())
     }
 
@@ -133,7 +121,7 @@ impl Herd<'_> {
 }
 
 impl Coverage for Herd<'_> {
-    fn gain(&self, index: usize) -> f64 {
+    fn gain(&mut self, index: usize) -> f64 {
         let point = self.points.get(index);
         (0..self.targets.len()).map(|target| self.more(target, squared_distance(point, self.targets.get(target)))).sum()
     }

@@ -11,18 +11,23 @@ use crate::select::candidates::Candidate;
 /// A sum that grows with what is chosen, by ever less.
 pub(super) trait Coverage {
     /// By how much it would grow with a row.
-    fn gain(&self, index: usize) -> f64;
+    fn gain(&mut self, index: usize) -> f64;
 
     /// The row is chosen.
     fn choose(&mut self, index: usize);
+
+    /// What its gain is multiplied by.
+    fn weight(&self, row: &Candidate) -> f64 {
+        f64::from(row.weight)
+    }
 }
 
-/// A row, and what it would have gained when that was last looked at.
+/// A row, and what it would have gained when that was last looked at, or could at most.
 #[derive(Debug)]
 struct Entry {
     gain: f64,
-    /// Rows that were chosen then.
-    n_chosen: usize,
+    /// Rows that were chosen then; none if it is only known not to be more.
+    n_chosen: Option<usize>,
     key: (u64, u64),
     index: usize,
 }
@@ -54,7 +59,7 @@ impl Ord for Entry {
     }
 }
 
-/// Always the row with the largest gain for its cost, of equals the first by hash; `gains` are those before anything is chosen.
+/// Always the row with the largest gain for its cost, of equals the first by hash; before anything is chosen, gains are at most `gains`, but for rounding.
 ///
 /// # Source
 /// Minoux: Accelerated greedy algorithms for maximizing submodular set functions, 1978: a gain never grows, so that a row whose
@@ -67,24 +72,23 @@ pub(super) fn lazy_greedy(
     admit: &mut dyn FnMut(usize) -> bool,
     context: &Context,
 ) -> Result<Vec<Proposal>> {
-    let weighed = |row: &Candidate, gain: f64| gain * f64::from(row.weight);
     let entry = |(index, (row, &gain)): (usize, (&Candidate, &f64))| Entry {
-        gain: weighed(row, gain),
-        n_chosen: 0,
+        gain: gain * coverage.weight(row),
+        n_chosen: None,
         key: (row.key, row.row),
         index,
     };
     let mut heap: BinaryHeap<Entry> = rows.iter().zip(gains).enumerate().map(entry).collect();
     let mut chosen: Vec<Proposal> = Vec::new();
     while chosen.len() < n {
+        context.cancel.check()?;
         let Some(mut best) = heap.pop() else { break };
-        if best.n_chosen < chosen.len() {
-            best.gain = weighed(&rows[best.index], coverage.gain(best.index));
-            best.n_chosen = chosen.len();
+        if best.n_chosen != Some(chosen.len()) {
+            best.gain = coverage.gain(best.index) * coverage.weight(&rows[best.index]);
+            best.n_chosen = Some(chosen.len());
             heap.push(best);
             continue;
         }
-        context.cancel.check()?;
         if admit(best.index) {
             coverage.choose(best.index);
             chosen.push(Proposal { index: best.index, score: best.gain, cluster: None });

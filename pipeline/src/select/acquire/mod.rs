@@ -26,7 +26,7 @@ use super::Strategy;
 use super::candidates::Candidate;
 use crate::Result;
 use crate::context::Context;
-use crate::kmeans::Points;
+use crate::points::Points;
 
 /// A candidate as the strategy proposes it.
 #[derive(Debug, Clone, Copy, PartialEq)]

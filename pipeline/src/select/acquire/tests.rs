@@ -3,9 +3,10 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::clusters::typicalities;
 use super::{Pool, Proposal, acquire};
 use crate::context::{Cancel, Context, Resources};
-use crate::kmeans::Points;
+use crate::points::{Points, squared_distance};
 use crate::select::Strategy;
 use crate::select::candidates::Candidate;
 
@@ -182,6 +183,78 @@ fn k_center_takes_the_farthest() {
             set.push(made.point(one.index));
         }
         assert_eq!(found.len(), 10);
+    }
+}
+
+/// To the bit what a look at all distances finds, with many that are equal, and far from the origin, where products say little of them.
+#[test]
+fn k_center_is_the_farthest_to_the_bit() {
+    for (n_labelled, origin, step) in [
+        (0, 0.0f32, 1.0f32),
+        (40, 0.0, 1.0),
+        (40, 1000.0, 0.25),
+        (40, 0.0, 1e-20),
+        (40, 0.0, 1e-22),
+        (40, 0.0, 1e-23),
+        (40, 0.0, 1e19),
+    ] {
+        let mut made = Made::new(500, n_labelled, 14);
+        for x in made.values.iter_mut().chain(&mut made.labelled) {
+            *x = origin + step * (*x * 3.0).round();
+        }
+        let labelled = made.labelled.chunks_exact(DIMENSIONS);
+        let mut centers: Vec<&[f32]> = labelled.collect();
+        let mut left: Vec<usize> = (0..made.n()).filter(|&index| !is_out(index)).collect();
+        for found in made.acquire(Strategy::KCenter, 30, is_out) {
+            let point = |index: usize| &made.values[index * DIMENSIONS..][..DIMENSIONS];
+            let nearest = |index: usize| {
+                centers.iter().map(|center| squared_distance(point(index), center)).fold(f32::INFINITY, f32::min)
+            };
+            let place = |&index: &usize| (nearest(index), std::cmp::Reverse(made.rows[index].key));
+            let next = left.iter().copied().max_by(|a, b| {
+                let ((a, a_key), (b, b_key)) = (place(a), place(b));
+                a.total_cmp(&b).then(a_key.cmp(&b_key))
+            });
+            let distance = f64::from(nearest(found.index));
+            assert_eq!(Some(found.index), next, "{n_labelled} {origin} {step}");
+            let score: f64 = if distance.is_finite() { distance.sqrt() } else { 0.0 };
+            assert_eq!(found.score.to_bits(), score.to_bits());
+            left.retain(|&index| index != found.index);
+            centers.push(point(found.index));
+        }
+        assert_eq!(centers.len(), n_labelled + 30);
+    }
+}
+
+/// To the bit, among rows that lie close to each other, and far from the origin; the point itself is not its own neighbor.
+#[test]
+fn typicality_is_that_of_the_nearest_to_the_bit() {
+    let context = Context::new(&Resources { n_threads: 2, ..Resources::default() }, Cancel::default()).unwrap();
+    for (n, origin, step) in [
+        (1, 0.0f32, 1.0f32),
+        (2, 0.0, 1.0),
+        (41, 0.0, 1.0),
+        (300, 50.0, 0.01),
+        (2100, 0.0, 0.1),
+        (60, 0.0, 1e19),
+        (60, 0.0, 4e19),
+        (60, 0.0, 1e-22),
+    ] {
+        let mut made = Made::new(n, 0, 15);
+        made.values.iter_mut().for_each(|x| *x = origin + step * *x);
+        let points = Points::new(&made.values, DIMENSIONS);
+        let expect = (0..n).map(|index| {
+            let others = (0..n.min(2048)).filter(|&other| other != index);
+            let mut distances: Vec<f32> =
+                others.map(|other| squared_distance(points.get(index), points.get(other))).collect();
+            distances.sort_by(f32::total_cmp);
+            distances.truncate((n / 2).clamp(1, 20));
+            let sum: f64 = distances.iter().map(|&distance| f64::from(distance).sqrt()).sum();
+            if distances.is_empty() { 0.0 } else { 1.0 / (sum / distances.len() as f64 + 1e-5) }
+        });
+        let bits = |typicality: f64| typicality.to_bits();
+        let found: Vec<u64> = typicalities(points, &context).unwrap().into_iter().map(bits).collect();
+        assert_eq!(found, expect.map(bits).collect::<Vec<_>>(), "{n} {origin} {step}");
     }
 }
 

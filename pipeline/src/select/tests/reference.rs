@@ -12,7 +12,8 @@ use super::super::candidates::{Candidate, Candidates};
 use super::super::{Quota, SelectSettings, Strategy};
 use super::{DIMENSIONS, PoolRow, chosen, context, pool, select};
 use crate::budget::Budget;
-use crate::kmeans::{Points, k_means};
+use crate::kmeans::k_means;
+use crate::points::Points;
 
 /// The salt of the random slice, on purpose not taken from the code under test.
 const RANDOM_SALT: u64 = 0x5261_6e64_6f6d;
@@ -228,7 +229,7 @@ fn k_means_finds_separate_groups_and_assigns_to_the_nearest() {
     let clusters = k_means(points, n_groups, 5, &context(2)).unwrap();
     let pairs: HashSet<(usize, u32)> = groups.iter().copied().zip(clusters.assignment.iter().copied()).collect();
     assert_eq!(pairs.len(), n_groups, "each group is one cluster");
-    assert_eq!(clusters.assign(points, &context(1)), clusters.assignment);
+    assert_eq!(clusters.assign(points, &context(1)).unwrap(), clusters.assignment);
 
     let few = [0.0f32, 1.0, 0.0, 1.0, 0.0];
     assert_eq!(k_means(Points::new(&few, 1), 4, 0, &context(1)).unwrap().len(), 2, "there are two distinct points");
