@@ -1,7 +1,7 @@
 //! k-center: always the row that is farthest from all that is labelled or chosen.
 
 use super::lazy::{Coverage, lazy_greedy};
-use super::neighbors::nearest;
+use super::neighbors::nearest_distances;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
@@ -40,7 +40,7 @@ pub(super) fn k_center(
 
 /// For each row what its squared distance to the nearest labelled row is not above, as [`squared_distance`] computes it.
 fn bounds(pool: Pool<'_>, context: &Context) -> Result<Vec<f64>> {
-    let distances = nearest(pool.points, pool.labelled, context)?;
+    let distances = nearest_distances(pool.points, pool.labelled, context)?;
     let largest = squares(pool.labelled).into_iter().fold(0.0, f32::max);
     let bound = |(distance, square): (f32, f32)| {
         let bound = f64::from(distance) + f64::from(rounding(pool.points.dimensions(), square + largest));

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::lazy::{Coverage, lazy_greedy};
-use super::neighbors::nearest;
+use super::neighbors::nearest_distances;
 use super::{Pool, Proposal};
 use crate::Result;
 use crate::context::Context;
@@ -92,7 +92,7 @@ impl Herd<'_> {
 
     /// What labelled rows stand for.
     fn begin(&mut self, labelled: Points<'_>, context: &Context) -> Result<()> {
-        let distances = nearest(self.targets, labelled, context)?;
+        let distances = nearest_distances(self.targets, labelled, context)?;
         self.covered = distances.into_iter().map(|squared| self.kernel(squared)).collect();
         Ok(())
     }

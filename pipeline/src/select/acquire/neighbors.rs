@@ -6,7 +6,7 @@ use crate::points::{Points, squares};
 use crate::products::{Nearest, products};
 
 /// For each of `left` the squared distance to the nearest of `right`, up to rounding; infinite if there is none.
-pub(super) fn nearest(left: Points<'_>, right: Points<'_>, context: &Context) -> Result<Vec<f32>> {
+pub(super) fn nearest_distances(left: Points<'_>, right: Points<'_>, context: &Context) -> Result<Vec<f32>> {
     let (left_squares, right_squares) = (squares(left), squares(right));
     let distances = products(left, right, context, |rows, each| {
         let mut nearest = vec![f32::INFINITY; rows.len()];
