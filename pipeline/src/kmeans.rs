@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::context::Context;
 use crate::points::{Points, dot, squared_distance, squares};
-use crate::products::{Nearest, products, rounding};
+use crate::products::{self, rounding};
 
 /// Training stops here if clusters still change.
 const MAX_ITERATIONS: usize = 20;
@@ -117,21 +117,9 @@ fn nearest(points: Points, centroids: Points, context: &Context) -> Result<Vec<u
         }
         best.1
     };
-    let blocks = products(points, centroids, context, |rows, each| {
-        // Halves of squared distances: both bounds of the error together are one of the whole.
-        let tolerance = |row: usize| rounding(dimensions, point_squares[row] + largest);
-        let mut near: Vec<Nearest> = rows.clone().map(|row| Nearest::new(1, tolerance(row))).collect();
-        each(&mut |start, products| {
-            let n = products.len() / rows.len();
-            for (near, products) in near.iter_mut().zip(products.chunks_exact(n)) {
-                for ((number, half_square), product) in (start as u32..).zip(&half_squares[start..]).zip(products) {
-                    near.push(number, product - half_square);
-                }
-            }
-        });
-        rows.zip(near).map(|(row, near)| exact(row, near.finish())).collect::<Vec<_>>()
-    })?;
-    Ok(blocks.into_iter().flatten().collect())
+    // Halves of squared distances: both bounds of the error together are one of the whole.
+    let tolerance = |row: usize| rounding(dimensions, point_squares[row] + largest);
+    products::nearest(points, (centroids, &half_squares), (1, tolerance), exact, context)
 }
 
 /// Moves each centroid to the mean of its points; one without points stays.

@@ -16,7 +16,7 @@ use crate::score::{View, product};
 const BLOCK_ROWS: usize = 128;
 const BLOCK_COLUMNS: usize = 1024;
 
-/// Runs `visit` for each block of rows of `left`: first row, and for each block of `right` its first row and the inner products, a row
+/// Runs `visit` for each block of rows of `left`: these, and for each block of `right` its first row and the inner products, a row
 /// of them for each row of `left`. What it makes of a block is returned in the order of the blocks.
 pub(crate) fn products<T: Send>(
     left: Points<'_>,
@@ -48,6 +48,30 @@ pub(crate) fn products<T: Send>(
     context.pool.install(|| (0..left.len().div_ceil(BLOCK_ROWS)).into_par_iter().map(of_block).collect())
 }
 
+/// For each of `left` what `finish` makes of the `k` of `right` whose inner product less `offsets` is largest, and of those that are less than a `tolerance` below
+/// the last one of these: positions and these differences, in ascending order of the positions.
+pub(crate) fn nearest<T: Send>(
+    left: Points<'_>,
+    (right, offsets): (Points<'_>, &[f32]),
+    (k, tolerance): (usize, impl Fn(usize) -> f32 + Sync),
+    finish: impl Fn(usize, Vec<(u32, f32)>) -> T + Sync,
+    context: &Context,
+) -> Result<Vec<T>> {
+    let blocks = products(left, right, context, |rows, each| {
+        let mut nearest: Vec<Nearest> = rows.clone().map(|row| Nearest::new(k, tolerance(row))).collect();
+        each(&mut |start, products| {
+            let n = products.len() / rows.len();
+            for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact(n)) {
+                for ((column, offset), product) in (start as u32..).zip(&offsets[start..]).zip(products) {
+                    nearest.push(column, product - offset);
+                }
+            }
+        });
+        rows.zip(nearest).map(|(row, nearest)| finish(row, nearest.finish())).collect::<Vec<_>>()
+    })?;
+    Ok(blocks.into_iter().flatten().collect())
+}
+
 /// By how much the squared distance of two vectors that is computed of products differs at most from the one that is computed at once; `squares` is the sum of
 /// their squared lengths.
 ///
@@ -60,7 +84,7 @@ pub(crate) fn rounding(dimensions: usize, squares: f32) -> f32 {
 
 /// The `k` largest of what was pushed, of equals the first, and what is less than `tolerance` below the last one of these.
 #[derive(Debug)]
-pub(crate) struct Nearest {
+struct Nearest {
     k: usize,
     tolerance: f32,
     least: f32,
@@ -71,13 +95,13 @@ pub(crate) struct Nearest {
 
 impl Nearest {
     /// If `tolerance` is not finite, all that will be pushed.
-    pub(crate) fn new(k: usize, tolerance: f32) -> Self {
+    fn new(k: usize, tolerance: f32) -> Self {
         // Nothing is less than what is no number.
         let least = if tolerance.is_finite() { f32::NEG_INFINITY } else { f32::NAN };
         Self { k, tolerance, least, n_full: 2 * k, held: Vec::with_capacity(2 * k) }
     }
 
-    pub(crate) fn push(&mut self, column: u32, similarity: f32) {
+    fn push(&mut self, column: u32, similarity: f32) {
         if similarity <= self.least {
             return;
         }
@@ -105,7 +129,7 @@ impl Nearest {
     }
 
     /// In ascending order of the columns.
-    pub(crate) fn finish(mut self) -> Vec<(u32, f32)> {
+    fn finish(mut self) -> Vec<(u32, f32)> {
         self.prune();
         self.held.sort_unstable_by_key(|&(column, _)| column);
         self.held

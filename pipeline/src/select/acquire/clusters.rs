@@ -7,7 +7,7 @@ use crate::Result;
 use crate::context::Context;
 use crate::kmeans::{Clusters, k_means};
 use crate::points::{Points, squared_distance, squares};
-use crate::products::{Nearest, products, rounding};
+use crate::products::{nearest, rounding};
 
 /// Clusters that a pool is parted into, at most.
 const MAX_CLUSTERS: usize = 500;
@@ -171,19 +171,8 @@ pub(super) fn typicalities(points: Points, context: &Context) -> Result<Vec<f64>
         let sum: f64 = distances.iter().map(|&distance| f64::from(distance).sqrt()).sum();
         1.0 / (sum / distances.len() as f64 + 1e-5)
     };
-    let blocks = products(points, others, context, |rows, each| {
-        let tolerance = |row: usize| rounding(dimensions, point_squares[row] + largest);
-        // One more: the point itself may be among them.
-        let mut near: Vec<Nearest> = rows.clone().map(|row| Nearest::new(n_neighbors + 1, tolerance(row))).collect();
-        each(&mut |start, products| {
-            let n = products.len() / rows.len();
-            for (near, products) in near.iter_mut().zip(products.chunks_exact(n)) {
-                for ((other, square), product) in (start as u32..).zip(&point_squares[start..]).zip(products) {
-                    near.push(other, product - square / 2.0);
-                }
-            }
-        });
-        rows.zip(near).map(|(row, near)| of(row, near.finish())).collect::<Vec<_>>()
-    })?;
-    Ok(blocks.into_iter().flatten().collect())
+    // One more: the point itself may be among them.
+    let (k, tolerance) = (n_neighbors + 1, |row: usize| rounding(dimensions, point_squares[row] + largest));
+    let half_squares: Vec<f32> = point_squares.iter().map(|square| square / 2.0).collect();
+    nearest(points, (others, &half_squares), (k, tolerance), of, context)
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::context::Context;
 use crate::points::{Points, squares};
-use crate::products::{Nearest, products};
+use crate::products::{nearest, products};
 
 /// For each of `left` the squared distance to the nearest of `right`, up to rounding; infinite if there is none.
 pub(super) fn nearest_distances(left: Points<'_>, right: Points<'_>, context: &Context) -> Result<Vec<f32>> {
@@ -28,17 +28,5 @@ pub(super) fn nearest_distances(left: Points<'_>, right: Points<'_>, context: &C
 /// # Cost
 /// `rows^2 * dimensions` operations.
 pub(super) fn most_similar(points: Points<'_>, k: usize, context: &Context) -> Result<Vec<Vec<(u32, f32)>>> {
-    let blocks = products(points, points, context, |rows, each| {
-        let mut nearest: Vec<Nearest> = rows.clone().map(|_| Nearest::new(k, 0.0)).collect();
-        each(&mut |start, products| {
-            let n = products.len() / rows.len();
-            for (nearest, products) in nearest.iter_mut().zip(products.chunks_exact(n)) {
-                for (column, &similarity) in (start as u32..).zip(products) {
-                    nearest.push(column, similarity);
-                }
-            }
-        });
-        nearest.into_iter().map(Nearest::finish).collect::<Vec<_>>()
-    })?;
-    Ok(blocks.into_iter().flatten().collect())
+    nearest(points, (points, &vec![0.0; points.len()]), (k, |_| 0.0), |_, near| near, context)
 }
